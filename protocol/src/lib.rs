@@ -9,6 +9,7 @@
 //! - [`error`]: failures in the shape of upstream's `Status`.
 //! - [`resources`]: the table of served kinds.
 //! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
+//! - [`streams`]: exec, attach, port-forward and logs between a client and a node.
 
 pub mod client;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod quantity;
 pub mod request;
 pub mod resources;
 pub mod selector;
+pub mod streams;
 
 pub use client::{Api, Client, Object};
 pub use error::ApiError;
