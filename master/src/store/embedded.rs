@@ -277,7 +277,11 @@ struct RecentBatches {
 impl Recent {
     fn new(revision: u64) -> Self {
         Recent {
-            batches: Mutex::new(RecentBatches { batches: VecDeque::new(), bytes: 0, complete_after: revision }),
+            batches: Mutex::new(RecentBatches {
+                batches: VecDeque::new(),
+                bytes: 0,
+                complete_after: revision,
+            }),
             newest: watch::Sender::new(revision),
         }
     }
@@ -343,7 +347,8 @@ impl Watch {
                 }
                 None => {
                     let (disk, prefix, position) = (self.disk.clone(), self.prefix.clone(), self.position);
-                    let (batches, reached) = blocking(move || disk.changes(&prefix, position, CATCH_UP)).await?;
+                    let (batches, reached) =
+                        blocking(move || disk.changes(&prefix, position, CATCH_UP)).await?;
                     self.position = reached;
                     self.ready.extend(batches);
                 }

@@ -40,7 +40,9 @@ pub fn decode_trace(bytes: &[u8]) -> Result<TraceContext, String> {
     match bytes.first() {
         None => return Err("it is empty".to_owned()),
         Some(&VERSION) => {}
-        Some(version) => return Err(format!("envelope version {version} is not known (this program reads {VERSION})")),
+        Some(version) => {
+            return Err(format!("envelope version {version} is not known (this program reads {VERSION})"));
+        }
     }
     let trace = bytes.get(1..17).and_then(|b| b.try_into().ok()).map(u128::from_be_bytes);
     let message = bytes.get(17..HEADER_BYTES).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes);
@@ -73,7 +75,14 @@ mod tests {
         let good = encode(TraceContext::default(), b"{}");
         let mut newer = good.clone();
         newer[0] = 2;
-        for bad in [&b""[..], b"{\"kind\":\"Pod\"}", b"k8s\0\n\x0c\n\x02v1\x12\x06Secret", &good[..10], &good[..25], &newer] {
+        for bad in [
+            &b""[..],
+            b"{\"kind\":\"Pod\"}",
+            b"k8s\0\n\x0c\n\x02v1\x12\x06Secret",
+            &good[..10],
+            &good[..25],
+            &newer,
+        ] {
             match decode("/registry/core/pods/a/b", Bytes::copy_from_slice(bad)) {
                 Err(StoreError::Corrupt { key, .. }) => assert_eq!(key, "/registry/core/pods/a/b"),
                 other => panic!("{bad:?}: {other:?}"),

@@ -81,9 +81,17 @@ mod tests {
 
     #[test]
     fn other_keys_are_refused() {
-        for text in ["", "/registry/", "/registry/core/pods", "/registry/core/pods/", "/registry/core/pods/a/b/c",
-            "/other/core/pods/a/b", "/registry/core/pods/a/", "/registry//pods/a/b", "/registry/~cause"]
-        {
+        for text in [
+            "",
+            "/registry/",
+            "/registry/core/pods",
+            "/registry/core/pods/",
+            "/registry/core/pods/a/b/c",
+            "/other/core/pods/a/b",
+            "/registry/core/pods/a/",
+            "/registry//pods/a/b",
+            "/registry/~cause",
+        ] {
             assert_eq!(parse_key(text), None, "{text}");
         }
     }

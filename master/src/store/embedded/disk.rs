@@ -13,7 +13,8 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::super::{
-    Batch, Compare, Event, KeyRange, LeaseId, Op, Range, RangeResult, Record, StoreError, Txn, TxnResult, envelope,
+    Batch, Compare, Event, KeyRange, LeaseId, Op, Range, RangeResult, Record, StoreError, Txn, TxnResult,
+    envelope,
 };
 
 /// Where a version of a key lies in the log: its number within the revision, the revision at which the
@@ -321,7 +322,8 @@ impl Writer<'_> {
             }
             match op {
                 Op::Put { key, value, lease } => {
-                    let (created, version) = found.map_or((revision, 1), |(_, (_, created, v, _))| (created, v + 1));
+                    let (created, version) =
+                        found.map_or((revision, 1), |(_, (_, created, v, _))| (created, v + 1));
                     let lease = lease.map_or(0, |l| l.0);
                     if lease != 0 {
                         self.lease_keys.insert((lease, key.as_str()), ()).map_err(unavailable)?;
@@ -369,7 +371,9 @@ impl Writer<'_> {
                 continue;
             }
             ended.push(*lease);
-            for entry in self.lease_keys.range((lease.0, "")..(lease.0.saturating_add(1), "")).map_err(unavailable)? {
+            for entry in
+                self.lease_keys.range((lease.0, "")..(lease.0.saturating_add(1), "")).map_err(unavailable)?
+            {
                 let (position, ()) = entry.map(|(k, _)| (k, ())).map_err(unavailable)?;
                 ops.push(Op::Delete { key: position.value().1.to_owned() });
             }
