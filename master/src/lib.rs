@@ -6,4 +6,5 @@
 //! - [`store`]: where objects live; embedded or etcd.
 
 pub mod cache;
+pub mod link;
 pub mod store;

@@ -26,11 +26,11 @@ pub mod log;
 mod splice;
 pub mod stored;
 
-use log::{KindLog, LogShare};
 pub use log::{Cursor, Gone, WatchFrom};
+use log::{KindLog, LogShare};
 pub use splice::with_resource_version;
-pub use stored::{Labels, Meta, OwnerRef, Stored};
 use stored::Parsed;
+pub use stored::{Labels, Meta, OwnerRef, Stored};
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +227,13 @@ impl Cache {
     }
 
     /// Follows a kind, in one namespace or (empty) all of them.
-    pub fn watch(&self, group: &str, resource: &str, namespace: &str, from: WatchFrom) -> Result<Cursor, Gone> {
+    pub fn watch(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        from: WatchFrom,
+    ) -> Result<Cursor, Gone> {
         let prefix = store::prefix(group, resource, "");
         let within = store::prefix(group, resource, namespace);
         Cursor::open(self.clone(), self.log(&prefix), within, from)
@@ -303,7 +309,8 @@ impl Cache {
         let mut snapshot = Snapshot::clone(&self.shared.snapshot.load());
         let mut changes = Vec::new();
         for batch in batches {
-            if batch.revision < snapshot.revision || (batch.revision == snapshot.revision && !batch.events.is_empty())
+            if batch.revision < snapshot.revision
+                || (batch.revision == snapshot.revision && !batch.events.is_empty())
             {
                 continue;
             }

@@ -136,7 +136,11 @@ impl Meta {
 
     /// `namespace/name`, or `name` for cluster-scoped objects.
     pub fn full_name(&self) -> String {
-        if self.namespace.is_empty() { self.name.to_string() } else { format!("{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 }
 
