@@ -10,4 +10,5 @@
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod link;
 pub mod store;
