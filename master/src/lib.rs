@@ -2,8 +2,13 @@
 //!
 //! ## Layout
 //!
+//! - [`auth`]: who asks, and whether they may.
+//! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`store`]: where objects live; embedded or etcd.
 
+pub mod auth;
+pub mod bootstrap;
 pub mod cache;
+pub mod link;
 pub mod store;
