@@ -174,7 +174,7 @@ impl Inner {
             StoreError::Compacted { oldest } => expired(revision, oldest),
             other => super::store_error(other),
         })?;
-        let all = self.cache.stored_records(result.records);
+        let all: Vec<_> = result.records.into_iter().filter_map(|r| self.cache.stored(r)).collect();
         let chosen = all.into_iter().filter(|s| choice.matches(s));
         Ok(cut(chosen, limit, revision, subject))
     }
