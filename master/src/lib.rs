@@ -10,5 +10,6 @@
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod front;
 pub mod link;
 pub mod store;
