@@ -11,6 +11,7 @@
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod front;
 pub mod link;
 pub mod pki;
 pub mod store;
