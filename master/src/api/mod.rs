@@ -14,7 +14,7 @@ pub mod admission;
 pub mod allocate;
 pub mod convert;
 pub mod escalation;
-//pub mod http;
+pub mod http;
 pub mod invalid;
 pub mod kinds;
 pub mod meta;
@@ -22,7 +22,7 @@ pub mod object;
 pub mod pipeline;
 pub mod registry;
 pub mod subresources;
-//pub mod tables;
+pub mod tables;
 
-//pub use http::{Server, ServerConfig, StreamRouter};
+pub use http::{Server, ServerConfig, StreamRouter};
 pub use pipeline::{Config, Pipeline};
