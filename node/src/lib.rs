@@ -1,3 +1,4 @@
-//! node
+//! # The worker of Troupe
 
+pub mod link;
 pub mod proxy;
