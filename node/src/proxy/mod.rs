@@ -17,6 +17,7 @@
 //! change to one endpoint touches a few elements, never the other services' rules; each transaction is
 //! atomic, so traffic never sees half of it.
 
+pub mod actor;
 pub mod cache;
 pub mod compile;
 pub mod conntrack;
@@ -25,4 +26,5 @@ pub mod facts;
 pub mod nft;
 pub mod rules;
 
+pub use actor::{ProxyConfig, ProxyHandle, ProxyState, start};
 pub use facts::NodeFacts;
