@@ -5,5 +5,10 @@
 //! ## Layout
 //!
 //! - [`trace`]: causal trees.
+//! - [`tools`]: what asks a running cluster: traces, actors.
+//! - [`state`], [`stages`]: a cluster's folder, and ticks for whoever waits.
 
+pub mod stages;
+pub mod state;
+pub mod tools;
 pub mod trace;

@@ -9,11 +9,14 @@
 
 pub mod debug;
 pub mod discovery;
+mod gate;
 mod handle;
 pub mod negotiate;
 pub mod path;
 mod watch;
 mod write;
+
+pub use gate::ClusterGate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

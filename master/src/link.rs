@@ -10,5 +10,5 @@ mod nodes;
 mod serve;
 
 pub use accept::{LinkConfig, LinkServer};
-pub use join::Joining;
+pub use join::{ClusterFacts, Joining, TokenJoining};
 pub use nodes::Nodes;

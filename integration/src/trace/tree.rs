@@ -25,7 +25,8 @@ pub struct Tree {
 impl Tree {
     /// Arranges the records of one trace. A record whose cause has been forgotten becomes a root.
     pub fn new(records: impl IntoIterator<Item = Origin>) -> Self {
-        let nodes: BTreeMap<u64, Origin> = records.into_iter().map(|o| (o.record.context.message, o)).collect();
+        let nodes: BTreeMap<u64, Origin> =
+            records.into_iter().map(|o| (o.record.context.message, o)).collect();
         let mut children: HashMap<u64, Vec<u64>> = HashMap::new();
         let mut roots = Vec::new();
         for (id, origin) in &nodes {
@@ -120,7 +121,8 @@ pub fn render(tree: &Tree, lines_max: usize) -> String {
         };
         process = &origin.process;
         let key = r.key.as_deref().map(|k| format!(" {k}")).unwrap_or_default();
-        let from = if r.from.is_empty() || r.from == r.to { String::new() } else { format!("  from {}", r.from) };
+        let from =
+            if r.from.is_empty() || r.from == r.to { String::new() } else { format!("  from {}", r.from) };
         let outcome = match r.outcome {
             Outcome::Ok => "",
             Outcome::Running => "  (running)",
