@@ -5,37 +5,28 @@
 
 use std::sync::LazyLock;
 
-use actix_web::HttpResponse;
 use bytes::Bytes;
 use protocol::resources::{self, Resource};
 use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
-use super::answer;
-
 mod proto;
 
+const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-/// Answers a path under `/openapi`.
-pub fn answer(path: &str, accept: &str) -> Option<HttpResponse> {
+/// The document at a path under `/openapi`, with its media type.
+pub fn document(path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
     match path.trim_end_matches('/') {
-        "/openapi/v2" => {
-            let wants = |kind: &str| accept.contains(kind);
-            Some(if wants("com.github.proto-openapi.spec.v2") {
-                answer::raw(200, PROTOBUF, V2_PROTO.clone())
-            } else if accept.is_empty() || wants("application/json") || wants("*/*") || wants("application/*")
-            {
-                answer::raw(200, "application/json", V2_JSON.clone())
-            } else {
-                HttpResponse::NotAcceptable().finish()
-            })
+        "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
+            Some((V2_PROTO.clone(), PROTOBUF))
         }
-        "/openapi/v3" => Some(answer::raw(200, "text/plain; charset=utf-8", V3_INDEX.clone())),
+        "/openapi/v2" => Some((V2_JSON.clone(), JSON)),
+        "/openapi/v3" => Some((V3_INDEX.clone(), "text/plain; charset=utf-8")),
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
             let (_, body) = V3.iter().find(|(n, _)| n == name)?;
-            Some(answer::raw(200, "application/json", body.clone()))
+            Some((body.clone(), JSON))
         }
     }
 }
