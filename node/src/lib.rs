@@ -1,1 +1,15 @@
-//! node
+//! # The worker
+//!
+//! What runs on every node: it keeps the pods that the master assigned to it as they were declared.
+//!
+//! ## Layout
+//!
+//! - [`kubelet`]: desired pods to running containers, probes, status, the kubelet's HTTP ports.
+//! - [`runtime`]: the container engine behind a trait; Docker, and a simulated one.
+//! - [`volumes`]: pods' volumes on the host's file system.
+//! - [`logs`]: containers' output in the CRI format, written and read.
+
+pub mod kubelet;
+pub mod logs;
+pub mod runtime;
+pub mod volumes;
