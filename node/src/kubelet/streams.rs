@@ -7,226 +7,69 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use protocol::ApiError;
+use protocol::streams::{
+    AttachRequest, ContainerTarget, ExecRequest, FRAME_BYTES_MAX, Frame, FrameStream, LogBytes, LogRequest,
+    NodeStreams, PortForwardRequest, exit_status, failure_status,
+};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::logs::{self, LogOptions};
+use crate::logs::Logs;
 use crate::runtime::{
     ContainerInfo, ContainerRuntime, ContainerState, ExecConfig, Output, RuntimeError, Session, labels,
 };
 
-/// Frames that may wait in either direction of a stream.
-const FRAMES_MAX: usize = 32;
-
-/// Which container is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ContainerRef {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name.
-    pub pod: String,
-    /// The pod's uid; empty for whichever pod has that name now.
-    pub uid: String,
-    /// The container; empty is fine where the pod has only one.
-    pub container: String,
-}
-
-/// From the client to the process.
-#[derive(Clone, Debug, PartialEq)]
-pub enum InputFrame {
-    /// Bytes for its stdin.
-    Stdin(Bytes),
-    /// Its stdin ends.
-    Eof,
-    /// The client's terminal has this size.
-    Resize {
-        /// Columns.
-        width: u16,
-        /// Rows.
-        height: u16,
-    },
-}
-
-/// From the process to the client. [`OutputFrame::Exit`] or [`OutputFrame::Failed`] is the last one.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OutputFrame {
-    /// Bytes from its stdout, or its terminal.
-    Stdout(Bytes),
-    /// Bytes from its stderr.
-    Stderr(Bytes),
-    /// It ended with this code (0 too for an attached client that was let go).
-    Exit(i32),
-    /// The stream broke.
-    Failed(String),
-}
-
-/// Both directions of a running command. Dropping it hangs up.
-pub struct Duplex {
-    /// Towards the process.
-    pub input: mpsc::Sender<InputFrame>,
-    /// From the process.
-    pub output: mpsc::Receiver<OutputFrame>,
-}
-
-/// How a command or an attach is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connect {
-    /// Connect stdin.
-    pub stdin: bool,
-    /// Connect stdout.
-    pub stdout: bool,
-    /// Connect stderr.
-    pub stderr: bool,
-    /// Use a terminal (attach: as the container itself does).
-    pub tty: bool,
-}
-
-/// Why no stream was opened.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum StreamError {
-    /// No such pod or container on this node.
-    #[error("{0}")]
-    NotFound(String),
-    /// It exists but this cannot be done with it now.
-    #[error("{0}")]
-    BadRequest(String),
-    /// The engine refused or is away.
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl From<RuntimeError> for StreamError {
-    fn from(error: RuntimeError) -> Self {
-        match error {
-            RuntimeError::NotFound(why) => StreamError::NotFound(why),
-            other => StreamError::Internal(other.to_string()),
-        }
-    }
-}
-
-/// A connection into a pod.
-pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+/// How long a connect inside a pod may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens streams into this node's pods. Cheap to clone.
 #[derive(Clone)]
 pub struct Streams {
     runtime: Arc<dyn ContainerRuntime>,
-    logs: logs::Paths,
+    logs: Arc<Logs>,
+}
+
+impl From<RuntimeError> for ApiError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            RuntimeError::NotFound(why) => ApiError::new(404, "NotFound", why),
+            other => ApiError::internal(other),
+        }
+    }
 }
 
 impl Streams {
     /// Streams over `runtime`; logs are read from `logs`.
-    pub fn new(runtime: Arc<dyn ContainerRuntime>, logs: logs::Paths) -> Self {
+    pub fn new(runtime: Arc<dyn ContainerRuntime>, logs: Arc<Logs>) -> Self {
         Streams { runtime, logs }
     }
 
-    /// Runs a command in a running container.
-    pub async fn exec(
-        &self,
-        target: &ContainerRef,
-        command: Vec<String>,
-        connect: Connect,
-    ) -> Result<Duplex, StreamError> {
-        let container = self.running(target).await?;
-        let config = ExecConfig {
-            command,
-            tty: connect.tty,
-            stdin: connect.stdin,
-            stdout: connect.stdout,
-            stderr: connect.stderr && !connect.tty,
-        };
-        let session = self.runtime.exec(&container.id, &config).await?;
-        Ok(self.pump(session, connect.stdin, true))
-    }
-
-    /// Connects to a running container's own streams.
-    pub async fn attach(&self, target: &ContainerRef, connect: Connect) -> Result<Duplex, StreamError> {
-        let container = self.running(target).await?;
-        let stdin = connect.stdin && container.stdin;
-        let session = self.runtime.attach(&container.id, stdin).await?;
-        Ok(self.pump(session, stdin, false))
-    }
-
-    /// Connects to a port that something in the pod listens on, even on its loopback only.
-    pub async fn port_forward(
-        &self,
-        target: &ContainerRef,
-        port: u16,
-    ) -> Result<Box<dyn Connection>, StreamError> {
-        let sandbox = self
-            .containers(target)
-            .await?
-            .into_iter()
-            .find(|c| c.is_sandbox() && c.state == ContainerState::Running)
-            .ok_or_else(|| StreamError::NotFound(format!("pod {} is not running", target.pod)))?;
-        let netns = self.runtime.netns(&sandbox.id).await?;
-        let stream = connect_in(netns, port).await.map_err(|e| {
-            StreamError::Internal(format!(
-                "failed to connect to localhost:{port} inside namespace \"{}\": {e}",
-                sandbox.pod().uid
-            ))
-        })?;
-        Ok(Box::new(stream))
-    }
-
-    /// A container's log, from its file on this node.
-    pub async fn logs(
-        &self,
-        target: &ContainerRef,
-        options: LogOptions,
-    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, StreamError> {
-        let mut containers: Vec<_> =
-            self.containers(target).await?.into_iter().filter(|c| !c.is_sandbox()).collect();
-        containers.retain(|c| target.container.is_empty() || c.name() == target.container);
-        containers.sort_by_key(|c| (c.name().to_owned(), c.attempt()));
-        let chosen = if options.previous {
-            containers.pop();
-            containers.pop().ok_or_else(|| {
-                StreamError::BadRequest(format!(
-                    "previous terminated container \"{}\" in pod \"{}\" not found",
-                    target.container, target.pod
-                ))
-            })?
-        } else {
-            containers.pop().ok_or_else(|| {
-                StreamError::BadRequest(format!(
-                    "container \"{}\" in pod \"{}\" is not available",
-                    target.container, target.pod
-                ))
-            })?
-        };
-        let path = self.logs.file(&chosen.pod(), chosen.name(), chosen.attempt());
-        let runtime = self.runtime.clone();
-        let id = chosen.id;
-        let ended = move || {
-            let runtime = runtime.clone();
-            let id = id.clone();
-            async move { !matches!(runtime.inspect(&id).await, Ok(c) if c.state == ContainerState::Running) }
-        };
-        Ok(logs::read(path, options, ended).boxed())
-    }
-
     /// This node's containers and sandboxes of a pod.
-    async fn containers(&self, target: &ContainerRef) -> Result<Vec<ContainerInfo>, StreamError> {
-        let mut wanted = vec![(labels::POD_NAMESPACE, target.namespace.as_str()), (labels::POD_NAME, target.pod.as_str())];
+    async fn containers(&self, target: &ContainerTarget) -> Result<Vec<ContainerInfo>, ApiError> {
+        let mut wanted = vec![
+            (labels::POD_NAMESPACE, target.namespace.as_str()),
+            (labels::POD_NAME, target.pod.as_str()),
+        ];
         if !target.uid.is_empty() {
             wanted.push((labels::POD_UID, target.uid.as_str()));
         }
         let found = self.runtime.list(&wanted).await?;
         if found.is_empty() {
-            return Err(StreamError::NotFound(format!(
-                "pod \"{}\" does not exist on this node",
-                target.pod
-            )));
+            return Err(ApiError::new(
+                404,
+                "NotFound",
+                format!("pod does not exist: {}/{}", target.namespace, target.pod),
+            ));
         }
         Ok(found)
     }
 
-    async fn running(&self, target: &ContainerRef) -> Result<ContainerInfo, StreamError> {
+    /// The running container that is meant.
+    async fn running(&self, target: &ContainerTarget) -> Result<ContainerInfo, ApiError> {
         let mut running: Vec<_> = self
             .containers(target)
             .await?
@@ -235,19 +78,40 @@ impl Streams {
             .filter(|c| target.container.is_empty() || c.name() == target.container)
             .collect();
         match running.len() {
-            1 => self.runtime.inspect(&running.remove(0).id).await.map_err(StreamError::from),
-            0 => Err(StreamError::NotFound(format!("container not found (\"{}\")", target.container))),
-            _ => Err(StreamError::BadRequest(format!(
+            1 => Ok(self.runtime.inspect(&running.remove(0).id).await?),
+            0 => Err(ApiError::internal(format!("container not found (\"{}\")", target.container))),
+            _ => Err(ApiError::bad_request(format!(
                 "a container name must be specified for pod {}",
                 target.pod
             ))),
         }
     }
 
-    /// Moves frames between the client's channels and a session, in a task that ends with either.
-    fn pump(&self, session: Session, stdin: bool, exec: bool) -> Duplex {
-        let (input, mut frames) = mpsc::channel::<InputFrame>(FRAMES_MAX);
-        let (to_client, output) = mpsc::channel(FRAMES_MAX);
+    /// The container whose log is meant: the latest of its name, or the one before.
+    async fn logged(&self, request: &LogRequest) -> Result<ContainerInfo, ApiError> {
+        let target = &request.target;
+        let mut containers: Vec<_> =
+            self.containers(target).await?.into_iter().filter(|c| !c.is_sandbox()).collect();
+        containers.retain(|c| target.container.is_empty() || c.name() == target.container);
+        containers.sort_by_key(ContainerInfo::attempt);
+        let what = |text: &str| {
+            ApiError::bad_request(format!(
+                "{text}container \"{}\" in pod \"{}\" {}",
+                target.container,
+                target.pod,
+                if request.previous { "not found" } else { "is not available" }
+            ))
+        };
+        if request.previous {
+            containers.pop();
+            return containers.pop().ok_or_else(|| what("previous terminated "));
+        }
+        containers.pop().ok_or_else(|| what(""))
+    }
+
+    /// Moves frames between a client and a session, in tasks that end with either.
+    fn pump(&self, session: Session, stdin: bool, exec: bool) -> FrameStream {
+        let (client, FrameStream { input: to_client, output: mut frames }) = FrameStream::pair();
         let runtime = self.runtime.clone();
         let Session { id, output: mut from_process, input: mut to_process } = session;
         let resizer = (runtime.clone(), id.clone());
@@ -255,56 +119,183 @@ impl Streams {
             let mut open = stdin;
             while let Some(frame) = frames.recv().await {
                 match frame {
-                    InputFrame::Stdin(bytes) if open => {
+                    Frame::Stdin(bytes) if open => {
                         open = to_process.write_all(&bytes).await.is_ok() && to_process.flush().await.is_ok();
                     }
-                    InputFrame::Eof if open => {
+                    Frame::CloseStdin if open => {
                         let _ = to_process.shutdown().await;
                         open = false;
                     }
-                    InputFrame::Resize { width, height } => {
+                    Frame::Resize { width, height } => {
                         let _ = resizer.0.resize(&resizer.1, exec, width, height).await;
                     }
-                    InputFrame::Stdin(_) | InputFrame::Eof => {}
+                    _ => {}
                 }
             }
             // The client hung up: the process sees the end of its input.
-            let _ = to_process.shutdown().await;
+            if open {
+                let _ = to_process.shutdown().await;
+            }
+            // Kept open until the output ends: without it the engine may hang up early.
+            std::future::pending::<()>().await;
         };
         let outward = async move {
-            let closed = to_client.clone();
+            let watched = to_client.clone();
             let work = async {
-                while let Some(piece) = from_process.next().await {
-                    let frame = match piece {
-                        Ok(Output::Stdout(bytes)) => OutputFrame::Stdout(bytes),
-                        Ok(Output::Stderr(bytes)) => OutputFrame::Stderr(bytes),
-                        Err(e) => OutputFrame::Failed(e.to_string()),
+                let status = loop {
+                    let (stderr, bytes) = match from_process.next().await {
+                        Some(Ok(Output::Stdout(bytes))) => (false, bytes),
+                        Some(Ok(Output::Stderr(bytes))) => (true, bytes),
+                        Some(Err(e)) => break failure_status(&e.to_string()),
+                        None if !exec => break exit_status(0),
+                        None => match final_code(runtime.as_ref(), &id).await {
+                            Ok(code) => break exit_status(i64::from(code)),
+                            Err(e) => break failure_status(&e.to_string()),
+                        },
                     };
-                    let last = matches!(frame, OutputFrame::Failed(_));
-                    if to_client.send(frame).await.is_err() || last {
+                    if !send_in_pieces(&to_client, bytes, stderr).await {
                         return;
                     }
-                }
-                let code = if exec { final_code(runtime.as_ref(), &id).await } else { Ok(0) };
-                let frame = match code {
-                    Ok(code) => OutputFrame::Exit(code),
-                    Err(e) => OutputFrame::Failed(e.to_string()),
                 };
-                let _ = to_client.send(frame).await;
+                let _ = to_client.send(Frame::Error(text_of(&status))).await;
             };
             tokio::select! {
                 () = work => {}
-                () = closed.closed() => {}
+                () = watched.closed() => {}
             }
         };
         tokio::spawn(async move {
-            tokio::pin!(inward, outward);
             tokio::select! {
-                () = &mut outward => {}
-                () = &mut inward => outward.await,
+                () = outward => {}
+                () = inward => {}
             }
         });
-        Duplex { input, output }
+        client
+    }
+}
+
+fn text_of(status: &Value) -> Bytes {
+    Bytes::from(status.to_string())
+}
+
+/// Sends bytes as frames of the allowed size; `false` when the client has gone.
+async fn send_in_pieces(client: &tokio::sync::mpsc::Sender<Frame>, mut bytes: Bytes, stderr: bool) -> bool {
+    while !bytes.is_empty() {
+        let piece = bytes.split_to(bytes.len().min(FRAME_BYTES_MAX));
+        let frame = if stderr { Frame::Stderr(piece) } else { Frame::Stdout(piece) };
+        if client.send(frame).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[async_trait]
+impl NodeStreams for Streams {
+    async fn exec(&self, _node: &str, request: ExecRequest) -> Result<FrameStream, ApiError> {
+        let container = self.running(&request.target).await?;
+        let stdio = request.stdio;
+        let config = ExecConfig {
+            command: request.command,
+            tty: stdio.tty,
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr && !stdio.tty,
+        };
+        let session = self.runtime.exec(&container.id, &config).await?;
+        Ok(self.pump(session, stdio.stdin, true))
+    }
+
+    async fn attach(&self, _node: &str, request: AttachRequest) -> Result<FrameStream, ApiError> {
+        let container = self.running(&request.target).await?;
+        let stdin = request.stdio.stdin && container.stdin;
+        let session = self.runtime.attach(&container.id, stdin).await?;
+        Ok(self.pump(session, stdin, false))
+    }
+
+    async fn port_forward(&self, _node: &str, request: PortForwardRequest) -> Result<FrameStream, ApiError> {
+        let target = &request.target;
+        let sandbox = self
+            .containers(target)
+            .await?
+            .into_iter()
+            .find(|c| c.is_sandbox() && c.state == ContainerState::Running)
+            .ok_or_else(|| ApiError::bad_request(format!("pod {} is not running", target.pod)))?;
+        let netns = self.runtime.netns(&sandbox.id).await?;
+        let (client, FrameStream { input, output }) = FrameStream::pair();
+        let port = request.port;
+        let uid = sandbox.pod().uid;
+        tokio::spawn(async move {
+            match connect_in(netns, port).await {
+                Ok(connection) => forward(connection, input, output).await,
+                Err(e) => {
+                    let why = format!(
+                        "failed to connect to localhost:{port} inside namespace \"{uid}\": {e}"
+                    );
+                    let _ = input.send(Frame::Error(Bytes::from(why))).await;
+                }
+            }
+        });
+        Ok(client)
+    }
+
+    async fn logs(&self, _node: &str, request: LogRequest) -> Result<LogBytes, ApiError> {
+        let container = self.logged(&request).await?;
+        let file = self.logs.file(&container.pod(), container.name(), container.attempt());
+        let text = self.logs.read(file, &request);
+        Ok(text.map(|piece| piece.map_err(ApiError::internal)).boxed())
+    }
+}
+
+/// Copies between a connection and frames until both directions have ended, or the client has gone.
+async fn forward(
+    connection: tokio::net::TcpStream,
+    to_client: tokio::sync::mpsc::Sender<Frame>,
+    mut from_client: tokio::sync::mpsc::Receiver<Frame>,
+) {
+    let (mut read, mut write) = connection.into_split();
+    let outward = async {
+        let mut buffer = vec![0; FRAME_BYTES_MAX];
+        loop {
+            let frame = match read.read(&mut buffer).await {
+                Ok(0) => Frame::CloseStdout,
+                Ok(n) => Frame::Stdout(Bytes::copy_from_slice(&buffer[..n])),
+                Err(e) => Frame::Error(Bytes::from(e.to_string())),
+            };
+            let last = !matches!(frame, Frame::Stdout(_));
+            if to_client.send(frame).await.is_err() || last {
+                return;
+            }
+        }
+    };
+    let inward = async {
+        while let Some(frame) = from_client.recv().await {
+            match frame {
+                Frame::Stdin(bytes) => {
+                    if write.write_all(&bytes).await.is_err() {
+                        return false;
+                    }
+                }
+                Frame::CloseStdin => {
+                    let _ = write.shutdown().await;
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    };
+    tokio::pin!(outward, inward);
+    tokio::select! {
+        () = &mut outward => {
+            // The server has said all; what the client still sends is passed on.
+            inward.await;
+        }
+        more = &mut inward => {
+            if more {
+                outward.await;
+            }
+        }
     }
 }
 
@@ -332,11 +323,10 @@ async fn connect_in(netns: Option<String>, port: u16) -> std::io::Result<tokio::
         let connect = || -> std::io::Result<std::net::TcpStream> {
             let namespace = std::fs::File::open(&netns)?;
             nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-            let timeout = Duration::from_secs(10);
             let v4 = SocketAddr::from(([127, 0, 0, 1], port));
-            std::net::TcpStream::connect_timeout(&v4, timeout).or_else(|e| {
+            std::net::TcpStream::connect_timeout(&v4, CONNECT_TIMEOUT).or_else(|e| {
                 let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
-                std::net::TcpStream::connect_timeout(&v6, timeout).map_err(|_| e)
+                std::net::TcpStream::connect_timeout(&v6, CONNECT_TIMEOUT).map_err(|_| e)
             })
         };
         let _ = done.send(connect());
