@@ -68,7 +68,14 @@ impl Logs {
     }
 
     /// The last lines of a log, for a termination message: at most `lines`, at most `bytes`.
-    pub fn tail(&self, pod: &PodIdentity, container: &str, attempt: u32, lines: usize, bytes: usize) -> String {
+    pub fn tail(
+        &self,
+        pod: &PodIdentity,
+        container: &str,
+        attempt: u32,
+        lines: usize,
+        bytes: usize,
+    ) -> String {
         read::tail(&self.file(pod, container, attempt), lines, bytes)
     }
 

@@ -16,6 +16,7 @@ use futures::stream::BoxStream;
 use tokio::io::AsyncWrite;
 
 pub mod cgroup;
+pub mod clock;
 pub mod docker;
 pub mod labels;
 pub mod pause;
@@ -513,7 +514,8 @@ pub async fn run(
     limit: usize,
 ) -> Result<(i32, Vec<u8>)> {
     use futures::StreamExt;
-    let config = ExecConfig { command: command.to_vec(), stdout: true, stderr: true, ..ExecConfig::default() };
+    let config =
+        ExecConfig { command: command.to_vec(), stdout: true, stderr: true, ..ExecConfig::default() };
     let work = async {
         let mut session = runtime.exec(id, &config).await?;
         let mut text = Vec::new();

@@ -50,10 +50,8 @@ impl Streams {
 
     /// This node's containers and sandboxes of a pod.
     async fn containers(&self, target: &ContainerTarget) -> Result<Vec<ContainerInfo>, ApiError> {
-        let mut wanted = vec![
-            (labels::POD_NAMESPACE, target.namespace.as_str()),
-            (labels::POD_NAME, target.pod.as_str()),
-        ];
+        let mut wanted =
+            vec![(labels::POD_NAMESPACE, target.namespace.as_str()), (labels::POD_NAME, target.pod.as_str())];
         if !target.uid.is_empty() {
             wanted.push((labels::POD_UID, target.uid.as_str()));
         }
@@ -229,9 +227,8 @@ impl NodeStreams for Streams {
             match connect_in(netns, port).await {
                 Ok(connection) => forward(connection, input, output).await,
                 Err(e) => {
-                    let why = format!(
-                        "failed to connect to localhost:{port} inside namespace \"{uid}\": {e}"
-                    );
+                    let why =
+                        format!("failed to connect to localhost:{port} inside namespace \"{uid}\": {e}");
                     let _ = input.send(Frame::Error(Bytes::from(why))).await;
                 }
             }

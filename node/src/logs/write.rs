@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{Logs, Progress, line};
-use crate::runtime::{ContainerInfo, ContainerRuntime, LogLine};
+use crate::runtime::{ContainerInfo, ContainerRuntime, LogLine, clock};
 
 /// How far from the end the last line is looked for.
 const LAST_LINE_BYTES_MAX: u64 = 128 << 10;
@@ -117,7 +117,8 @@ impl Skip {
         if self.resume.time.is_empty() {
             return true;
         }
-        let (Ok(time), Ok(last)) = (line.time.parse::<Timestamp>(), self.resume.time.parse::<Timestamp>()) else {
+        let (Ok(time), Ok(last)) = (line.time.parse::<Timestamp>(), self.resume.time.parse::<Timestamp>())
+        else {
             return true;
         };
         if time < last {
@@ -204,7 +205,7 @@ pub(super) fn rotated(path: &Path) -> Vec<PathBuf> {
 
 /// Moves a full file aside and opens a new one; the oldest beyond `files_max` are deleted.
 fn rotate(path: &Path, files_max: u32) -> io::Result<File> {
-    let now = Timestamp::try_from(actors::time::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let now = clock::timestamp(actors::time::now());
     let aside = format!("{}.{}", path.display(), now.strftime("%Y%m%d-%H%M%S%6f"));
     std::fs::rename(path, aside)?;
     let old = rotated(path);

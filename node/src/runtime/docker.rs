@@ -20,9 +20,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::{
-    ContainerConfig, ContainerInfo, ContainerRuntime, ContainerState, ContainerStats, ExecConfig, Image, LogLine,
-    Output, RegistryAuth, Result, RuntimeError, RuntimeEvent, RuntimeEventKind, RuntimeVersion, SandboxConfig,
-    Session, Signal, cgroup, labels, pause,
+    ContainerConfig, ContainerInfo, ContainerRuntime, ContainerState, ContainerStats, ExecConfig, Image,
+    LogLine, Output, RegistryAuth, Result, RuntimeError, RuntimeEvent, RuntimeEventKind, RuntimeVersion,
+    SandboxConfig, Session, Signal, cgroup, labels, pause,
 };
 
 mod convert;
@@ -185,7 +185,8 @@ impl ContainerRuntime for DockerRuntime {
         if let Some(text) = &config.resolv_conf {
             // The engine writes its own resolv.conf for a sandbox without a network; containers that join
             // the sandbox mount this same file.
-            let inspected = self.docker.inspect_container(&id, None::<query::InspectContainerOptions>).await?;
+            let inspected =
+                self.docker.inspect_container(&id, None::<query::InspectContainerOptions>).await?;
             if let Some(path) = inspected.resolv_conf_path.filter(|p| !p.is_empty()) {
                 tokio::fs::write(&path, text)
                     .await
@@ -285,7 +286,9 @@ impl ContainerRuntime for DockerRuntime {
             StartExecResults::Attached { output: stream, input } => {
                 Ok(Session { id: exec, output: stream.map(output).boxed(), input })
             }
-            StartExecResults::Detached => Err(RuntimeError::Refused("the engine detached the command".to_owned())),
+            StartExecResults::Detached => {
+                Err(RuntimeError::Refused("the engine detached the command".to_owned()))
+            }
         }
     }
 
@@ -335,7 +338,9 @@ impl ContainerRuntime for DockerRuntime {
             .docker
             .logs(id, Some(options))
             .map(|item| item.map_err(RuntimeError::from).map(convert::log_line))
-            .try_filter(move |line| std::future::ready(since.is_empty() || convert::not_before(&line.time, &since)))
+            .try_filter(move |line| {
+                std::future::ready(since.is_empty() || convert::not_before(&line.time, &since))
+            })
             .boxed())
     }
 

@@ -5,15 +5,15 @@ use std::time::SystemTime;
 
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, EventMessage, HostConfig, HostConfigLogConfig,
-    ImageInspect, ImageSummary,
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, EventMessage, HostConfig,
+    HostConfigLogConfig, ImageInspect, ImageSummary,
 };
 use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::runtime::{
     ContainerConfig, ContainerInfo, ContainerState, Image, LogLine, Mount, NamespaceMode, PodIdentity,
-    RuntimeEvent, SandboxConfig, labels,
+    RuntimeEvent, SandboxConfig, clock, labels,
 };
 
 /// Bytes of output that the engine keeps per file for us to read; we keep our own files.
@@ -95,7 +95,12 @@ pub fn sandbox(config: &SandboxConfig, scope: &str, oom_score_adj: i64) -> Conta
 }
 
 /// A container that joins a sandbox.
-pub fn container(sandbox: &str, config: &ContainerConfig, scope: &str, oom_score_adj: i64) -> ContainerCreateBody {
+pub fn container(
+    sandbox: &str,
+    config: &ContainerConfig,
+    scope: &str,
+    oom_score_adj: i64,
+) -> ContainerCreateBody {
     let mut all = identity_labels(
         &config.labels,
         &config.pod,
@@ -255,7 +260,7 @@ pub fn info(found: ContainerInspectResponse) -> ContainerInfo {
 /// An RFC 3339 time; the engine's year 1 means never.
 fn time(text: &str) -> Option<SystemTime> {
     let stamp: Timestamp = text.parse().ok()?;
-    (stamp > Timestamp::UNIX_EPOCH).then(|| SystemTime::from(stamp))
+    (stamp > Timestamp::UNIX_EPOCH).then(|| clock::system_time(stamp))
 }
 
 /// Whole seconds of an RFC 3339 time, 0 for none.
@@ -295,7 +300,9 @@ pub fn log_line(item: LogOutput) -> LogLine {
     let bytes: Bytes = item.into_bytes();
     let cut = bytes.iter().position(|b| *b == b' ').unwrap_or(0);
     let (time, text) = match std::str::from_utf8(&bytes[..cut]) {
-        Ok(time) if time.len() >= 20 && time.as_bytes()[4] == b'-' => (time.to_owned(), bytes.slice(cut + 1..)),
+        Ok(time) if time.len() >= 20 && time.as_bytes()[4] == b'-' => {
+            (time.to_owned(), bytes.slice(cut + 1..))
+        }
         _ => (String::new(), bytes.clone()),
     };
     LogLine { time, stderr, text }
