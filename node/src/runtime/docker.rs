@@ -22,7 +22,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::{
     ContainerConfig, ContainerInfo, ContainerRuntime, ContainerState, ContainerStats, ExecConfig, Image,
     LogLine, Output, RegistryAuth, Result, RuntimeError, RuntimeEvent, RuntimeEventKind, RuntimeVersion,
-    SandboxConfig, Session, Signal, cgroup, labels, pause,
+    SandboxConfig, Session, Signal, cgroup, clock, labels, pause,
 };
 
 mod convert;
@@ -263,7 +263,11 @@ impl ContainerRuntime for DockerRuntime {
             ("label".to_owned(), vec![format!("{}={}", labels::SCOPE, self.scope)]),
             ("event".to_owned(), ["start", "die", "destroy", "oom"].map(str::to_owned).to_vec()),
         ]);
-        let options = query::EventsOptions { filters: Some(filters), ..Default::default() };
+        // The request leaves when the stream is first polled; `since` makes it begin here nevertheless.
+        let since = clock::timestamp(std::time::SystemTime::now());
+        let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
+        let options =
+            query::EventsOptions { since: Some(since), filters: Some(filters), ..Default::default() };
         let events = self.docker.events(Some(options));
         Ok(events
             .take_while(|event| std::future::ready(event.is_ok()))
