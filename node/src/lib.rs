@@ -8,8 +8,10 @@
 //! - [`runtime`]: the container engine behind a trait; Docker, and a simulated one.
 //! - [`volumes`]: pods' volumes on the host's file system.
 //! - [`logs`]: containers' output in the CRI format, written and read.
+//! - [`link`]: the one connection to the master.
 
 pub mod kubelet;
+pub mod link;
 pub mod logs;
 pub mod runtime;
 pub mod volumes;
