@@ -123,7 +123,11 @@ pub async fn start(
     let recorder = {
         let (client, node) = (client.clone(), config.node_name.clone());
         let make = move || events::Recorder::new(client.clone(), &node);
-        group.spawn(Props::new("node/kubelet/events", make).instance(&config.node_name).restart(RestartPolicy::Permanent))
+        group.spawn(
+            Props::new("node/kubelet/events", make)
+                .instance(&config.node_name)
+                .restart(RestartPolicy::Permanent),
+        )
     };
     let capacity = machine::capacity(&config);
     let registry = Registry::default();
@@ -174,9 +178,11 @@ pub async fn start(
         let of_server = shared.clone();
         server::check(&settings).map_err(StartError::Server)?;
         group.spawn(
-            Props::new("node/kubelet/server", move || server::ServerActor::new(of_server.clone(), settings.clone()))
-                .instance(&name)
-                .restart(RestartPolicy::Permanent),
+            Props::new("node/kubelet/server", move || {
+                server::ServerActor::new(of_server.clone(), settings.clone())
+            })
+            .instance(&name)
+            .restart(RestartPolicy::Permanent),
         );
     }
     Ok(Kubelet { shared, group })

@@ -129,7 +129,8 @@ impl Volumes {
                 (_, Some(expr)) if !expr.is_empty() => expand(expr),
                 _ => String::new(),
             };
-            let host_path = if sub.is_empty() { path.clone() } else { sub_path(path, &sub, *must_read_only)? };
+            let host_path =
+                if sub.is_empty() { path.clone() } else { sub_path(path, &sub, *must_read_only)? };
             Ok(Mount {
                 host_path: host_path.display().to_string(),
                 container_path: mount.mount_path.clone(),
@@ -227,7 +228,9 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
 fn sub_path(volume: &Path, sub: &str, read_only: bool) -> Result<PathBuf, String> {
     let climbs = Path::new(sub).components().any(|c| !matches!(c, std::path::Component::Normal(_)));
     if climbs {
-        return Err(format!("failed to prepare subPath for volumeMount: \"{sub}\" must not leave the volume"));
+        return Err(format!(
+            "failed to prepare subPath for volumeMount: \"{sub}\" must not leave the volume"
+        ));
     }
     let wanted = volume.join(sub);
     if !wanted.exists() && !read_only {

@@ -74,11 +74,7 @@ pub fn config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError> {
         security,
         limits,
         log_path,
-        stop_signal: container
-            .lifecycle
-            .as_ref()
-            .and_then(|l| l.stop_signal.clone())
-            .unwrap_or_default(),
+        stop_signal: container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()).unwrap_or_default(),
     })
 }
 
@@ -87,7 +83,12 @@ pub fn termination_path(container: &Container) -> &str {
     container.termination_message_path.as_deref().filter(|p| !p.is_empty()).unwrap_or(TERMINATION_PATH)
 }
 
-fn security(owner: &Pod, spec: &PodSpec, container: &Container, image: &Image) -> Result<Security, ConfigError> {
+fn security(
+    owner: &Pod,
+    spec: &PodSpec,
+    container: &Container,
+    image: &Image,
+) -> Result<Security, ConfigError> {
     let of_pod = spec.security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let user = own.run_as_user.or(of_pod.run_as_user);
@@ -137,7 +138,8 @@ fn seccomp(own: &SecurityContext, spec: &PodSpec) -> Result<String, ConfigError>
 }
 
 fn non_root(owner: &Pod, container: &Container, user: Option<i64>, image: &Image) -> Result<(), ConfigError> {
-    let place = format!("(pod: \"{}\", container: {})", pod::full_name(&pod::identity(owner)), container.name);
+    let place =
+        format!("(pod: \"{}\", container: {})", pod::full_name(&pod::identity(owner)), container.name);
     let of_image = image.user.split(':').next().unwrap_or_default();
     match (user, of_image) {
         (Some(0), _) => Err(ConfigError(format!("container's runAsUser breaks non-root policy {place}"))),

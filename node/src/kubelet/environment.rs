@@ -120,7 +120,8 @@ impl Environment {
 }
 
 fn text(value: &[u8], key: &str) -> Result<String, ConfigError> {
-    String::from_utf8(value.to_vec()).map_err(|_| ConfigError(format!("the value of key {key} is not UTF-8 text")))
+    String::from_utf8(value.to_vec())
+        .map_err(|_| ConfigError(format!("the value of key {key} is not UTF-8 text")))
 }
 
 fn value_of(
@@ -166,9 +167,10 @@ fn value_of(
             Some(data) => match data.get(&key.key) {
                 Some(value) => text(value, &key.key).map(Some),
                 None if optional => Ok(None),
-                None => {
-                    Err(ConfigError(format!("couldn't find key {} in Secret {namespace}/{}", key.key, key.name)))
-                }
+                None => Err(ConfigError(format!(
+                    "couldn't find key {} in Secret {namespace}/{}",
+                    key.key, key.name
+                ))),
             },
             None if optional => Ok(None),
             None => Err(ConfigError(format!("secret \"{}\" not found", key.name))),

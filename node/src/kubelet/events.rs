@@ -35,7 +35,8 @@ message!(Note => (), |m| Some(format!("events/{}/{}", m.about.namespace.as_deref
 
 /// The reference by which an event names a pod, or a container of it.
 pub fn about_pod(owner: &Pod, container: Option<(pod::Role, &str)>) -> ObjectReference {
-    let list = |role: pod::Role| if role == pod::Role::Main { "spec.containers" } else { "spec.initContainers" };
+    let list =
+        |role: pod::Role| if role == pod::Role::Main { "spec.containers" } else { "spec.initContainers" };
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
@@ -75,12 +76,8 @@ impl Handler<Note> for Recorder {
         let namespace = note.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let now = clock::now();
         let field = note.about.field_path.clone().unwrap_or_default();
-        let key = (
-            note.about.uid.clone().unwrap_or_default(),
-            field,
-            note.reason.to_owned(),
-            note.message.clone(),
-        );
+        let key =
+            (note.about.uid.clone().unwrap_or_default(), field, note.reason.to_owned(), note.message.clone());
         let (name, count, first) = match self.written.get_mut(&key) {
             Some((name, count, first)) => {
                 *count += 1;
@@ -101,7 +98,11 @@ impl Handler<Note> for Recorder {
             }
         };
         let event = Event {
-            metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(namespace.clone()), ..Default::default() },
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
+                ..Default::default()
+            },
             involved_object: note.about,
             reason: Some(note.reason.to_owned()),
             message: Some(note.message),
@@ -109,7 +110,10 @@ impl Handler<Note> for Recorder {
             count: Some(count),
             first_timestamp: Some(first),
             last_timestamp: Some(now.clone()),
-            source: Some(EventSource { component: Some("kubelet".to_owned()), host: Some(self.node.clone()) }),
+            source: Some(EventSource {
+                component: Some("kubelet".to_owned()),
+                host: Some(self.node.clone()),
+            }),
             reporting_component: Some("kubelet".to_owned()),
             reporting_instance: Some(self.node.clone()),
             ..Event::default()

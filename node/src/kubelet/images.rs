@@ -57,7 +57,14 @@ impl Pulls {
     }
 
     /// Notes a failed pull; answers when the next one may be tried.
-    pub fn failed(&mut self, image: &str, error: &str, initial: Duration, max: Duration, now: SystemTime) -> SystemTime {
+    pub fn failed(
+        &mut self,
+        image: &str,
+        error: &str,
+        initial: Duration,
+        max: Duration,
+        now: SystemTime,
+    ) -> SystemTime {
         let before = self.failures.get(image).map(|f| f.delay);
         let delay = before.map_or(initial, |d| (d * 2).min(max));
         let until = now + delay;
@@ -85,11 +92,15 @@ pub fn credentials(image: &str, secrets: &[Data]) -> Vec<RegistryAuth> {
     let mut found: Vec<(usize, RegistryAuth)> = Vec::new();
     for secret in secrets {
         let text = secret.get(".dockerconfigjson").or_else(|| secret.get(".dockercfg"));
-        let Some(value) = text.and_then(|t| serde_json::from_slice::<serde_json::Value>(t).ok()) else { continue };
+        let Some(value) = text.and_then(|t| serde_json::from_slice::<serde_json::Value>(t).ok()) else {
+            continue;
+        };
         let auths = value.get("auths").unwrap_or(&value).as_object().cloned().unwrap_or_default();
         for (server, entry) in auths {
-            let bare = server.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
-            let hub = registry == "docker.io" && matches!(bare, "index.docker.io/v1" | "docker.io" | "index.docker.io");
+            let bare =
+                server.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+            let hub = registry == "docker.io"
+                && matches!(bare, "index.docker.io/v1" | "docker.io" | "index.docker.io");
             let fits = hub || bare == registry || image.starts_with(&format!("{bare}/"));
             if !fits {
                 continue;
@@ -128,9 +139,14 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let mut pulls = Pulls::default();
         let here = Some(Image::default());
-        assert_eq!(pulls.decide(&container("IfNotPresent"), here.clone(), now), Decision::Use(Image::default()));
+        assert_eq!(
+            pulls.decide(&container("IfNotPresent"), here.clone(), now),
+            Decision::Use(Image::default())
+        );
         assert_eq!(pulls.decide(&container("Always"), here, now), Decision::Pull);
-        let Decision::Wait((reason, _), None) = pulls.decide(&container("Never"), None, now) else { panic!() };
+        let Decision::Wait((reason, _), None) = pulls.decide(&container("Never"), None, now) else {
+            panic!()
+        };
         assert_eq!(reason, "ErrImageNeverPull");
         let (initial, max) = (Duration::from_secs(10), Duration::from_secs(300));
         let delays = [10, 20, 40, 80, 160, 300, 300];
@@ -138,13 +154,14 @@ mod tests {
             let until = pulls.failed("x:1", "no such host", initial, max, now);
             assert_eq!(until, now + Duration::from_secs(seconds));
         }
-        let Decision::Wait((reason, text), Some(_)) = pulls.decide(&container("IfNotPresent"), None, now) else {
+        let Decision::Wait((reason, text), Some(_)) = pulls.decide(&container("IfNotPresent"), None, now)
+        else {
             panic!()
         };
-        assert_eq!((reason.as_str(), text.as_str()), (
-            "ImagePullBackOff",
-            "Back-off pulling image \"x:1\": ErrImagePull: no such host"
-        ));
+        assert_eq!(
+            (reason.as_str(), text.as_str()),
+            ("ImagePullBackOff", "Back-off pulling image \"x:1\": ErrImagePull: no such host")
+        );
     }
 
     #[test]

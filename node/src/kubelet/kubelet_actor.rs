@@ -135,7 +135,8 @@ impl KubeletActor {
             return;
         }
         let shared = self.shared.clone();
-        let work = async move { (shared.runtime.list(&[]).await.unwrap_or_default(), left_behind(&shared).await) };
+        let work =
+            async move { (shared.runtime.list(&[]).await.unwrap_or_default(), left_behind(&shared).await) };
         ctx.run(work, |actor, (containers, directories), ctx| {
             for container in containers {
                 let identity = container.pod();
@@ -191,7 +192,8 @@ async fn follow(client: &Client, node: &str, me: &actors::ActorRef<KubeletActor>
     request.options.field_selector = Some(selector.clone());
     let answer = client.send(request).await?;
     let list: List = serde_json::from_slice(&answer.body).map_err(|e| ApiError::Malformed(e.to_string()))?;
-    let revision = list.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(answer.revision);
+    let revision =
+        list.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(answer.revision);
     let mut events = client.watch::<Pod>("", revision, Some(&selector)).await?;
     let _ = me.tell(PodsListed { pods: list.items.into_iter().map(Arc::new).collect() }).await;
     while let Some(event) = events.next().await {
@@ -293,7 +295,9 @@ impl Handler<ContainerChanged> for KubeletActor {
     type Result = ();
 
     fn handle(&mut self, m: ContainerChanged, _: &mut Context<Self>) {
-        if matches!(m.event.kind, RuntimeEventKind::Died | RuntimeEventKind::OutOfMemory) || m.event.container.is_empty() {
+        if matches!(m.event.kind, RuntimeEventKind::Died | RuntimeEventKind::OutOfMemory)
+            || m.event.container.is_empty()
+        {
             self.shared.registry.wake(&m.event.pod_uid);
         }
     }

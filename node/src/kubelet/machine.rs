@@ -97,6 +97,7 @@ pub fn cpu_nanos() -> u64 {
     let line = text.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|t| t.parse().ok()).collect();
     // user, nice, system, then idle and iowait, which are not use; then irq, softirq, steal.
-    let used: u64 = ticks.iter().enumerate().filter(|(at, _)| !matches!(at, 3 | 4 | 8 | 9)).map(|(_, t)| t).sum();
+    let used: u64 =
+        ticks.iter().enumerate().filter(|(at, _)| !matches!(at, 3 | 4 | 8 | 9)).map(|(_, t)| t).sum();
     used * 10_000_000
 }

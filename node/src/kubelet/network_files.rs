@@ -15,7 +15,9 @@ pub fn resolv_conf(spec: &PodSpec, namespace: &str, dns: Option<IpAddr>, domain:
     let mut options: Vec<String> = Vec::new();
     match (spec.dns_policy.as_deref().unwrap_or("ClusterFirst"), dns) {
         ("None", _) => {}
-        ("ClusterFirst", Some(dns)) if !host_network => cluster(namespace, dns, domain, &mut servers, &mut searches, &mut options),
+        ("ClusterFirst", Some(dns)) if !host_network => {
+            cluster(namespace, dns, domain, &mut servers, &mut searches, &mut options)
+        }
         ("ClusterFirstWithHostNet", Some(dns)) => {
             cluster(namespace, dns, domain, &mut servers, &mut searches, &mut options);
         }
@@ -92,7 +94,14 @@ fn dedup(all: &mut Vec<String>) {
 }
 
 /// The pod's /etc/hosts; `host` is the host's file, which pods on the host's network see.
-pub fn hosts(spec: &PodSpec, ips: &[String], hostname: &str, namespace: &str, domain: &str, host: &str) -> String {
+pub fn hosts(
+    spec: &PodSpec,
+    ips: &[String],
+    hostname: &str,
+    namespace: &str,
+    domain: &str,
+    host: &str,
+) -> String {
     let mut text = if spec.host_network == Some(true) {
         format!("# Kubernetes-managed hosts file (host network).\n{host}")
     } else {
@@ -150,14 +159,19 @@ mod tests {
                 "nameserver 1.1.1.1\nsearch a.b\noptions ndots:2 edns0\n",
             ),
         ] {
-            assert_eq!(resolv_conf(&spec(value.clone()), "ns", Some(dns), "cluster.local", host), wanted, "{value}");
+            assert_eq!(
+                resolv_conf(&spec(value.clone()), "ns", Some(dns), "cluster.local", host),
+                wanted,
+                "{value}"
+            );
         }
         assert_eq!(resolv_conf(&spec(json!({})), "ns", None, "cluster.local", host), host);
     }
 
     #[test]
     fn hosts_files() {
-        let pod = spec(json!({"subdomain": "sub", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
+        let pod =
+            spec(json!({"subdomain": "sub", "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
         let text = hosts(&pod, &["10.0.0.5".to_owned()], "web-0", "ns", "cluster.local", "");
         assert!(text.contains("10.0.0.5\tweb-0.sub.ns.svc.cluster.local\tweb-0\n"), "{text}");
         assert!(text.ends_with("1.2.3.4\ta\tb\n"), "{text}");

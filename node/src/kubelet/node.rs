@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, Context, Handler, AsyncContext, message};
+use actors::{Actor, AsyncContext, Context, Handler, message};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
-    ObjectReference, Taint,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec,
+    NodeStatus, ObjectReference, Taint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use protocol::{ApiError, PatchKind};
@@ -50,7 +50,14 @@ pub struct NodeActor {
 impl NodeActor {
     /// The actor of this kubelet's node.
     pub fn new(shared: Arc<Shared>) -> Self {
-        NodeActor { shared, registered: false, uid: String::new(), last: None, written_at: None, looking: false }
+        NodeActor {
+            shared,
+            registered: false,
+            uid: String::new(),
+            last: None,
+            written_at: None,
+            looking: false,
+        }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -84,9 +91,11 @@ impl NodeActor {
                         actor.renew(ctx);
                     }
                     if let Some(status) = status {
-                        let ready = |s: &NodeStatus| condition_of(s, "Ready").is_some_and(|c| c.status == "True");
+                        let ready =
+                            |s: &NodeStatus| condition_of(s, "Ready").is_some_and(|c| c.status == "True");
                         if ready(&status) && !actor.last.as_ref().is_some_and(ready) {
-                            let text = format!("Node {} status is now: NodeReady", actor.shared.config.node_name);
+                            let text =
+                                format!("Node {} status is now: NodeReady", actor.shared.config.node_name);
                             actor.note("NodeReady", &text);
                         }
                         actor.last = Some(status);
@@ -133,7 +142,12 @@ impl NodeActor {
             name: Some(name),
             ..ObjectReference::default()
         };
-        let _ = self.shared.recorder.try_tell(Note { about, warning: false, reason, message: message.to_owned() });
+        let _ = self.shared.recorder.try_tell(Note {
+            about,
+            warning: false,
+            reason,
+            message: message.to_owned(),
+        });
     }
 }
 
@@ -186,7 +200,8 @@ async fn current_status(shared: &Shared, last: Option<&NodeStatus>) -> NodeStatu
         (_, Err(e)) => Some(format!("container runtime network not ready: NetworkReady=false {e}")),
         _ => None,
     };
-    let engine = version.unwrap_or_else(|_| RuntimeVersion { name: shared.engine.clone(), ..Default::default() });
+    let engine =
+        version.unwrap_or_else(|_| RuntimeVersion { name: shared.engine.clone(), ..Default::default() });
     let config = &shared.config;
     let now = clock::now();
     NodeStatus {
@@ -227,7 +242,9 @@ fn conditions(problem: Option<&str>, last: Option<&NodeStatus>, now: &Time) -> V
             reason: Some(reason.to_owned()),
             message: Some(message),
             last_heartbeat_time: Some(now.clone()),
-            last_transition_time: before.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(now.clone())),
+            last_transition_time: before
+                .and_then(|c| c.last_transition_time.clone())
+                .or_else(|| Some(now.clone())),
         }
     })
     .collect()
@@ -266,7 +283,11 @@ async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiErr
     let name = &shared.config.node_name;
     let taints: Vec<_> = shared.config.node_taints.iter().filter_map(|t| taint(t)).collect();
     let node = Node {
-        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels(shared)), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(labels(shared)),
+            ..ObjectMeta::default()
+        },
         spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..NodeSpec::default() }),
         status: Some(status.clone()),
     };

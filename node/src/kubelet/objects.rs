@@ -45,7 +45,8 @@ pub struct Objects {
 }
 
 fn data_of_map(object: ConfigMap) -> Data {
-    let mut data: Data = object.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
+    let mut data: Data =
+        object.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
     data.extend(object.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
     data
 }
@@ -140,7 +141,8 @@ impl Objects {
         data: fn(K) -> Data,
     ) -> Result<(Option<Arc<Data>>, u64), ApiError> {
         let Some(object) = self.client.find::<K>(namespace, name).await? else { return Ok((None, 0)) };
-        let revision = object.metadata().resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0);
+        let revision =
+            object.metadata().resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0);
         Ok((Some(Arc::new(data(object))), revision))
     }
 

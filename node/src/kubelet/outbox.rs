@@ -149,7 +149,8 @@ mod tests {
     fn only_what_changed_is_written() {
         let old = json!({"phase": "Pending", "hostIP": "1", "podIPs": [{"ip": "a"}], "message": "x"});
         let new = json!({"phase": "Running", "hostIP": "1", "podIPs": [{"ip": "b"}]});
-        let wanted = json!({"phase": "Running", "podIPs": [{"ip": "b"}, {"$patch": "replace"}], "message": null});
+        let wanted =
+            json!({"phase": "Running", "podIPs": [{"ip": "b"}, {"$patch": "replace"}], "message": null});
         assert_eq!(difference(Some(&old), &new), Some(wanted));
         assert_eq!(difference(Some(&new), &new), None);
         assert_eq!(difference(None, &json!({"phase": "Pending"})), Some(json!({"phase": "Pending"})));

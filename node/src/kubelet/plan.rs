@@ -193,7 +193,9 @@ fn plan_without_sandbox(
     let init_failed = policy == "Never"
         && spec.init_containers.iter().flatten().any(|c| {
             pod::init_role(c) == Role::Init
-                && observed.latest(&c.name).is_some_and(|l| l.state == ContainerState::Exited && l.exit_code != 0)
+                && observed
+                    .latest(&c.name)
+                    .is_some_and(|l| l.state == ContainerState::Exited && l.exit_code != 0)
         });
     kill_all(plan, observed);
     if (begun && policy == "Never" && before.is_some()) || init_failed || spec.containers.iter().all(done) {
@@ -286,9 +288,9 @@ impl Look<'_> {
         for container in init {
             if pod::init_role(container) == Role::Sidecar {
                 self.keep(container, Role::Sidecar);
-                let running = self
-                    .in_sandbox(&container.name)
-                    .is_some_and(|c| c.state == ContainerState::Running && self.health.started.contains(&c.id));
+                let running = self.in_sandbox(&container.name).is_some_and(|c| {
+                    c.state == ContainerState::Running && self.health.started.contains(&c.id)
+                });
                 if !running && !main_begun {
                     return Progress::Busy;
                 }
@@ -335,7 +337,9 @@ impl Look<'_> {
         let changed = latest.label_or_empty(labels::HASH) != pod::container_hash(container)
             && !latest.label_or_empty(labels::HASH).is_empty();
         let why = match self.health.unhealthy.get(&latest.id) {
-            _ if changed => Some(format!("Container {} definition changed, will be restarted", container.name)),
+            _ if changed => {
+                Some(format!("Container {} definition changed, will be restarted", container.name))
+            }
             Some(why) if policy == "Never" => Some(why.replace(", will be restarted", "")),
             other => other.cloned(),
         };

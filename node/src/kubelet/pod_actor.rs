@@ -102,7 +102,8 @@ impl PodActor {
                 tokio::time::sleep(grace).await;
                 let found = shared.runtime.list(&[(crate::runtime::labels::POD_UID, &uid)]).await;
                 for container in found.into_iter().flatten().filter(|c| !c.is_sandbox()) {
-                    let _ = shared.runtime.kill(&container.id, nix::sys::signal::Signal::SIGKILL as i32).await;
+                    let _ =
+                        shared.runtime.kill(&container.id, nix::sys::signal::Signal::SIGKILL as i32).await;
                 }
             },
             |_, (), _| {},
@@ -139,7 +140,8 @@ impl PodActor {
             .filter(|c| c.state == ContainerState::Running && !after.ending)
             .map(|c| (c.id.as_str(), c))
             .collect();
-        let over: Vec<_> = self.probes.keys().filter(|(id, _)| !running.contains_key(id.as_str())).cloned().collect();
+        let over: Vec<_> =
+            self.probes.keys().filter(|(id, _)| !running.contains_key(id.as_str())).cloned().collect();
         for key in over {
             if let Some(handle) = self.probes.remove(&key) {
                 ctx.cancel_future(handle);
@@ -186,7 +188,7 @@ impl PodActor {
                 let result = shared.logs.copy(shared.runtime.as_ref(), &container, follow).await;
                 (container, result)
             },
-            |actor, (container, result), ctx| {
+            |_, (container, result), ctx| {
                 if let Err(e) = result {
                     tracing::warn!(container = container.id, error = %e, "log not copied");
                     // The engine went away, or the disk is full: again a little later.
@@ -252,7 +254,8 @@ impl PodActor {
         {
             let about = about_pod(&wanted.pod, Some((Role::Main, &container.name)));
             let message = format!("{} probe failed: {why}", kind.as_str());
-            let _ = self.shared.recorder.try_tell(Note { about, warning: true, reason: "Unhealthy", message });
+            let _ =
+                self.shared.recorder.try_tell(Note { about, warning: true, reason: "Unhealthy", message });
         }
         let streak = self.streaks.entry((id.clone(), *kind)).or_default();
         let Some(verdict) = streak.note(result.is_ok(), spec) else { return };
@@ -281,8 +284,11 @@ impl Actor for PodActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let deliver =
-            self.outbox.clone().deliver(self.shared.client.clone(), self.shared.registry.clone(), self.uid.clone());
+        let deliver = self.outbox.clone().deliver(
+            self.shared.client.clone(),
+            self.shared.registry.clone(),
+            self.uid.clone(),
+        );
         ctx.run(deliver, |_, (), _| {});
         self.look(ctx);
     }

@@ -137,9 +137,11 @@ impl Target<'_> {
         match run(self.runtime, self.id, command, limit, OUTPUT_BYTES_MAX).await {
             Ok((0, _)) => Ok(()),
             Ok((_, output)) => Err(String::from_utf8_lossy(&output).into_owned()),
-            Err(RuntimeError::Timeout(after)) => {
-                Err(format!("command timed out: \"{}\" timed out after {}s", command.join(" "), after.as_secs()))
-            }
+            Err(RuntimeError::Timeout(after)) => Err(format!(
+                "command timed out: \"{}\" timed out after {}s",
+                command.join(" "),
+                after.as_secs()
+            )),
             Err(e) => Err(e.to_string()),
         }
     }
@@ -186,7 +188,10 @@ impl Target<'_> {
                 named.map(|p| p.container_port).or_else(|| name.parse().ok())
             }
         };
-        number.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0).ok_or_else(|| format!("invalid port: {port:?}"))
+        number
+            .and_then(|n| u16::try_from(n).ok())
+            .filter(|n| *n > 0)
+            .ok_or_else(|| format!("invalid port: {port:?}"))
     }
 }
 
@@ -212,9 +217,8 @@ mod tests {
     fn thresholds() {
         let probe = Probe { success_threshold: Some(2), failure_threshold: Some(3), ..Probe::default() };
         let mut streak = Streak::default();
-        let verdicts: Vec<_> = [true, true, false, false, true, false, false, false]
-            .map(|ok| streak.note(ok, &probe))
-            .to_vec();
+        let verdicts: Vec<_> =
+            [true, true, false, false, true, false, false, false].map(|ok| streak.note(ok, &probe)).to_vec();
         assert_eq!(verdicts, [None, Some(true), None, None, None, None, None, Some(false)]);
         assert_eq!(period(&Probe::default()), Duration::from_secs(10));
         assert_eq!(initial_delay(&Probe::default()), Duration::ZERO);

@@ -50,7 +50,12 @@ pub struct Registry {
 /// The trace's name of a pod.
 pub fn key_of(pod: &Pod) -> Arc<str> {
     let meta = &pod.metadata;
-    format!("pods/{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()).into()
+    format!(
+        "pods/{}/{}",
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default()
+    )
+    .into()
 }
 
 impl Registry {

@@ -153,7 +153,12 @@ pub fn cgroup(root: &str, spec: &PodSpec, uid: &str, systemd: bool) -> String {
 }
 
 /// What `resourceFieldRef` says, divided and rounded up. Without a limit it is the node's allocatable.
-pub fn resource_field(container: &Container, resource: &str, divisor: &str, node: &Amounts) -> Option<String> {
+pub fn resource_field(
+    container: &Container,
+    resource: &str,
+    divisor: &str,
+    node: &Amounts,
+) -> Option<String> {
     let r = resources(container);
     let (list, name) = resource.split_once('.')?;
     let own = if list == "limits" { r.limits } else { r.requests };

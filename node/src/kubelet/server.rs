@@ -57,8 +57,9 @@ impl ServerActor {
         ctx.run(main, |_, result, ctx| ctx.fail(format!("port 10250 ended: {result:?}")));
         if self.settings.read_only_port != 0 {
             let shared = self.shared.clone();
-            let server =
-                HttpServer::new(move || App::new().app_data(web::Data::new(shared.clone())).configure(read_only));
+            let server = HttpServer::new(move || {
+                App::new().app_data(web::Data::new(shared.clone())).configure(read_only)
+            });
             let at = SocketAddr::new(any, self.settings.read_only_port);
             let server = server.workers(1).disable_signals().bind(at).map_err(text)?.run();
             ctx.run(server, |_, result, ctx| ctx.fail(format!("the read-only port ended: {result:?}")));
@@ -176,9 +177,10 @@ async fn container_logs(request: HttpRequest, shared: Data, query: web::Query<Lo
     let now = clock::timestamp(actors::time::now()).as_nanosecond();
     let since = match (query.since_seconds, &query.since_time) {
         (Some(seconds), _) => i64::try_from(now - i128::from(seconds) * 1_000_000_000).ok(),
-        (None, Some(time)) => {
-            time.parse::<k8s_openapi::jiff::Timestamp>().ok().and_then(|t| i64::try_from(t.as_nanosecond()).ok())
-        }
+        (None, Some(time)) => time
+            .parse::<k8s_openapi::jiff::Timestamp>()
+            .ok()
+            .and_then(|t| i64::try_from(t.as_nanosecond()).ok()),
         (None, None) => None,
     };
     let wanted = LogRequest {

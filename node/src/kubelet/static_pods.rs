@@ -3,7 +3,6 @@
 //! Such a pod runs whether or not there is an API. Its mirror only shows it there: deleting the mirror
 //! does nothing to the pod, and the mirror comes back.
 
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +24,6 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Manifests larger than this are refused.
 const BYTES_MAX: u64 = 1 << 20;
 
-struct Watched(Inotify);
-
-impl AsRawFd for Watched {
-    fn as_raw_fd(&self) -> RawFd {
-        use std::os::fd::AsFd;
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
 /// Reads the manifests of a directory now and after each change, until dropped.
 pub async fn follow(dir: PathBuf, node: String, kubelet: ActorRef<KubeletActor>) {
     loop {
@@ -52,17 +42,19 @@ async fn follow_once(dir: &Path, node: &str, kubelet: &ActorRef<KubeletActor>) -
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_DELETE;
     inotify.add_watch(dir, changes)?;
-    let watched = AsyncFd::new(Watched(inotify))?;
+    let watched = AsyncFd::register(inotify)?;
     loop {
         let (at, name) = (dir.to_owned(), node.to_owned());
-        let pods = tokio::task::spawn_blocking(move || read_all(&at, &name)).await.map_err(std::io::Error::other)??;
+        let pods = tokio::task::spawn_blocking(move || read_all(&at, &name))
+            .await
+            .map_err(std::io::Error::other)??;
         if kubelet.tell(ManifestsRead { pods: pods.into_iter().map(Arc::new).collect() }).await.is_err() {
             return Ok(());
         }
         let mut ready = watched.readable().await?;
         tokio::time::sleep(SETTLE).await;
         // Which file changed does not matter: all are read again.
-        while watched.get_ref().0.read_events().is_ok() {}
+        while watched.get_ref().read_events().is_ok() {}
         ready.clear_ready();
     }
 }
@@ -79,7 +71,9 @@ fn read_all(dir: &Path, node: &str) -> std::io::Result<Vec<Pod>> {
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         match parse(&text, node) {
             Ok(pod) => pods.push(pod),
-            Err(e) => tracing::warn!(file = %path.display(), error = %e, "a static pod's manifest is refused"),
+            Err(e) => {
+                tracing::warn!(file = %path.display(), error = %e, "a static pod's manifest is refused")
+            }
         }
     }
     Ok(pods)
@@ -234,7 +228,9 @@ mod tests {
         assert!(pod::is_mirror(&mirror_of(&owner)));
         let other = parse(&text.replace("image: x", "image: y"), "n1").unwrap();
         assert_ne!(owner.metadata.uid, other.metadata.uid, "a change is another pod");
-        for bad in ["kind: Service", "kind: Pod", "kind: Pod\nmetadata: {name: x}\nspec: {containers: []}", "{"] {
+        for bad in
+            ["kind: Service", "kind: Pod", "kind: Pod\nmetadata: {name: x}\nspec: {containers: []}", "{"]
+        {
             assert!(parse(bad, "n1").is_err(), "{bad}");
         }
     }

@@ -174,7 +174,8 @@ fn forgotten(
         let ended = old.state.as_ref().and_then(|s| s.terminated.as_ref());
         if let Some(ended) = ended.filter(|_| facts.ended || role == Role::Init) {
             status.container_id = old.container_id.clone();
-            status.state = Some(ContainerState { terminated: Some(ended.clone()), ..ContainerState::default() });
+            status.state =
+                Some(ContainerState { terminated: Some(ended.clone()), ..ContainerState::default() });
             status.last_state = old.last_state.clone();
             status.ready = role == Role::Init && ended.exit_code == 0;
             return status;
@@ -236,7 +237,10 @@ fn waiting_for(container: &Container, owner: &Pod, facts: &Facts<'_>) -> Contain
 /// The text of a restart's back-off.
 pub fn back_off_message(delay: Duration, container: &str, owner: &Pod) -> String {
     let text = go_duration(delay);
-    format!("back-off {text} restarting failed container={container} pod={}", pod::full_name(&pod::identity(owner)))
+    format!(
+        "back-off {text} restarting failed container={container} pod={}",
+        pod::full_name(&pod::identity(owner))
+    )
 }
 
 /// Whole seconds as Go prints a duration: `10s`, `1m20s`, `5m0s`.
@@ -253,7 +257,8 @@ fn id_of(engine: &str, id: &str) -> String {
 }
 
 fn terminated_state(ended: &ContainerInfo, facts: &Facts<'_>) -> ContainerState {
-    let failed_start = ended.started_at.is_none() && (!ended.error.is_empty() || ended.state == Life::Created);
+    let failed_start =
+        ended.started_at.is_none() && (!ended.error.is_empty() || ended.state == Life::Created);
     let reason = match ended.exit_code {
         _ if ended.oom_killed => "OOMKilled",
         _ if failed_start => "ContainerCannotRun",
@@ -286,8 +291,11 @@ fn phase(
     ended: bool,
 ) -> &'static str {
     let ended_code = |s: &ContainerStatus| {
-        let of = |state: &Option<ContainerState>| state.as_ref().and_then(|s| s.terminated.as_ref().map(|t| t.exit_code));
-        of(&s.state).or_else(|| s.state.as_ref().and_then(|st| st.waiting.as_ref()).and_then(|_| of(&s.last_state)))
+        let of = |state: &Option<ContainerState>| {
+            state.as_ref().and_then(|s| s.terminated.as_ref().map(|t| t.exit_code))
+        };
+        of(&s.state)
+            .or_else(|| s.state.as_ref().and_then(|st| st.waiting.as_ref()).and_then(|_| of(&s.last_state)))
     };
     let mut pending_init = false;
     let mut failed_init = false;
@@ -353,7 +361,8 @@ fn conditions(owner: &Pod, status: &PodStatus, facts: &Facts<'_>) -> Vec<PodCond
         owner.spec.iter().flat_map(pod::containers).map(|(r, c)| (c.name.as_str(), r)).collect();
     let is_sidecar = |s: &&ContainerStatus| roles.get(s.name.as_str()) == Some(&Role::Sidecar);
     let names = |all: Vec<&str>| format!("[{}]", all.join(" "));
-    let begun = main.iter().any(|s| s.state.as_ref().is_some_and(|st| st.waiting.is_none()) || s.restart_count > 0);
+    let begun =
+        main.iter().any(|s| s.state.as_ref().is_some_and(|st| st.waiting.is_none()) || s.restart_count > 0);
     let incomplete: Vec<&str> = init
         .iter()
         .filter(|s| if is_sidecar(s) { s.started != Some(true) } else { !s.ready } && !begun)

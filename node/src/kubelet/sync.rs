@@ -21,7 +21,7 @@ use super::plan::{Backoff, Health, Kill, Observed, Plan, Start, plan};
 use super::pod::{self, Role};
 use super::registry::{Wanted, key_of};
 use super::status::{self, Facts, Waiting};
-use super::{container, images, network_files, probe, resources};
+use super::{container, images, network_files, probe};
 use crate::runtime::{
     ContainerInfo, ContainerState, NetworkError, PodIdentity, RuntimeError, SandboxConfig, clock, labels,
 };
@@ -58,8 +58,6 @@ pub struct Memory {
     pub mounted: Option<Mounted>,
     /// Tokens in use.
     pub tokens: BTreeMap<TokenKey, Token>,
-    /// Images that this pod was told about, so that presence is reported once per container.
-    pub told: BTreeSet<String>,
 }
 
 /// One pod's affairs.
@@ -141,7 +139,13 @@ impl Sync {
                 "DeadlineExceeded",
                 "Pod was active on the node longer than the specified deadline",
             );
-            self.note(owner, None, true, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline".to_owned());
+            self.note(
+                owner,
+                None,
+                true,
+                "DeadlineExceeded",
+                "Pod was active on the node longer than the specified deadline".to_owned(),
+            );
             return Ok(After { wake_at: Some(now), containers: observed.containers, ..After::default() });
         }
         if wanted.verdict.is_some() || (pod::is_terminal(owner) && !pod::is_static(owner)) {
@@ -189,10 +193,16 @@ impl Sync {
         let health = self.memory.borrow().health.clone();
         let plan = plan(owner, &observed, &health, &restarts, backoff, now);
         for (name, _) in &plan.waiting {
-            self.note(owner, Some(name), true, "BackOff", format!(
-                "Back-off restarting failed container {name} in pod {}",
-                pod::full_name(&pod::identity(owner))
-            ));
+            self.note(
+                owner,
+                Some(name),
+                true,
+                "BackOff",
+                format!(
+                    "Back-off restarting failed container {name} in pod {}",
+                    pod::full_name(&pod::identity(owner))
+                ),
+            );
         }
         self.read_last_words(owner, &observed).await;
         if plan.finished {
@@ -313,7 +323,8 @@ impl Sync {
         health.ready.retain(|id| alive.contains(id.as_str()));
         health.unhealthy.retain(|id, _| alive.contains(id.as_str()));
         for (_, container) in owner.spec.iter().flat_map(pod::containers) {
-            let Some(running) = observed.latest(&container.name).filter(|c| alive.contains(c.id.as_str())) else {
+            let Some(running) = observed.latest(&container.name).filter(|c| alive.contains(c.id.as_str()))
+            else {
                 continue;
             };
             if container.startup_probe.is_none() {
@@ -364,9 +375,20 @@ impl Sync {
         self.outbox.put(made)
     }
 
-    fn note(&self, owner: &Pod, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
+    fn note(
+        &self,
+        owner: &Pod,
+        container: Option<&str>,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    ) {
         let role = container.and_then(|name| {
-            owner.spec.as_ref().and_then(|s| pod::containers(s).find(|(_, c)| c.name == name)).map(|(r, c)| (r, c.name.as_str()))
+            owner
+                .spec
+                .as_ref()
+                .and_then(|s| pod::containers(s).find(|(_, c)| c.name == name))
+                .map(|(r, c)| (r, c.name.as_str()))
         });
         let note = Note { about: about_pod(owner, role), warning, reason, message };
         // Events are for people: a full mailbox drops them.
@@ -380,7 +402,14 @@ impl Sync {
         what: &str,
         work: impl Future<Output = Result<T, RuntimeError>>,
     ) -> Result<T, RuntimeError> {
-        actors::trace::step("node/runtime", what, Some(key_of(owner)), |r: &Result<T, RuntimeError>| r.is_err(), work).await
+        actors::trace::step(
+            "node/runtime",
+            what,
+            Some(key_of(owner)),
+            |r: &Result<T, RuntimeError>| r.is_err(),
+            work,
+        )
+        .await
     }
 
     /// Reads what ended containers left behind, once each.
@@ -389,7 +418,11 @@ impl Sync {
             if self.memory.borrow().last_words.contains_key(&ended.id) {
                 continue;
             }
-            let words = if self.shared.runtime.is_real() { self.last_words(owner, ended).await } else { String::new() };
+            let words = if self.shared.runtime.is_real() {
+                self.last_words(owner, ended).await
+            } else {
+                String::new()
+            };
             self.memory.borrow_mut().last_words.insert(ended.id.clone(), words);
         }
         let known: BTreeSet<&str> = observed.containers.iter().map(|c| c.id.as_str()).collect();
@@ -476,7 +509,8 @@ fn earliest(a: Option<SystemTime>, b: Option<SystemTime>) -> Option<SystemTime> 
 /// Restart counts that the API remembers of containers that have run.
 fn restarts_of(owner: &Pod) -> BTreeMap<String, u32> {
     let Some(status) = &owner.status else { return BTreeMap::new() };
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let all =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
     all.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()))
         .map(|s| (s.name.clone(), u32::try_from(s.restart_count).unwrap_or(0)))
         .collect()

@@ -88,7 +88,8 @@ pub fn of_volume(
     let mut payload = Payload::new();
     if let Some(source) = &volume.config_map {
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-        let object = Object { kind: "configmap", name: &source.name, data: inputs.config_maps.get(&source.name) };
+        let object =
+            Object { kind: "configmap", name: &source.name, data: inputs.config_maps.get(&source.name) };
         object.project(source.items.as_deref(), source.optional, mode, &mut payload)?;
         return Ok(Some(("configmap", payload)));
     }
@@ -119,8 +120,7 @@ pub fn of_volume(
             downward(owner, s.items.as_deref(), mode, inputs, &mut payload)?;
         }
         if let Some(s) = &source.service_account_token {
-            let key =
-                (s.audience.clone().unwrap_or_default(), s.expiration_seconds.unwrap_or(TOKEN_SECONDS));
+            let key = (s.audience.clone().unwrap_or_default(), s.expiration_seconds.unwrap_or(TOKEN_SECONDS));
             let token = inputs.tokens.get(&key).ok_or("the service account's token could not be fetched")?;
             // Those who may read by group need not be everybody.
             let grouped = owner
@@ -179,7 +179,9 @@ fn bits(mode: i32) -> u32 {
 
 /// A relative path that stays inside the volume; admission checked it, but files are written as root.
 fn checked(path: &str) -> Result<String, String> {
-    let bad = path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == ".." || part.is_empty());
+    let bad = path.is_empty()
+        || path.starts_with('/')
+        || path.split('/').any(|part| part == ".." || part.is_empty());
     if bad { Err(format!("invalid path \"{path}\"")) } else { Ok(path.to_owned()) }
 }
 

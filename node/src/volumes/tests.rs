@@ -49,14 +49,20 @@ fn projected_files_appear_and_change_atomically() {
     let text = |name: &str, file: &str| std::fs::read_to_string(path(name).join(file)).unwrap();
     assert_eq!(text("v", "sub/file"), "one");
     assert_eq!(std::fs::metadata(path("v").join("sub/file")).unwrap().mode() & 0o777, 0o400);
-    for (file, wanted) in [("token", "jwt"), ("other", "x"), ("password", "word"), ("labels", "a=\"b\"\nc=\"d\"")] {
+    for (file, wanted) in
+        [("token", "jwt"), ("other", "x"), ("password", "word"), ("labels", "a=\"b\"\nc=\"d\"")]
+    {
         assert_eq!(text("p", file), wanted, "{file}");
     }
     assert_eq!(std::fs::metadata(path("e")).unwrap().mode() & 0o7777, 0o777);
     assert_eq!(mounted.refresh_at, Some(SystemTime::UNIX_EPOCH));
     let data = std::fs::read_link(path("v").join("..data")).unwrap();
     volumes.mount(&owner, &inputs("one")).unwrap();
-    assert_eq!(std::fs::read_link(path("v").join("..data")).unwrap(), data, "an equal payload changes nothing");
+    assert_eq!(
+        std::fs::read_link(path("v").join("..data")).unwrap(),
+        data,
+        "an equal payload changes nothing"
+    );
     volumes.mount(&owner, &inputs("two")).unwrap();
     assert_eq!(text("v", "sub/file"), "two");
     let old = std::fs::read_dir(path("v")).unwrap().flatten().filter(|e| e.file_name() == data.as_os_str());
@@ -93,7 +99,8 @@ fn what_is_wrong_with_a_volume_is_said() {
 fn sub_paths_stay_inside_their_volume() {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
-    let mounted = Mounted { paths: [("v".to_owned(), (dir.path().to_owned(), false))].into(), refresh_at: None };
+    let mounted =
+        Mounted { paths: [("v".to_owned(), (dir.path().to_owned(), false))].into(), refresh_at: None };
     let mount = |sub: &str| {
         let mounts = [VolumeMount {
             name: "v".into(),

@@ -30,7 +30,8 @@ pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<()
     {
         return Ok(());
     }
-    let stamp = clock::timestamp(std::time::SystemTime::now()).strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
+    let stamp =
+        clock::timestamp(std::time::SystemTime::now()).strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
     let fresh = dir.join(&stamp);
     fs::create_dir(&fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;

@@ -60,16 +60,16 @@ fn sources() -> Sources {
 #[test]
 fn every_source_of_a_variable() {
     let owner = pod(json!({"name": "c",
-        "envFrom": [{"prefix": "P_", "configMapRef": {"name": "cm"}}, {"secretRef": {"name": "sec"}},
-                    {"configMapRef": {"name": "gone", "optional": true}}],
-        "env": [
-            {"name": "PLAIN", "value": "1"}, {"name": "TWICE", "value": "$(PLAIN)$(P_k)"},
-            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-            {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "p"}}},
-            {"name": "SKIPPED", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "no", "optional": true}}},
-            {"name": "MY_DB_SERVICE_PORT", "value": "overridden"},
-        ]}));
+    "envFrom": [{"prefix": "P_", "configMapRef": {"name": "cm"}}, {"secretRef": {"name": "sec"}},
+                {"configMapRef": {"name": "gone", "optional": true}}],
+    "env": [
+        {"name": "PLAIN", "value": "1"}, {"name": "TWICE", "value": "$(PLAIN)$(P_k)"},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "p"}}},
+        {"name": "SKIPPED", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "no", "optional": true}}},
+        {"name": "MY_DB_SERVICE_PORT", "value": "overridden"},
+    ]}));
     let found = environment(&owner, &owner.spec.as_ref().unwrap().containers[0], &sources()).unwrap();
     let get = |name: &str| found.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     for (name, wanted) in [
@@ -96,13 +96,22 @@ fn every_source_of_a_variable() {
 fn what_is_missing_is_named() {
     let sources = sources();
     for (env, wanted) in [
-        (json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k"}}}]), "configmap \"gone\" not found"),
-        (json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "nix", "key": "k"}}}]), "secret \"nix\" not found"),
+        (
+            json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k"}}}]),
+            "configmap \"gone\" not found",
+        ),
+        (
+            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "nix", "key": "k"}}}]),
+            "secret \"nix\" not found",
+        ),
         (
             json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "x"}}}]),
             "couldn't find key x in ConfigMap ns/cm",
         ),
-        (json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]), "unsupported fieldPath: spec.x"),
+        (
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]),
+            "unsupported fieldPath: spec.x",
+        ),
     ] {
         let owner = pod(json!({"name": "c", "env": env}));
         let error = environment(&owner, &owner.spec.as_ref().unwrap().containers[0], &sources).unwrap_err();

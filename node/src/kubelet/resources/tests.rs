@@ -10,7 +10,8 @@ fn spec(resources: &[serde_json::Value]) -> PodSpec {
 
 #[test]
 fn qos_classes() {
-    let full = json!({"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "0.1", "memory": "1024Mi"}});
+    let full =
+        json!({"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "0.1", "memory": "1024Mi"}});
     let limits = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
     let some = json!({"requests": {"cpu": "1"}});
     let none = json!({});

@@ -76,29 +76,45 @@ type Field = (&'static str, &'static str, &'static str, fn(&ContainerStats) -> f
 
 /// cAdvisor's metrics that come from a container's cgroup.
 const FIELDS: [Field; 14] = [
-    ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |s| seconds(s.cpu_nanos)),
+    ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |s| {
+        seconds(s.cpu_nanos)
+    }),
     ("container_cpu_user_seconds_total", "counter", "Cumulative user cpu time consumed in seconds.", |s| {
         seconds(s.cpu_user_nanos)
     }),
-    ("container_cpu_system_seconds_total", "counter", "Cumulative system cpu time consumed in seconds.", |s| {
-        seconds(s.cpu_system_nanos)
-    }),
+    (
+        "container_cpu_system_seconds_total",
+        "counter",
+        "Cumulative system cpu time consumed in seconds.",
+        |s| seconds(s.cpu_system_nanos),
+    ),
     ("container_cpu_cfs_periods_total", "counter", "Number of elapsed enforcement period intervals.", |s| {
         s.cpu_periods as f64
     }),
     ("container_cpu_cfs_throttled_periods_total", "counter", "Number of throttled period intervals.", |s| {
         s.cpu_throttled_periods as f64
     }),
-    ("container_cpu_cfs_throttled_seconds_total", "counter", "Total time duration the container has been throttled.", |s| {
-        seconds(s.cpu_throttled_nanos)
-    }),
+    (
+        "container_cpu_cfs_throttled_seconds_total",
+        "counter",
+        "Total time duration the container has been throttled.",
+        |s| seconds(s.cpu_throttled_nanos),
+    ),
     ("container_memory_usage_bytes", "gauge", "Current memory usage in bytes.", |s| s.memory_usage as f64),
-    ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |s| s.memory_working_set as f64),
+    ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |s| {
+        s.memory_working_set as f64
+    }),
     ("container_memory_rss", "gauge", "Size of RSS in bytes.", |s| s.memory_rss as f64),
     ("container_memory_cache", "gauge", "Number of bytes of page cache memory.", |s| s.memory_cache as f64),
-    ("container_memory_max_usage_bytes", "gauge", "Maximum memory usage recorded in bytes.", |s| s.memory_max as f64),
-    ("container_memory_failcnt", "counter", "Number of memory usage hits limits.", |s| s.memory_failures as f64),
-    ("container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", |s| s.memory_limit as f64),
+    ("container_memory_max_usage_bytes", "gauge", "Maximum memory usage recorded in bytes.", |s| {
+        s.memory_max as f64
+    }),
+    ("container_memory_failcnt", "counter", "Number of memory usage hits limits.", |s| {
+        s.memory_failures as f64
+    }),
+    ("container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", |s| {
+        s.memory_limit as f64
+    }),
     ("container_processes", "gauge", "Number of processes running inside the container.", |s| s.pids as f64),
 ];
 
@@ -107,11 +123,17 @@ const NETWORK: [(&str, &str); 8] = [
     ("container_network_receive_bytes_total", "Cumulative count of bytes received."),
     ("container_network_receive_packets_total", "Cumulative count of packets received."),
     ("container_network_receive_errors_total", "Cumulative count of errors encountered while receiving."),
-    ("container_network_receive_packets_dropped_total", "Cumulative count of packets dropped while receiving."),
+    (
+        "container_network_receive_packets_dropped_total",
+        "Cumulative count of packets dropped while receiving.",
+    ),
     ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted."),
     ("container_network_transmit_packets_total", "Cumulative count of packets transmitted."),
     ("container_network_transmit_errors_total", "Cumulative count of errors encountered while transmitting."),
-    ("container_network_transmit_packets_dropped_total", "Cumulative count of packets dropped while transmitting."),
+    (
+        "container_network_transmit_packets_dropped_total",
+        "Cumulative count of packets dropped while transmitting.",
+    ),
 ];
 
 fn labels_of(sample: &Sample) -> String {
@@ -138,7 +160,12 @@ pub fn cadvisor(samples: &[Sample], shared: &Shared) -> String {
             let _ = writeln!(out, "{name}{{{}}} {}", labels_of(sample), value(&sample.stats));
         }
     }
-    family(&mut out, "container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.");
+    family(
+        &mut out,
+        "container_start_time_seconds",
+        "gauge",
+        "Start time of the container since unix epoch in seconds.",
+    );
     for sample in samples {
         let at = start_seconds(&sample.container);
         let _ = writeln!(out, "container_start_time_seconds{{{}}} {at}", labels_of(sample));
@@ -178,7 +205,12 @@ pub fn resource(samples: &[Sample]) -> String {
         format!("container=\"{}\",namespace=\"{}\",pod=\"{}\"", s.container.name(), pod.namespace, pod.name)
     };
     let cpu = "container_cpu_usage_seconds_total";
-    family(&mut out, cpu, "counter", "[STABLE] Cumulative cpu time consumed by the container in core-seconds");
+    family(
+        &mut out,
+        cpu,
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
+    );
     containers.iter().for_each(|s| {
         let _ = writeln!(out, "{cpu}{{{}}} {}", label(s), seconds(s.stats.cpu_nanos));
     });
@@ -192,22 +224,52 @@ pub fn resource(samples: &[Sample]) -> String {
     containers.iter().for_each(|s| {
         let _ = writeln!(out, "{start}{{{}}} {}", label(s), start_seconds(&s.container));
     });
-    family(&mut out, "node_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the node in core-seconds");
+    family(
+        &mut out,
+        "node_cpu_usage_seconds_total",
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
+    );
     let _ = writeln!(out, "node_cpu_usage_seconds_total {}", seconds(machine::cpu_nanos()));
-    family(&mut out, "node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes");
+    family(
+        &mut out,
+        "node_memory_working_set_bytes",
+        "gauge",
+        "[STABLE] Current working set of the node in bytes",
+    );
     let _ = writeln!(out, "node_memory_working_set_bytes {}", machine::memory_working_set());
     let pods = by_pod(samples);
-    family(&mut out, "pod_cpu_usage_seconds_total", "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds");
+    family(
+        &mut out,
+        "pod_cpu_usage_seconds_total",
+        "counter",
+        "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
+    );
     for ((namespace, pod), (_, of)) in &pods {
         let nanos: u64 = of.iter().map(|s| s.stats.cpu_nanos).sum();
-        let _ = writeln!(out, "pod_cpu_usage_seconds_total{{namespace=\"{namespace}\",pod=\"{pod}\"}} {}", seconds(nanos));
+        let _ = writeln!(
+            out,
+            "pod_cpu_usage_seconds_total{{namespace=\"{namespace}\",pod=\"{pod}\"}} {}",
+            seconds(nanos)
+        );
     }
-    family(&mut out, "pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes");
+    family(
+        &mut out,
+        "pod_memory_working_set_bytes",
+        "gauge",
+        "[STABLE] Current working set of the pod in bytes",
+    );
     for ((namespace, pod), (_, of)) in &pods {
         let bytes: u64 = of.iter().map(|s| s.stats.memory_working_set).sum();
-        let _ = writeln!(out, "pod_memory_working_set_bytes{{namespace=\"{namespace}\",pod=\"{pod}\"}} {bytes}");
+        let _ =
+            writeln!(out, "pod_memory_working_set_bytes{{namespace=\"{namespace}\",pod=\"{pod}\"}} {bytes}");
     }
-    family(&mut out, "resource_scrape_error", "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise");
+    family(
+        &mut out,
+        "resource_scrape_error",
+        "gauge",
+        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+    );
     out.push_str("resource_scrape_error 0\n");
     out
 }
@@ -228,19 +290,22 @@ pub fn summary(samples: &[Sample], shared: &Shared) -> Value {
                 .iter()
                 .filter(|s| !s.container.is_sandbox())
                 .map(|s| {
-                    let (cpu, memory) = usage(s.stats.cpu_nanos, s.stats.memory_working_set, s.stats.memory_rss);
+                    let (cpu, memory) =
+                        usage(s.stats.cpu_nanos, s.stats.memory_working_set, s.stats.memory_rss);
                     let start = s.container.started_at.map(clock::api_time);
                     json!({"name": s.container.name(), "startTime": start, "cpu": cpu, "memory": memory})
                 })
                 .collect();
             let sum = |field: fn(&ContainerStats) -> u64| of.iter().map(|s| field(&s.stats)).sum::<u64>();
-            let (cpu, memory) = usage(sum(|s| s.cpu_nanos), sum(|s| s.memory_working_set), sum(|s| s.memory_rss));
+            let (cpu, memory) =
+                usage(sum(|s| s.cpu_nanos), sum(|s| s.memory_working_set), sum(|s| s.memory_rss));
             json!({"podRef": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
                 "containers": containers, "cpu": cpu, "memory": memory})
         })
         .collect();
     let (cpu, mut memory) = usage(machine::cpu_nanos(), machine::memory_working_set(), 0);
-    memory["availableBytes"] = shared.capacity.memory_bytes.saturating_sub(machine::memory_working_set()).into();
+    memory["availableBytes"] =
+        shared.capacity.memory_bytes.saturating_sub(machine::memory_working_set()).into();
     json!({"node": {"nodeName": shared.config.node_name, "cpu": cpu, "memory": memory}, "pods": pods})
 }
 

@@ -19,8 +19,13 @@ impl Sync {
             String::new()
         };
         let namespace = owner.metadata.namespace.as_deref().unwrap_or_default();
-        let resolv =
-            network_files::resolv_conf(spec, namespace, config.cluster_dns, &config.cluster_domain, &host_resolv);
+        let resolv = network_files::resolv_conf(
+            spec,
+            namespace,
+            config.cluster_dns,
+            &config.cluster_domain,
+            &host_resolv,
+        );
         let sysctls = spec.security_context.as_ref().and_then(|c| c.sysctls.clone()).unwrap_or_default();
         let sandbox = SandboxConfig {
             pod: pod::identity(owner),
@@ -160,7 +165,11 @@ impl Sync {
     }
 
     /// Where a claim's volume lies on this host, or why it does not.
-    async fn claim(&self, namespace: &str, name: &str) -> Result<Result<std::path::PathBuf, String>, SyncError> {
+    async fn claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Result<std::path::PathBuf, String>, SyncError> {
         use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
         let client = &self.shared.client;
         let Some(claim) = client.find::<PersistentVolumeClaim>(namespace, name).await? else {
@@ -225,8 +234,9 @@ impl Sync {
         let decision = self.memory.borrow().pulls.decide(container, present, actors::time::now());
         let image = match decision {
             Decision::Use(image) => {
-                let text =
-                    format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
+                let text = format!(
+                    "Container image \"{name}\" already present on machine and can be accessed by the pod"
+                );
                 self.note(owner, of, false, "Pulled", text);
                 image
             }
@@ -307,7 +317,11 @@ impl Sync {
         }
     }
 
-    async fn credentials(&self, owner: &Pod, image: &str) -> Result<Vec<crate::runtime::RegistryAuth>, SyncError> {
+    async fn credentials(
+        &self,
+        owner: &Pod,
+        image: &str,
+    ) -> Result<Vec<crate::runtime::RegistryAuth>, SyncError> {
         let names: Vec<String> = owner
             .spec
             .iter()
@@ -364,7 +378,8 @@ impl Sync {
             Err(e) => return config_error(e.0),
         };
         let of = Some(container.name.as_str());
-        let id = match self.step(owner, "create container", runtime.create_container(sandbox, &config)).await {
+        let id = match self.step(owner, "create container", runtime.create_container(sandbox, &config)).await
+        {
             Ok(id) => id,
             Err(RuntimeError::Unavailable(e)) => return Err(RuntimeError::Unavailable(e).into()),
             Err(e) => return Ok(Err(("CreateContainerError".to_owned(), e.to_string()))),
@@ -451,7 +466,11 @@ impl Sync {
         let spec = owner.spec.as_ref().unwrap_or(&default);
         let config = &self.shared.config;
         let host = std::path::Path::new("/etc/hosts");
-        let host = if pod::host_network(spec) { tokio::fs::read_to_string(host).await.unwrap_or_default() } else { String::new() };
+        let host = if pod::host_network(spec) {
+            tokio::fs::read_to_string(host).await.unwrap_or_default()
+        } else {
+            String::new()
+        };
         let hosts = network_files::hosts(
             spec,
             &self.ips(),
@@ -464,7 +483,9 @@ impl Sync {
         let environment = environment.to_vec();
         let work = move || {
             let expand = |text: &str| {
-                environment::expand(text, |n| environment.iter().find(|(k, _)| k == n).map(|(_, v)| v.as_str()))
+                environment::expand(text, |n| {
+                    environment.iter().find(|(k, _)| k == n).map(|(_, v)| v.as_str())
+                })
             };
             let wanted = container.volume_mounts.clone().unwrap_or_default();
             let mut mounts = Volumes::bind_mounts(&wanted, &mounted, expand)?;

@@ -92,8 +92,12 @@ impl Sync {
             observed.running().partition(|c| role_of(c.name()) == Some(Role::Sidecar));
         let others: Vec<_> = others.into_iter().map(kill_of).collect();
         self.kill(owner, &others, &observed, grace).await?;
-        let order: Vec<&str> =
-            owner.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).map(|c| c.name.as_str()).collect();
+        let order: Vec<&str> = owner
+            .spec
+            .iter()
+            .flat_map(|s| s.init_containers.iter().flatten())
+            .map(|c| c.name.as_str())
+            .collect();
         let mut sidecars: Vec<_> = sidecars.into_iter().map(kill_of).collect();
         sidecars.sort_by_key(|k| std::cmp::Reverse(order.iter().position(|name| *name == k.name)));
         for sidecar in sidecars {
@@ -138,7 +142,10 @@ impl Sync {
         self.shared.objects.release(&self.uid);
         if tell {
             let client = &self.shared.client;
-            match client.delete::<Pod>(&identity.namespace, &identity.name, Some(&identity.uid), Some(0)).await {
+            match client
+                .delete::<Pod>(&identity.namespace, &identity.name, Some(&identity.uid), Some(0))
+                .await
+            {
                 Err(e) if !e.is_not_found() && !e.is_conflict() => return Err(e.into()),
                 _ => {}
             }
