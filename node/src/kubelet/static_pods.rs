@@ -3,6 +3,7 @@
 //! Such a pod runs whether or not there is an API. Its mirror only shows it there: deleting the mirror
 //! does nothing to the pod, and the mirror comes back.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,10 @@ async fn follow_once(dir: &Path, node: &str, kubelet: &ActorRef<KubeletActor>) -
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_DELETE;
     inotify.add_watch(dir, changes)?;
-    let watched = AsyncFd::register(inotify)?;
+    // What the events say does not matter, so they are read as plain bytes.
+    // Deprecated for types that may swap their descriptor; a File does not, and the other way is unsafe.
+    #[allow(deprecated)]
+    let watched = AsyncFd::new(std::fs::File::from(std::os::fd::OwnedFd::from(inotify)))?;
     loop {
         let (at, name) = (dir.to_owned(), node.to_owned());
         let pods = tokio::task::spawn_blocking(move || read_all(&at, &name))
@@ -54,7 +58,7 @@ async fn follow_once(dir: &Path, node: &str, kubelet: &ActorRef<KubeletActor>) -
         let mut ready = watched.readable().await?;
         tokio::time::sleep(SETTLE).await;
         // Which file changed does not matter: all are read again.
-        while watched.get_ref().read_events().is_ok() {}
+        while watched.get_ref().read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
         ready.clear_ready();
     }
 }
