@@ -36,7 +36,7 @@ const RECENT_BYTES_MAX: usize = 4 << 20;
 /// Changes that a watch far behind reads from disk at a time.
 const CATCH_UP: usize = 512;
 /// What redb may keep of the file in memory.
-const PAGE_CACHE_BYTES: usize = 16 << 20;
+const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// The embedded store. Cheap to clone; the file is closed when the last clone and watch are gone.
 #[derive(Clone)]
