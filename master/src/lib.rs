@@ -8,6 +8,7 @@
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`pki`]: keys, certificates, kubeconfigs.
 //! - [`store`]: where objects live; embedded or etcd.
+//! - [`streams`]: exec, attach, port-forward and logs over HTTP.
 
 pub mod api;
 pub mod auth;
@@ -17,3 +18,4 @@ pub mod front;
 pub mod link;
 pub mod pki;
 pub mod store;
+pub mod streams;
