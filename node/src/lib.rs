@@ -1,2 +1,3 @@
 //! node
+pub mod dns;
 pub mod link;

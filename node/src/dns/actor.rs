@@ -1,0 +1,127 @@
+//! The actor: owns the sockets and the watches, and is the only writer of the table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actors::{Actor, Context, Handler, message};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::RwLock;
+use protocol::client::Client;
+use tokio::sync::watch;
+
+use super::follow::{follow, plural};
+use super::respond::Responder;
+use super::server::Sockets;
+use super::table::{Change, Kind, Table, Watched};
+use super::{DnsError, address};
+
+/// All objects of a kind, as a list told.
+pub(super) struct Listed {
+    pub(super) kind: Kind,
+    pub(super) changes: Vec<Change>,
+}
+message!(Listed => (), |m| Some(plural(m.kind).into()));
+
+/// One object changed.
+pub(super) struct Changed {
+    pub(super) kind: Kind,
+    pub(super) change: Change,
+}
+message!(Changed => (), |m| Some(match m.change.namespace.as_str() {
+    "" => format!("{}/{}", plural(m.kind), m.change.name).into(),
+    namespace => format!("{}/{namespace}/{}", plural(m.kind), m.change.name).into(),
+}));
+
+/// Where the sockets are bound; `None` before they are.
+pub(super) type Bound = Option<Result<SocketAddr, Arc<DnsError>>>;
+
+/// What every life of the actor has in common.
+pub(super) struct Shared {
+    pub(super) listen: SocketAddr,
+    pub(super) verify_pods: bool,
+    pub(super) client: Client,
+    pub(super) responder: Arc<Responder>,
+    pub(super) table: Arc<RwLock<Table>>,
+    pub(super) bound: watch::Sender<Bound>,
+}
+
+/// The DNS of a node.
+pub struct Dns {
+    shared: Arc<Shared>,
+}
+
+impl Dns {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Dns { shared }
+    }
+
+    fn follow<K: Watched>(&self, ctx: &mut Context<Self>) {
+        let me = ctx.me();
+        // Returns only when the actor has stopped.
+        ctx.run(follow::<K>(self.shared.client.clone(), me), |_, (), _| {});
+    }
+}
+
+impl Actor for Dns {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let shared = self.shared.clone();
+        let serving = async move {
+            // After a restart: on the port that was had before, even if the kernel chose it.
+            let listen = match &*shared.bound.borrow() {
+                Some(Ok(address)) => *address,
+                _ => shared.listen,
+            };
+            let bound = async {
+                address::ensure(listen.ip()).await?;
+                let failed = |source| DnsError::Bind { address: listen, source };
+                let sockets = Sockets::bind(listen).await.map_err(failed)?;
+                let at = sockets.address().map_err(failed)?;
+                Ok((sockets, at))
+            };
+            match bound.await {
+                Ok((sockets, at)) => {
+                    tracing::info!(address = %at, "DNS answers");
+                    shared.bound.send_replace(Some(Ok(at)));
+                    sockets.serve(shared.responder.clone()).await;
+                    "its sockets ended".to_owned()
+                }
+                Err(error) => {
+                    let why = DnsError::to_string(&error);
+                    // Keep a known address: the next life binds it again.
+                    shared.bound.send_if_modified(|bound| match bound {
+                        Some(Ok(_)) => false,
+                        _ => {
+                            *bound = Some(Err(Arc::new(error)));
+                            true
+                        }
+                    });
+                    why
+                }
+            }
+        };
+        ctx.run(serving, |_, why, ctx| ctx.fail(why));
+        self.follow::<Namespace>(ctx);
+        self.follow::<Service>(ctx);
+        self.follow::<EndpointSlice>(ctx);
+        if self.shared.verify_pods {
+            self.follow::<Pod>(ctx);
+        }
+    }
+}
+
+impl Handler<Listed> for Dns {
+    type Result = ();
+    fn handle(&mut self, message: Listed, _: &mut Context<Self>) {
+        self.shared.table.write().replace(message.kind, message.changes);
+    }
+}
+
+impl Handler<Changed> for Dns {
+    type Result = ();
+    fn handle(&mut self, message: Changed, _: &mut Context<Self>) {
+        self.shared.table.write().apply(message.change);
+    }
+}
