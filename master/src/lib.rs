@@ -1,1 +1,7 @@
-//! master
+//! # The control plane of Troupe
+//!
+//! ## Layout
+//!
+//! - [`store`]: where objects live; embedded or etcd.
+
+pub mod store;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use k8s_openapi::{ClusterResourceScope, ListableResource, Metadata, NamespaceResourceScope, Resource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{ClusterResourceScope, ListableResource, Metadata, NamespaceResourceScope, Resource};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -28,7 +28,15 @@ pub trait Api: Send + Sync + 'static {
 
 /// A Kubernetes type with metadata, as `k8s-openapi` defines them.
 pub trait Object:
-    Resource + ListableResource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+    Resource
+    + ListableResource
+    + Metadata<Ty = ObjectMeta>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
     /// Whether the kind lives in namespaces.
     const NAMESPACED: bool;
@@ -48,7 +56,15 @@ impl Scope for ClusterResourceScope {
 
 impl<K> Object for K
 where
-    K: Resource + ListableResource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    K: Resource
+        + ListableResource
+        + Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     K::Scope: Scope,
 {
     const NAMESPACED: bool = <K::Scope as Scope>::NAMESPACED;
@@ -91,7 +107,11 @@ impl Client {
             request.user_agent = self.user_agent.to_string();
         }
         let response = self.api.call(request).await?;
-        if response.code >= 400 { Err(ApiError::from_status(response.code, &response.body)) } else { Ok(response) }
+        if response.code >= 400 {
+            Err(ApiError::from_status(response.code, &response.body))
+        } else {
+            Ok(response)
+        }
     }
 
     async fn typed<T: DeserializeOwned>(&self, request: ApiRequest) -> Result<T, ApiError> {
@@ -119,7 +139,8 @@ impl Client {
         struct Items {
             items: Vec<Value>,
         }
-        let list: Items = self.typed(ApiRequest::new(Verb::List, Self::target::<K>(namespace, None, None))).await?;
+        let list: Items =
+            self.typed(ApiRequest::new(Verb::List, Self::target::<K>(namespace, None, None))).await?;
         list.items
             .into_iter()
             .map(|item| serde_json::from_value(item).map_err(|e| ApiError::Malformed(e.to_string())))
@@ -163,7 +184,8 @@ impl Client {
         subresource: &str,
         body: &Value,
     ) -> Result<Value, ApiError> {
-        let mut request = ApiRequest::new(Verb::Create, Self::target::<K>(namespace, Some(name), Some(subresource)));
+        let mut request =
+            ApiRequest::new(Verb::Create, Self::target::<K>(namespace, Some(name), Some(subresource)));
         request.body = encode(body)?;
         self.typed(request).await
     }

@@ -77,10 +77,7 @@ impl ApiError {
         Self::about(
             409,
             "Conflict",
-            format!(
-                "Operation cannot be fulfilled on {} \"{name}\": {why}",
-                qualified(group, resource)
-            ),
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource)),
             named(group, resource, name),
         )
     }
@@ -142,9 +139,12 @@ impl ApiError {
     /// The `Status` object to answer with.
     pub fn to_status(&self) -> Value {
         let (code, reason, message, details) = match self {
-            ApiError::Status(s) => {
-                (s.code, s.reason.as_str(), s.message.clone(), serde_json::from_str(&s.details).unwrap_or(Value::Null))
-            }
+            ApiError::Status(s) => (
+                s.code,
+                s.reason.as_str(),
+                s.message.clone(),
+                serde_json::from_str(&s.details).unwrap_or(Value::Null),
+            ),
             other => (other.code(), "InternalError", other.to_string(), Value::Null),
         };
         let mut status = json!({

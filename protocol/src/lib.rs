@@ -7,11 +7,23 @@
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
 //! - [`error`]: failures in the shape of upstream's `Status`.
+//! - [`resources`]: the table of served kinds.
+//! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
+//! - [`streams`]: exec, attach, port-forward and logs between a client and a node.
 
 pub mod client;
 pub mod error;
+pub mod quantity;
 pub mod request;
+pub mod resources;
+pub mod selector;
+pub mod streams;
 
 pub use client::{Api, Client, Object};
 pub use error::ApiError;
-pub use request::{ApiRequest, ApiResponse, Caller, Options, PatchKind, Target, Verb, WatchEvent, WatchKind, WatchStream};
+pub use quantity::Quantity;
+pub use request::{
+    ApiRequest, ApiResponse, Caller, Options, PatchKind, Target, Verb, WatchEvent, WatchKind, WatchStream,
+};
+pub use resources::Resource;
+pub use selector::{FieldSelector, Selector};

@@ -1,0 +1,82 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn quantities_print_in_upstreams_canonical_form() {
+    for (text, canonical) in [
+        ("0", "0"),
+        ("0.5", "500m"),
+        ("1", "1"),
+        ("1000m", "1"),
+        ("1500m", "1500m"),
+        ("1.5", "1500m"),
+        ("1000", "1k"),
+        ("1024", "1024"),
+        ("1Ki", "1Ki"),
+        ("1024Ki", "1Mi"),
+        ("1.5Gi", "1536Mi"),
+        ("0.5Ki", "512"),
+        ("1e3", "1e3"),
+        ("12E6", "12e6"),
+        ("1E", "1E"),
+        ("-1", "-1"),
+        ("+2", "2"),
+        (".5", "500m"),
+        ("1.", "1"),
+        ("100000000k", "100G"),
+        ("0.0000000001", "1n"),
+        ("64Mi", "64Mi"),
+        ("128974848", "128974848"),
+        ("129e6", "129e6"),
+        ("123Mi", "123Mi"),
+    ] {
+        assert_eq!(Quantity::canonical(text).as_deref(), Ok(canonical), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_a_quantity_is_refused() {
+    for text in ["", "x", "1 Gi", "1.1.1", "--1", "1GiB", "Ki"] {
+        assert_eq!(text.parse::<Quantity>(), Err(QuantityError::Form), "{text}");
+    }
+    assert_eq!("1KK".parse::<Quantity>(), Err(QuantityError::Suffix));
+}
+
+#[test]
+fn values_round_up() {
+    let q = |t: &str| t.parse::<Quantity>().expect(t);
+    assert_eq!(q("1m").units(), 1);
+    assert_eq!(q("1001u").milli(), 2);
+    assert_eq!(q("1Gi").units(), 1 << 30);
+    assert_eq!(q("9E").units(), 9_000_000_000_000_000_000);
+    assert_eq!(q("100E").units(), i64::MAX);
+    assert!(q("1Gi") > q("1G"));
+    assert_eq!((q("250m") + q("0.75")).to_string(), "1");
+    assert_eq!((Quantity::default() + q("1Gi") - q("512Mi")).to_string(), "512Mi");
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_form_means_the_same(nano in -1_000_000_000_000_000_000_000_i128..1_000_000_000_000_000_000_000,
+                                         format in prop_oneof![Just(Format::DecimalSi), Just(Format::BinarySi), Just(Format::DecimalExponent)]) {
+        let quantity = Quantity { nano, format };
+        let text = quantity.to_string();
+        let back: Quantity = text.parse().expect("prints what it can read");
+        prop_assert_eq!(back, quantity);
+        prop_assert_eq!(back.to_string(), text);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC*") {
+        if let Ok(quantity) = text.parse::<Quantity>() {
+            prop_assert_eq!(quantity.to_string().parse::<Quantity>(), Ok(quantity));
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_the_numbers(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000) {
+        prop_assert_eq!(Quantity::from_milli(a).cmp(&Quantity::from_milli(b)), a.cmp(&b));
+        prop_assert_eq!((Quantity::from_milli(a) + Quantity::from_milli(b)).milli(), a + b);
+    }
+}
