@@ -4,4 +4,5 @@
 //!
 //! - [`store`]: where objects live; embedded or etcd.
 
+pub mod controllers;
 pub mod store;

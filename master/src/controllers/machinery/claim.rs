@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::labels::Selector;
+use super::labels::{Selector, selects};
 use super::meta::{controller_of, controller_reference, is_deleting, uid};
 use protocol::Object;
 
@@ -29,7 +29,7 @@ pub fn classify<T>(
     let mut claim = Claim { keep: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for object in candidates {
         let m = meta(&object);
-        let selected = selector.matches_option(m.labels.as_ref());
+        let selected = selects(selector, m.labels.as_ref());
         match controller_of(m) {
             Some(controller) if controller.uid != uid(owner) => {}
             Some(_) if selected => claim.keep.push(object),
@@ -73,7 +73,7 @@ mod tests {
             ("relabelled", json!({"labels": {"app": "x"}, "ownerReferences": own("me")}), "release"),
             ("unrelated", json!({"labels": {"app": "x"}}), ""),
         ];
-        let selector = Selector::of_map(&std::collections::BTreeMap::from([("app".to_owned(), "web".to_owned())]));
+        let selector = Selector::from_map(&std::collections::BTreeMap::from([("app".to_owned(), "web".to_owned())]));
         let owner = meta(json!({"uid": "me"}));
         let dying = meta(json!({"uid": "me", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
         for (what, object, expected) in cases {

@@ -100,7 +100,8 @@ pub fn time(now: Timestamp) -> Time {
 
 /// The current time as controllers use it; virtual in tests.
 pub fn now() -> Timestamp {
-    Timestamp::try_from(actors::time::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+    let micros = i64::try_from(actors::time::wall_us()).unwrap_or(i64::MAX);
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// How long until `at`; zero when it has passed.

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::ReplicaSetCondition;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::controllers::machinery::labels::{Labels, Selector};
+use crate::controllers::machinery::labels::{Labels, Selector, selects};
 use crate::controllers::machinery::meta::{time, until};
 use crate::controllers::machinery::pods::{
     available_at, count_by_node, deletion_order, is_available, is_ready, node_name,
@@ -101,7 +101,7 @@ pub fn status(
     failure: Option<Failure>,
     now: Timestamp,
 ) -> Status {
-    let template = template_labels.map_or_else(Selector::everything, Selector::of_map);
+    let template = template_labels.map_or_else(Selector::default, Selector::from_map);
     let count = |test: &dyn Fn(&Pod) -> bool| int(active.iter().filter(|p| test(p)).count());
     let at = conditions.iter().position(|c| c.type_ == "ReplicaFailure");
     match (failure, at) {
@@ -117,7 +117,7 @@ pub fn status(
     }
     Status {
         replicas: int(active.len()),
-        fully_labeled: count(&|p| template.matches_option(p.metadata.labels.as_ref())),
+        fully_labeled: count(&|p| selects(&template, p.metadata.labels.as_ref())),
         ready: count(&is_ready),
         available: count(&|p| is_available(p, min_ready_seconds, now)),
         terminating: int(terminating),

@@ -1,0 +1,4 @@
+//! Endpoints.
+pub mod pods;
+pub mod slices;
+pub mod subsets;

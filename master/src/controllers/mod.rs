@@ -1,0 +1,5 @@
+//! Controllers.
+pub mod deployment;
+pub mod endpoints;
+pub mod machinery;
+pub mod replicaset;

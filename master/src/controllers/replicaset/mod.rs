@@ -1,0 +1,2 @@
+//! ReplicaSets.
+pub mod decide;
