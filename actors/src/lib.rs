@@ -12,10 +12,12 @@
 //! - [`message`]: what may be sent; the [`message!`](crate::message!) macro.
 //! - [`trace`]: causality, the ring of records.
 //! - [`queue`]: a work queue of keys.
+//! - [`link`]: links to actors in other processes.
 //! - [`time`], [`random`]: the clock and the dice, which tests replace.
 //! - `mailbox`, `cell`, `metrics`: the machinery.
 
 pub mod context;
+pub mod link;
 pub mod message;
 pub mod queue;
 pub mod random;

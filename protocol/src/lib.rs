@@ -6,6 +6,7 @@
 //!
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
+//! - [`link`]: the messages between a node and its master.
 //! - [`error`]: failures in the shape of upstream's `Status`.
 //! - [`resources`]: the table of served kinds.
 //! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod error;
+pub mod link;
 pub mod quantity;
 pub mod request;
 pub mod resources;

@@ -1,11 +1,16 @@
 //! Adoption and release: which of the objects that a selector could select belong to an owner.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use protocol::{Object, PatchKind};
 use serde_json::{Value, json};
 
 use super::labels::{Selector, selects};
-use super::meta::{controller_of, controller_reference, is_deleting, uid};
-use protocol::Object;
+use super::meta::{controller_of, controller_reference, is_deleting, name, namespace, uid};
+use super::pods::is_active;
+use super::{Cx, ReconcileError};
 
 /// What an owner has, wants and gives back.
 #[derive(Debug)]
@@ -50,6 +55,61 @@ pub fn adopt_patch<K: Object>(owner: &K, object: &ObjectMeta) -> Value {
 /// The strategic merge patch that takes the owner's reference away.
 pub fn release_patch(owner: &ObjectMeta, object: &ObjectMeta) -> Value {
     json!({"metadata": {"uid": uid(object), "ownerReferences": [{"$patch": "delete", "uid": uid(owner)}]}})
+}
+
+/// Asks the server, not the cache, whether an owner is still the same and not being deleted: an orphan must
+/// not be given to an owner that is gone.
+pub async fn still_exists<K: Object>(cx: &Cx, owner: &ObjectMeta) -> Result<(), ReconcileError> {
+    let fresh: K = cx.client.get(namespace(owner), name(owner)).await?;
+    if uid(fresh.metadata()) != uid(owner) {
+        return Err(ReconcileError::Other(format!("{} is another object by now", name(owner))));
+    }
+    if is_deleting(fresh.metadata()) {
+        return Err(ReconcileError::Other(format!("{} is being deleted", name(owner))));
+    }
+    Ok(())
+}
+
+/// An owner's pods in its namespace, after adopting and releasing those that need it. Ended pods are left
+/// alone unless they are owned already.
+pub async fn claim_pods<K: Object>(
+    cx: &Cx,
+    owner: &K,
+    selector: &Selector,
+) -> Result<Vec<Arc<Pod>>, ReconcileError> {
+    let meta = owner.metadata();
+    let snapshot = cx.cache.snapshot();
+    // Most pods of a namespace are somebody else's: tell by the metadata, before anything is parsed.
+    let candidates = snapshot.list("", "pods", namespace(meta)).filter(|stored| match stored.meta.controller() {
+        Some(controller) => &*controller.uid == uid(meta),
+        None => selector.matches_by(|label| stored.meta.labels.get(label)),
+    });
+    let candidates = candidates.filter_map(|stored| stored.typed::<Pod>().ok());
+    let claimed = classify(meta, selector, candidates, |pod| &pod.metadata);
+    let mut pods = claimed.keep;
+    let adopt: Vec<_> = claimed.adopt.into_iter().filter(|p| is_active(p)).collect();
+    if !adopt.is_empty() {
+        still_exists::<K>(cx, meta).await?;
+    }
+    for pod in adopt {
+        let patch = adopt_patch(owner, &pod.metadata);
+        let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
+        match cx.client.patch::<Pod>(ns, n, None, PatchKind::Strategic, &patch).await {
+            Ok(pod) => pods.push(Arc::new(pod)),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    for pod in claimed.release.into_iter().filter(|p| is_active(p)) {
+        let patch = release_patch(meta, &pod.metadata);
+        let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
+        match cx.client.patch::<Pod>(ns, n, None, PatchKind::Strategic, &patch).await {
+            // Gone, or not the same pod any more: nothing to release.
+            Err(e) if !e.is_not_found() && e.code() != 422 => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(pods)
 }
 
 #[cfg(test)]

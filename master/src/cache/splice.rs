@@ -1,0 +1,178 @@
+//! Putting a resourceVersion into an object's JSON without parsing it.
+
+use bytes::Bytes;
+
+/// The object's JSON with `metadata.resourceVersion` set: inserted, or replaced where there is one.
+/// `None` when the bytes are not a JSON object with a `metadata` object.
+pub fn with_resource_version(json: &[u8], revision: u64) -> Option<Bytes> {
+    const NAME: &[u8] = b"\"resourceVersion\"";
+    let digits = revision.to_string();
+    let metadata = member(json, 0, b"\"metadata\"")?.0;
+    if json.get(metadata) != Some(&b'{') {
+        return None;
+    }
+    let (from, to, before, after): (usize, usize, &[u8], &[u8]) = match member(json, metadata, NAME) {
+        Some((start, end)) => (start, end, b"\"", b"\""),
+        None => {
+            let first = skip_space(json, metadata + 1);
+            let comma: &[u8] = if json.get(first) == Some(&b'}') { b"\"" } else { b"\"," };
+            (metadata + 1, metadata + 1, b"\"resourceVersion\":\"", comma)
+        }
+    };
+    let mut spliced = Vec::with_capacity(json.len() + before.len() + digits.len() + after.len());
+    for part in [&json[..from], before, digits.as_bytes(), after, &json[to..]] {
+        spliced.extend_from_slice(part);
+    }
+    Some(spliced.into())
+}
+
+/// Where the value of a member lies, in the object that starts at `at`.
+fn member(json: &[u8], at: usize, name: &[u8]) -> Option<(usize, usize)> {
+    let mut at = skip_space(json, at);
+    if json.get(at) != Some(&b'{') {
+        return None;
+    }
+    at = skip_space(json, at + 1);
+    while json.get(at) == Some(&b'"') {
+        let end = skip_string(json, at)?;
+        let found = &json[at..end] == name;
+        at = skip_space(json, end);
+        if json.get(at) != Some(&b':') {
+            return None;
+        }
+        let start = skip_space(json, at + 1);
+        let end = skip_value(json, start)?;
+        if found {
+            return Some((start, end));
+        }
+        at = skip_space(json, end);
+        if json.get(at) == Some(&b',') {
+            at = skip_space(json, at + 1);
+        }
+    }
+    None
+}
+
+fn skip_space(json: &[u8], mut at: usize) -> usize {
+    while matches!(json.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        at += 1;
+    }
+    at
+}
+
+/// The position after the string that starts at `at`.
+fn skip_string(json: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        match json.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The position after the value that starts at `at`.
+fn skip_value(json: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    loop {
+        match json.get(at)? {
+            b'"' => at = skip_string(json, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+                continue;
+            }
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                at += 1;
+            }
+            b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' if depth > 0 => {
+                at += 1;
+                continue;
+            }
+            // A number or a word.
+            _ => {
+                let from = at;
+                while !matches!(json.get(at), None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':')) {
+                    at += 1;
+                }
+                if at == from {
+                    return None;
+                }
+            }
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn inserts_or_replaces() {
+        for (json, wanted) in [
+            (r#"{"metadata":{}}"#, Some(r#"{"metadata":{"resourceVersion":"7"}}"#)),
+            (r#"{"metadata":{"name":"a"}}"#, Some(r#"{"metadata":{"resourceVersion":"7","name":"a"}}"#)),
+            (
+                r#"{"a":{"metadata":{"x":1}},"b":"}\"","metadata":{"name":"a","resourceVersion":"123"},"z":[1]}"#,
+                Some(r#"{"a":{"metadata":{"x":1}},"b":"}\"","metadata":{"name":"a","resourceVersion":"7"},"z":[1]}"#),
+            ),
+            (r#"{"metadata":{"resourceVersion":""}}"#, Some(r#"{"metadata":{"resourceVersion":"7"}}"#)),
+            (
+                r#"{ "metadata" : { "labels":{"resourceVersion":"no"} } }"#,
+                Some(r#"{ "metadata" : {"resourceVersion":"7", "labels":{"resourceVersion":"no"} } }"#),
+            ),
+            ("{}", None),
+            (r#"{"metadata":[]}"#, None),
+            (r#"{"metadata":"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            let made = with_resource_version(json.as_bytes(), 7);
+            assert_eq!(made.as_deref(), wanted.map(str::as_bytes), "{json}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[ -~é\"\\\\\n]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z\"{}\\\\]{0,6}", inner, 0..5)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn does_what_parsing_would(a in any_json(), z in any_json(), labels in any_json(), rv: bool, pretty: bool) {
+            let mut object = json!({"a": a, "metadata": {"labels": labels}, "z": z});
+            if rv {
+                object["metadata"]["resourceVersion"] = json!("5");
+            }
+            let bytes = if pretty { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
+            let made = with_resource_version(&bytes, 99).unwrap();
+            object["metadata"]["resourceVersion"] = json!("99");
+            let wanted: Value = serde_json::from_str(&object.to_string()).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&made).unwrap(), wanted);
+        }
+
+        #[test]
+        fn rubbish_does_no_harm(bytes in "[{}\\[\\]\":,\\\\a0 ]{0,40}") {
+            let _ = with_resource_version(format!("{{\"metadata\":{bytes}").as_bytes(), 1);
+        }
+    }
+}
