@@ -120,7 +120,8 @@ impl Correlator {
         if !group.messages.contains(&t.message) && group.messages.len() < SIMILAR_MAX {
             group.messages.push(t.message.clone());
         }
-        let combined = group.messages.len() >= SIMILAR_MAX && !group.messages[..SIMILAR_MAX - 1].contains(&t.message);
+        let combined =
+            group.messages.len() >= SIMILAR_MAX && !group.messages[..SIMILAR_MAX - 1].contains(&t.message);
         let key: EventKey = if combined {
             t.message = format!("(combined from similar events): {}", t.message);
             // All combined ones are one event, whatever their message.
@@ -161,7 +162,8 @@ impl Correlator {
 }
 
 fn event(component: &Arc<str>, t: &Telling, count: i32, first: Timestamp) -> Event {
-    let namespace = t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
+    let namespace =
+        t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let about = t.about.name.as_deref().unwrap_or_default();
     Event {
         metadata: ObjectMeta {

@@ -50,8 +50,12 @@ pub struct View<'a> {
 impl View<'_> {
     fn split(&self) -> (Option<&ReplicaSet>, Vec<&ReplicaSet>) {
         let new = find_new(self.d, &self.sets);
-        let mut old: Vec<&ReplicaSet> =
-            self.sets.iter().copied().filter(|rs| new.is_none_or(|n| n.metadata.uid != rs.metadata.uid)).collect();
+        let mut old: Vec<&ReplicaSet> = self
+            .sets
+            .iter()
+            .copied()
+            .filter(|rs| new.is_none_or(|n| n.metadata.uid != rs.metadata.uid))
+            .collect();
         sort_by_age(&mut old);
         (new, old)
     }
@@ -136,7 +140,12 @@ fn recreate(view: &View<'_>, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> P
     rollout(view, plan, Some(new), found)
 }
 
-fn rollout(view: &View<'_>, plan: Plan, new: Option<&ReplicaSet>, found: Option<DeploymentCondition>) -> Plan {
+fn rollout(
+    view: &View<'_>,
+    plan: Plan,
+    new: Option<&ReplicaSet>,
+    found: Option<DeploymentCondition>,
+) -> Plan {
     let mut next = status::rollout(view.d, new, &view.sets, view.now);
     if let Some(found) = found.filter(|_| condition(&next, PROGRESSING).is_none()) {
         set_condition(&mut next, found);
@@ -189,7 +198,10 @@ fn create(view: &View<'_>, old: &[&ReplicaSet]) -> Plan {
     let mut next = d.status.clone().unwrap_or_default();
     if has_deadline(d) {
         let message = format!("Created new replica set {:?}", name(&rs.metadata));
-        set_condition(&mut next, new_condition(PROGRESSING, "True", "NewReplicaSetCreated", message, view.now));
+        set_condition(
+            &mut next,
+            new_condition(PROGRESSING, "True", "NewReplicaSetCreated", message, view.now),
+        );
     }
     let revision = revision.to_string();
     Plan {
@@ -258,7 +270,8 @@ fn change_size(view: &View<'_>, plan: &mut Plan, set: &str, size: i32) {
 
 /// Deletes empty old ReplicaSets beyond the history limit, lowest revisions first.
 fn clean_up(d: &Deployment, old: &[&ReplicaSet], plan: &mut Plan) {
-    let Some(limit) = d.spec.as_ref().and_then(|s| s.revision_history_limit).filter(|n| *n != i32::MAX) else {
+    let Some(limit) = d.spec.as_ref().and_then(|s| s.revision_history_limit).filter(|n| *n != i32::MAX)
+    else {
         return;
     };
     let mut alive: Vec<&ReplicaSet> = old.iter().copied().filter(|rs| !is_deleting(&rs.metadata)).collect();

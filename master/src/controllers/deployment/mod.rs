@@ -48,7 +48,9 @@ impl Reconciler for DeploymentController {
                     return Vec::new();
                 }
                 let meta = &change.stored.meta;
-                let Some(owner) = meta.controller().filter(|o| is_a::<ReplicaSet>(o)) else { return Vec::new() };
+                let Some(owner) = meta.controller().filter(|o| is_a::<ReplicaSet>(o)) else {
+                    return Vec::new();
+                };
                 let snapshot = cache.snapshot();
                 let set = snapshot.get("apps", "replicasets", &meta.namespace, &owner.name);
                 let of = set.and_then(|rs| rs.meta.controller()).filter(|o| is_a::<Deployment>(o));
@@ -172,7 +174,10 @@ async fn creation_failed(
         let template = |rs: &ReplicaSet| rs.spec.as_ref().and_then(|s| s.template.as_ref()).map(without_hash);
         if is_controlled_by(&found.metadata, uid(&d.metadata)) && template(&found) == template(rs) {
             // The cache has not shown it yet: wait for it.
-            return Err(ReconcileError::Other(format!("replica set {} is not in the cache yet", name(&rs.metadata))));
+            return Err(ReconcileError::Other(format!(
+                "replica set {} is not in the cache yet",
+                name(&rs.metadata)
+            )));
         }
         next.collision_count = Some(next.collision_count.unwrap_or(0) + 1);
         write_status(cx, d.clone(), next).await?;

@@ -52,7 +52,13 @@ pub fn remove_condition(status: &mut DeploymentStatus, kind: &str) {
 }
 
 /// A condition that changes now.
-pub fn new_condition(kind: &str, status: &str, reason: &str, message: String, now: Timestamp) -> DeploymentCondition {
+pub fn new_condition(
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -104,7 +110,12 @@ fn is_timed_out(d: &Deployment, status: &DeploymentStatus, now: Timestamp) -> bo
 }
 
 /// The counts, and whether enough pods are available.
-pub fn counts(d: &Deployment, new: Option<&ReplicaSet>, all: &[&ReplicaSet], now: Timestamp) -> DeploymentStatus {
+pub fn counts(
+    d: &Deployment,
+    new: Option<&ReplicaSet>,
+    all: &[&ReplicaSet],
+    now: Timestamp,
+) -> DeploymentStatus {
     let sum = |f: fn(&k8s_openapi::api::apps::v1::ReplicaSetStatus) -> i32| {
         all.iter().filter_map(|rs| rs.status.as_ref()).map(f).sum::<i32>()
     };
@@ -136,7 +147,12 @@ pub fn counts(d: &Deployment, new: Option<&ReplicaSet>, all: &[&ReplicaSet], now
 }
 
 /// The status during a rollout: counts, and how the rollout goes.
-pub fn rollout(d: &Deployment, new: Option<&ReplicaSet>, all: &[&ReplicaSet], now: Timestamp) -> DeploymentStatus {
+pub fn rollout(
+    d: &Deployment,
+    new: Option<&ReplicaSet>,
+    all: &[&ReplicaSet],
+    now: Timestamp,
+) -> DeploymentStatus {
     let old = d.status.clone().unwrap_or_default();
     let mut status = counts(d, new, all, now);
     if !has_deadline(d) {
@@ -202,8 +218,12 @@ pub fn paused_condition(d: &Deployment, now: Timestamp) -> Option<DeploymentCond
     }
     let paused = d.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
     match (paused, reason == Some(PAUSED)) {
-        (true, false) => Some(new_condition(PROGRESSING, "Unknown", PAUSED, "Deployment is paused".to_owned(), now)),
-        (false, true) => Some(new_condition(PROGRESSING, "Unknown", RESUMED, "Deployment is resumed".to_owned(), now)),
+        (true, false) => {
+            Some(new_condition(PROGRESSING, "Unknown", PAUSED, "Deployment is paused".to_owned(), now))
+        }
+        (false, true) => {
+            Some(new_condition(PROGRESSING, "Unknown", RESUMED, "Deployment is resumed".to_owned(), now))
+        }
         _ => None,
     }
 }

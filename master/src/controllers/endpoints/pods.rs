@@ -14,7 +14,9 @@ pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Whether the pod may be behind a Service: it has an address and has not ended. Terminating ones count
 /// where the caller tells them apart.
 pub fn may_serve(pod: &Pod, include_terminating: bool) -> bool {
-    !is_finished(pod) && addresses(pod).next().is_some() && (include_terminating || !is_deleting(&pod.metadata))
+    !is_finished(pod)
+        && addresses(pod).next().is_some()
+        && (include_terminating || !is_deleting(&pod.metadata))
 }
 
 /// The pod's addresses, the primary one first.
@@ -49,7 +51,11 @@ pub fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
         Some(IntOrString::String(wanted)) => {
             let spec = pod.spec.as_ref()?;
             let protocol = protocol(port);
-            let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+            let sidecars = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .filter(|c| c.restart_policy.as_deref() == Some("Always"));
             let find = |c: &Container| {
                 let ports = c.ports.iter().flatten();
                 let mut named = ports.filter(|p| p.name.as_ref() == Some(wanted));

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, ObjectReference, Pod, Service,
+};
 
 use super::pods::{
     addresses_of, hostname, is_headless, may_serve, ports, protocol, publishes_unready, target_port,
@@ -132,7 +134,8 @@ mod tests {
 
     fn check(spec: Value, pods: &[Arc<Pod>], expected: Value) {
         let service: Service =
-            serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "d"}, "spec": spec})).unwrap();
+            serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "d"}, "spec": spec}))
+                .unwrap();
         let mut got = serde_json::to_value(subsets(&service, pods).0).unwrap();
         for subset in got.as_array_mut().unwrap() {
             for list in ["addresses", "notReadyAddresses"] {
@@ -146,7 +149,11 @@ mod tests {
 
     #[test]
     fn addresses_group_by_ports_and_readiness() {
-        let pods = [pod("b", "10.0.0.10", true, None), pod("a", "10.0.0.9", true, None), pod("c", "10.0.0.3", false, None)];
+        let pods = [
+            pod("b", "10.0.0.10", true, None),
+            pod("a", "10.0.0.9", true, None),
+            pod("c", "10.0.0.3", false, None),
+        ];
         check(
             json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80, "targetPort": 8080}]}),
             &pods,
@@ -179,7 +186,11 @@ mod tests {
 
     #[test]
     fn a_headless_service_needs_no_ports() {
-        check(json!({"clusterIP": "None"}), &[pod("a", "10.0.0.1", true, None)], json!([{"addresses": ["10.0.0.1"]}]));
+        check(
+            json!({"clusterIP": "None"}),
+            &[pod("a", "10.0.0.1", true, None)],
+            json!([{"addresses": ["10.0.0.1"]}]),
+        );
         check(json!({"clusterIP": "10.96.0.1"}), &[pod("a", "10.0.0.1", true, None)], json!([]));
     }
 }

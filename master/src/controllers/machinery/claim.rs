@@ -80,10 +80,11 @@ pub async fn claim_pods<K: Object>(
     let meta = owner.metadata();
     let snapshot = cx.cache.snapshot();
     // Most pods of a namespace are somebody else's: tell by the metadata, before anything is parsed.
-    let candidates = snapshot.list("", "pods", namespace(meta)).filter(|stored| match stored.meta.controller() {
-        Some(controller) => &*controller.uid == uid(meta),
-        None => selector.matches_by(|label| stored.meta.labels.get(label)),
-    });
+    let candidates =
+        snapshot.list("", "pods", namespace(meta)).filter(|stored| match stored.meta.controller() {
+            Some(controller) => &*controller.uid == uid(meta),
+            None => selector.matches_by(|label| stored.meta.labels.get(label)),
+        });
     let candidates = candidates.filter_map(|stored| stored.typed::<Pod>().ok());
     let claimed = classify(meta, selector, candidates, |pod| &pod.metadata);
     let mut pods = claimed.keep;
@@ -122,8 +123,10 @@ mod tests {
 
     #[test]
     fn objects_are_kept_adopted_released_or_left_alone() {
-        let own = |uid: &str| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": uid,
-            "controller": true}]);
+        let own = |uid: &str| {
+            json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": uid,
+            "controller": true}])
+        };
         let selected = json!({"app": "web"});
         let cases = [
             ("kept", json!({"labels": selected, "ownerReferences": own("me")}), "keep"),
@@ -133,7 +136,8 @@ mod tests {
             ("relabelled", json!({"labels": {"app": "x"}, "ownerReferences": own("me")}), "release"),
             ("unrelated", json!({"labels": {"app": "x"}}), ""),
         ];
-        let selector = Selector::from_map(&std::collections::BTreeMap::from([("app".to_owned(), "web".to_owned())]));
+        let selector =
+            Selector::from_map(&std::collections::BTreeMap::from([("app".to_owned(), "web".to_owned())]));
         let owner = meta(json!({"uid": "me"}));
         let dying = meta(json!({"uid": "me", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
         for (what, object, expected) in cases {
@@ -147,7 +151,11 @@ mod tests {
                 }
             };
             assert_eq!(got(&owner), expected, "{what}");
-            assert_eq!(got(&dying), if expected == "keep" { "keep" } else { "" }, "{what}, owner under deletion");
+            assert_eq!(
+                got(&dying),
+                if expected == "keep" { "keep" } else { "" },
+                "{what}, owner under deletion"
+            );
         }
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use actors::time::Instant;
 use actors::trace::TraceContext;
 use actors::{
-    Actor, ActorFutureExt, ActorRef, AskError, AsyncContext, AtomicResponse, Context, Handler, Props, SpawnHandle,
-    Stage, WorkQueue, WrapFuture, message,
+    Actor, ActorFutureExt, ActorRef, AskError, AsyncContext, AtomicResponse, Context, Handler, Props,
+    SpawnHandle, Stage, WorkQueue, WrapFuture, message,
 };
 use protocol::{Api, Client};
 
@@ -170,7 +170,8 @@ impl<R: Reconciler> Actor for Controller<R> {
         for n in 0..R::WORKERS {
             let setup = self.setup.clone();
             let path = format!("{}/worker", ctx.path());
-            let props = Props::new(path, move || Worker { setup: setup.clone() }).instance(n.to_string()).capacity(1);
+            let props =
+                Props::new(path, move || Worker { setup: setup.clone() }).instance(n.to_string()).capacity(1);
             self.idle.push_back(ctx.spawn_child(props));
         }
         for watch in self.setup.reconciler.watches() {

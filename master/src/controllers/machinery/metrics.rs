@@ -60,7 +60,11 @@ impl QueueMetrics {
         stage.with_metrics(|r| {
             r.register("workqueue_depth", "Current depth of workqueue", families.depth.clone());
             r.register("workqueue_adds", "Total number of adds handled by workqueue", families.adds.clone());
-            r.register("workqueue_retries", "Total number of retries handled by workqueue", families.retries.clone());
+            r.register(
+                "workqueue_retries",
+                "Total number of retries handled by workqueue",
+                families.retries.clone(),
+            );
             r.register(
                 "workqueue_queue_duration_seconds",
                 "How long in seconds an item stays in workqueue before being requested",

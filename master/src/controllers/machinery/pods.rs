@@ -82,7 +82,8 @@ pub fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ord
         "Unknown" => 1,
         _ => 0,
     };
-    let cost = |p: &Pod| annotation(&p.metadata, DELETION_COST).and_then(|v| v.parse::<i32>().ok()).unwrap_or(0);
+    let cost =
+        |p: &Pod| annotation(&p.metadata, DELETION_COST).and_then(|v| v.parse::<i32>().ok()).unwrap_or(0);
     // Logarithmic ages: pods whose ages differ little count as equally old, so that the choice among them
     // is not always the same one.
     let age_rank = |second: i64| {
@@ -124,7 +125,12 @@ pub fn count_by_node<'a>(all: impl IntoIterator<Item = &'a Pod>) -> BTreeMap<&'a
 }
 
 /// A pod from a template: labels, annotations, finalizers and spec, owned by `owner`.
-pub fn from_template(template: &PodTemplateSpec, namespace: &str, generate_name: &str, owner: OwnerReference) -> Pod {
+pub fn from_template(
+    template: &PodTemplateSpec,
+    namespace: &str,
+    generate_name: &str,
+    owner: OwnerReference,
+) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
     Pod {
         metadata: ObjectMeta {

@@ -128,7 +128,8 @@ pub fn status(
 
 /// When the next ready pod becomes available, should nothing else happen.
 pub fn next_available_after(active: &[Arc<Pod>], min_ready_seconds: i32, now: Timestamp) -> Option<Duration> {
-    let soonest = active.iter().filter_map(|p| available_at(p, min_ready_seconds)).filter(|at| *at > now).min();
+    let soonest =
+        active.iter().filter_map(|p| available_at(p, min_ready_seconds)).filter(|at| *at > now).min();
     soonest.map(|at| until(now, at))
 }
 

@@ -12,7 +12,9 @@ use protocol::{ApiError, Object};
 use crate::controllers::deployment::is_namespace_terminating;
 use crate::controllers::machinery::claim::claim_pods;
 use crate::controllers::machinery::labels::selector;
-use crate::controllers::machinery::meta::{controller_of, controller_reference, is_deleting, name, namespace, uid};
+use crate::controllers::machinery::meta::{
+    controller_of, controller_reference, is_deleting, name, namespace, uid,
+};
 use crate::controllers::machinery::pods::{from_template, is_active, is_terminating, name_prefix};
 use crate::controllers::machinery::watches::{own, owned_or_selected};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
@@ -164,7 +166,10 @@ impl Reconciler for ReplicationControllerController {
     const RESOURCE: &'static str = "replicationcontrollers";
 
     fn watches(&self) -> Vec<Watch> {
-        vec![own::<ReplicationController>(), owned_or_selected::<Pod, ReplicationController>(Replicas::selector)]
+        vec![
+            own::<ReplicationController>(),
+            owned_or_selected::<Pod, ReplicationController>(Replicas::selector),
+        ]
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
@@ -249,8 +254,7 @@ fn related<K: Replicas>(cx: &Cx, owner: &K, own: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
 async fn create<K: Replicas>(cx: &Cx, owner: &K, count: usize) -> (i32, Option<(&'static str, ApiError)>) {
     let Some(template) = owner.template() else { return (0, None) };
     let meta = owner.metadata();
-    let pod =
-        from_template(template, namespace(meta), &name_prefix(name(meta)), controller_reference(owner));
+    let pod = from_template(template, namespace(meta), &name_prefix(name(meta)), controller_reference(owner));
     let mut made = 0;
     for batch in decide::batches(count) {
         let mut failure = None;
@@ -259,7 +263,11 @@ async fn create<K: Replicas>(cx: &Cx, owner: &K, count: usize) -> (i32, Option<(
             match result {
                 Ok(pod) => {
                     made += 1;
-                    cx.events.normal(owner, "SuccessfulCreate", format!("Created pod: {}", name(&pod.metadata)));
+                    cx.events.normal(
+                        owner,
+                        "SuccessfulCreate",
+                        format!("Created pod: {}", name(&pod.metadata)),
+                    );
                 }
                 // Everything in the namespace is going, this owner too.
                 Err(e) if is_namespace_terminating(&e) => return (made, None),

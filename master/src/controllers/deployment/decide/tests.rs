@@ -179,7 +179,10 @@ fn a_paused_deployment_scales_but_does_not_roll() {
     w.run();
     assert_eq!((w.sets.len(), w.reason()), (2, NEW_RS_AVAILABLE));
     let template = w.d.spec.as_ref().unwrap().template.clone();
-    assert_eq!(w.sets[1].spec.as_ref().unwrap().template.as_ref().map(without_hash), Some(without_hash(&template)));
+    assert_eq!(
+        w.sets[1].spec.as_ref().unwrap().template.as_ref().map(without_hash),
+        Some(without_hash(&template))
+    );
 }
 
 #[test]

@@ -47,12 +47,21 @@ fn the_least_useful_pod_goes_first() {
         ("unassigned", pod("a", json!({"spec": {"nodeName": ""}})), 0, pod("b", unready.clone()), 0),
         ("pending", pod("a", json!({"status": {"phase": "Pending"}})), 0, pod("b", unready.clone()), 0),
         ("not ready", pod("a", unready), 0, pod("b", json!({})), 9),
-        ("cheap", pod("a", json!({"metadata": {"annotations": {DELETION_COST: "-1"}}})), 0, pod("b", json!({})), 9),
+        (
+            "cheap",
+            pod("a", json!({"metadata": {"annotations": {DELETION_COST: "-1"}}})),
+            0,
+            pod("b", json!({})),
+            9,
+        ),
         ("crowded node", pod("a", json!({})), 3, pod("b", json!({})), 1),
         (
             "restarted",
-            pod("b", json!({"status": {"containerStatuses":
-                [{"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 3}]}})),
+            pod(
+                "b",
+                json!({"status": {"containerStatuses":
+                [{"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 3}]}}),
+            ),
             1,
             pod("a", json!({})),
             1,
