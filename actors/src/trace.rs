@@ -219,6 +219,29 @@ pub async fn step_caused_by<F: Future>(
     output
 }
 
+/// Records something that happened at once (an event taken off a link) as a step below `cause`, and returns
+/// the context for what follows from it. Nothing is recorded where there is no cause.
+pub fn note(cause: TraceContext, place: &str, kind: &str, key: Option<Arc<str>>) -> TraceContext {
+    if cause.is_none() {
+        return cause;
+    }
+    let context = cause.child();
+    push(Record {
+        context,
+        parent: cause.message,
+        causes: Vec::new(),
+        from: "".into(),
+        to: place.into(),
+        kind: kind.into(),
+        key,
+        enqueued_us: time::wall_us(),
+        wait_us: 0,
+        handling_us: 0,
+        outcome: Outcome::Ok,
+    });
+    context
+}
+
 /// Ends a step's record even when its future is dropped half way.
 struct SlotGuard {
     slot: Option<Slot>,

@@ -2,14 +2,22 @@
 //!
 //! ## Layout
 //!
+//! - [`auth`]: who asks, and whether they may.
+//! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`controllers`]: what keeps the cluster as declared.
 //! - [`events`]: what they tell people about it.
 //! - [`scheduler`]: finds a node for each pod.
+//! - [`pki`]: keys, certificates, kubeconfigs.
 //! - [`store`]: where objects live; embedded or etcd.
 
+pub mod auth;
+pub mod bootstrap;
 pub mod cache;
 pub mod controllers;
 pub mod events;
 pub mod scheduler;
+pub mod front;
+pub mod link;
+pub mod pki;
 pub mod store;

@@ -135,7 +135,11 @@ impl Api for LinkApi {
         Ok(Box::pin(stream::unfold(stream, |mut stream| async move {
             let item = stream.receive().await?;
             match decode::<WatchEvent>(&item) {
-                Ok(event) => Some((event, stream)),
+                Ok(mut event) => {
+                    // The hop over the link: what the node does about the change hangs below it.
+                    event.trace = actors::trace::note(event.trace, "node/link", event.kind.as_str(), None);
+                    Some((event, stream))
+                }
                 Err(e) => {
                     tracing::error!(error = %e, "a watch event from the master is not understood; the watch ends");
                     None

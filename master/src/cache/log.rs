@@ -146,7 +146,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn open(cache: Cache, log: Arc<KindLog>, within: String, from: WatchFrom) -> Result<Self, Gone> {
+    pub(super) fn open(
+        cache: Cache,
+        log: Arc<KindLog>,
+        within: String,
+        from: WatchFrom,
+    ) -> Result<Self, Gone> {
         let newest = log.newest.subscribe();
         let snapshot = cache.snapshot();
         let mut initial = None;

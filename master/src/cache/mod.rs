@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -26,11 +27,11 @@ pub mod log;
 mod splice;
 pub mod stored;
 
-use log::{KindLog, LogShare};
 pub use log::{Cursor, Gone, WatchFrom};
+use log::{KindLog, LogShare};
 pub use splice::with_resource_version;
-pub use stored::{Labels, Meta, OwnerRef, Stored};
 use stored::Parsed;
+pub use stored::{Labels, Meta, OwnerRef, Stored};
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +139,26 @@ impl Snapshot {
         self.kind(group, resource).map_or(0, |kind| kind.objects.len())
     }
 
+    /// What is different from an older snapshot, for one kind: key and present object (`None`: gone). Costs
+    /// no more than what changed.
+    pub fn changed_since(
+        &self,
+        older: &Snapshot,
+        group: &str,
+        resource: &str,
+    ) -> Vec<(Arc<str>, Option<Arc<Stored>>)> {
+        let empty = OrdMap::new();
+        let before = older.kind(group, resource).map_or(&empty, |kind| &kind.objects);
+        let now = self.kind(group, resource).map_or(&empty, |kind| &kind.objects);
+        let changed = before.diff(now).map(|item| match item {
+            DiffItem::Add(key, stored) | DiffItem::Update { new: (key, stored), .. } => {
+                (key.clone(), Some(stored.clone()))
+            }
+            DiffItem::Remove(key, _) => (key.clone(), None),
+        });
+        changed.collect()
+    }
+
     /// Every object, kind by kind.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Stored>> {
         self.kinds.values().flat_map(|kind| kind.objects.values())
@@ -227,7 +248,13 @@ impl Cache {
     }
 
     /// Follows a kind, in one namespace or (empty) all of them.
-    pub fn watch(&self, group: &str, resource: &str, namespace: &str, from: WatchFrom) -> Result<Cursor, Gone> {
+    pub fn watch(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        from: WatchFrom,
+    ) -> Result<Cursor, Gone> {
         let prefix = store::prefix(group, resource, "");
         let within = store::prefix(group, resource, namespace);
         Cursor::open(self.clone(), self.log(&prefix), within, from)
@@ -303,7 +330,8 @@ impl Cache {
         let mut snapshot = Snapshot::clone(&self.shared.snapshot.load());
         let mut changes = Vec::new();
         for batch in batches {
-            if batch.revision < snapshot.revision || (batch.revision == snapshot.revision && !batch.events.is_empty())
+            if batch.revision < snapshot.revision
+                || (batch.revision == snapshot.revision && !batch.events.is_empty())
             {
                 continue;
             }

@@ -94,7 +94,10 @@ fn skip_value(json: &[u8], mut at: usize) -> Option<usize> {
             // A number or a word.
             _ => {
                 let from = at;
-                while !matches!(json.get(at), None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':')) {
+                while !matches!(
+                    json.get(at),
+                    None | Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':')
+                ) {
                     at += 1;
                 }
                 if at == from {
@@ -121,7 +124,9 @@ mod tests {
             (r#"{"metadata":{"name":"a"}}"#, Some(r#"{"metadata":{"resourceVersion":"7","name":"a"}}"#)),
             (
                 r#"{"a":{"metadata":{"x":1}},"b":"}\"","metadata":{"name":"a","resourceVersion":"123"},"z":[1]}"#,
-                Some(r#"{"a":{"metadata":{"x":1}},"b":"}\"","metadata":{"name":"a","resourceVersion":"7"},"z":[1]}"#),
+                Some(
+                    r#"{"a":{"metadata":{"x":1}},"b":"}\"","metadata":{"name":"a","resourceVersion":"7"},"z":[1]}"#,
+                ),
             ),
             (r#"{"metadata":{"resourceVersion":""}}"#, Some(r#"{"metadata":{"resourceVersion":"7"}}"#)),
             (

@@ -38,6 +38,13 @@ pub struct Stored {
     parsed: Arc<Parsed>,
 }
 
+/// Two states are the same when key and revision are; values are not compared.
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.key == other.key
+    }
+}
+
 impl std::fmt::Debug for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.key, self.revision)
@@ -136,7 +143,11 @@ impl Meta {
 
     /// `namespace/name`, or `name` for cluster-scoped objects.
     pub fn full_name(&self) -> String {
-        if self.namespace.is_empty() { self.name.to_string() } else { format!("{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 }
 

@@ -1,0 +1,74 @@
+#!/bin/sh
+# Installs what Troupe needs to build, run and be tested on Debian 12, and starts Docker where no daemon
+# answers. Says what it installs and why; says nothing when nothing is to do.
+#
+#   prepare.sh build | up | test
+set -eu
+purpose=${1:-test}
+
+missing=
+why=
+need() { # program or file, package, reason
+    command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] && return 0
+    missing="$missing $2"
+    why="$why
+  $2: $3"
+}
+
+need cc gcc "links Rust programs"
+need protoc protobuf-compiler "the etcd client is generated from its protocol"
+need /usr/include/google/protobuf/descriptor.proto libprotobuf-dev "definitions that protoc needs"
+if [ "$purpose" != build ]; then
+    need dockerd docker.io "runs the containers"
+    need docker docker.io "builds the sample's image"
+    need /usr/lib/cni/bridge containernetworking-plugins "connects pods to the network"
+    need nft nftables "carries Services to their pods"
+    need iptables iptables "Docker's own rules need an exception for pods"
+    need conntrack conntrack "forgets UDP flows to pods that are gone"
+    need busybox busybox-static "the sample's image is made of it"
+    need ip iproute2 "shows and makes network interfaces"
+    need kubectl kubernetes-client "talks to the cluster"
+    need curl curl "asks the sample"
+fi
+if [ "$purpose" = test ]; then
+    need etcd etcd-server "the tests run on an external etcd too"
+    need python3 python3 "one test uses Python's client"
+fi
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" != 0 ]; then
+        echo "missing:$why" >&2
+        echo "install them as root: apt-get install -y$missing" >&2
+        exit 1
+    fi
+    echo "installing what is missing:$why"
+    export DEBIAN_FRONTEND=noninteractive
+    log=$(mktemp)
+    if ! { apt-get update && apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        echo "installing failed; the whole log is $log" >&2
+        exit 1
+    fi
+    rm -f "$log"
+fi
+[ "$purpose" = build ] && exit 0
+
+# Debian starts etcd as a service of its own on installation; the tests start theirs on free ports.
+answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+if ! answers; then
+    echo "starting Docker's daemon (log: /var/log/troupe-dockerd.log)"
+    if command -v systemctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
+        systemctl start docker
+    else
+        setsid nohup dockerd >/var/log/troupe-dockerd.log 2>&1 </dev/null &
+    fi
+    tries=0
+    until answers; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 60 ]; then
+            echo "Docker's daemon does not answer after 30 s; see /var/log/troupe-dockerd.log" >&2
+            exit 1
+        fi
+        sleep 0.5
+    done
+fi
+sh "$(dirname "$0")/../sample/build.sh"

@@ -1,0 +1,7 @@
+//! Tools around a running cluster.
+
+pub mod actors;
+pub mod client;
+pub mod trace;
+
+pub use client::{Cluster, ToolError, kubeconfig_path};

@@ -1,0 +1,5 @@
+//! Causal trees: what followed from what, out of trace records.
+
+mod tree;
+
+pub use tree::{Origin, Tree, render};

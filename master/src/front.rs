@@ -1,0 +1,167 @@
+//! The HTTP front: one of the three doors to the API.
+//!
+//! It authenticates, turns HTTP into an [`ApiRequest`](protocol::ApiRequest), and writes the answer in the
+//! form the client asked for. What the request means is the pipeline's business, behind [`protocol::Api`].
+//!
+//! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types.
+//! - [`discovery`]: the documents that clients find kinds by.
+//! - `handle`: one request; `watch`: streams of events; `write`: answers; `debug`: traces and actors.
+
+pub mod debug;
+pub mod discovery;
+mod gate;
+mod handle;
+pub mod negotiate;
+pub mod path;
+mod watch;
+mod write;
+
+pub use gate::ClusterGate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::http::header::HeaderMap;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use protocol::{Api, ApiError, ApiRequest, Caller};
+use serde_json::Value;
+
+/// The largest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 3 << 20;
+
+/// Connections that one worker thread serves at the same time.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// Who may come in.
+#[async_trait]
+pub trait Gate: Send + Sync + 'static {
+    /// Who asks: by the client certificate of the connection (DER, verified) or by the request's headers.
+    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Caller, ApiError>;
+
+    /// Whether a path that is no resource may be asked for.
+    fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError>;
+
+    /// Whether a request that the pipeline will not see (a stream into a pod) may be made.
+    fn may(&self, request: &ApiRequest) -> Result<(), ApiError>;
+}
+
+/// Serves what is a stream in both directions: exec, attach, port-forward, logs, proxies.
+pub trait StreamRouter: Send + Sync + 'static {
+    /// Serves one request, already authorized. `rest` is what follows a `proxy` subresource.
+    fn serve(
+        &self,
+        http: HttpRequest,
+        payload: web::Payload,
+        request: ApiRequest,
+        rest: String,
+    ) -> LocalBoxFuture<'static, HttpResponse>;
+}
+
+/// Documents that others make: OpenAPI and Tables.
+pub trait Documents: Send + Sync + 'static {
+    /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
+    fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)>;
+
+    /// Objects of a kind as a `Table`; `None` where the objects are of no served kind.
+    fn table(&self, resource: &protocol::Resource, object: &Value, include_object: &str) -> Option<Value>;
+}
+
+/// Whether a part of the server is well.
+pub type Check = (&'static str, Box<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+/// Everything that the front needs.
+pub struct FrontConfig {
+    /// Server side of TLS; client certificates are asked for, not insisted on.
+    pub tls: rustls::ServerConfig,
+    /// The address that `/api` tells clients.
+    pub public_address: String,
+    /// Who may come in.
+    pub gate: Arc<dyn Gate>,
+    /// The door to the pipeline for a caller.
+    pub door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync>,
+    /// Streams.
+    pub streams: Arc<dyn StreamRouter>,
+    /// OpenAPI and Tables.
+    pub documents: Arc<dyn Documents>,
+    /// What `/livez` and `/readyz` look at.
+    pub checks: Vec<Check>,
+    /// Traces, actors, metrics.
+    pub debug: debug::Debug,
+}
+
+pub(crate) struct Shared {
+    config: FrontConfig,
+    api_versions: Bytes,
+}
+
+/// The certificate that the client of a connection showed.
+struct ClientCertificate(Vec<u8>);
+
+/// A running front.
+pub struct Front {
+    /// Where it listens.
+    pub address: SocketAddr,
+    handle: ServerHandle,
+}
+
+impl Front {
+    /// Serves on a bound listener, with `workers` threads. Needs a running actix `System`.
+    ///
+    /// # Errors
+    /// When the listener or the TLS configuration cannot be used.
+    pub fn start(
+        listener: std::net::TcpListener,
+        workers: usize,
+        mut config: FrontConfig,
+    ) -> std::io::Result<Front> {
+        let address = listener.local_addr()?;
+        let tls = std::mem::replace(&mut config.tls, empty_tls()?);
+        let api_versions = discovery::api_versions(&config.public_address);
+        let shared = web::Data::new(Shared { config, api_versions });
+        let server = HttpServer::new(move || {
+            App::new().app_data(shared.clone()).default_service(web::to(handle::handle))
+        })
+        .on_connect(remember_certificate)
+        .workers(workers)
+        .max_connections(CONNECTIONS_MAX)
+        .keep_alive(Duration::from_secs(90))
+        .client_request_timeout(Duration::from_secs(10))
+        .disable_signals()
+        .shutdown_timeout(5)
+        .listen_rustls_0_23(listener, tls)?
+        .run();
+        let handle = server.handle();
+        actors::spawn(async move {
+            if let Err(e) = server.await {
+                tracing::error!(error = %e, "the HTTP front ended");
+            }
+        });
+        Ok(Front { address, handle })
+    }
+
+    /// Stops: running requests get a few seconds.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
+    }
+}
+
+/// A configuration that serves nobody: what stays behind when the real one has moved into the server.
+fn empty_tls() -> std::io::Result<rustls::ServerConfig> {
+    let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
+    Ok(rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver))
+}
+
+fn remember_certificate(connection: &dyn std::any::Any, extensions: &mut Extensions) {
+    use actix_tls::accept::rustls_0_23::TlsStream;
+    let Some(tls) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
+    let (_, session) = tls.get_ref();
+    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) {
+        extensions.insert(ClientCertificate(certificate.to_vec()));
+    }
+}

@@ -1,0 +1,108 @@
+//! Letting nodes join: proving the CA, checking tokens, signing certificates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hmac::{Hmac, Mac};
+use k8s_openapi::api::core::v1::Secret;
+use protocol::ApiError;
+use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest};
+
+use crate::auth::Authenticator;
+use crate::cache::Cache;
+use crate::pki::{Pki, Usage};
+
+/// Decides about newcomers.
+#[async_trait]
+pub trait Joining: Send + Sync + 'static {
+    /// Proves that the cluster's CA is the one that the token's maker meant.
+    async fn prove(&self, question: &JoinQuestion) -> Result<JoinAnswer, ApiError>;
+
+    /// Checks the token and signs the node's certificate.
+    async fn grant(&self, request: &JoinRequest) -> Result<JoinGrant, ApiError>;
+}
+
+/// The proof that whoever made it knows `secret`: HMAC-SHA256 of the nonce and the CA.
+fn proof(secret: &[u8], nonce: &[u8; 32], ca_pem: &str) -> Result<Vec<u8>, ApiError> {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret).map_err(ApiError::internal)?;
+    mac.update(nonce);
+    mac.update(ca_pem.as_bytes());
+    Ok(mac.finalize().into_bytes().to_vec())
+}
+
+/// What joining nodes are told about the cluster's network.
+#[derive(Clone, Debug)]
+pub struct ClusterFacts {
+    /// Address of the cluster's DNS service.
+    pub dns: String,
+    /// The pods' addresses.
+    pub cluster_cidr: String,
+    /// The services' addresses.
+    pub service_cidr: String,
+}
+
+/// How long a node's certificate is good.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Bootstrap tokens (Secrets in kube-system) let nodes in, and the cluster's CA signs their certificates.
+pub struct TokenJoining {
+    pki: Arc<Pki>,
+    cache: Cache,
+    authenticator: Authenticator,
+    facts: ClusterFacts,
+}
+
+impl TokenJoining {
+    /// Tokens are looked up in the cache.
+    pub fn new(pki: Arc<Pki>, cache: Cache, authenticator: Authenticator, facts: ClusterFacts) -> Self {
+        TokenJoining { pki, cache, authenticator, facts }
+    }
+}
+
+#[async_trait]
+impl Joining for TokenJoining {
+    async fn prove(&self, question: &JoinQuestion) -> Result<JoinAnswer, ApiError> {
+        let secret =
+            self.cache.get::<Secret>("kube-system", &format!("bootstrap-token-{}", question.token_id));
+        let secret = secret.and_then(|s| s.data.as_ref()?.get("token-secret").map(|v| v.0.clone()));
+        // Nothing tells an unknown token from a wrong secret: the proof just fails to convince.
+        let secret = secret.unwrap_or_else(|| rand::random::<[u8; 16]>().to_vec());
+        let ca_pem = self.pki.ca().to_owned();
+        let proof = proof(&secret, &question.nonce, &ca_pem)?;
+        Ok(JoinAnswer { ca_pem, proof })
+    }
+
+    async fn grant(&self, request: &JoinRequest) -> Result<JoinGrant, ApiError> {
+        let refused = |why: &str| ApiError::new(401, "Unauthorized", why);
+        let audience = [crate::auth::tokens::ISSUER.to_owned()];
+        let (caller, _) = self.authenticator.token(&request.token, &audience).map_err(|_| {
+            refused("the token is unknown or has expired; make a new one with: troupe token create")
+        })?;
+        if !caller.groups.iter().any(|g| g == "system:bootstrappers") {
+            return Err(refused("the token does not let nodes join"));
+        }
+        let name = &request.node;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        if name.is_empty() || name.len() > 253 || !name.chars().all(plain) {
+            return Err(ApiError::bad_request(format!(
+                "\"{name}\" is no node name: use lowercase letters, digits, '-' and '.'"
+            )));
+        }
+        let (pki, user, csr) = (self.pki.clone(), format!("system:node:{name}"), request.csr_pem.clone());
+        let signed = tokio::task::spawn_blocking(move || {
+            pki.sign_csr(&csr, &user, &["system:nodes"], Usage::Both, CERTIFICATE_LIFETIME)
+        });
+        let certificate_pem = signed
+            .await
+            .map_err(ApiError::internal)?
+            .map_err(|e| ApiError::bad_request(format!("the certificate request cannot be signed: {e}")))?;
+        tracing::info!(node = name, "a node joined");
+        Ok(JoinGrant {
+            certificate_pem,
+            cluster_dns: self.facts.dns.clone(),
+            cluster_cidr: self.facts.cluster_cidr.clone(),
+            service_cidr: self.facts.service_cidr.clone(),
+        })
+    }
+}
