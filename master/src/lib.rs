@@ -7,8 +7,8 @@
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`controllers`]: what keeps the cluster as declared.
 //! - [`events`]: what they tell people about it.
-//! - [`scheduler`]: finds a node for each pod.
 //! - [`pki`]: keys, certificates, kubeconfigs.
+//! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
 
 pub mod auth;
@@ -16,8 +16,8 @@ pub mod bootstrap;
 pub mod cache;
 pub mod controllers;
 pub mod events;
-pub mod scheduler;
 pub mod front;
 pub mod link;
 pub mod pki;
+pub mod scheduler;
 pub mod store;

@@ -234,12 +234,10 @@ impl Queue {
             Place::Unschedulable => Some(now + UNSCHEDULABLE_MAX),
             _ => None,
         };
-        match (waiting.place, waiting.due) {
-            (Place::Active, _) => {
-                drop(self.active.insert((Reverse(waiting.pod.priority), waiting.added, uid.clone())))
-            }
-            (_, Some(at)) => drop(self.timed.insert((at, uid.clone()))),
-            _ => {}
+        if waiting.place == Place::Active {
+            self.active.insert((Reverse(waiting.pod.priority), waiting.added, uid.clone()));
+        } else if let Some(at) = waiting.due {
+            self.timed.insert((at, uid.clone()));
         }
         self.pods.insert(uid, waiting);
     }
