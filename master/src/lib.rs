@@ -2,6 +2,7 @@
 //!
 //! ## Layout
 //!
+//! - [`api`]: the API server: pipeline, registry, HTTP front.
 //! - [`auth`]: who asks, and whether they may.
 //! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
@@ -11,6 +12,7 @@
 //! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
 
+pub mod api;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;

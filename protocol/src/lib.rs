@@ -8,16 +8,20 @@
 //! - [`client`]: the typed client that controllers and nodes use over a door.
 //! - [`link`]: the messages between a node and its master.
 //! - [`error`]: failures in the shape of upstream's `Status`.
+//! - [`patch`]: merge and strategic merge patches.
 //! - [`resources`]: the table of served kinds.
+//! - [`schema`]: the field tables of the API types, and reading objects by them.
 //! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
 //! - [`streams`]: exec, attach, port-forward and logs between a client and a node.
 
 pub mod client;
 pub mod error;
+pub mod patch;
 pub mod link;
 pub mod quantity;
 pub mod request;
 pub mod resources;
+pub mod schema;
 pub mod selector;
 pub mod streams;
 

@@ -385,7 +385,7 @@ impl Cache {
         }
     }
 
-    fn stored(&self, record: Record) -> Option<Arc<Stored>> {
+    pub(crate) fn stored(&self, record: Record) -> Option<Arc<Stored>> {
         match Stored::parse(&record, self.shared.parsed.clone()) {
             Ok(stored) => Some(Arc::new(stored)),
             Err(error) => {

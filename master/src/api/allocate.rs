@@ -1,0 +1,318 @@
+//! Service addresses and node ports: chosen, and claimed in the same transaction as the Service.
+//!
+//! An address is claimed by an `IPAddress` object, as upstream does; a port by a record of our own. The
+//! transaction demands that the claims are absent, so two Services never get the same one, and a crash
+//! leaves either both the Service and its claims or neither. No allocator state exists anywhere else.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use protocol::{ApiError, Resource, resources};
+use rand::Rng;
+use serde_json::{Value, json};
+
+use super::invalid::{Errors, Path, check};
+use super::object::{self, list, list_mut, object_mut, text};
+use super::pipeline::Inner;
+use crate::cache::Snapshot;
+use crate::store::{self, Compare, Op, Txn};
+
+/// First and last node port.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+/// Group and resource of the records that claim node ports.
+const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
+/// How many random choices are tried before the range is searched in order.
+const DRAWS_MAX: usize = 64;
+/// The lowest addresses are left to Services that ask for one, such as the cluster's DNS.
+const RESERVED_LOW: u32 = 256;
+
+/// The addresses and ports that a Service needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Claims {
+    addresses: BTreeSet<String>,
+    ports: BTreeSet<u16>,
+}
+
+impl Claims {
+    fn of(service: &Value) -> Claims {
+        let mut claims = Claims::default();
+        if text(service, &["spec", "type"]) == "ExternalName" {
+            return claims;
+        }
+        let ip = text(service, &["spec", "clusterIP"]);
+        if !ip.is_empty() && ip != "None" {
+            claims.addresses.insert(ip.to_owned());
+        }
+        let numbers = list(service, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64());
+        claims.ports.extend(numbers.filter_map(|n| u16::try_from(n).ok()).filter(|n| *n != 0));
+        let health = service["spec"]["healthCheckNodePort"].as_i64();
+        claims.ports.extend(health.and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0));
+        claims
+    }
+}
+
+/// What a write claims and gives back, to be added to its transaction.
+#[derive(Default)]
+pub struct Allocation {
+    compares: Vec<Compare>,
+    ops: Vec<Op>,
+    /// Chosen here, not asked for: another choice is possible.
+    chosen_address: bool,
+    chosen_ports: Vec<usize>,
+    asked: Claims,
+}
+
+impl Allocation {
+    /// Adds the claims to the transaction that writes the Service.
+    pub fn add_to(&self, txn: &mut Txn) {
+        txn.compares.extend(self.compares.iter().cloned());
+        txn.ops.extend(self.ops.iter().cloned());
+    }
+
+    /// Takes the choices back out of the object, after somebody else was faster. What the client asked for
+    /// by itself cannot be chosen anew.
+    pub fn undo(&self, service: &mut Value) -> Result<(), ApiError> {
+        if self.chosen_address
+            && let Some(spec) = object::existing_mut(service, &["spec"])
+        {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        for at in &self.chosen_ports {
+            if let Some(port) = list_mut(service, &["spec", "ports"]).get_mut(*at).and_then(Value::as_object_mut) {
+                port.remove("nodePort");
+            }
+        }
+        let _ = &self.asked;
+        Ok(())
+    }
+}
+
+fn address_key(ip: &str) -> String {
+    store::key("networking.k8s.io", "ipaddresses", "", ip)
+}
+
+fn port_key(port: u16) -> String {
+    store::key(PORT_CLAIMS.0, PORT_CLAIMS.1, "", &port.to_string())
+}
+
+/// The addresses of a range, from its first host address on; the last one (broadcast) is left out.
+fn range(cidr: ipnet::Ipv4Net) -> (u32, u32) {
+    (u32::from(cidr.network()) + 1, u32::from(cidr.broadcast()) - 1)
+}
+
+impl Inner {
+    /// Fills in a Service's address and ports, and tells what its write must claim and release. Does nothing
+    /// for other kinds.
+    pub fn allocate(
+        &self,
+        resource: &Resource,
+        old: Option<&Value>,
+        service: &mut Value,
+        snapshot: &Snapshot,
+    ) -> Result<Allocation, ApiError> {
+        let mut made = Allocation::default();
+        if resource.plural != "services" || !resource.group.is_empty() {
+            return Ok(made);
+        }
+        let before = old.map(Claims::of).unwrap_or_default();
+        made.asked = Claims::of(service);
+        self.families(service);
+        self.address(service, snapshot, &mut made)?;
+        self.ports(service, snapshot, &mut made)?;
+        let after = Claims::of(service);
+        let mut errors = Errors::default();
+        for ip in after.addresses.difference(&before.addresses) {
+            if snapshot.get_key(&address_key(ip)).is_some() {
+                let message = format!("failed to allocate IP {ip}: provided IP is already allocated");
+                errors.invalid(&Path::new("spec.clusterIPs"), json!([ip]), message);
+            }
+            let claim = address_claim(ip, service);
+            made.compares.push(Compare { key: address_key(ip), mod_revision: 0 });
+            made.ops.push(Op::Put { key: address_key(ip), value: claim, lease: None });
+        }
+        for port in after.ports.difference(&before.ports) {
+            if !NODE_PORTS.contains(port) {
+                let at = node_port_path(service, *port);
+                errors.invalid(&at, *port, "provided port is not in the valid range. The range of valid ports is 30000-32767");
+            } else if snapshot.get_key(&port_key(*port)).is_some() {
+                errors.invalid(&node_port_path(service, *port), *port, "provided port is already allocated");
+            }
+            let claim = json!({"apiVersion": "internal.troupe/v1", "kind": "NodePort", "metadata": {"name": port.to_string()},
+                "service": {"namespace": object::namespace(service), "name": object::name(service)}});
+            made.compares.push(Compare { key: port_key(*port), mod_revision: 0 });
+            made.ops.push(Op::Put { key: port_key(*port), value: claim.to_string().into(), lease: None });
+        }
+        check(errors, "", "Service", object::name(service))?;
+        for ip in before.addresses.difference(&after.addresses) {
+            made.ops.push(Op::Delete { key: address_key(ip) });
+        }
+        for port in before.ports.difference(&after.ports) {
+            made.ops.push(Op::Delete { key: port_key(*port) });
+        }
+        Ok(made)
+    }
+
+    /// What a deleted object gives back.
+    pub fn release(&self, resource: &Resource, object: &Value) -> Vec<Op> {
+        if resource.plural != "services" || !resource.group.is_empty() {
+            return Vec::new();
+        }
+        let claims = Claims::of(object);
+        let addresses = claims.addresses.iter().map(|ip| Op::Delete { key: address_key(ip) });
+        addresses.chain(claims.ports.iter().map(|p| Op::Delete { key: port_key(*p) })).collect()
+    }
+
+    fn families(&self, service: &mut Value) {
+        let spec = object_mut(service, &["spec"]);
+        if spec.get("type").is_some_and(|t| t == "ExternalName") {
+            return;
+        }
+        object::default(spec, "ipFamilyPolicy", "SingleStack");
+        if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            spec.insert("ipFamilies".to_owned(), json!(["IPv4"]));
+        }
+    }
+
+    fn address(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
+        if text(service, &["spec", "type"]) == "ExternalName" {
+            return Ok(());
+        }
+        let asked = text(service, &["spec", "clusterIP"]).to_owned();
+        let listed = list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or_default().to_owned();
+        let ip = if !asked.is_empty() { asked } else { listed };
+        let name = object::name(service).to_owned();
+        let ip = if ip.is_empty() {
+            made.chosen_address = true;
+            let free = |ip: &str| snapshot.get_key(&address_key(ip)).is_none();
+            choose_address(self.config.service_cidr, free)
+                .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?
+        } else {
+            ip
+        };
+        if ip != "None" {
+            let parsed: Option<Ipv4Addr> = ip.parse().ok();
+            let mut errors = Errors::default();
+            let path = Path::new("spec.clusterIPs");
+            match parsed {
+                None if ip.parse::<IpAddr>().is_ok() => {}
+                None => {
+                    let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+                    errors.invalid(&path.index(0), ip.as_str(), message);
+                }
+                Some(address) if !self.config.service_cidr.contains(&address) => {
+                    let message = format!(
+                        "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid \
+                         IPs is {}",
+                        self.config.service_cidr
+                    );
+                    errors.invalid(&path, json!([ip]), message);
+                }
+                Some(_) => {}
+            }
+            check(errors, "", "Service", &name)?;
+        }
+        let spec = object_mut(service, &["spec"]);
+        spec.insert("clusterIP".to_owned(), ip.clone().into());
+        spec.insert("clusterIPs".to_owned(), json!([ip]));
+        Ok(())
+    }
+
+    fn ports(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
+        let kind = text(service, &["spec", "type"]);
+        let balanced = kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
+        if kind != "NodePort" && !balanced {
+            return Ok(());
+        }
+        let mut taken = Claims::of(service).ports;
+        // One port number in two protocols is one node port.
+        let mut by_port = std::collections::BTreeMap::new();
+        for (i, port) in list_mut(service, &["spec", "ports"]).iter_mut().enumerate() {
+            let number = port["port"].as_i64().unwrap_or(0);
+            if let Some(given) = port["nodePort"].as_i64().filter(|n| *n != 0) {
+                by_port.insert(number, given);
+                continue;
+            }
+            let chosen = match by_port.get(&number) {
+                Some(same) => *same,
+                None => {
+                    let free = |p: u16| !taken.contains(&p) && snapshot.get_key(&port_key(p)).is_none();
+                    let chosen = choose_port(free)
+                        .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+                    taken.insert(chosen);
+                    i64::from(chosen)
+                }
+            };
+            by_port.insert(number, chosen);
+            made.chosen_ports.push(i);
+            port["nodePort"] = chosen.into();
+        }
+        Ok(())
+    }
+}
+
+fn node_port_path(service: &Value, port: u16) -> Path {
+    let at = list(service, &["spec", "ports"]).iter().position(|p| p["nodePort"].as_i64() == Some(i64::from(port)));
+    Path::new("spec.ports").index(at.unwrap_or(0)).child("nodePort")
+}
+
+fn choose_address(cidr: ipnet::Ipv4Net, free: impl Fn(&str) -> bool) -> Option<String> {
+    let (first, last) = range(cidr);
+    let low = if last - first > RESERVED_LOW * 2 { first + RESERVED_LOW } else { first + 1 };
+    let mut random = rand::rng();
+    let draws = (0..DRAWS_MAX).map(|_| random.random_range(low..=last)).collect::<Vec<_>>();
+    let text = |n: u32| Ipv4Addr::from(n).to_string();
+    // The range's first address is the API server's own, its tenth the DNS's.
+    let allowed = |n: &u32| *n != first && *n != first + 9;
+    draws.into_iter().chain(low..=last).chain(first..low).filter(allowed).map(text).find(|ip| free(ip))
+}
+
+fn choose_port(free: impl Fn(u16) -> bool) -> Option<u16> {
+    let mut random = rand::rng();
+    let draws = (0..DRAWS_MAX).map(|_| random.random_range(NODE_PORTS)).collect::<Vec<_>>();
+    draws.into_iter().chain(NODE_PORTS).find(|p| free(*p))
+}
+
+fn address_claim(ip: &str, service: &Value) -> bytes::Bytes {
+    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+    let value = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": ip, "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": object::now(),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {
+            "group": "", "resource": "services", "namespace": object::namespace(service), "name": object::name(service),
+        }},
+    });
+    match resources::find("networking.k8s.io", "v1", "ipaddresses") {
+        Some(resource) => object::encode(resource, &value),
+        None => value.to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_addresses_leave_the_reserved_ones_alone() {
+        let cidr: ipnet::Ipv4Net = "10.96.0.0/28".parse().expect("cidr");
+        let mut taken: BTreeSet<String> = BTreeSet::new();
+        while let Some(ip) = choose_address(cidr, |ip| !taken.contains(ip)) {
+            assert!(taken.insert(ip));
+        }
+        // 14 hosts, less the API server's and the DNS's.
+        assert_eq!(taken.len(), 12);
+        assert!(!taken.contains("10.96.0.1") && !taken.contains("10.96.0.10"));
+    }
+
+    #[test]
+    fn node_ports_run_out() {
+        assert_eq!(choose_port(|p| p == 30001), Some(30001));
+        assert_eq!(choose_port(|_| false), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! RBAC's guard against escalation: nobody grants what they do not have, unless they may `escalate` or `bind`.
+
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
+use protocol::{ApiError, ApiRequest};
+use serde_json::{Value, json};
+
+use super::admission::Write;
+use super::object;
+use super::pipeline::Inner;
+use crate::auth::rbac::uncovered;
+use crate::auth::{Attributes, MASTERS};
+
+impl Inner {
+    /// Refuses roles and bindings that give more than the writer has.
+    pub fn check_escalation(&self, write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
+        let request = write.request;
+        if request.caller.groups.iter().any(|g| g == MASTERS) {
+            return Ok(());
+        }
+        let unchanged = |field: &str| write.old.is_some_and(|old| old[field] == value[field]);
+        match write.subject.stored.plural {
+            "roles" | "clusterroles" => {
+                if unchanged("rules") && unchanged("aggregationRule") {
+                    return Ok(());
+                }
+                if self.may(request, "escalate", write.subject.stored.plural, object::name(value)) {
+                    return Ok(());
+                }
+                let rules: Vec<PolicyRule> = serde_json::from_value(value["rules"].clone()).unwrap_or_default();
+                self.covered(write, value, &rules)
+            }
+            "rolebindings" | "clusterrolebindings" => {
+                if unchanged("roleRef") && unchanged("subjects") {
+                    return Ok(());
+                }
+                let role: RoleRef = serde_json::from_value(value["roleRef"].clone()).unwrap_or_default();
+                let plural = if role.kind == "ClusterRole" { "clusterroles" } else { "roles" };
+                if self.may(request, "bind", plural, &role.name) {
+                    return Ok(());
+                }
+                let Some(rules) = self.authorizer.rbac().role_rules(write.subject.namespace, &role) else {
+                    return Err(ApiError::not_found("rbac.authorization.k8s.io", plural, &role.name));
+                };
+                self.covered(write, value, &rules)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may(&self, request: &ApiRequest, verb: &str, plural: &str, name: &str) -> bool {
+        let attributes = Attributes {
+            caller: request.caller.clone(),
+            verb: verb.to_owned(),
+            group: "rbac.authorization.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            resource: plural.to_owned(),
+            namespace: request.target.namespace.clone().unwrap_or_default(),
+            name: name.to_owned(),
+            ..Attributes::default()
+        };
+        self.authorizer.decide(&attributes).is_allowed()
+    }
+
+    fn covered(&self, write: &Write<'_>, value: &Value, wanted: &[PolicyRule]) -> Result<(), ApiError> {
+        let caller = &write.request.caller;
+        let (owned, _) = self.authorizer.rbac().rules(caller, write.subject.namespace);
+        let missing = uncovered(&owned, wanted);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<String> = missing.iter().map(|rule| shown_rule(&json!(rule))).collect();
+        let groups: Vec<String> = caller.groups.iter().map(|g| format!("{g:?}")).collect();
+        let why = format!(
+            "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
+            caller.user,
+            groups.join(" "),
+            shown.join("\n")
+        );
+        let resource = write.subject.resource;
+        Err(ApiError::forbidden(resource.group, resource.plural, object::name(value), &why))
+    }
+}
+
+fn shown_rule(rule: &Value) -> String {
+    let mut parts = Vec::new();
+    for (name, label) in [
+        ("apiGroups", "APIGroups"),
+        ("resources", "Resources"),
+        ("resourceNames", "ResourceNames"),
+        ("nonResourceURLs", "NonResourceURLs"),
+        ("verbs", "Verbs"),
+    ] {
+        let values: Vec<String> = object::list(rule, &[name]).iter().map(Value::to_string).collect();
+        if !values.is_empty() {
+            parts.push(format!("{label}:[{}]", values.join(" ")));
+        }
+    }
+    format!("{{{}}}", parts.join(", "))
+}

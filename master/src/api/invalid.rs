@@ -1,0 +1,152 @@
+//! The framework of validation: field paths, kinds of errors, and the `Invalid` answer made of them.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use protocol::ApiError;
+use serde_json::{Value, json};
+
+/// Where a field lies, as upstream prints it: `spec.containers[0].image`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    /// A path of one or more names joined by dots.
+    pub fn new(text: &str) -> Self {
+        Path(text.to_owned())
+    }
+
+    /// A field of this one.
+    pub fn child(&self, name: &str) -> Path {
+        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+    }
+
+    /// An entry of a list.
+    pub fn index(&self, index: usize) -> Path {
+        Path(format!("{}[{index}]", self.0))
+    }
+
+    /// An entry of a map.
+    pub fn key(&self, key: &str) -> Path {
+        Path(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    field: String,
+    reason: &'static str,
+    message: String,
+}
+
+/// Everything that is wrong with an object, in the order found.
+#[derive(Clone, Debug, Default)]
+pub struct Errors {
+    list: Vec<FieldError>,
+}
+
+/// A value as upstream shows it in messages.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => go_quote(text),
+        other => other.to_string(),
+    }
+}
+
+/// Go's `%q`.
+pub fn go_quote(text: &str) -> String {
+    format!("{text:?}").replace("\\'", "'")
+}
+
+impl Errors {
+    fn push(&mut self, path: &Path, reason: &'static str, message: String) {
+        self.list.push(FieldError { field: path.to_string(), reason, message });
+    }
+
+    /// A field that must be there.
+    pub fn required(&mut self, path: &Path, detail: &str) {
+        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        self.push(path, "FieldValueRequired", message);
+    }
+
+    /// A value that makes no sense.
+    pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl fmt::Display) {
+        let message = format!("Invalid value: {}: {detail}", shown(&value.into()));
+        self.push(path, "FieldValueInvalid", message);
+    }
+
+    /// A value that is not one of a set.
+    pub fn unsupported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
+        let message = format!("Unsupported value: {}: supported values: {}", shown(&value.into()), supported.join(", "));
+        self.push(path, "FieldValueNotSupported", message);
+    }
+
+    /// A value that must be unique and is not.
+    pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
+        self.push(path, "FieldValueDuplicate", format!("Duplicate value: {}", shown(&value.into())));
+    }
+
+    /// A reference that leads nowhere.
+    pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
+        self.push(path, "FieldValueNotFound", format!("Not found: {}", shown(&value.into())));
+    }
+
+    /// Something that may not be set (now).
+    pub fn forbidden(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.push(path, "FieldValueForbidden", format!("Forbidden: {detail}"));
+    }
+
+    /// A value that is too long.
+    pub fn too_long(&mut self, path: &Path, max: usize) {
+        self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The messages, as tests read them.
+    pub fn messages(&self) -> Vec<String> {
+        self.list.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
+    }
+
+    /// The answer to a request whose object has these errors; `None` when there are none.
+    pub fn into_error(self, group: &str, kind: &str, name: &str) -> Option<ApiError> {
+        if self.list.is_empty() {
+            return None;
+        }
+        let mut seen = HashSet::new();
+        let messages: Vec<String> = self.messages().into_iter().filter(|m| seen.insert(m.clone())).collect();
+        let text = match messages.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let causes: Vec<Value> = self
+            .list
+            .into_iter()
+            .map(|e| json!({"reason": e.reason, "message": e.message, "field": e.field}))
+            .collect();
+        let mut details = json!({"causes": causes});
+        for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
+        }
+        let qualified = protocol::error::qualified(group, kind);
+        Some(ApiError::about(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {text}"), details))
+    }
+}
+
+/// Fails with the `Invalid` answer where anything is wrong.
+pub fn check(errors: Errors, group: &str, kind: &str, name: &str) -> Result<(), ApiError> {
+    errors.into_error(group, kind, name).map_or(Ok(()), Err)
+}

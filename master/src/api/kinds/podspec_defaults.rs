@@ -1,0 +1,149 @@
+//! Defaults of pod specs, wherever they occur.
+
+use serde_json::{Value, json};
+
+use crate::api::object::{default, list_mut, object_mut};
+
+/// Fills in a pod spec, as templates get it.
+pub fn pod_spec(spec: &mut Value) {
+    let Some(fields) = spec.as_object_mut() else { return };
+    default(fields, "dnsPolicy", "ClusterFirst");
+    default(fields, "restartPolicy", "Always");
+    default(fields, "terminationGracePeriodSeconds", 30);
+    default(fields, "securityContext", json!({}));
+    default(fields, "schedulerName", "default-scheduler");
+    // Two names of one field.
+    let account = ["serviceAccountName", "serviceAccount"].iter().find_map(|name| {
+        fields.get(*name).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned)
+    });
+    if let Some(account) = account {
+        fields.insert("serviceAccountName".to_owned(), account.clone().into());
+        fields.insert("serviceAccount".to_owned(), account.into());
+    }
+    let host_network = fields.get("hostNetwork") == Some(&Value::Bool(true));
+    for kind in ["initContainers", "containers", "ephemeralContainers"] {
+        for item in list_mut(spec, &[kind]) {
+            container(item, host_network && kind != "ephemeralContainers");
+        }
+    }
+    for item in list_mut(spec, &["volumes"]) {
+        volume(item);
+    }
+}
+
+fn container(container: &mut Value, host_network: bool) {
+    let image = container["image"].as_str().unwrap_or_default().to_owned();
+    let Some(fields) = container.as_object_mut() else { return };
+    default(fields, "imagePullPolicy", if is_latest(&image) { "Always" } else { "IfNotPresent" });
+    default(fields, "terminationMessagePath", "/dev/termination-log");
+    default(fields, "terminationMessagePolicy", "File");
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = fields.get_mut(name).filter(|p| p.is_object()) {
+            self::probe(probe);
+        }
+    }
+    if let Some(lifecycle) = fields.get_mut("lifecycle") {
+        for hook in ["postStart", "preStop"] {
+            http_get(&mut lifecycle[hook]);
+        }
+        // Looking may have made empty entries.
+        if let Some(map) = lifecycle.as_object_mut() {
+            map.retain(|_, v| !v.is_null());
+        }
+    }
+    for variable in list_mut(container, &["env"]) {
+        if let Some(field) = variable.pointer_mut("/valueFrom/fieldRef").and_then(Value::as_object_mut) {
+            default(field, "apiVersion", "v1");
+        }
+    }
+    for port in list_mut(container, &["ports"]) {
+        if host_network && port["hostPort"].as_i64().unwrap_or(0) == 0 {
+            port["hostPort"] = port["containerPort"].clone();
+        }
+    }
+}
+
+/// An image without a tag or digest means `latest`.
+fn is_latest(image: &str) -> bool {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    if last.contains('@') {
+        return false;
+    }
+    last.split_once(':').is_none_or(|(_, tag)| tag == "latest" || tag.is_empty())
+}
+
+fn probe(probe: &mut Value) {
+    let fields = object_mut(probe, &[]);
+    for (name, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+        if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
+            fields.insert(name.to_owned(), value.into());
+        }
+    }
+    http_get(probe);
+    if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
+        grpc.entry("service").or_insert_with(|| "".into());
+    }
+}
+
+fn http_get(handler: &mut Value) {
+    if let Some(get) = handler.get_mut("httpGet").and_then(Value::as_object_mut) {
+        default(get, "scheme", "HTTP");
+        default(get, "path", "/");
+    }
+}
+
+fn volume(volume: &mut Value) {
+    let Some(fields) = volume.as_object_mut() else { return };
+    if !fields.iter().any(|(name, value)| name != "name" && !value.is_null()) {
+        fields.insert("emptyDir".to_owned(), json!({}));
+    }
+    for name in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = fields.get_mut(name).and_then(Value::as_object_mut) {
+            default(source, "defaultMode", 420);
+        }
+    }
+    if let Some(source) = fields.get_mut("hostPath").and_then(Value::as_object_mut) {
+        source.entry("type").or_insert_with(|| "".into());
+    }
+    if let Some(items) = volume.pointer_mut("/downwardAPI/items") {
+        field_refs(items);
+    }
+    for source in list_mut(volume, &["projected", "sources"]) {
+        if let Some(token) = source.get_mut("serviceAccountToken").and_then(Value::as_object_mut) {
+            default(token, "expirationSeconds", 3600);
+        }
+        if let Some(items) = source.pointer_mut("/downwardAPI/items") {
+            field_refs(items);
+        }
+    }
+    if let Some(spec) = volume.pointer_mut("/ephemeral/volumeClaimTemplate/spec").and_then(Value::as_object_mut) {
+        default(spec, "volumeMode", "Filesystem");
+    }
+}
+
+fn field_refs(items: &mut Value) {
+    for item in items.as_array_mut().into_iter().flatten() {
+        if let Some(field) = item.get_mut("fieldRef").and_then(Value::as_object_mut) {
+            default(field, "apiVersion", "v1");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_without_tag_is_pulled_always() {
+        for (image, latest) in [
+            ("a", true),
+            ("a:latest", true),
+            ("a:1", false),
+            ("host:5000/a", true),
+            ("host:5000/a:1", false),
+            ("a@sha256:00", false),
+        ] {
+            assert_eq!(is_latest(image), latest, "{image}");
+        }
+    }
+}

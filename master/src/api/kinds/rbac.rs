@@ -1,0 +1,115 @@
+//! Roles and bindings.
+
+use serde_json::Value;
+
+use super::{Strategy, base};
+use crate::api::invalid::{Errors, Path};
+use crate::api::meta::NameRule;
+use crate::api::object::{default, list, list_mut, object_mut, text};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+pub(super) fn role() -> Strategy {
+    Strategy {
+        names: NameRule::PathSegment,
+        validate: |object, errors| {
+            let cluster = object["kind"] == "ClusterRole";
+            for (i, rule) in list(object, &["rules"]).iter().enumerate() {
+                self::rule(rule, cluster, &Path::new("rules").index(i), errors);
+            }
+        },
+        ..base()
+    }
+}
+
+fn rule(rule: &Value, cluster: bool, path: &Path, errors: &mut Errors) {
+    if list(rule, &["verbs"]).is_empty() {
+        errors.required(&path.child("verbs"), "verbs must contain at least one value");
+    }
+    if !list(rule, &["nonResourceURLs"]).is_empty() {
+        if !cluster {
+            errors.invalid(
+                &path.child("nonResourceURLs"),
+                rule["nonResourceURLs"].clone(),
+                "namespaced rules cannot apply to non-resource URLs",
+            );
+        }
+        let resources = ["apiGroups", "resources", "resourceNames"];
+        if resources.iter().any(|name| !list(rule, &[name]).is_empty()) {
+            errors.invalid(
+                &path.child("nonResourceURLs"),
+                rule["nonResourceURLs"].clone(),
+                "rules cannot apply to both regular resources and non-resource URLs",
+            );
+        }
+        return;
+    }
+    if list(rule, &["apiGroups"]).is_empty() {
+        errors.required(&path.child("apiGroups"), "resource rules must supply at least one api group");
+    }
+    if list(rule, &["resources"]).is_empty() {
+        errors.required(&path.child("resources"), "resource rules must supply at least one resource");
+    }
+}
+
+pub(super) fn binding() -> Strategy {
+    Strategy {
+        names: NameRule::PathSegment,
+        defaults: |object| {
+            default(object_mut(object, &["roleRef"]), "apiGroup", GROUP);
+            for subject in list_mut(object, &["subjects"]) {
+                if matches!(text(subject, &["kind"]), "User" | "Group") {
+                    default(object_mut(subject, &[]), "apiGroup", GROUP);
+                }
+            }
+        },
+        validate: |object, errors| {
+            let path = Path::new("roleRef");
+            let group = text(object, &["roleRef", "apiGroup"]);
+            if group != GROUP {
+                errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
+            }
+            let kinds: &[&str] =
+                if object["kind"] == "ClusterRoleBinding" { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
+            let kind = text(object, &["roleRef", "kind"]);
+            if !kinds.contains(&kind) {
+                errors.unsupported(&path.child("kind"), kind, kinds);
+            }
+            if text(object, &["roleRef", "name"]).is_empty() {
+                errors.required(&path.child("name"), "");
+            }
+            for (i, subject) in list(object, &["subjects"]).iter().enumerate() {
+                self::subject(subject, &Path::new("subjects").index(i), errors);
+            }
+        },
+        validate_update: |new, old, errors| {
+            if new["roleRef"] != old["roleRef"] {
+                errors.invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef");
+            }
+        },
+        ..base()
+    }
+}
+
+fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
+    if text(subject, &["name"]).is_empty() {
+        errors.required(&path.child("name"), "");
+    }
+    let (kind, group) = (text(subject, &["kind"]), text(subject, &["apiGroup"]));
+    match kind {
+        "ServiceAccount" => {
+            if !group.is_empty() {
+                errors.unsupported(&path.child("apiGroup"), group, &[""]);
+            }
+            if text(subject, &["namespace"]).is_empty() {
+                errors.required(&path.child("namespace"), "");
+            }
+        }
+        "User" | "Group" => {
+            if group != GROUP {
+                errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
+            }
+        }
+        other => errors.unsupported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
+    }
+}

@@ -1,0 +1,231 @@
+//! Validation of object metadata, the same for every kind.
+
+use protocol::selector::{is_dns1123_label, is_dns1123_subdomain, label_value_error, qualified_name_error};
+use serde_json::Value;
+
+use super::invalid::{Errors, Path};
+use super::object::{list, text};
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
+'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+/// The form that a kind's names have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// DNS subdomain.
+    Subdomain,
+    /// DNS label.
+    Label,
+    /// DNS label that starts with a letter.
+    Label1035,
+    /// Whatever fits into a path segment.
+    PathSegment,
+}
+
+/// What is wrong with a name (or, with `prefix`, a generateName).
+pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
+    // A prefix may end in a dash: the generated part follows.
+    let masked;
+    let name = if prefix && name.len() > 1 && name.ends_with('-') {
+        masked = format!("{}a", &name[..name.len() - 1]);
+        masked.as_str()
+    } else {
+        name
+    };
+    let mut errors = Vec::new();
+    let mut limit = |max: usize| {
+        if name.len() > max {
+            errors.push(format!("must be no more than {max} {}", if max == 63 { "bytes" } else { "bytes" }));
+        }
+    };
+    match rule {
+        NameRule::Subdomain => {
+            limit(253);
+            if !is_dns1123_subdomain(&name.chars().take(253).collect::<String>()) {
+                errors.push(SUBDOMAIN.to_owned());
+            }
+        }
+        NameRule::Label => {
+            limit(63);
+            if !is_dns1123_label(&name.chars().take(63).collect::<String>()) {
+                errors.push(LABEL.to_owned());
+            }
+        }
+        NameRule::Label1035 => {
+            limit(63);
+            let short: String = name.chars().take(63).collect();
+            if !is_dns1123_label(&short) || !short.starts_with(|c: char| c.is_ascii_lowercase()) {
+                errors.push(LABEL_1035.to_owned());
+            }
+        }
+        NameRule::PathSegment => {
+            if name == "." || name == ".." {
+                errors.push(format!("may not be '{name}'"));
+            } else {
+                for bad in ['/', '%'] {
+                    if name.contains(bad) {
+                        errors.push(format!("may not contain '{bad}'"));
+                    }
+                }
+            }
+        }
+    }
+    errors
+}
+
+/// Checks the metadata of an object.
+pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, errors: &mut Errors) {
+    let generate = text(meta, &["generateName"]);
+    if !generate.is_empty() {
+        for error in name_errors(rule, generate, true) {
+            errors.invalid(&path.child("generateName"), generate, error);
+        }
+    }
+    let name = text(meta, &["name"]);
+    if name.is_empty() {
+        errors.required(&path.child("name"), "name or generateName is required");
+    } else {
+        for error in name_errors(rule, name, false) {
+            errors.invalid(&path.child("name"), name, error);
+        }
+    }
+    let namespace = text(meta, &["namespace"]);
+    if namespaced {
+        if namespace.is_empty() {
+            errors.required(&path.child("namespace"), "");
+        } else {
+            for error in name_errors(NameRule::Label, namespace, false) {
+                errors.invalid(&path.child("namespace"), namespace, error);
+            }
+        }
+    } else if !namespace.is_empty() {
+        errors.forbidden(&path.child("namespace"), "not allowed on this type");
+    }
+    if meta["generation"].as_i64().is_some_and(|g| g < 0) {
+        errors.invalid(&path.child("generation"), meta["generation"].clone(), "must be greater than or equal to 0");
+    }
+    labels(&meta["labels"], &path.child("labels"), errors);
+    annotations(&meta["annotations"], &path.child("annotations"), errors);
+    owners(meta, &path.child("ownerReferences"), errors);
+    finalizers(meta, &path.child("finalizers"), errors);
+}
+
+/// Checks a map of labels.
+pub fn labels(labels: &Value, path: &Path, errors: &mut Errors) {
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        for error in qualified_name_error(key) {
+            errors.invalid(path, key.as_str(), error);
+        }
+        let value = value.as_str().unwrap_or_default();
+        for error in label_value_error(value) {
+            errors.invalid(path, value, error);
+        }
+    }
+}
+
+/// Checks annotations: their keys, and their size together.
+pub fn annotations(annotations: &Value, path: &Path, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        for error in qualified_name_error(&key.to_lowercase()) {
+            errors.invalid(path, key.as_str(), error);
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_BYTES_MAX {
+        errors.too_long(path, ANNOTATIONS_BYTES_MAX);
+    }
+}
+
+fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
+    let mut controller: Option<String> = None;
+    for owner in list(meta, &["ownerReferences"]) {
+        let api_version = text(owner, &["apiVersion"]);
+        if api_version.is_empty() || api_version.split_once('/').is_some_and(|(_, v)| v.is_empty()) {
+            errors.invalid(&path.child("apiVersion"), api_version, "version must not be empty");
+        }
+        for (name, message) in [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")] {
+            if text(owner, &[name]).is_empty() {
+                errors.invalid(&path.child(name), "", message);
+            }
+        }
+        if text(owner, &["kind"]) == "Event" && api_version == "v1" {
+            errors.invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner");
+        }
+        if owner["controller"] == Value::Bool(true) {
+            let shown = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
+            match &controller {
+                Some(first) => errors.invalid(
+                    path,
+                    meta["ownerReferences"].clone(),
+                    format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                         and {shown}"
+                    ),
+                ),
+                None => controller = Some(shown),
+            }
+        }
+    }
+}
+
+fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
+    let names: Vec<&str> = list(meta, &["finalizers"]).iter().filter_map(Value::as_str).collect();
+    for (i, name) in names.iter().enumerate() {
+        for error in qualified_name_error(name) {
+            errors.invalid(path, *name, error);
+        }
+        let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(name);
+        if !name.contains('/') && !standard {
+            let path = path.index(i);
+            errors.invalid(
+                &path,
+                *name,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
+        }
+    }
+    if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
+        errors.invalid(
+            path,
+            meta["finalizers"].clone(),
+            "finalizer orphan and foregroundDeletion cannot be both set",
+        );
+    }
+}
+
+/// Checks what an update does to metadata that may not change.
+pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    if old.get("deletionTimestamp").is_some() {
+        let before: Vec<&str> = list(old, &["finalizers"]).iter().filter_map(Value::as_str).collect();
+        let added: Vec<&str> =
+            list(new, &["finalizers"]).iter().filter_map(Value::as_str).filter(|f| !before.contains(f)).collect();
+        if !added.is_empty() {
+            let shown: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
+            errors.forbidden(
+                &path.child("finalizers"),
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    shown.join(", ")
+                ),
+            );
+        }
+    }
+    for name in ["name", "namespace", "uid", "creationTimestamp"] {
+        if new[name] != old[name] {
+            errors.invalid(&path.child(name), new[name].clone(), "field is immutable");
+        }
+    }
+    let (before, after) = (old["generation"].as_i64().unwrap_or(0), new["generation"].as_i64().unwrap_or(0));
+    if after < before {
+        errors.invalid(&path.child("generation"), after, "must not be decremented");
+    }
+}

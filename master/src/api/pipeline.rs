@@ -1,0 +1,228 @@
+//! The one pipeline that every door feeds: authorization, admission, registry.
+//!
+//! HTTP, the node links and in-process callers all bring an [`ApiRequest`] whose caller is authenticated;
+//! what happens then is the same for all of them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, Verb, WatchStream};
+use serde_json::json;
+
+use super::invalid::{Errors, Path};
+use super::registry::update::Part;
+use super::registry::{Answer, Subject, not_served, options};
+use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
+use crate::cache::Cache;
+use crate::store::{LeaseId, Store};
+
+/// What the pipeline needs to know about the cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The range of Service addresses.
+    pub service_cidr: ipnet::Ipv4Net,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let network = std::net::Ipv4Addr::new(10, 96, 0, 0);
+        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16) }
+    }
+}
+
+/// What all parts of the pipeline share.
+pub struct Inner {
+    pub(super) config: Config,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cache: Cache,
+    pub(super) authorizer: Arc<ClusterAuthorizer>,
+    pub(super) authenticator: Authenticator,
+    /// The lease that events are put under, and when it was granted.
+    pub(super) event_lease: Mutex<Option<(LeaseId, actors::time::Instant)>>,
+}
+
+/// The pipeline. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+impl Pipeline {
+    /// A pipeline over a store and the cache that is kept up from it.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        cache: Cache,
+        authorizer: Arc<ClusterAuthorizer>,
+        authenticator: Authenticator,
+    ) -> Self {
+        let event_lease = Mutex::new(None);
+        Pipeline { inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease }) }
+    }
+
+    /// The cache that reads come from.
+    pub fn cache(&self) -> &Cache {
+        &self.inner.cache
+    }
+
+    /// The authorizer that every request passes.
+    pub fn authorizer(&self) -> &Arc<ClusterAuthorizer> {
+        &self.inner.authorizer
+    }
+
+    /// The authenticator that the doors use.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.inner.authenticator
+    }
+
+    /// A door for somebody inside the program; its requests are this caller's.
+    pub fn as_caller(&self, caller: Caller) -> Arc<dyn Api> {
+        Arc::new(Door { pipeline: self.clone(), caller })
+    }
+
+    /// Performs a request of an authenticated caller. Refusals are answers.
+    pub async fn perform(&self, request: &ApiRequest) -> ApiResponse {
+        let key = trace_key(request);
+        let failed = |response: &ApiResponse| response.code >= 400;
+        let subresource = request.target.subresource.as_deref().map(|s| format!("/{s}")).unwrap_or_default();
+        let kind = format!("{}{subresource}", request.verb);
+        actors::trace::step("master/api", &kind, key, failed, async {
+            let mut warnings = Vec::new();
+            let (code, body, revision) = match self.inner.perform(request, &mut warnings).await {
+                Ok(answer) => (answer.code, answer.body, answer.revision),
+                Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
+            };
+            ApiResponse { code, body, revision, warnings }
+        })
+        .await
+    }
+
+    /// Opens a watch for an authenticated caller.
+    pub async fn open_watch(&self, request: &ApiRequest) -> Result<WatchStream, ApiError> {
+        let subject = Subject::of(request)?;
+        self.authorize(request).await?;
+        if !subject.resource.allows(Verb::Watch) {
+            return Err(method_not_allowed());
+        }
+        self.inner.watch(request, subject).await
+    }
+
+    /// Refuses what the caller may not do.
+    pub async fn authorize(&self, request: &ApiRequest) -> Result<(), ApiError> {
+        self.inner.authorizer.require(&Attributes::of(request)).await
+    }
+}
+
+/// `deployments/default/web`, as traces name objects.
+fn trace_key(request: &ApiRequest) -> Option<Arc<str>> {
+    let target = &request.target;
+    let mut key = target.resource.clone();
+    for part in [&target.namespace, &target.name].into_iter().flatten() {
+        key.push('/');
+        key.push_str(part);
+    }
+    Some(key.into())
+}
+
+/// The answer to a method that the resource does not offer.
+pub fn method_not_allowed() -> ApiError {
+    let message = "the server does not allow this method on the requested resource";
+    ApiError::about(405, "MethodNotAllowed", message, json!({}))
+}
+
+impl Inner {
+    async fn perform(&self, request: &ApiRequest, warnings: &mut Vec<String>) -> Result<Answer, ApiError> {
+        let subject = Subject::of(request)?;
+        self.authorizer.require(&Attributes::of(request)).await?;
+        let resource = subject.resource;
+        let subresource = request.target.subresource.as_deref();
+        if request.verb.is_write() {
+            options::check_write(request)?;
+        }
+        if let Some(name) = subresource {
+            let offered = resource.subresource(name).ok_or_else(not_served)?;
+            if !offered.verbs.contains(&request.verb) {
+                return Err(method_not_allowed());
+            }
+            return match (resource.plural, name) {
+                (_, "scale") => self.scale(request, subject, warnings).await,
+                ("pods", "binding") => self.bind(request, subject, warnings).await,
+                ("pods", "eviction") => self.evict(request, subject, warnings).await,
+                ("serviceaccounts", "token") => self.token(request, subject, warnings),
+                _ => self.part(request, subject, warnings).await,
+            };
+        }
+        if !resource.allows(request.verb) {
+            return Err(method_not_allowed());
+        }
+        if !resource.is_stored() {
+            return match (resource.plural, request.verb) {
+                ("bindings", _) => self.bind(request, subject, warnings).await,
+                ("componentstatuses", Verb::List) => Ok(component_statuses()),
+                (_, Verb::Create) => self.review(request, subject, warnings),
+                _ => Err(subject.not_found()),
+            };
+        }
+        if resource.namespaced && subject.namespace.is_empty() && !matches!(request.verb, Verb::List | Verb::Watch) {
+            return Err(method_not_allowed());
+        }
+        match request.verb {
+            Verb::Get => self.get(request, subject).await,
+            Verb::List => self.list(request, subject).await,
+            Verb::Create => self.create(request, subject, warnings).await,
+            Verb::Update => self.update(request, subject, Part::Main, warnings).await,
+            Verb::Patch => self.patch(request, subject, Part::Main, warnings).await,
+            Verb::Delete => self.delete(request, subject).await,
+            Verb::DeleteCollection => self.delete_collection(request, subject).await,
+            Verb::Watch => Err(ApiError::bad_request("a watch is opened, not called")),
+        }
+    }
+
+    /// Subresources that show a part of the object itself.
+    async fn part(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let part = Part::of(request.target.subresource.as_deref()).ok_or_else(not_served)?;
+        match request.verb {
+            Verb::Get => self.get(request, subject).await,
+            Verb::Update => self.update(request, subject, part, warnings).await,
+            Verb::Patch => self.patch(request, subject, part, warnings).await,
+            _ => Err(method_not_allowed()),
+        }
+    }
+}
+
+fn component_statuses() -> Answer {
+    Answer::json(200, &json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": []}))
+}
+
+/// An in-process door.
+struct Door {
+    pipeline: Pipeline,
+    caller: Caller,
+}
+
+#[async_trait]
+impl Api for Door {
+    async fn call(&self, mut request: ApiRequest) -> Result<ApiResponse, ApiError> {
+        request.caller = self.caller.clone();
+        Ok(self.pipeline.perform(&request).await)
+    }
+
+    async fn watch(&self, mut request: ApiRequest) -> Result<WatchStream, ApiError> {
+        request.caller = self.caller.clone();
+        self.pipeline.open_watch(&request).await
+    }
+}
+
+/// The answer to a dry-run value that means nothing.
+pub fn bad_dry_run(kind: &str, values: &[String]) -> ApiError {
+    let mut errors = Errors::default();
+    errors.unsupported(&Path::new("dryRun"), json!(values), &["All"]);
+    errors.into_error("meta.k8s.io", kind, "").unwrap_or_else(not_served)
+}

@@ -1,0 +1,123 @@
+//! Reading the object of a request.
+
+use protocol::schema::{self, Definition};
+use protocol::{ApiError, Resource, resources};
+use serde_json::Value;
+
+use super::Subject;
+use crate::api::{convert, kinds};
+
+/// What a kind's scheme is called in upstream's messages.
+fn scheme(group: &str) -> &'static str {
+    match group {
+        "apiextensions.k8s.io" => "pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "pkg/apiserver/scheme/scheme.go:28",
+        _ => "pkg/api/legacyscheme/scheme.go:30",
+    }
+}
+
+/// Checks that a body is of the kind that its path promises, and reads it.
+pub fn decode(
+    group: &str,
+    version: &str,
+    kind: &str,
+    text: &[u8],
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    let definition = schema::kind(group, version, kind)
+        .ok_or_else(|| ApiError::internal(format!("no field table for {kind}")))?;
+    let given: Value = serde_json::from_slice(text).map_err(|e| unrecognized(kind, &e.to_string()))?;
+    if !given.is_object() {
+        let what = match &given {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            _ => "null",
+        };
+        if !given.is_null() {
+            let why = format!(
+                "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \
+                 \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+            );
+            return Err(unrecognized(kind, &why));
+        }
+    }
+    let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let given_kind = given["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(kind);
+    let given_version = given["apiVersion"].as_str().filter(|v| !v.is_empty()).unwrap_or(&expected);
+    if given_kind != kind || given_version != expected {
+        return Err(wrong_kind(group, kind, given_kind, given_version));
+    }
+    let decoded = schema::decode(definition, text).map_err(|e| cannot(kind, version, kind, &e))?;
+    strict(decoded.strict, validation, warnings).map_err(|e| cannot(kind, version, kind, &e))?;
+    let mut value = decoded.value;
+    value["kind"] = kind.into();
+    value["apiVersion"] = expected.into();
+    Ok(value)
+}
+
+/// What strict validation makes of unknown and repeated fields.
+pub fn strict(found: Vec<String>, validation: Option<&str>, warnings: &mut Vec<String>) -> Result<(), String> {
+    match validation {
+        Some("Ignore") => Ok(()),
+        Some("Strict") if !found.is_empty() => Err(format!("strict decoding error: {}", found.join(", "))),
+        _ => {
+            warnings.extend(found);
+            Ok(())
+        }
+    }
+}
+
+fn cannot(given: &str, version: &str, kind: &str, why: &str) -> ApiError {
+    ApiError::bad_request(format!("{given} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+fn unrecognized(kind: &str, why: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why}"
+    ))
+}
+
+fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str) -> ApiError {
+    let version = given_version.rsplit('/').next().unwrap_or(given_version);
+    let known = resources::by_kind(given_version, given).is_some()
+        || schema::all().iter().any(|d| {
+            d.gvk.is_some_and(|(g, v, k)| {
+                k == given && given_version == if g.is_empty() { v.to_owned() } else { format!("{g}/{v}") }
+            })
+        });
+    let own_scheme = |g: &str| matches!(g, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    let given_group = given_version.split_once('/').map_or("", |(g, _)| g);
+    if !known || (own_scheme(group) && given_group != group) {
+        let why = format!("no kind \"{given}\" is registered for version \"{given_version}\" in scheme \"{}\"", scheme(group));
+        return cannot(given, version, kind, &why);
+    }
+    let package = match group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        first => first,
+    };
+    let why = format!("converting ({version}.{given}) to ({package}.{kind}): unknown conversion");
+    cannot(given, version, kind, &why)
+}
+
+/// Reads the object of a create or replace, in the stored version, defaulted.
+pub fn object(
+    subject: &Subject<'_>,
+    text: &[u8],
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    let r = subject.resource;
+    let value = decode(r.group, r.version, r.kind, text, validation, warnings)?;
+    Ok(defaulted(subject.resource, subject.stored, subject.definition, value))
+}
+
+/// Brings an object of the version asked for into the stored one, with its defaults.
+pub fn defaulted(resource: &Resource, stored: &Resource, definition: &'static Definition, value: Value) -> Value {
+    let mut value = if resource.is_view() { convert::to_storage(resource, value) } else { value };
+    schema::apply_defaults(definition, &mut value);
+    (kinds::strategy(stored).defaults)(&mut value);
+    value
+}

@@ -1,0 +1,137 @@
+//! Creating objects.
+
+use protocol::{ApiError, ApiRequest};
+use rand::Rng;
+use serde_json::Value;
+
+use super::{Answer, RETRIES_MAX, Subject, body, seal, shown};
+use crate::api::admission::{self, Write};
+use crate::api::invalid::{Errors, Path, check};
+use crate::api::pipeline::Inner;
+use crate::api::{kinds, meta, object};
+use crate::store::{Compare, Txn, TxnResult};
+
+const SUFFIX_CHARS: usize = 5;
+/// Letters and digits that make no words.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const NAME_CHARS_MAX: usize = 63;
+/// How many generated names are tried before the collision is reported.
+const NAMES_MAX: usize = 8;
+
+/// Some random characters that are safe in names.
+pub fn suffix() -> String {
+    let mut random = rand::rng();
+    (0..SUFFIX_CHARS).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}
+
+/// A name that begins with `prefix`.
+pub fn generate_name(prefix: &str) -> String {
+    let keep = NAME_CHARS_MAX - SUFFIX_CHARS;
+    let end = prefix.char_indices().nth(keep).map_or(prefix.len(), |(i, _)| i);
+    format!("{}{}", &prefix[..end], suffix())
+}
+
+/// Fills in what the server says about a new object.
+pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
+    let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
+    let meta = object::object_mut(value, &["metadata"]);
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+        meta.remove(name);
+    }
+    if !namespace.is_empty() {
+        meta.insert("namespace".to_owned(), namespace.into());
+    }
+    if generation {
+        meta.insert("generation".to_owned(), 1.into());
+    }
+    meta.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    meta.insert("creationTimestamp".to_owned(), object::now().into());
+    let unnamed = meta.get("name").and_then(Value::as_str).is_none_or(str::is_empty);
+    if unnamed && !prefix.is_empty() {
+        meta.insert("name".to_owned(), generate_name(&prefix).into());
+    }
+}
+
+impl Inner {
+    /// Creates an object from a request's body.
+    pub async fn create(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let validation = request.options.field_validation.as_deref();
+        let value = body::object(&subject, &request.body, validation, warnings)?;
+        self.create_object(request, subject, value, warnings).await
+    }
+
+    /// Creates an object that was read already.
+    pub async fn create_object(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        mut value: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let resource = subject.resource;
+        if !object::text(&value, &["metadata", "resourceVersion"]).is_empty() {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let given = object::namespace(&value);
+        if resource.namespaced && !given.is_empty() && given != subject.namespace {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let strategy = kinds::strategy(subject.stored);
+        let generated = object::name(&value).is_empty();
+        stamp(&mut value, subject.namespace, strategy.generation);
+
+        let snapshot = self.fresh().await?;
+        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        admission::mutate(self, &mut write, &mut value)?;
+        if !subject.resource.is_view() {
+            (strategy.prepare_create)(&mut value);
+        }
+        let name = object::name(&value).to_owned();
+        let mut errors = Errors::default();
+        meta::validate(&value["metadata"], resource.namespaced, strategy.names, &Path::new("metadata"), &mut errors);
+        let (canonical, _) = seal(&subject, value.clone());
+        (strategy.validate)(&canonical, &mut errors);
+        check(errors, resource.group, resource.kind, &name)?;
+        admission::validate(self, &mut write, &canonical)?;
+
+        for attempt in 0..RETRIES_MAX {
+            let allocation = self.allocate(subject.stored, None, &mut value, &snapshot)?;
+            let name = object::name(&value).to_owned();
+            let at = Subject { name: &name, ..subject };
+            let (_, json) = seal(&at, value.clone());
+            if request.options.dry_run {
+                if at.find(&snapshot).is_some() {
+                    return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                }
+                return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
+            }
+            let mut txn = Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
+            txn.ops.push(self.put(&at, &json).await?);
+            allocation.add_to(&mut txn);
+            match self.commit(txn).await? {
+                TxnResult::Committed { revision } => {
+                    return Ok(Answer { code: 201, body: shown(&at, &json, revision)?, revision });
+                }
+                TxnResult::Conflict { current, .. } => {
+                    let taken = current.first().is_some_and(Option::is_some);
+                    if taken && generated && attempt < NAMES_MAX {
+                        let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();
+                        value["metadata"]["name"] = generate_name(&prefix).into();
+                    } else if taken {
+                        return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                    }
+                    // Otherwise an address or port went to somebody else meanwhile: choose another.
+                    allocation.undo(&mut value)?;
+                }
+            }
+        }
+        Err(ApiError::internal("too many conflicting writes"))
+    }
+}

@@ -1,0 +1,224 @@
+//! Deleting objects: at once, gracefully, or when their finalizers are done.
+
+use protocol::{ApiError, ApiRequest, Verb};
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use super::{Answer, RETRIES_MAX, Subject, seal, shown};
+use crate::api::pipeline::Inner;
+use crate::api::{admission, kinds, object};
+use crate::cache::Stored;
+use crate::store::{Compare, Op, Txn, TxnResult};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a delete does to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// It goes now.
+    Gone,
+    /// It stays, in this state, until someone finishes the deletion.
+    Marked(Value),
+    /// It is on its way out already, and nothing changes.
+    Same,
+}
+
+/// Decides what a delete does.
+pub fn decide(resource: &protocol::Resource, object: &Value, request: &ApiRequest, now: OffsetDateTime) -> Fate {
+    let options = &request.options;
+    let mut new = object.clone();
+    let finalizers = wanted_finalizers(resource, object, request);
+    if finalizers.is_empty() {
+        object::object_mut(&mut new, &["metadata"]).remove("finalizers");
+    } else {
+        new["metadata"]["finalizers"] = finalizers.clone().into();
+    }
+    let grace = if resource.plural == "pods" && resource.group.is_empty() { pod_grace(object, options) } else { 0 };
+    let namespace = resource.plural == "namespaces";
+    let waits = !finalizers.is_empty() || (namespace && !object::list(object, &["spec", "finalizers"]).is_empty());
+    if grace == 0 && !waits {
+        return Fate::Gone;
+    }
+    let deleting = object::is_deleting(object);
+    let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    // A later delete may only shorten the time.
+    if !deleting || before.is_some_and(|b| grace < b) {
+        let at = protocol::schema::decode::print_time(now + Duration::seconds(grace));
+        let meta = object::object_mut(&mut new, &["metadata"]);
+        meta.insert("deletionTimestamp".to_owned(), at.into());
+        meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
+        if let Some(generation) = meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+            meta.insert("generation".to_owned(), (generation + 1).into());
+        }
+    }
+    if namespace {
+        new["status"]["phase"] = "Terminating".into();
+        object::object_mut(&mut new, &["metadata"]).remove("deletionGracePeriodSeconds");
+    }
+    if new == *object { Fate::Same } else { Fate::Marked(new) }
+}
+
+fn wanted_finalizers(resource: &protocol::Resource, object: &Value, request: &ApiRequest) -> Vec<String> {
+    let options = &request.options;
+    let present: Vec<String> = object::finalizers(object).into_iter().map(str::to_owned).collect();
+    let (orphan, foreground) = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
+        (Some(orphan), _) => (orphan, false),
+        (_, Some("Orphan")) => (true, false),
+        (_, Some("Foreground")) => (false, true),
+        (_, Some(_)) => (false, false),
+        _ if present.iter().any(|f| f == ORPHAN) => (true, false),
+        _ if present.iter().any(|f| f == FOREGROUND) => (false, true),
+        _ => (kinds::strategy(resource).orphans_by_default, false),
+    };
+    let mut made: Vec<String> = present.into_iter().filter(|f| f != ORPHAN && f != FOREGROUND).collect();
+    // Nothing owns what events and the like are about; the collector would only have to undo it.
+    if orphan && resource.plural != "events" {
+        made.push(ORPHAN.to_owned());
+    }
+    if foreground && resource.plural != "events" {
+        made.push(FOREGROUND.to_owned());
+    }
+    made
+}
+
+/// How long a pod has to end. One that no node runs, or that has ended, needs no time.
+fn pod_grace(pod: &Value, options: &protocol::Options) -> i64 {
+    let spec = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+    let grace = options.grace_period_seconds.unwrap_or(spec);
+    let ended = matches!(object::text(pod, &["status", "phase"]), "Succeeded" | "Failed");
+    if object::text(pod, &["spec", "nodeName"]).is_empty() || ended {
+        return 0;
+    }
+    if grace < 0 { 1 } else { grace }
+}
+
+impl Inner {
+    /// Deletes one object.
+    pub async fn delete(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+        let resource = subject.resource;
+        for _ in 0..RETRIES_MAX {
+            let snapshot = self.fresh().await?;
+            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+            preconditions(request, &subject, &stored)?;
+            admission::deletion(&subject)?;
+            let old = stored.value().map_err(ApiError::internal)?;
+            let fate = decide(subject.stored, &old, request, actors::time::now().into());
+            let strategy = kinds::strategy(subject.stored);
+            if request.options.dry_run {
+                return answer(&subject, &stored, strategy.returns_deleted, 200);
+            }
+            let mut txn = Txn {
+                compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
+                ..Txn::default()
+            };
+            match fate {
+                Fate::Same => return Ok(Answer { code: 200, body: super::view(&subject, stored.json.clone())?, revision: stored.revision }),
+                Fate::Marked(new) => {
+                    let (_, json) = seal(&subject, new);
+                    txn.ops.push(self.put(&subject, &json).await?);
+                    if let TxnResult::Committed { revision } = self.commit(txn).await? {
+                        return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
+                    }
+                }
+                Fate::Gone => {
+                    txn.ops.push(Op::Delete { key: subject.key() });
+                    txn.ops.extend(self.release(subject.stored, &old));
+                    if let TxnResult::Committed { .. } = self.commit(txn).await? {
+                        if resource.plural == "pods" {
+                            return deleted_pod(&subject, old, stored.revision);
+                        }
+                        return answer(&subject, &stored, strategy.returns_deleted, 200);
+                    }
+                }
+            }
+            // Somebody changed it meanwhile: what the delete meant is decided anew.
+        }
+        Err(ApiError::conflict(resource.group, resource.plural, subject.name, "too many conflicting writes"))
+    }
+
+    /// Deletes every object of a collection that the selectors choose.
+    pub async fn delete_collection(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+        let chosen = self.select(request, &subject).await?;
+        let mut items = Vec::new();
+        for stored in &chosen.items {
+            let one = Subject { name: &stored.meta.name, namespace: &stored.meta.namespace, ..subject };
+            let mut single = request.clone();
+            single.verb = Verb::Delete;
+            match self.delete(&single, one).await {
+                Ok(_) => items.push(stored.clone()),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let body = super::read::list_body(&subject, &items, &json!({"resourceVersion": chosen.revision.to_string()}))?;
+        Ok(Answer { code: 200, body, revision: chosen.revision })
+    }
+}
+
+fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
+    let resource = subject.resource;
+    let stored_revision = stored.revision.to_string();
+    let fail = |why: String| Err(ApiError::conflict(resource.group, resource.kind, subject.name, &why));
+    if let Some(uid) = request.options.precondition_uid.as_deref()
+        && uid != &*stored.meta.uid
+    {
+        if resource.plural == "namespaces" || resource.plural == "customresourcedefinitions" {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", stored.meta.uid);
+            return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+        }
+        return fail(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
+            stored.meta.uid
+        ));
+    }
+    if let Some(version) = request.options.precondition_resource_version.as_deref()
+        && !version.is_empty()
+        && version != stored_revision
+    {
+        if resource.plural == "namespaces" || resource.plural == "customresourcedefinitions" {
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {stored_revision}"
+            );
+            return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+        }
+        return fail(format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
+             ({stored_revision}). The object might have been modified"
+        ));
+    }
+    Ok(())
+}
+
+/// A pod that went at once looks as one whose time is over.
+fn deleted_pod(subject: &Subject<'_>, mut pod: Value, revision: u64) -> Result<Answer, ApiError> {
+    if !object::is_deleting(&pod) {
+        let meta = object::object_mut(&mut pod, &["metadata"]);
+        meta.insert("deletionTimestamp".to_owned(), object::now().into());
+        meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+        if let Some(generation) = meta.get("generation").and_then(Value::as_i64) {
+            meta.insert("generation".to_owned(), (generation + 1).into());
+        }
+    }
+    let (_, json) = seal(subject, pod);
+    Ok(Answer { code: 200, body: shown(subject, &json, revision)?, revision })
+}
+
+fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Result<Answer, ApiError> {
+    if object {
+        return Ok(Answer { code, body: super::view(subject, stored.json.clone())?, revision: stored.revision });
+    }
+    let resource = subject.resource;
+    let mut details = json!({"name": subject.name, "kind": resource.plural, "uid": &*stored.meta.uid});
+    if !resource.group.is_empty() {
+        details["group"] = resource.group.into();
+    }
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+    });
+    Ok(Answer::json(code, &status))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The registry: one pipeline for every kind, driven by the resource table and the kinds' strategies.
+//!
+//! - [`body`]: reading request bodies. - [`create`], [`update`], [`delete`]: writes. - [`read`], [`watch`]: reads.
+//! - [`options`]: checking of request options.
+//!
+//! Every write is a compare-and-swap on the revision of the object that the decision was made from; losers
+//! read again, unless the client named a revision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::schema::{self, Definition};
+use protocol::{ApiError, ApiRequest, Resource};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::object;
+use super::pipeline::Inner;
+use crate::cache::{Snapshot, Stored, with_resource_version};
+use crate::store::{LeaseId, Op, StoreError, Txn, TxnResult};
+
+pub mod body;
+pub mod create;
+pub mod delete;
+pub mod options;
+pub mod read;
+pub mod update;
+pub mod watch;
+
+/// How long a request waits for the cache to reach a revision.
+const FRESH_SECONDS_MAX: Duration = Duration::from_secs(3);
+/// How often a write that names no revision is tried anew.
+pub(super) const RETRIES_MAX: usize = 32;
+
+/// What a request is about, looked up once.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The kind, in the version asked for.
+    pub resource: &'static Resource,
+    /// The kind as it is stored (the same, unless `resource` is a view).
+    pub stored: &'static Resource,
+    /// The stored kind's fields.
+    pub definition: &'static Definition,
+    /// Namespace; empty for cluster-scoped kinds and requests across namespaces.
+    pub namespace: &'a str,
+    /// Name; empty for collections.
+    pub name: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// Looks up what a request is about.
+    pub fn of(request: &'a ApiRequest) -> Result<Self, ApiError> {
+        let target = &request.target;
+        let missing = || not_served();
+        let resource =
+            protocol::resources::find(&target.group, &target.version, &target.resource).ok_or_else(missing)?;
+        Self::new(resource, target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default())
+    }
+
+    /// An object (or collection) of a kind.
+    pub fn new(resource: &'static Resource, namespace: &'a str, name: &'a str) -> Result<Self, ApiError> {
+        let (group, version) = resource.storage;
+        let stored = protocol::resources::find(group, version, resource.plural).unwrap_or(resource);
+        let definition = schema::kind(group, version, stored.kind)
+            .ok_or_else(|| ApiError::internal(format!("no field table for {}", stored.kind)))?;
+        Ok(Subject { resource, stored, definition, namespace: if resource.namespaced { namespace } else { "" }, name })
+    }
+
+    /// The object's key in the store.
+    pub fn key(&self) -> String {
+        self.stored.key(self.namespace, self.name)
+    }
+
+    /// The object in a snapshot.
+    pub fn find(&self, snapshot: &Snapshot) -> Option<Arc<Stored>> {
+        snapshot.get_key(&self.key()).cloned()
+    }
+
+    /// The 404 answer.
+    pub fn not_found(&self) -> ApiError {
+        ApiError::not_found(self.resource.group, self.resource.plural, self.name)
+    }
+}
+
+/// The answer to a path that leads nowhere.
+pub fn not_served() -> ApiError {
+    ApiError::about(404, "NotFound", "the server could not find the requested resource", serde_json::json!({}))
+}
+
+/// What a write or read comes to: an object, and the status code that says how.
+pub struct Answer {
+    /// HTTP status code.
+    pub code: u16,
+    /// JSON of the object, the list or the Status.
+    pub body: Bytes,
+    /// Its revision.
+    pub revision: u64,
+}
+
+impl Answer {
+    /// An answer of some JSON that no revision belongs to.
+    pub fn json(code: u16, value: &Value) -> Self {
+        Answer { code, body: Bytes::from(value.to_string()), revision: 0 }
+    }
+}
+
+/// A failure of the store as clients see it.
+pub fn store_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Unavailable(why) => ApiError::about(
+            503,
+            "ServiceUnavailable",
+            format!("the store is unavailable: {why}"),
+            serde_json::json!({"retryAfterSeconds": 1}),
+        ),
+        StoreError::TooLarge { .. } => {
+            ApiError::about(413, "RequestEntityTooLarge", "etcdserver: request is too large", serde_json::json!({}))
+        }
+        other => ApiError::internal(other),
+    }
+}
+
+impl Inner {
+    /// A snapshot that shows everything that was acknowledged before this call.
+    pub async fn fresh(&self) -> Result<Arc<Snapshot>, ApiError> {
+        let revision = self.store.current_revision().await.map_err(store_error)?;
+        self.at_least(revision).await
+    }
+
+    /// A snapshot not older than `revision`.
+    pub async fn at_least(&self, revision: u64) -> Result<Arc<Snapshot>, ApiError> {
+        let snapshot = self.cache.snapshot();
+        if snapshot.revision() >= revision {
+            return Ok(snapshot);
+        }
+        match timeout(FRESH_SECONDS_MAX, self.cache.wait_for(revision)).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(_) => Err(ApiError::about(
+                504,
+                "Timeout",
+                format!("Timeout: Too large resource version: {revision}, current: {}", self.cache.revision()),
+                serde_json::json!({
+                    "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                    "retryAfterSeconds": 1,
+                }),
+            )),
+        }
+    }
+
+    /// Commits a transaction, or tells what is there now.
+    pub async fn commit(&self, txn: Txn) -> Result<TxnResult, ApiError> {
+        self.store.txn(txn.caused_by(actors::trace::current())).await.map_err(store_error)
+    }
+
+    /// The operation that writes an object.
+    pub async fn put(&self, subject: &Subject<'_>, json: &Bytes) -> Result<Op, ApiError> {
+        let lease = if subject.stored.plural == "events" { Some(self.event_lease().await?) } else { None };
+        Ok(Op::Put { key: subject.key(), value: json.clone(), lease })
+    }
+
+    /// The lease that new events live under. A new one is begun every few minutes, so that an event lives an
+    /// hour and a little.
+    async fn event_lease(&self) -> Result<LeaseId, ApiError> {
+        const EVENT_SECONDS: u64 = 3600;
+        const RENEW_SECONDS: u64 = 300;
+        let now = actors::time::Instant::now();
+        if let Some((lease, granted)) = *self.event_lease.lock()
+            && now.saturating_duration_since(granted) < Duration::from_secs(RENEW_SECONDS)
+        {
+            return Ok(lease);
+        }
+        let ttl = Duration::from_secs(EVENT_SECONDS + RENEW_SECONDS);
+        let lease = self.store.lease_grant(ttl).await.map_err(store_error)?;
+        *self.event_lease.lock() = Some((lease, now));
+        Ok(lease)
+    }
+}
+
+/// The object as it is stored: canonical, without a resourceVersion.
+pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
+    if let Some(meta) = object::existing_mut(&mut value, &["metadata"]) {
+        meta.remove("resourceVersion");
+        meta.remove("selfLink");
+    }
+    let value = schema::decode::finish(subject.definition, value);
+    let json = object::encode(subject.stored, &value);
+    (value, json)
+}
+
+/// The object as the client sees it: with its resourceVersion, in the version asked for.
+pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
+    let json = if revision == 0 { json.clone() } else { with_resource_version(json, revision).unwrap_or_else(|| json.clone()) };
+    view(subject, json)
+}
+
+/// Stored JSON in the version asked for.
+pub(super) fn view(subject: &Subject<'_>, json: Bytes) -> Result<Bytes, ApiError> {
+    if !subject.resource.is_view() {
+        return Ok(json);
+    }
+    let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+    let shown = super::convert::from_storage(subject.resource, value);
+    Ok(object::encode(subject.resource, &shown))
+}

@@ -1,0 +1,107 @@
+//! Checking of request options, with upstream's words.
+
+use protocol::{ApiError, ApiRequest, PatchKind, Verb};
+
+use crate::api::invalid::{Errors, Path, check};
+
+const FIELD_MANAGER_CHARS_MAX: usize = 128;
+
+/// Checks the options of a write.
+pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
+    let options = &request.options;
+    let kind = match request.verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch => "PatchOptions",
+        _ => "DeleteOptions",
+    };
+    let mut errors = Errors::default();
+    if request.patch == Some(PatchKind::Apply) && options.field_manager.as_deref().unwrap_or_default().is_empty() {
+        errors.required(&Path::new("fieldManager"), "is required for apply patch");
+    }
+    if options.force && request.patch != Some(PatchKind::Apply) && request.verb == Verb::Patch {
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    }
+    if let Some(manager) = &options.field_manager {
+        if manager.chars().count() > FIELD_MANAGER_CHARS_MAX {
+            errors.too_long(&Path::new("fieldManager"), FIELD_MANAGER_CHARS_MAX);
+        }
+        if let Some((i, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+            let message = format!("invalid character U+{:04X} (at position {i})", u32::from(bad));
+            errors.invalid(&Path::new("fieldManager"), manager.as_str(), message);
+        }
+    }
+    if let Some(validation) = options.field_validation.as_deref()
+        && !["", "Ignore", "Warn", "Strict"].contains(&validation)
+    {
+        errors.unsupported(&Path::new("fieldValidation"), validation, &["", "Ignore", "Strict", "Warn"]);
+    }
+    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) {
+        if let Some(policy) = options.propagation_policy.as_deref() {
+            if !["Foreground", "Background", "Orphan"].contains(&policy) {
+                errors.unsupported(&Path::new("propagationPolicy"), policy, &["Foreground", "Background", "Orphan", "nil"]);
+            }
+            if options.orphan_dependents.is_some() {
+                let message = "orphanDependents and deletionPropagation cannot be both set";
+                errors.invalid(&Path::new("propagationPolicy"), policy, message);
+            }
+        }
+    }
+    check(errors, "meta.k8s.io", kind, "")
+}
+
+/// Checks the options of a list or watch.
+pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
+    let options = &request.options;
+    let mut errors = Errors::default();
+    let path = Path::new("resourceVersionMatch");
+    let (version, matching) = (options.resource_version.as_deref().unwrap_or_default(), options.resource_version_match.as_deref());
+    let watching = request.verb == Verb::Watch;
+    if let Some(send) = options.send_initial_events {
+        if !watching {
+            errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
+        } else {
+            if matching != Some("NotOlderThan") {
+                errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            }
+            if send && !options.allow_watch_bookmarks && matching == Some("NotOlderThan") {
+                errors.forbidden(&Path::new("allowWatchBookmarks"), "sendInitialEvents requires setting allowWatchBookmarks");
+            }
+        }
+    } else if let Some(matching) = matching.filter(|m| !m.is_empty()) {
+        if watching {
+            errors.forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        } else {
+            if version.is_empty() {
+                errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if options.continue_token.as_deref().is_some_and(|c| !c.is_empty()) {
+                errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+            }
+            match matching {
+                "Exact" if version == "0" => {
+                    errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+                }
+                "Exact" | "NotOlderThan" => {}
+                other => errors.unsupported(&path, other, &["Exact", "NotOlderThan", ""]),
+            }
+        }
+    }
+    check(errors, "meta.k8s.io", "ListOptions", "")
+}
+
+/// A resourceVersion's number.
+pub fn revision(text: &str) -> Result<u64, ApiError> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|e: std::num::ParseIntError| {
+        let why = match e.kind() {
+            std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        ApiError::bad_request(format!(
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}"
+        ))
+    })
+}

@@ -1,0 +1,259 @@
+//! Reading objects and collections from the snapshot.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+use protocol::{ApiError, ApiRequest, FieldSelector, Selector};
+use serde_json::{Value, json};
+
+use super::{Answer, Subject, options, view};
+use crate::api::object;
+use crate::api::pipeline::Inner;
+use crate::cache::{Snapshot, Stored};
+use crate::store::{KeyRange, Range, StoreError};
+
+/// The selectors of a request, parsed and checked.
+#[derive(Clone, Default)]
+pub struct Choice {
+    /// On labels.
+    pub labels: Selector,
+    /// On fields, under the names that the stored kind has.
+    pub fields: FieldSelector,
+}
+
+impl Choice {
+    /// Reads a request's selectors.
+    pub fn of(request: &ApiRequest, subject: &Subject<'_>) -> Result<Self, ApiError> {
+        let bad = |e: protocol::selector::SelectorError| ApiError::bad_request(e.0);
+        let labels = request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
+        let fields = request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
+        let mut fields = fields.unwrap_or_default();
+        for requirement in &mut fields.requirements {
+            requirement.field = stored_field(subject, &requirement.field)?;
+        }
+        Ok(Choice { labels: labels.unwrap_or_default(), fields })
+    }
+
+    /// Whether an object is chosen.
+    pub fn matches(&self, stored: &Stored) -> bool {
+        self.labels.matches_by(|key| stored.meta.labels.get(key)) && self.fields.matches(|path| stored.meta.field(path))
+    }
+}
+
+/// A field label under the name that the stored kind has for it.
+fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> {
+    let resource = subject.resource;
+    if field == "metadata.name" || field == "metadata.namespace" {
+        return Ok(field.to_owned());
+    }
+    if !resource.selectable.contains(&field) {
+        let message = if has_own_labels(resource) {
+            format!("field label not supported: {field}")
+        } else {
+            format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        };
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(match field.strip_prefix("regarding.") {
+        Some(rest) => format!("involvedObject.{rest}"),
+        None if field == "reportingController" => "reportingComponent".to_owned(),
+        None => field.to_owned(),
+    })
+}
+
+/// Kinds with field labels of their own word the refusal differently.
+fn has_own_labels(resource: &protocol::Resource) -> bool {
+    !resource.selectable.is_empty()
+}
+
+/// What a list found.
+pub struct Chosen {
+    /// The objects, in key order.
+    pub items: Vec<Arc<Stored>>,
+    /// The revision that the list shows.
+    pub revision: u64,
+    /// Where the next chunk begins, and how many objects are left.
+    pub next: Option<(String, usize)>,
+}
+
+/// Where a chunked list goes on.
+struct Continue {
+    revision: u64,
+    after: String,
+}
+
+fn encode_continue(revision: u64, after: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": after}).to_string())
+}
+
+fn decode_continue(token: &str) -> Result<Continue, ApiError> {
+    let bad = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("invalid character"))?;
+    let start = value["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
+    Ok(Continue { revision: value["rv"].as_u64().unwrap_or(0), after: start.to_owned() })
+}
+
+impl Inner {
+    /// Reads one object.
+    pub async fn get(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+        let snapshot = self.snapshot_for(request.options.resource_version.as_deref()).await?;
+        let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        Ok(Answer { code: 200, body: view(&subject, stored.json.clone())?, revision: stored.revision })
+    }
+
+    /// The snapshot that a resourceVersion asks for: none is the newest, `0` whatever is there.
+    async fn snapshot_for(&self, version: Option<&str>) -> Result<Arc<Snapshot>, ApiError> {
+        match version.unwrap_or_default() {
+            "" => self.fresh().await,
+            "0" => Ok(self.cache.snapshot()),
+            version => {
+                let revision = options::revision(version)?;
+                self.at_least(revision).await
+            }
+        }
+    }
+
+    /// Chooses the objects of a collection.
+    pub async fn select(&self, request: &ApiRequest, subject: &Subject<'_>) -> Result<Chosen, ApiError> {
+        let choice = Choice::of(request, subject)?;
+        let list = &request.options;
+        let token = list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
+        let version = list.resource_version.as_deref().unwrap_or_default();
+        options::revision(version)?;
+        let exact = list.resource_version_match.as_deref() == Some("Exact") && !version.is_empty();
+        let at = match &token {
+            Some(token) => Some(token.revision).filter(|r| *r != 0),
+            None if exact => Some(options::revision(version)?),
+            None => None,
+        };
+        let snapshot = self.snapshot_for(if token.is_some() { None } else { Some(version) }).await?;
+        let after = token.as_ref().map(|t| format!("{}{}", subject.stored.prefix(""), t.after));
+        let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+        let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
+        match at {
+            // The past that nobody changed since is the present.
+            Some(revision) if revision != snapshot.revision()
+                && snapshot.kind_revision(subject.stored.group, subject.stored.plural) > revision =>
+            {
+                self.select_past(subject, &choice, revision, after, limit).await
+            }
+            Some(revision) if revision > snapshot.revision() => {
+                self.at_least(revision).await.map(|_| Chosen { items: Vec::new(), revision, next: None })
+            }
+            at => {
+                let (group, plural) = (subject.stored.group, subject.stored.plural);
+                let all = match &after {
+                    Some(after) => snapshot.list_after(group, plural, key_ns, after),
+                    None => snapshot.list(group, plural, key_ns),
+                };
+                let chosen = all.filter(|s| choice.matches(s)).cloned();
+                Ok(cut(chosen, limit, at.unwrap_or(snapshot.revision()), subject))
+            }
+        }
+    }
+
+    /// A list as of an older revision, which only the store still has.
+    async fn select_past(
+        &self,
+        subject: &Subject<'_>,
+        choice: &Choice,
+        revision: u64,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Chosen, ApiError> {
+        let range = Range {
+            keys: KeyRange::Prefix(subject.stored.prefix(subject.namespace)),
+            start_after: after,
+            limit: 0,
+            revision: Some(revision),
+        };
+        let result = self.store.range(range).await.map_err(|e| match e {
+            StoreError::Compacted { oldest } => expired(revision, oldest),
+            other => super::store_error(other),
+        })?;
+        let all: Vec<_> = result.records.into_iter().filter_map(|r| self.cache.stored(r)).collect();
+        let chosen = all.into_iter().filter(|s| choice.matches(s));
+        Ok(cut(chosen, limit, revision, subject))
+    }
+
+    /// Lists a collection.
+    pub async fn list(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+        options::check_list(request)?;
+        let chosen = self.select(request, &subject).await?;
+        let mut meta = json!({"resourceVersion": chosen.revision.to_string()});
+        if let Some((after, left)) = &chosen.next {
+            meta["continue"] = encode_continue(chosen.revision, after).into();
+            let selective = request.options.label_selector.is_some() || request.options.field_selector.is_some();
+            if !selective {
+                meta["remainingItemCount"] = (*left).into();
+            }
+        }
+        let body = list_body(&subject, &chosen.items, &meta)?;
+        Ok(Answer { code: 200, body, revision: chosen.revision })
+    }
+}
+
+fn cut(all: impl Iterator<Item = Arc<Stored>>, limit: usize, revision: u64, subject: &Subject<'_>) -> Chosen {
+    if limit == 0 {
+        return Chosen { items: all.collect(), revision, next: None };
+    }
+    let mut items = Vec::new();
+    let mut left = 0;
+    for stored in all {
+        if items.len() < limit {
+            items.push(stored);
+        } else {
+            left += 1;
+        }
+    }
+    let prefix = subject.stored.prefix("");
+    let next = items.last().filter(|_| left > 0).map(|last| (last.key[prefix.len()..].to_owned(), left));
+    Chosen { items, revision, next }
+}
+
+/// The answer to a list that asks for history which is gone.
+pub fn expired(asked: u64, oldest: u64) -> ApiError {
+    let _ = oldest;
+    let _ = asked;
+    ApiError::new(
+        410,
+        "Expired",
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter.",
+    )
+}
+
+/// A list's JSON: the items' stored bytes one after another, without kind and apiVersion.
+pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Result<Bytes, ApiError> {
+    let resource = subject.resource;
+    let head = object::head(resource);
+    let size: usize = items.iter().map(|s| s.json.len() + 1).sum();
+    let mut out = BytesMut::with_capacity(size + 256);
+    out.put_slice(
+        format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+            resource.list_kind,
+            resource.api_version()
+        )
+        .as_bytes(),
+    );
+    for (i, stored) in items.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        let json = view(subject, stored.json.clone())?;
+        match json.strip_prefix(head.as_bytes()) {
+            // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
+            Some([b',', rest @ ..]) => {
+                out.put_u8(b'{');
+                out.put_slice(rest);
+            }
+            _ => out.put_slice(&json),
+        }
+    }
+    out.put_slice(b"]}");
+    Ok(out.freeze())
+}

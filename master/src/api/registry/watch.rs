@@ -1,0 +1,186 @@
+//! Watches: a cursor in the change log, filtered by the watcher's selectors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use protocol::{ApiError, ApiRequest, WatchEvent, WatchKind, WatchStream};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::read::Choice;
+use super::{Subject, options, view};
+use crate::api::pipeline::Inner;
+use crate::cache::{Change, ChangeKind, Cursor, Gone, Stored, WatchFrom, with_resource_version};
+
+/// How long a watch without a timeout lasts: long, but not for ever, so that clients spread over masters.
+const TIMEOUT_SECONDS_DEFAULT: u64 = 1800;
+/// How often a quiet watch is told how far it is.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// What a change means to somebody who watches only what `chosen` selects.
+pub fn seen(change: &Change, chosen: impl Fn(&Stored) -> bool) -> Option<WatchKind> {
+    let now = change.kind != ChangeKind::Deleted && chosen(&change.stored);
+    let before = match (&change.previous, change.kind) {
+        (Some(previous), _) => chosen(previous),
+        (None, ChangeKind::Deleted) => chosen(&change.stored),
+        (None, _) => false,
+    };
+    match (before, now) {
+        (false, true) => Some(WatchKind::Added),
+        (true, true) => Some(WatchKind::Modified),
+        (true, false) => Some(WatchKind::Deleted),
+        (false, false) => None,
+    }
+}
+
+struct Running {
+    cursor: Cursor,
+    choice: Choice,
+    subject: Subject<'static>,
+    deadline: Instant,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    /// A bookmark that marks the end of the initial events is due.
+    initial_end: bool,
+    ended: bool,
+    waiting: Vec<WatchEvent>,
+}
+
+impl Inner {
+    /// Opens a watch.
+    pub async fn watch(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<WatchStream, ApiError> {
+        options::check_list(request)?;
+        let choice = Choice::of(request, &subject)?;
+        let list = &request.options;
+        let version = list.resource_version.as_deref().unwrap_or_default();
+        let revision = options::revision(version)?;
+        let from = match list.send_initial_events {
+            Some(true) => {
+                if version.is_empty() {
+                    self.fresh().await?;
+                } else {
+                    self.at_least(revision).await?;
+                }
+                WatchFrom::InitialState
+            }
+            Some(false) if version.is_empty() => {
+                self.fresh().await?;
+                WatchFrom::Now
+            }
+            _ if version.is_empty() => {
+                self.fresh().await?;
+                WatchFrom::InitialState
+            }
+            _ if revision == 0 => WatchFrom::InitialState,
+            _ => {
+                self.at_least(revision).await?;
+                WatchFrom::Revision(revision)
+            }
+        };
+        let owned = Subject { namespace: "", name: "", resource: subject.resource, stored: subject.stored, definition: subject.definition };
+        let cursor = match self.cache.watch(subject.stored.group, subject.stored.plural, subject.namespace, from) {
+            Ok(cursor) => cursor,
+            Err(gone) => return Ok(stream::iter([too_old(gone)]).boxed()),
+        };
+        let mut choice = choice;
+        if !subject.name.is_empty() {
+            let field = "metadata.name".to_owned();
+            let one = protocol::selector::FieldRequirement { field, value: subject.name.to_owned(), negated: false };
+            choice.fields.requirements.push(one);
+        }
+        let now = Instant::now();
+        let running = Running {
+            cursor,
+            choice,
+            subject: owned,
+            deadline: now + Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
+            bookmarks: list.allow_watch_bookmarks,
+            next_bookmark: now + BOOKMARK_EVERY,
+            initial_end: list.send_initial_events == Some(true) && list.allow_watch_bookmarks,
+            ended: false,
+            waiting: Vec::new(),
+        };
+        let events: BoxStream<'static, WatchEvent> = stream::unfold(running, advance).boxed();
+        Ok(events)
+    }
+}
+
+async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
+    loop {
+        if let Some(event) = watch.waiting.pop() {
+            return Some((event, watch));
+        }
+        if watch.ended {
+            return None;
+        }
+        let mut events = Vec::new();
+        let wake = if watch.bookmarks { watch.deadline.min(watch.next_bookmark) } else { watch.deadline };
+        match tokio::time::timeout_at(wake, watch.cursor.next()).await {
+            Ok(Ok(changes)) => {
+                events.extend(changes.iter().filter_map(|c| event(&watch, c)));
+                if std::mem::take(&mut watch.initial_end) {
+                    events.push(bookmark(&watch, true));
+                }
+            }
+            Ok(Err(gone)) => {
+                watch.ended = true;
+                events.push(too_old(gone));
+            }
+            Err(_) if Instant::now() >= watch.deadline => {
+                watch.ended = true;
+                if watch.bookmarks {
+                    events.push(bookmark(&watch, false));
+                }
+            }
+            Err(_) => {
+                watch.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                events.push(bookmark(&watch, false));
+            }
+        }
+        events.reverse();
+        watch.waiting = events;
+    }
+}
+
+fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
+    let kind = seen(change, |s| watch.choice.matches(s))?;
+    let mut json = change.stored.json.clone();
+    // An object that left the set by a change is shown as it was, at the revision of the change.
+    if kind == WatchKind::Deleted && change.kind != ChangeKind::Deleted {
+        let previous = change.previous.as_ref()?;
+        json = with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
+    }
+    let object = view(&watch.subject, json).ok()?;
+    Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })
+}
+
+fn bookmark(watch: &Running, initial_end: bool) -> WatchEvent {
+    let resource = watch.subject.resource;
+    let revision = watch.cursor.revision();
+    let mut meta = json!({"resourceVersion": revision.to_string()});
+    if initial_end {
+        meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    let bare = json!({"kind": resource.kind, "apiVersion": resource.api_version(), "metadata": meta});
+    // What Go prints of an otherwise empty object.
+    let object = protocol::schema::kind(resource.group, resource.version, resource.kind)
+        .map_or(bare.clone(), |definition| protocol::schema::decode::finish(definition, bare.clone()));
+    WatchEvent {
+        kind: WatchKind::Bookmark,
+        object: Bytes::from(object.to_string()),
+        revision,
+        trace: actors::TraceContext::default(),
+    }
+}
+
+fn too_old(gone: Gone) -> WatchEvent {
+    let status = ApiError::new(410, "Expired", gone.to_string()).to_status();
+    WatchEvent {
+        kind: WatchKind::Error,
+        object: Bytes::from(status.to_string()),
+        revision: 0,
+        trace: actors::TraceContext::default(),
+    }
+}

@@ -1,0 +1,389 @@
+//! Subresources and kinds that are calls rather than objects: scale, binding, eviction, tokens, reviews.
+
+use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
+use serde_json::{Value, json};
+
+use super::invalid::{Errors, Path, check};
+use super::object::{self, list, text};
+use super::pipeline::Inner;
+use super::registry::update::{Part, apply_patch};
+use super::registry::{Answer, Subject, body};
+use crate::auth::{Attributes, reviews};
+
+impl Inner {
+    /// Reads or writes the `scale` of a workload.
+    pub async fn scale(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        if request.verb == Verb::Get {
+            let snapshot = self.fresh().await?;
+            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+            let value = stored.value().map_err(ApiError::internal)?;
+            return Ok(Answer { revision: stored.revision, ..Answer::json(200, &scale_of(&value)) });
+        }
+        let validation = request.options.field_validation.as_deref();
+        let given = match request.verb {
+            Verb::Update => {
+                let scale = body::decode("autoscaling", "v1", "Scale", &request.body, validation, warnings)?;
+                let name = object::name(&scale);
+                if !name.is_empty() && name != subject.name {
+                    return Err(ApiError::bad_request(format!(
+                        "the name of the object ({name}) does not match the name on the URL ({})",
+                        subject.name
+                    )));
+                }
+                Some(scale)
+            }
+            _ => None,
+        };
+        let definition = protocol::schema::kind("autoscaling", "v1", "Scale")
+            .ok_or_else(|| ApiError::internal("no field table for Scale"))?;
+        let answer = self
+            .rewrite(request, subject, Part::Main, warnings, |old, said| {
+                let scale = match &given {
+                    Some(scale) => scale.clone(),
+                    None => {
+                        let kind = request.patch.unwrap_or(PatchKind::Merge);
+                        apply_patch(definition, kind, scale_of(old), &request.body, validation, said)?
+                    }
+                };
+                let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+                let mut errors = Errors::default();
+                if replicas < 0 {
+                    errors.invalid(&Path::new("spec.replicas"), replicas, "must be greater than or equal to 0");
+                }
+                check(errors, "autoscaling", "Scale", subject.name)?;
+                let mut new = old.clone();
+                new["spec"]["replicas"] = replicas.into();
+                new["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+                Ok(new)
+            })
+            .await?;
+        let value: Value = serde_json::from_slice(&answer.body).map_err(ApiError::internal)?;
+        Ok(Answer { revision: answer.revision, ..Answer::json(200, &scale_of(&value)) })
+    }
+
+    /// Binds a pod to a node (`pods/binding`, or the older `bindings`).
+    pub async fn bind(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let validation = request.options.field_validation.as_deref();
+        let binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
+        let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
+        let name = if subject.name.is_empty() { object::name(&binding).to_owned() } else { subject.name.to_owned() };
+        let pod = Subject::new(pods, subject.namespace, &name)?;
+        let target = text(&binding, &["target", "name"]).to_owned();
+        let kind = text(&binding, &["target", "kind"]);
+        let mut errors = Errors::default();
+        if !kind.is_empty() && kind != "Node" {
+            errors.unsupported(&Path::new("target.kind"), kind, &["Node", "<empty>"]);
+        }
+        if target.is_empty() {
+            errors.required(&Path::new("target.name"), "");
+        }
+        check(errors, "", "Binding", &name)?;
+        let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+        let wanted_uid = text(&binding, &["metadata", "uid"]).to_owned();
+        let refuse = |why: String| ApiError::conflict("", "pods/binding", &name, &why);
+        self.rewrite_raw(request, pod, |old| {
+            let uid = text(old, &["metadata", "uid"]);
+            if !wanted_uid.is_empty() && wanted_uid != uid {
+                return Err(refuse(format!("uid mismatch: {wanted_uid} is not {uid}")));
+            }
+            if object::is_deleting(old) {
+                return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
+            }
+            let node = text(old, &["spec", "nodeName"]);
+            if !node.is_empty() {
+                return Err(refuse(format!("pod {name} is already assigned to node {node:?}")));
+            }
+            if !list(old, &["spec", "schedulingGates"]).is_empty() {
+                return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
+            }
+            let mut new = old.clone();
+            new["spec"]["nodeName"] = target.clone().into();
+            for (key, value) in &annotations {
+                object::object_mut(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
+            }
+            set_condition(&mut new, json!({"type": "PodScheduled", "status": "True"}));
+            Ok(new)
+        })
+        .await?;
+        Ok(success(201))
+    }
+
+    /// Evicts a pod, if its disruption budgets allow.
+    pub async fn evict(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let validation = request.options.field_validation.as_deref();
+        let eviction = body::decode("policy", "v1", "Eviction", &request.body, validation, warnings)?;
+        let name = object::name(&eviction);
+        if !name.is_empty() && name != subject.name {
+            return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+        }
+        let options = &eviction["deleteOptions"];
+        let mut delete = request.clone();
+        delete.verb = Verb::Delete;
+        delete.options.grace_period_seconds = options["gracePeriodSeconds"].as_i64();
+        delete.options.precondition_uid = options["preconditions"]["uid"].as_str().map(str::to_owned);
+        delete.options.precondition_resource_version =
+            options["preconditions"]["resourceVersion"].as_str().map(str::to_owned);
+        delete.options.propagation_policy = options["propagationPolicy"].as_str().map(str::to_owned);
+        delete.options.dry_run |= list(options, &["dryRun"]).iter().any(|d| d == "All");
+
+        let snapshot = self.fresh().await?;
+        let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        let pod = stored.value().map_err(ApiError::internal)?;
+        let phase = text(&pod, &["status", "phase"]);
+        let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || stored.meta.is_deleting();
+        if !free {
+            let budgets: Vec<Value> = snapshot
+                .list("policy", "poddisruptionbudgets", subject.namespace)
+                .filter_map(|s| s.value().ok())
+                .filter(|b| selects(b, &pod))
+                .collect();
+            match budgets.as_slice() {
+                [] => {}
+                [budget] => self.take_disruption(request, budget, &pod, delete.options.dry_run).await?,
+                _ => {
+                    let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                    return Err(ApiError::internal(why));
+                }
+            }
+        }
+        self.delete(&delete, subject).await?;
+        Ok(success(201))
+    }
+
+    /// Takes one disruption off a budget, or refuses with 429.
+    async fn take_disruption(&self, request: &ApiRequest, budget: &Value, pod: &Value, dry: bool) -> Result<(), ApiError> {
+        let ready = list(pod, &["status", "conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let healthy = budget["status"]["currentHealthy"].as_i64().unwrap_or(0);
+        let desired = budget["status"]["desiredHealthy"].as_i64().unwrap_or(0);
+        let always = text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
+        // A pod that is not ready does not count: it may go, unless the budget needs every healthy one.
+        if !ready && (always || (healthy >= desired && desired > 0)) {
+            return Ok(());
+        }
+        let resource = protocol::resources::find("policy", "v1", "poddisruptionbudgets").ok_or_else(super::registry::not_served)?;
+        let (namespace, name) = (object::namespace(budget).to_owned(), object::name(budget).to_owned());
+        let subject = Subject::new(resource, &namespace, &name)?;
+        let pod_name = object::name(pod).to_owned();
+        let refuse = |message: String| {
+            let why = "Cannot evict pod as it would violate the pod's disruption budget.";
+            let details = json!({"causes": [{"reason": "DisruptionBudget", "message": message}]});
+            ApiError::about(429, "TooManyRequests", why, details)
+        };
+        let mut quiet = request.clone();
+        quiet.options.dry_run = dry;
+        self.rewrite_raw(&quiet, subject, |old| {
+            let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+            let observed = old["status"]["observedGeneration"].as_i64().unwrap_or(0);
+            if observed < generation {
+                let message = format!("The disruption budget {name} is still being processed by the server.");
+                return Err(refuse(message));
+            }
+            let allowed = old["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+            if allowed <= 0 {
+                let (need, have) = (old["status"]["desiredHealthy"].as_i64().unwrap_or(0), old["status"]["currentHealthy"].as_i64().unwrap_or(0));
+                return Err(refuse(format!("The disruption budget {name} needs {need} healthy pods and has {have} currently")));
+            }
+            let mut new = old.clone();
+            new["status"]["disruptionsAllowed"] = (allowed - 1).into();
+            object::object_mut(&mut new, &["status", "disruptedPods"]).insert(pod_name.clone(), object::now().into());
+            Ok(new)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Rewrites an object as the server itself, without the checks of a client's update.
+    async fn rewrite_raw(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        mut produce: impl FnMut(&Value) -> Result<Value, ApiError>,
+    ) -> Result<Answer, ApiError> {
+        use crate::store::{Compare, Txn, TxnResult};
+        for _ in 0..super::registry::RETRIES_MAX {
+            let snapshot = self.fresh().await?;
+            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+            let old = stored.value().map_err(ApiError::internal)?;
+            let new = produce(&old)?;
+            if request.options.dry_run {
+                return Ok(success(200));
+            }
+            let (_, json) = super::registry::seal(&subject, new);
+            let compare = Compare { key: subject.key(), mod_revision: stored.revision };
+            let op = self.put(&subject, &json).await?;
+            let txn = Txn { compares: vec![compare], ops: vec![op], ..Txn::default() };
+            if let TxnResult::Committed { revision } = self.commit(txn).await? {
+                return Ok(Answer { code: 200, body: json, revision });
+            }
+        }
+        Err(ApiError::conflict(subject.resource.group, subject.resource.plural, subject.name, "too many conflicting writes"))
+    }
+
+    /// Answers a TokenRequest.
+    pub fn token(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let validation = request.options.field_validation.as_deref();
+        let body = body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
+        let keys = self.authenticator.keys();
+        let made = reviews::token_request(keys, &self.cache, subject.namespace, subject.name, &body)?;
+        Ok(Answer::json(201, &made))
+    }
+
+    /// Answers one of the review kinds, which are only ever created.
+    pub fn review(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let r = subject.resource;
+        let validation = request.options.field_validation.as_deref();
+        let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
+        let spec = body["spec"].clone();
+        body["status"] = match r.kind {
+            "TokenReview" => reviews::token_review(&self.authenticator, &body)?["status"].clone(),
+            "SelfSubjectReview" => {
+                body["metadata"]["creationTimestamp"] = object::now().into();
+                json!({"userInfo": reviews::user_info(&request.caller)})
+            }
+            "SelfSubjectRulesReview" => {
+                let namespace = text(&spec, &["namespace"]);
+                if namespace.is_empty() {
+                    return Err(ApiError::bad_request("no namespace on request"));
+                }
+                reviews::rules_for(&self.authorizer, &request.caller, namespace)
+            }
+            _ => self.access(request, &subject, &spec)?,
+        };
+        Ok(Answer::json(201, &body))
+    }
+
+    /// The SubjectAccessReview family.
+    fn access(&self, request: &ApiRequest, subject: &Subject<'_>, spec: &Value) -> Result<Value, ApiError> {
+        let kind = subject.resource.kind;
+        let (resource, url) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+        let mut errors = Errors::default();
+        let path = Path::new("spec.resourceAttributes");
+        match (resource.is_object(), url.is_object()) {
+            (true, true) => errors.invalid(
+                &Path::new("spec.nonResourceAttributes"),
+                url.clone(),
+                "cannot be specified in combination with resourceAttributes",
+            ),
+            (false, false) => errors.invalid(
+                &path,
+                Value::Null,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ),
+            _ => {}
+        }
+        let own = kind == "SelfSubjectAccessReview";
+        let groups: Vec<String> = list(spec, &["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        if !own && text(spec, &["user"]).is_empty() && groups.is_empty() {
+            errors.invalid(&Path::new("spec.user"), "", "at least one of user or group must be specified");
+        }
+        if kind == "LocalSubjectAccessReview" && text(resource, &["namespace"]) != subject.namespace {
+            errors.invalid(&path.child("namespace"), text(resource, &["namespace"]), "must match metadata.namespace");
+        }
+        check(errors, subject.resource.group, kind, "")?;
+        let caller = if own {
+            request.caller.clone()
+        } else {
+            let extra = serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
+            protocol::Caller { user: text(spec, &["user"]).to_owned(), uid: text(spec, &["uid"]).to_owned(), groups, extra }
+        };
+        let attributes = if resource.is_object() {
+            let field = |name: &str| text(resource, &[name]).to_owned();
+            Attributes {
+                caller,
+                verb: field("verb"),
+                group: field("group"),
+                version: field("version"),
+                resource: field("resource"),
+                subresource: field("subresource"),
+                namespace: field("namespace"),
+                name: field("name"),
+                ..Attributes::default()
+            }
+        } else {
+            Attributes::path(caller, text(url, &["verb"]), text(url, &["path"]))
+        };
+        let decision = self.authorizer.decide(&attributes);
+        let mut status = json!({"allowed": decision.is_allowed()});
+        if let crate::auth::Decision::Deny(_) = decision {
+            status["denied"] = true.into();
+        }
+        if !decision.reason().is_empty() {
+            status["reason"] = decision.reason().into();
+        }
+        Ok(status)
+    }
+}
+
+/// The Scale that a workload shows.
+fn scale_of(object: &Value) -> Value {
+    let mut meta = json!({});
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(name) {
+            meta[name] = value.clone();
+        }
+    }
+    let selector = &object["spec"]["selector"];
+    // A ReplicationController's selector is a plain map.
+    let plain = selector.is_object() && selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
+    let selector = if plain {
+        let labels = serde_json::from_value(selector.clone()).unwrap_or_default();
+        Some(Selector::from_map(&labels))
+    } else {
+        serde_json::from_value(selector.clone()).ok().and_then(|s| Selector::from_label_selector(&s).ok())
+    };
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
+    if let Some(text) = selector.map(|s| s.to_string()).filter(|s| !s.is_empty()) {
+        status["selector"] = text.into();
+    }
+    let mut spec = json!({});
+    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|r| *r != 0) {
+        spec["replicas"] = replicas.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+fn success(code: u16) -> Answer {
+    Answer::json(code, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}))
+}
+
+fn selects(budget: &Value, pod: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    let selector = serde_json::from_value(budget["spec"]["selector"].clone()).ok();
+    let selector = selector.and_then(|s| Selector::from_label_selector(&s).ok());
+    selector.is_some_and(|s| s.matches_by(|key| labels.get(key).and_then(Value::as_str)))
+}
+
+/// Sets a condition of a pod's status, with the time of its change.
+fn set_condition(pod: &mut Value, mut condition: Value) {
+    let mut conditions = list(pod, &["status", "conditions"]).to_vec();
+    conditions.retain(|c| c["type"] != condition["type"]);
+    condition["lastTransitionTime"] = object::now().into();
+    condition["lastProbeTime"] = Value::Null;
+    conditions.push(condition);
+    pod["status"]["conditions"] = conditions.into();
+}

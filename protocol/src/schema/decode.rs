@@ -1,0 +1,447 @@
+//! Reading objects the way Go's typed decoder does: wrong types are refused with its words, unknown and
+//! repeated fields are reported, absent and zero fields come out as Go would print them.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+use super::{Definition, Field, Type};
+use crate::quantity::Quantity;
+
+/// An object as read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The object, in the form that Go would print.
+    pub value: Value,
+    /// What strict validation refuses, in order of appearance: `unknown field "spec.x"`, `duplicate field …`.
+    pub strict: Vec<String>,
+}
+
+/// How deep a body may nest; the parser itself stops at 128.
+const STRICT_ERRORS_MAX: usize = 100;
+
+/// Reads JSON text as an object of `definition`. The error is Go's message.
+pub fn decode(definition: &'static Definition, text: &[u8]) -> Result<Decoded, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let decoded = read(definition, &mut deserializer)?;
+    deserializer.end().map_err(|e| e.to_string())?;
+    Ok(decoded)
+}
+
+/// Reads a JSON value as an object of `definition`.
+pub fn decode_value(definition: &'static Definition, value: Value) -> Result<Decoded, String> {
+    read(definition, value)
+}
+
+fn read<'de, D: Deserializer<'de>>(
+    definition: &'static Definition,
+    deserializer: D,
+) -> Result<Decoded, String>
+where
+    D::Error: fmt::Display,
+{
+    let mut report = Report::default();
+    let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
+    let value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
+    match report.error {
+        Some(error) => Err(error),
+        None => Ok(Decoded { value: finish(definition, value), strict: report.strict }),
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    /// Names from the root, for `unknown field "spec.containers[0].x"`.
+    path: Vec<Segment>,
+    strict: Vec<String>,
+    error: Option<String>,
+}
+
+enum Segment {
+    Name(String),
+    Key(String),
+    Index(usize),
+}
+
+impl Report {
+    fn text(&self, last: &str) -> String {
+        let mut text = String::new();
+        for segment in &self.path {
+            match segment {
+                Segment::Index(i) => text.push_str(&format!("[{i}]")),
+                Segment::Name(name) | Segment::Key(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(name);
+                }
+            }
+        }
+        if !last.is_empty() {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(last);
+        }
+        text
+    }
+
+    fn strict(&mut self, what: &str, name: &str) {
+        if self.strict.len() < STRICT_ERRORS_MAX {
+            let text = format!("{what} field {:?}", self.text(name));
+            self.strict.push(text);
+        }
+    }
+
+    /// Go's path in type errors has only field names.
+    fn go_path(&self) -> String {
+        let names = self.path.iter().filter_map(|s| match s {
+            Segment::Name(name) => Some(name.as_str()),
+            _ => None,
+        });
+        names.collect::<Vec<_>>().join(".")
+    }
+
+    fn fail(&mut self, message: String) {
+        self.error.get_or_insert(message);
+    }
+}
+
+/// Reads one value of a type; `parent` is the struct whose field (or whose field's element) it is.
+struct Seed<'r> {
+    ty: Option<&'static Type>,
+    field: Option<&'static Field>,
+    parent: Option<&'static Definition>,
+    root: bool,
+    report: &'r mut Report,
+}
+
+impl Seed<'_> {
+    fn definition(&self) -> Option<&'static Definition> {
+        if self.root { self.parent } else { self.ty.and_then(Type::definition) }
+    }
+
+    /// A value of the wrong kind: reported, and read as absent, as Go goes on after such an error.
+    fn mismatch(self, got: &str) -> Value {
+        let of = match (self.ty, self.definition()) {
+            (_, Some(definition)) => struct_name(definition),
+            (Some(ty), None) => go_type(ty, self.field),
+            _ => String::new(),
+        };
+        let message = match self.parent {
+            Some(parent) if !self.root => format!(
+                "json: cannot unmarshal {got} into Go struct field {}.{} of type {of}",
+                parent.go_name(),
+                self.report.go_path()
+            ),
+            _ => format!("json: cannot unmarshal {got} into Go value of type {of}"),
+        };
+        self.report.fail(message);
+        Value::Null
+    }
+
+    fn scalar_text(self, text: &str) -> Value {
+        match self.ty {
+            Some(Type::String | Type::Any | Type::IntOrString) => Value::String(text.to_owned()),
+            Some(Type::Bytes) => Value::String(text.to_owned()),
+            Some(Type::Quantity) => match Quantity::canonical(text) {
+                Ok(text) => Value::String(text),
+                Err(error) => {
+                    self.report.fail(error.to_string());
+                    Value::Null
+                }
+            },
+            Some(ty @ (Type::Time | Type::MicroTime)) => match time(text, *ty == Type::MicroTime) {
+                Ok(text) => Value::String(text),
+                Err(error) => {
+                    self.report.fail(error);
+                    Value::Null
+                }
+            },
+            _ => self.mismatch("string"),
+        }
+    }
+
+    fn number(self, number: Number) -> Value {
+        let whole = number.as_i64();
+        match self.ty {
+            Some(Type::Int32) if whole.is_some_and(|n| i32::try_from(n).is_ok()) => Value::Number(number),
+            Some(Type::Int64) if whole.is_some() => Value::Number(number),
+            Some(Type::Int32 | Type::Int64) => self.mismatch(&format!("number {number}")),
+            Some(Type::IntOrString) if whole.is_some_and(|n| i32::try_from(n).is_ok()) => {
+                Value::Number(number)
+            }
+            Some(Type::IntOrString) => {
+                let message = format!("json: cannot unmarshal number {number} into Go value of type int32");
+                self.report.fail(message);
+                Value::Null
+            }
+            Some(Type::Number | Type::Any) => Value::Number(number),
+            Some(Type::Quantity) => self.scalar_text(&number.to_string()),
+            _ => self.mismatch("number"),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(match self.ty {
+            Some(Type::Bool | Type::Any) => Value::Bool(value),
+            _ => self.mismatch("bool"),
+        })
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(self.number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(self.number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        // YAML knows numbers that JSON does not; Go would not print them either.
+        Ok(match Number::from_f64(value) {
+            Some(number) => self.number(number),
+            None => self.mismatch("number"),
+        })
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(self.scalar_text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let element = match self.ty {
+            Some(Type::List(element)) => *element,
+            Some(Type::Any) => &Type::Any,
+            _ => {
+                while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                return Ok(self.mismatch("array"));
+            }
+        };
+        let Seed { field, parent, report, .. } = self;
+        let mut read = Vec::new();
+        loop {
+            report.path.push(Segment::Index(read.len()));
+            let seed = Seed { ty: Some(element), field, parent, root: false, report: &mut *report };
+            let item = items.next_element_seed(seed);
+            report.path.pop();
+            match item? {
+                Some(item) => read.push(item),
+                None => return Ok(Value::Array(read)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let definition = self.definition();
+        let element = match (self.ty, definition) {
+            (_, Some(_)) => None,
+            (Some(Type::Map(element)), _) => Some(*element),
+            (Some(Type::Any), _) => Some(&Type::Any),
+            _ => {
+                while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+                return Ok(self.mismatch("object"));
+            }
+        };
+        let Seed { field, parent, report, .. } = self;
+        let mut read = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            if read.contains_key(&name) {
+                report.strict("duplicate", &name);
+            }
+            let (ty, inner, owner) = match definition {
+                None => (element, field, parent),
+                Some(definition) => match definition.field(&name) {
+                    Some(found) => (Some(&found.ty), Some(found), Some(definition)),
+                    None => {
+                        report.strict("unknown", &name);
+                        entries.next_value::<serde::de::IgnoredAny>()?;
+                        continue;
+                    }
+                },
+            };
+            let segment =
+                if definition.is_some() { Segment::Name(name.clone()) } else { Segment::Key(name.clone()) };
+            report.path.push(segment);
+            let seed = Seed { ty, field: inner, parent: owner, root: false, report: &mut *report };
+            let value = entries.next_value_seed(seed);
+            report.path.pop();
+            read.insert(name, value?);
+        }
+        Ok(Value::Object(read))
+    }
+}
+
+fn struct_name(definition: &Definition) -> String {
+    let mut parts = definition.name.rsplit('.');
+    let (name, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let version = if matches!(version, "m" | "x" | "g") { "v1" } else { version };
+    format!("{version}.{name}")
+}
+
+fn go_type(ty: &Type, field: Option<&Field>) -> String {
+    let named = field.map(|f| f.go).filter(|g| !g.is_empty());
+    let scalar = |plain: &str| named.map_or_else(|| plain.to_owned(), |g| go_named(g));
+    match ty {
+        Type::String => scalar("string"),
+        Type::Bool => scalar("bool"),
+        Type::Int32 => scalar("int32"),
+        Type::Int64 => scalar("int64"),
+        Type::Number => scalar("float64"),
+        Type::Bytes => "[]uint8".to_owned(),
+        Type::Time => "string".to_owned(),
+        Type::MicroTime => "string".to_owned(),
+        Type::Quantity => "resource.Quantity".to_owned(),
+        Type::IntOrString => "intstr.IntOrString".to_owned(),
+        Type::Any => "interface {}".to_owned(),
+        Type::Object(_) => ty.definition().map(struct_name).unwrap_or_default(),
+        Type::List(element) => format!("[]{}", go_type(element, field)),
+        Type::Map(element) => match (element, named) {
+            (Type::Quantity, _) => "v1.ResourceList".to_owned(),
+            _ => format!("map[string]{}", go_type(element, field)),
+        },
+    }
+}
+
+fn go_named(name: &str) -> String {
+    if name.starts_with('[') {
+        name.to_owned()
+    } else if name == "UID" {
+        "types.UID".to_owned()
+    } else {
+        format!("v1.{name}")
+    }
+}
+
+/// Reads a time as Go does and prints it in UTC.
+fn time(text: &str, micro: bool) -> Result<String, String> {
+    let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+    let fail = |rest: &str, part: &str| {
+        Err(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}"))
+    };
+    if !text.bytes().take(4).all(|b| b.is_ascii_digit()) || text.len() < 4 {
+        return fail(text, "2006");
+    }
+    if micro && text.len() >= 20 && text.as_bytes()[19] != b'.' {
+        return fail(&text[19..], ".000000");
+    }
+    let Ok(parsed) = OffsetDateTime::parse(text, &Rfc3339) else {
+        return fail(text.get(4..).unwrap_or_default(), "-");
+    };
+    Ok(if micro { print_micro(parsed) } else { print_time(parsed) })
+}
+
+/// A time as objects carry it: UTC, whole seconds.
+pub fn print_time(at: OffsetDateTime) -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    at.to_offset(time::UtcOffset::UTC).format(form).unwrap_or_default()
+}
+
+/// A time as leases and events carry it: UTC, microseconds.
+pub fn print_micro(at: OffsetDateTime) -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    at.to_offset(time::UtcOffset::UTC).format(form).unwrap_or_default()
+}
+
+/// Leaves out what Go leaves out, and adds what it always prints.
+pub fn finish(definition: &'static Definition, value: Value) -> Value {
+    let mut given = match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    let mut made = Map::new();
+    for field in &definition.fields {
+        let value = given.remove(field.name).unwrap_or(Value::Null);
+        if let Some(value) = finish_field(field, value) {
+            made.insert(field.name.to_owned(), value);
+        }
+    }
+    Value::Object(made)
+}
+
+fn finish_field(field: &'static Field, value: Value) -> Option<Value> {
+    let value = match (&field.ty, value) {
+        (Type::Object(_), Value::Null) if field.pointer => Value::Null,
+        (ty, value) => finish_value(ty, value),
+    };
+    let zero = match &value {
+        Value::Null => true,
+        Value::Bool(b) => !field.pointer && !b,
+        Value::Number(n) => !field.pointer && n.as_f64() == Some(0.0) && field.ty != Type::IntOrString,
+        Value::String(s) => !field.pointer && s.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty() && matches!(field.ty, Type::Map(_)),
+    };
+    let zero_struct = !field.pointer && matches!(&value, Value::Object(map) if map.is_empty());
+    if (zero && field.omitempty && !(is_struct(&field.ty) && !field.pointer))
+        || (field.omitzero && (zero || zero_struct))
+    {
+        return None;
+    }
+    if value.is_null() && !field.pointer {
+        return Some(match field.ty {
+            Type::String | Type::Bytes => Value::String(String::new()),
+            Type::Int32 | Type::Int64 | Type::Number => 0.into(),
+            Type::Bool => false.into(),
+            Type::Quantity => "0".into(),
+            Type::IntOrString => 0.into(),
+            _ => Value::Null,
+        });
+    }
+    Some(value)
+}
+
+/// Whether Go's `omitempty` has no effect: a struct that is not behind a pointer.
+fn is_struct(ty: &Type) -> bool {
+    matches!(ty, Type::Object(_) | Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString)
+}
+
+fn finish_value(ty: &'static Type, value: Value) -> Value {
+    match (ty, value) {
+        (Type::Object(_), value) => match ty.definition() {
+            Some(definition) => finish(definition, value),
+            None => value,
+        },
+        (Type::List(element), Value::Array(items)) => {
+            Value::Array(items.into_iter().map(|i| finish_element(element, i)).collect())
+        }
+        (Type::Map(element), Value::Object(map)) => {
+            Value::Object(map.into_iter().map(|(k, v)| (k, finish_element(element, v))).collect())
+        }
+        (_, value) => value,
+    }
+}
+
+/// Elements are never left out: an absent one is a zero.
+fn finish_element(ty: &'static Type, value: Value) -> Value {
+    match (ty, finish_value(ty, value)) {
+        (Type::String | Type::Bytes, Value::Null) => Value::String(String::new()),
+        (Type::Int32 | Type::Int64 | Type::Number, Value::Null) => 0.into(),
+        (Type::Quantity, Value::Null) => "0".into(),
+        (_, value) => value,
+    }
+}

@@ -1,0 +1,116 @@
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn every_reference_leads_somewhere() {
+    assert!(all().len() > 500);
+    for definition in all() {
+        for field in &definition.fields {
+            assert!(
+                field.keys.is_empty() || field.list == ListKind::Map,
+                "{} {}",
+                definition.name,
+                field.name
+            );
+        }
+    }
+    let pod = kind("", "v1", "Pod").expect("pod");
+    assert_eq!(pod.full_name(), "io.k8s.api.core.v1.Pod");
+    let ports = field_at(pod, ["spec", "containers", "ports"]).expect("ports");
+    assert_eq!((ports.merge_key, ports.keys), ("containerPort", &["containerPort", "protocol"][..]));
+    for resource in crate::resources::all() {
+        assert!(
+            kind(resource.group, resource.version, resource.kind).is_some(),
+            "{} has no fields",
+            resource.kind
+        );
+    }
+}
+
+fn read(group: &str, name: &str, text: &str) -> Result<Decoded, String> {
+    decode(kind(group, "v1", name).expect(name), text.as_bytes())
+}
+
+#[test]
+fn objects_come_out_as_go_prints_them() {
+    let read = read(
+        "",
+        "ConfigMap",
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","labels":{},"generation":0},"data":{"k":"v"},
+            "immutable":false,"binaryData":null}"#,
+    );
+    let expected = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"k": "v"}, "immutable": false});
+    assert_eq!(read.map(|d| d.value), Ok(expected));
+}
+
+#[test]
+fn absent_structs_and_required_fields_are_printed() {
+    let made = read("apps", "Deployment", r#"{"metadata":{"name":"a"}}"#).expect("reads").value;
+    let expected = json!({
+        "metadata": {"name": "a"},
+        "spec": {"selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}},
+        "status": {},
+    });
+    assert_eq!(made, expected);
+}
+
+#[test]
+fn wrong_types_are_refused_in_gos_words() {
+    for (group, kind, text, message) in [
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"replicas":"two"}}"#,
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "",
+            "ConfigMap",
+            r#"{"metadata":[]}"#,
+            "json: cannot unmarshal array into Go struct field ConfigMap.metadata of type v1.ObjectMeta",
+        ),
+        (
+            "",
+            "ConfigMap",
+            r#"{"metadata":{"labels":"x"}}"#,
+            "json: cannot unmarshal string into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+        ),
+        (
+            "",
+            "ConfigMap",
+            r#"{"metadata":{"labels":{"a":1}}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
+        (
+            "coordination.k8s.io",
+            "Lease",
+            r#"{"spec":{"renewTime":"2020-01-01T00:00:00Z"}}"#,
+            "parsing time \"2020-01-01T00:00:00Z\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \"Z\" as \".000000\"",
+        ),
+    ] {
+        assert_eq!(read(group, kind, text), Err(message.to_owned()));
+    }
+}
+
+#[test]
+fn unknown_and_repeated_fields_are_reported() {
+    let text = r#"{"kind":"Pod","kind":"Pod","spec":{"containers":[{"name":"a","oops":1}]},"metadata":{"x":{}},"y":1}"#;
+    let strict = read("", "Pod", text).expect("reads").strict;
+    assert_eq!(
+        strict,
+        [
+            "duplicate field \"kind\"",
+            "unknown field \"spec.containers[0].oops\"",
+            "unknown field \"metadata.x\"",
+            "unknown field \"y\""
+        ]
+    );
+}
+
+#[test]
+fn the_tables_defaults_reach_into_lists() {
+    let mut pod = json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}});
+    apply_defaults(kind("", "v1", "Pod").expect("pod"), &mut pod);
+    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+}
