@@ -16,6 +16,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+pub mod job;
 pub mod machinery;
 pub mod namespace;
 pub mod node;
@@ -91,6 +92,8 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(deployment::DeploymentController);
     s.start(replicaset::ReplicaSetController);
     s.start(replicaset::ReplicationControllerController);
+    s.start(job::JobController);
+    s.start(job::ttl::TtlAfterFinishedController);
     s.start(endpoints::EndpointsController);
     s.start(endpoints::EndpointSliceController);
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
@@ -102,3 +105,6 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(disruption::DisruptionController);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
 }
+
+#[cfg(test)]
+mod tests;
