@@ -1,2 +1,22 @@
-//! node
+//! # The worker
+//!
+//! What runs on every node: it keeps the pods that the master assigned to it as they were declared.
+//!
+//! ## Layout
+//!
+//! - [`kubelet`]: desired pods to running containers, probes, status, the kubelet's HTTP ports.
+//! - [`runtime`]: the container engine behind a trait; Docker, and a simulated one.
+//! - [`volumes`]: pods' volumes on the host's file system.
+//! - [`logs`]: containers' output in the CRI format, written and read.
+//! - [`network`]: pods' interfaces, by the standard CNI plugins.
+//! - [`proxy`]: Services. [`dns`]: names of Services and pods.
+//! - [`link`]: the one connection to the master.
+
+pub mod dns;
+pub mod kubelet;
 pub mod link;
+pub mod logs;
+pub mod network;
+pub mod proxy;
+pub mod runtime;
+pub mod volumes;

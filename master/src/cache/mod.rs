@@ -22,6 +22,7 @@ use protocol::Object;
 
 use crate::store::{self, Batch, Event, Record};
 
+pub mod actor;
 pub mod feed;
 pub mod log;
 mod splice;

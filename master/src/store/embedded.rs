@@ -36,7 +36,7 @@ const RECENT_BYTES_MAX: usize = 4 << 20;
 /// Changes that a watch far behind reads from disk at a time.
 const CATCH_UP: usize = 512;
 /// What redb may keep of the file in memory.
-const PAGE_CACHE_BYTES: usize = 16 << 20;
+const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// The embedded store. Cheap to clone; the file is closed when the last clone and watch are gone.
 #[derive(Clone)]
@@ -131,7 +131,7 @@ impl Store for EmbeddedStore {
 
     async fn compact(&self, revision: u64) -> Result<(), StoreError> {
         match self.job(Job::Work(Work::Compact(revision))).await? {
-            Done::Compacted(result) => result,
+            Done::Compacted(result) => result.map(drop),
             other => Err(mismatch(&other)),
         }
     }
@@ -239,6 +239,7 @@ impl Committer {
                             self.leases.insert(*lease, (*ttl, Instant::now() + *ttl));
                         }
                         Done::Ended(ended) => self.leases.retain(|id, _| !ended.contains(id)),
+                        Done::Compacted(Ok(at)) => self.recent.forget(*at),
                         _ => {}
                     }
                 }
@@ -299,6 +300,15 @@ impl Recent {
         }
         drop(recent);
         self.newest.send_replace(revision);
+    }
+
+    /// Forgets batches up to a revision: what is compacted is gone for everyone alike.
+    fn forget(&self, revision: u64) {
+        let mut recent = self.batches.lock();
+        while recent.batches.front().is_some_and(|oldest| oldest.revision <= revision) {
+            recent.bytes -= recent.batches.pop_front().map_or(0, |oldest| size(&oldest));
+        }
+        recent.complete_after = recent.complete_after.max(revision);
     }
 
     /// The batches after a revision; `None` when they are not all here any more.

@@ -56,6 +56,15 @@ pub fn parse_key(key: &str) -> Option<KeyParts<'_>> {
     Some(KeyParts { group, resource, namespace, name })
 }
 
+/// How traces name what a key stands for: `deployments/default/web`.
+pub fn trace_key(key: &str) -> std::sync::Arc<str> {
+    match parse_key(key) {
+        Some(KeyParts { resource, namespace: "", name, .. }) => format!("{resource}/{name}").into(),
+        Some(KeyParts { resource, namespace, name, .. }) => format!("{resource}/{namespace}/{name}").into(),
+        None => key.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

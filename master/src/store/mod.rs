@@ -4,7 +4,9 @@
 //! (`master/tests/store_contract.rs`): [`embedded`] (redb, for one process) and [`etcd`] (an external etcd
 //! cluster). Nobody but the API pipeline and the watch cache talks to a store, and nobody polls one.
 //!
+//! - [`bridge`]: the actor that everyone talks to instead.
 //! - [`embedded`]: durable and local; concurrent writers share one fsync.
+//! - [`etcd`]: the same contract on an etcd cluster, through reconnects.
 //! - [`envelope`]: what the stored bytes look like: version, cause of the write, object.
 //! - [`keys`]: how objects are named in the store.
 
@@ -14,8 +16,10 @@ use futures::stream::BoxStream;
 
 use actors::TraceContext;
 
+pub mod bridge;
 pub mod embedded;
 pub mod envelope;
+pub mod etcd;
 pub mod keys;
 
 pub use keys::{KeyParts, ROOT, key, parse_key, prefix};
@@ -202,17 +206,17 @@ impl Txn {
         Txn {
             compares: vec![Compare { key: key.clone(), mod_revision }],
             ops: vec![Op::Put { key, value: value.into(), lease: None }],
-            trace: TraceContext::default(),
+            trace: actors::trace::current(),
         }
     }
 
-    /// Deletes a key that must be at `mod_revision`.
+    /// Deletes a key that must be at `mod_revision`. The cause is the current message.
     pub fn delete(key: impl Into<String>, mod_revision: u64) -> Self {
         let key = key.into();
         Txn {
             compares: vec![Compare { key: key.clone(), mod_revision }],
             ops: vec![Op::Delete { key }],
-            trace: TraceContext::default(),
+            trace: actors::trace::current(),
         }
     }
 
@@ -296,7 +300,7 @@ pub enum StoreError {
     /// The history at that revision is gone: read the present and start from there.
     #[error("the history asked for is compacted; it begins at revision {oldest}")]
     Compacted {
-        /// The oldest revision that can be read.
+        /// The oldest revision that can be read; 0 where the store does not say.
         oldest: u64,
     },
     /// The revision does not exist yet.

@@ -74,8 +74,8 @@ pub enum Done {
     Granted(LeaseId, Duration),
     /// These leases existed and are gone.
     Ended(Vec<LeaseId>),
-    /// History before the revision is gone.
-    Compacted(Result<(), StoreError>),
+    /// History before this revision is gone.
+    Compacted(Result<u64, StoreError>),
 }
 
 fn unavailable(error: impl std::fmt::Display) -> StoreError {
@@ -142,7 +142,7 @@ impl Disk {
                         (Done::Granted(lease, *ttl), None)
                     }
                     Work::End(leases) => writer.end_leases(leases)?,
-                    Work::Compact(at) => (Done::Compacted(writer.compact(*at)?), None),
+                    Work::Compact(at) => (Done::Compacted(writer.compact(*at)?.map(|()| *at)), None),
                 };
                 done.push(outcome);
                 batches.extend(batch);

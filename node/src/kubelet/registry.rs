@@ -1,0 +1,166 @@
+//! What this node is to run: the latest word on every pod, and the actor that sees to it.
+//!
+//! Messages to pod actors carry only a uid: the actor reads here what is wanted now. That is why many
+//! changes while a pod is busy cost one more look, not one each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use actors::{ActorRef, message};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use parking_lot::Mutex;
+
+use super::pod_actor::PodActor;
+use super::status::Waiting;
+
+/// Look at the pod again.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The pod: `pods/<namespace>/<name>`.
+    pub key: Arc<str>,
+}
+message!(Look => (), |m| Some(m.key.clone()), coalesce);
+
+/// What is wanted of one pod.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The latest object.
+    pub pod: Arc<Pod>,
+    /// It is no longer in the API (or its manifest is gone): take it down and tell nobody.
+    pub gone: bool,
+    /// The kubelet itself ends it (`Evicted`, `DeadlineExceeded`).
+    pub verdict: Option<Waiting>,
+    /// Something that the pod refers to has changed since it was last mounted.
+    pub stale: bool,
+}
+
+struct Entry {
+    wanted: Wanted,
+    key: Arc<str>,
+    actor: Option<ActorRef<PodActor>>,
+    status: Option<PodStatus>,
+}
+
+/// All pods of this node by uid. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Registry {
+    pods: Arc<Mutex<HashMap<String, Entry>>>,
+}
+
+/// The trace's name of a pod.
+pub fn key_of(pod: &Pod) -> Arc<str> {
+    let meta = &pod.metadata;
+    format!(
+        "pods/{}/{}",
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default()
+    )
+    .into()
+}
+
+impl Registry {
+    /// What is wanted of a pod.
+    pub fn wanted(&self, uid: &str) -> Option<Wanted> {
+        self.pods.lock().get(uid).map(|e| e.wanted.clone())
+    }
+
+    /// Notes the latest object of a pod; true when the pod is new here.
+    pub fn want(&self, uid: &str, pod: Arc<Pod>) -> bool {
+        let mut pods = self.pods.lock();
+        match pods.get_mut(uid) {
+            Some(entry) => {
+                entry.wanted.pod = pod;
+                false
+            }
+            None => {
+                let key = key_of(&pod);
+                let wanted = Wanted { pod, gone: false, verdict: None, stale: false };
+                pods.insert(uid.to_owned(), Entry { wanted, key, actor: None, status: None });
+                true
+            }
+        }
+    }
+
+    /// The pod is no longer wanted.
+    pub fn unwant(&self, uid: &str) {
+        if let Some(entry) = self.pods.lock().get_mut(uid) {
+            entry.wanted.gone = true;
+        }
+    }
+
+    /// The kubelet ends the pod.
+    pub fn condemn(&self, uid: &str, reason: &str, message: &str) {
+        if let Some(entry) = self.pods.lock().get_mut(uid) {
+            entry.wanted.verdict.get_or_insert_with(|| (reason.to_owned(), message.to_owned()));
+        }
+    }
+
+    /// Gives a pod its actor.
+    pub fn assign(&self, uid: &str, actor: ActorRef<PodActor>) {
+        if let Some(entry) = self.pods.lock().get_mut(uid) {
+            entry.actor = Some(actor);
+        }
+    }
+
+    /// Whether a live actor sees to the pod.
+    pub fn has_actor(&self, uid: &str) -> bool {
+        self.pods.lock().get(uid).and_then(|e| e.actor.as_ref()).is_some_and(|a| !a.is_closed())
+    }
+
+    /// Makes the pod's actor look again. A full mailbox has such a message in it already.
+    pub fn wake(&self, uid: &str) {
+        let found = self.pods.lock().get(uid).and_then(|e| Some((e.actor.clone()?, e.key.clone())));
+        if let Some((actor, key)) = found {
+            let _ = actor.try_tell(Look { key });
+        }
+    }
+
+    /// Something that the pod refers to has changed.
+    pub fn refresh(&self, uid: &str) {
+        if let Some(entry) = self.pods.lock().get_mut(uid) {
+            entry.wanted.stale = true;
+        }
+        self.wake(uid);
+    }
+
+    /// Whether something has changed since this was last asked.
+    pub fn take_stale(&self, uid: &str) -> bool {
+        self.pods.lock().get_mut(uid).is_some_and(|e| std::mem::take(&mut e.wanted.stale))
+    }
+
+    /// Notes the status that the actor made.
+    pub fn set_status(&self, uid: &str, status: PodStatus) {
+        if let Some(entry) = self.pods.lock().get_mut(uid) {
+            entry.status = Some(status);
+        }
+    }
+
+    /// The pod is completely gone.
+    pub fn forget(&self, uid: &str) {
+        self.pods.lock().remove(uid);
+    }
+
+    /// All uids.
+    pub fn uids(&self) -> Vec<String> {
+        self.pods.lock().keys().cloned().collect()
+    }
+
+    /// Whether the pod is known.
+    pub fn contains(&self, uid: &str) -> bool {
+        self.pods.lock().contains_key(uid)
+    }
+
+    /// All pods with the latest status, as the kubelet's `/pods` shows them.
+    pub fn pods(&self) -> Vec<Pod> {
+        let pods = self.pods.lock();
+        let mut all: BTreeMap<&Arc<str>, Pod> = BTreeMap::new();
+        for entry in pods.values() {
+            let mut pod = Pod::clone(&entry.wanted.pod);
+            if let Some(status) = &entry.status {
+                pod.status = Some(status.clone());
+            }
+            all.insert(&entry.key, pod);
+        }
+        all.into_values().collect()
+    }
+}

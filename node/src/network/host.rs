@@ -1,0 +1,256 @@
+//! The node's own part of the pods' network, and undoing it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Stdio;
+
+use futures::TryStreamExt;
+use ipnet::Ipv4Net;
+use tokio::process::Command;
+
+use crate::proxy::nft::Nft;
+
+/// The nftables table of the pods' network.
+pub const TABLE: &str = "ip troupe-pods";
+/// Marks our rules in iptables.
+const COMMENT: &str = "troupe pods";
+/// The MTU where the node has no default route.
+const MTU_DEFAULT: u32 = 1500;
+
+/// The masquerading of what leaves the cluster.
+pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> String {
+    format!(
+        "add table {TABLE}\ndelete table {TABLE}\nadd table {TABLE}\n\
+         add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
+         add rule {TABLE} postrouting ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 \
+         oifname != \"{bridge}\" masquerade fully-random\n"
+    )
+}
+
+/// The iptables rules that let pods' packets pass where Docker (or anyone) has made the default a drop: an
+/// accept in a table of our own would not help, as any table's drop is final.
+pub fn forward_rules(pod_cidr: Ipv4Net) -> Vec<Vec<String>> {
+    ["-s", "-d"]
+        .into_iter()
+        .map(|side| {
+            let cidr = pod_cidr.to_string();
+            ["FORWARD", side, &cidr, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
+                .map(str::to_owned)
+                .into()
+        })
+        .collect()
+}
+
+/// Runs a program; its output, or why it failed.
+pub async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = output.map_err(|e| format!("{program} does not run: {e}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+fn words(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+/// Opens the node for its pods: forwarding, firewall, masquerading.
+pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Result<(), String> {
+    write_sysctl("net/ipv4/ip_forward", "1").await?;
+    // Without it, an answer from a pod to another on the same bridge passes unseen by the service rules and
+    // arrives with an address that nobody asked. The module may be built in, or come late.
+    if tokio::fs::metadata("/proc/sys/net/bridge").await.is_err() {
+        let _ = run("modprobe", &["br_netfilter"]).await;
+    }
+    if tokio::fs::metadata("/proc/sys/net/bridge").await.is_ok() {
+        write_sysctl("net/bridge/bridge-nf-call-iptables", "1").await?;
+    }
+    Nft::new().apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
+    for rule in forward_rules(pod_cidr) {
+        let rule = words(&rule);
+        let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
+        if run("iptables", &check).await.is_err() {
+            let insert: Vec<&str> = ["-w", "-I"].into_iter().chain(rule.iter().copied()).collect();
+            // A node without iptables has no rules of it that could be in the way.
+            if let Err(why) = run("iptables", &insert).await
+                && !why.contains("does not run")
+            {
+                return Err(why);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
+pub async fn close(pod_cidr: Ipv4Net, bridge: &str) {
+    for rule in forward_rules(pod_cidr) {
+        let delete: Vec<&str> = ["-w", "-D"].into_iter().chain(words(&rule)).collect();
+        // As often as it is there.
+        while run("iptables", &delete).await.is_ok() {}
+    }
+    remove_portmap_chains().await;
+    if let Err(error) = Nft::new().apply(&format!("add table {TABLE}\ndelete table {TABLE}\n")).await {
+        tracing::warn!(%error, "the pods' masquerading rules stay");
+    }
+    if let Err(error) = remove_link(bridge).await {
+        tracing::warn!(%error, bridge, "the bridge stays");
+    }
+}
+
+/// The commands that remove the portmap plugin's chains, given what `iptables -t nat -S` says; empty while
+/// some pod (ours or another engine's) still has a port in them.
+pub fn portmap_leftovers(listing: &str) -> Vec<Vec<String>> {
+    let ours = |line: &str| line.contains("CNI-HOSTPORT-") || line.contains("CNI-DN-");
+    if listing.lines().any(|l| l.starts_with("-A CNI-HOSTPORT-DNAT") || l.contains("-j CNI-DN-")) {
+        return Vec::new();
+    }
+    let mut jumps = Vec::new();
+    let mut chains = Vec::new();
+    for line in listing.lines().filter(|l| ours(l)) {
+        let parts = split_quoted(line);
+        match parts.first().map(String::as_str) {
+            Some("-A") => {
+                jumps.push(std::iter::once("-D".to_owned()).chain(parts.into_iter().skip(1)).collect())
+            }
+            Some("-N") => chains.push(vec!["-X".to_owned(), parts.get(1).cloned().unwrap_or_default()]),
+            _ => {}
+        }
+    }
+    jumps.extend(chains);
+    jumps
+}
+
+fn split_quoted(line: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (i, piece) in line.split('"').enumerate() {
+        if i % 2 == 1 {
+            parts.push(piece.to_owned());
+        } else {
+            parts.extend(piece.split_whitespace().map(str::to_owned));
+        }
+    }
+    parts
+}
+
+async fn remove_portmap_chains() {
+    let Ok(listing) = run("iptables", &["-w", "-t", "nat", "-S"]).await else { return };
+    for command in portmap_leftovers(&listing) {
+        let arguments: Vec<&str> = ["-w", "-t", "nat"].into_iter().chain(words(&command)).collect();
+        if let Err(error) = run("iptables", &arguments).await {
+            tracing::debug!(%error, "a host port chain stays");
+        }
+    }
+}
+
+async fn write_sysctl(name: &str, value: &str) -> Result<(), String> {
+    let path = format!("/proc/sys/{name}");
+    let current = tokio::fs::read_to_string(&path).await.map_err(|e| format!("{path}: {e}"))?;
+    if current.trim() == value {
+        return Ok(());
+    }
+    tokio::fs::write(&path, value).await.map_err(|e| format!("{path}: {e}"))
+}
+
+/// The name of the interface that the default route leaves by, out of `/proc/net/route`.
+pub fn default_interface(routes: &str) -> Option<&str> {
+    routes.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (name, destination) = (fields.next()?, fields.next()?);
+        let mask = fields.nth(5)?;
+        (destination == "00000000" && mask == "00000000").then_some(name)
+    })
+}
+
+/// The MTU for pods: that of the interface by which the node reaches the world.
+pub async fn mtu() -> u32 {
+    let routes = tokio::fs::read_to_string("/proc/net/route").await.unwrap_or_default();
+    let Some(name) = default_interface(&routes) else { return MTU_DEFAULT };
+    let path = Path::new("/sys/class/net").join(name).join("mtu");
+    let text = tokio::fs::read_to_string(path).await.unwrap_or_default();
+    text.trim().parse().unwrap_or(MTU_DEFAULT)
+}
+
+/// Adds an address to the loopback interface, so that a process here can answer on it. Fine when it is there.
+pub async fn add_loopback_address(ip: Ipv4Addr) -> Result<(), rtnetlink::Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
+    let task = tokio::spawn(connection);
+    let result = async {
+        let mut links = handle.link().get().match_name("lo".to_owned()).execute();
+        let index = links.try_next().await?.map_or(1, |l| l.header.index);
+        handle.address().add(index, ip.into(), 32).replace().execute().await
+    };
+    let result = result.await;
+    task.abort();
+    result
+}
+
+/// Takes the address away again. Fine when it is not there.
+pub async fn remove_loopback_address(ip: Ipv4Addr) -> Result<(), rtnetlink::Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
+    let task = tokio::spawn(connection);
+    let result = async {
+        let mut found = handle.address().get().set_address_filter(ip.into()).execute();
+        while let Some(address) = found.try_next().await? {
+            handle.address().del(address).execute().await?;
+        }
+        Ok(())
+    };
+    let result = result.await;
+    task.abort();
+    result
+}
+
+/// Removes an interface. Fine when it is not there.
+pub async fn remove_link(name: &str) -> Result<(), rtnetlink::Error> {
+    if tokio::fs::metadata(Path::new("/sys/class/net").join(name)).await.is_err() {
+        return Ok(());
+    }
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
+    let task = tokio::spawn(connection);
+    let result = async {
+        let mut links = handle.link().get().match_name(name.to_owned()).execute();
+        match links.try_next().await? {
+            Some(link) => handle.link().del(link.header.index).execute().await,
+            None => Ok(()),
+        }
+    };
+    let result = result.await;
+    task.abort();
+    result
+}
+
+fn rtnetlink_io(error: std::io::Error) -> rtnetlink::Error {
+    tracing::warn!(%error, "netlink is not available");
+    rtnetlink::Error::RequestFailed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_names_the_interface() {
+        let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                      docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+                      eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(default_interface(routes), Some("eth0"));
+        assert_eq!(default_interface("Iface\n"), None);
+    }
+
+    #[test]
+    fn portmap_chains_go_when_nobody_uses_them() {
+        let idle = "-P PREROUTING ACCEPT\n-N CNI-HOSTPORT-DNAT\n-N CNI-HOSTPORT-MASQ\n-N DOCKER\n\
+                    -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT\n\
+                    -A POSTROUTING -m comment --comment \"CNI portfwd masquerade mark\" -j CNI-HOSTPORT-MASQ\n";
+        let commands = portmap_leftovers(idle);
+        assert_eq!(commands.len(), 4);
+        assert_eq!(commands[0].join(" "), "-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT");
+        assert!(commands[1].contains(&"CNI portfwd masquerade mark".to_owned()));
+        assert_eq!(commands[2], ["-X", "CNI-HOSTPORT-DNAT"]);
+        let used = format!("{idle}-A CNI-HOSTPORT-DNAT -p tcp -j CNI-DN-0123\n");
+        assert!(portmap_leftovers(&used).is_empty());
+    }
+}

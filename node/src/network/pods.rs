@@ -1,0 +1,272 @@
+//! Plugging pods into the node's bridge.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::cni::{self, Call, CniError, INTERFACE};
+use super::host;
+
+/// Where distributions put the CNI plugins.
+const PLUGIN_DIRS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+
+/// A port that a container wants on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMap {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Port in the pod.
+    pub container_port: u16,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Host address; empty for all.
+    pub host_ip: String,
+}
+
+/// How the network is laid out.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// This node's pods' addresses.
+    pub pod_cidr: Ipv4Net,
+    /// All pods' addresses; traffic to elsewhere is masqueraded.
+    pub cluster_cidr: Ipv4Net,
+    /// The bridge's name.
+    pub bridge: String,
+    /// Where the network's state lies.
+    pub state_dir: PathBuf,
+    /// Where the CNI plugins are.
+    pub plugin_dirs: Vec<PathBuf>,
+}
+
+impl NetworkConfig {
+    /// The usual layout.
+    pub fn new(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, state_dir: impl Into<PathBuf>) -> Self {
+        NetworkConfig {
+            pod_cidr,
+            cluster_cidr,
+            bridge: "troupe0".to_owned(),
+            state_dir: state_dir.into(),
+            plugin_dirs: PLUGIN_DIRS.map(PathBuf::from).into(),
+        }
+    }
+}
+
+/// Why a pod has no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkFailure {
+    /// A plugin failed.
+    #[error(transparent)]
+    Plugin(#[from] CniError),
+    /// The node itself could not be prepared.
+    #[error("the node's network is not ready: {0}")]
+    Host(String),
+    /// The state directory cannot be used.
+    #[error("the network's state: {0}")]
+    State(#[from] std::io::Error),
+    /// The plugins gave no address.
+    #[error("the plugins answered without an address")]
+    NoAddress,
+}
+
+/// What is remembered of a plugged pod, for later calls, restarts and unplugging.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Attachment {
+    netns: String,
+    arguments: String,
+    ports: Vec<PortMap>,
+    result: Value,
+}
+
+/// The node's bridge and the pods on it.
+pub struct PodBridge {
+    config: NetworkConfig,
+    mtu: u32,
+    /// One plugin runs at a time: `bridge` races with itself over the bridge's first use.
+    turn: Mutex<()>,
+}
+
+impl PodBridge {
+    /// Prepares the node. A bridge left over from another pod range is removed.
+    pub async fn start(config: NetworkConfig) -> Result<Self, NetworkFailure> {
+        tokio::fs::create_dir_all(config.state_dir.join("attachments")).await?;
+        let range = config.state_dir.join("pod-cidr");
+        let before = tokio::fs::read_to_string(&range).await.unwrap_or_default();
+        if before.trim() != config.pod_cidr.to_string() {
+            host::remove_link(&config.bridge).await.map_err(|e| NetworkFailure::Host(e.to_string()))?;
+            tokio::fs::write(&range, config.pod_cidr.to_string()).await?;
+        }
+        host::open(config.pod_cidr, config.cluster_cidr, &config.bridge)
+            .await
+            .map_err(NetworkFailure::Host)?;
+        let mtu = host::mtu().await;
+        Ok(PodBridge { config, mtu, turn: Mutex::new(()) })
+    }
+
+    /// Whether the plugins are there.
+    pub fn missing_plugins(&self) -> Vec<&'static str> {
+        let there = |name: &str| self.config.plugin_dirs.iter().any(|d| d.join(name).is_file());
+        ["bridge", "host-local", "loopback", "portmap"].into_iter().filter(|p| !there(p)).collect()
+    }
+
+    fn record(&self, sandbox: &str) -> PathBuf {
+        self.config.state_dir.join("attachments").join(format!("{sandbox}.json"))
+    }
+
+    async fn recorded(&self, sandbox: &str) -> Option<Attachment> {
+        let text = tokio::fs::read(self.record(sandbox)).await.ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn bridge_config(&self) -> Value {
+        let subnet = self.config.pod_cidr.to_string();
+        cni::bridge(&self.config.bridge, &subnet, self.mtu, &self.config.state_dir.join("ipam"))
+    }
+
+    /// Gives a sandbox an interface; answers its addresses. Again for the same sandbox: the same.
+    pub async fn attach(
+        &self,
+        sandbox: &str,
+        netns: &str,
+        namespace: &str,
+        pod: &str,
+        uid: &str,
+        ports: &[PortMap],
+    ) -> Result<Vec<IpAddr>, NetworkFailure> {
+        let _turn = self.turn.lock().await;
+        if let Some(attachment) = self.recorded(sandbox).await {
+            if attachment.netns == netns {
+                return Ok(cni::addresses(&attachment.result));
+            }
+            // The sandbox was stopped and started: its old interface went with the old namespace.
+            self.unplug(sandbox, "", &attachment).await?;
+        }
+        let arguments = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={pod};K8S_POD_UID={uid};\
+             K8S_POD_INFRA_CONTAINER_ID={sandbox}"
+        );
+        let dirs = &self.config.plugin_dirs;
+        let call = Call { command: "ADD", container: sandbox, netns, arguments: &arguments };
+        cni::run(dirs, call, "lo", &cni::loopback()).await?;
+        let mut attachment = Attachment {
+            netns: netns.to_owned(),
+            arguments: arguments.clone(),
+            ports: ports.to_vec(),
+            result: Value::Null,
+        };
+        let result = async {
+            let mut result = cni::run(dirs, call, INTERFACE, &self.bridge_config()).await?;
+            if !ports.is_empty() {
+                let mut config = cni::portmap(ports);
+                config["prevResult"] = result;
+                result = cni::run(dirs, call, INTERFACE, &config).await?;
+            }
+            if cni::addresses(&result).is_empty() { Err(NetworkFailure::NoAddress) } else { Ok(result) }
+        };
+        match result.await {
+            Ok(result) => attachment.result = result,
+            Err(error) => {
+                // Half a plugging must not keep an address.
+                if let Err(why) = self.unplug(sandbox, netns, &attachment).await {
+                    tracing::warn!(error = %why, sandbox, "a failed plugging could not be undone");
+                }
+                return Err(error);
+            }
+        }
+        let text = serde_json::to_vec(&attachment).map_err(std::io::Error::other)?;
+        write_whole(&self.record(sandbox), &text).await?;
+        Ok(cni::addresses(&attachment.result))
+    }
+
+    /// Takes the interface away; fine when there is none. `netns` is empty when the namespace is gone.
+    pub async fn detach(&self, sandbox: &str, netns: &str) -> Result<(), NetworkFailure> {
+        let _turn = self.turn.lock().await;
+        match self.recorded(sandbox).await {
+            Some(attachment) => self.unplug(sandbox, netns, &attachment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn unplug(
+        &self,
+        sandbox: &str,
+        netns: &str,
+        attachment: &Attachment,
+    ) -> Result<(), NetworkFailure> {
+        let dirs = &self.config.plugin_dirs;
+        // A namespace that is gone must not be named: the plugins would fail on opening it.
+        let there = !netns.is_empty() && tokio::fs::metadata(netns).await.is_ok();
+        let netns = if there { netns } else { "" };
+        let call = Call { command: "DEL", container: sandbox, netns, arguments: &attachment.arguments };
+        if !attachment.ports.is_empty() {
+            let mut config = cni::portmap(&attachment.ports);
+            if !attachment.result.is_null() {
+                config["prevResult"] = attachment.result.clone();
+            }
+            cni::run(dirs, call, INTERFACE, &config).await?;
+        }
+        cni::run(dirs, call, INTERFACE, &self.bridge_config()).await?;
+        match tokio::fs::remove_file(self.record(sandbox)).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees what belongs to sandboxes that no longer exist. Returns how many were freed.
+    pub async fn sweep(&self, live: &BTreeSet<String>) -> Result<usize, NetworkFailure> {
+        let mut freed = 0;
+        let mut entries = tokio::fs::read_dir(self.config.state_dir.join("attachments")).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name();
+            let Some(sandbox) = name.to_str().and_then(|n| n.strip_suffix(".json")) else { continue };
+            if !live.contains(sandbox) {
+                self.detach(sandbox, "").await?;
+                freed += 1;
+            }
+        }
+        Ok(freed + self.sweep_addresses(live).await?)
+    }
+
+    /// Addresses of pluggings that ended between the plugin's work and our record of it.
+    async fn sweep_addresses(&self, live: &BTreeSet<String>) -> Result<usize, NetworkFailure> {
+        let _turn = self.turn.lock().await;
+        let mut freed = 0;
+        let Ok(mut entries) = tokio::fs::read_dir(self.config.state_dir.join("ipam/troupe")).await else {
+            return Ok(0);
+        };
+        while let Some(entry) = entries.next_entry().await? {
+            if entry.file_name().to_str().and_then(|n| n.parse::<Ipv4Addr>().ok()).is_none() {
+                continue;
+            }
+            let owner = tokio::fs::read_to_string(entry.path()).await.unwrap_or_default();
+            let sandbox = owner.lines().next().unwrap_or_default().trim();
+            if !live.contains(sandbox) {
+                tokio::fs::remove_file(entry.path()).await?;
+                freed += 1;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Unplugs every pod and removes the bridge, the rules and the state.
+    pub async fn remove(&self) {
+        if let Err(error) = self.sweep(&BTreeSet::new()).await {
+            tracing::warn!(%error, "some pods' interfaces could not be unplugged");
+        }
+        host::close(self.config.pod_cidr, &self.config.bridge).await;
+        if let Err(error) = tokio::fs::remove_dir_all(&self.config.state_dir).await {
+            tracing::warn!(%error, "the network's state directory stays");
+        }
+    }
+}
+
+/// Writes a file so that a crash leaves the old one or the new one.
+async fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension("new");
+    tokio::fs::write(&draft, bytes).await?;
+    tokio::fs::rename(&draft, path).await
+}
