@@ -144,13 +144,15 @@ async fn act(cx: &Cx, d: &Deployment, plan: Plan) -> Result<Outcome, ReconcileEr
             _ => {}
         }
     }
-    let mut current = d.clone();
-    if let Some(revision) = plan.revision {
-        current.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), revision);
-        current = cx.client.update(&current).await?;
-    }
-    if let Some(status) = plan.status {
-        write_status(cx, current, status).await?;
+    if plan.revision.is_some() || plan.status.is_some() {
+        // In one write, and through the status: a change of annotations alone would count as a new
+        // generation of the Deployment.
+        let mut next = d.clone();
+        if let Some(revision) = plan.revision {
+            next.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), revision);
+        }
+        let status = plan.status.or_else(|| d.status.clone()).unwrap_or_default();
+        write_status(cx, next, status).await?;
     }
     Ok(Outcome::again(plan.again_after))
 }
