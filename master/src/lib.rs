@@ -11,7 +11,6 @@
 //! - [`pki`]: keys, certificates, kubeconfigs.
 //! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
-//! - [`streams`]: exec, attach, port-forward and logs over HTTP.
 
 pub mod api;
 pub mod auth;
@@ -24,4 +23,3 @@ pub mod link;
 pub mod pki;
 pub mod scheduler;
 pub mod store;
-pub mod streams;
