@@ -8,6 +8,7 @@
 //! - [`cni`]: configurations and calls of the plugins.
 //! - [`host`]: the node's own part: forwarding, masquerading, firewall, MTU, and undoing all of it.
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
+//! - `plug`: the bridge as the kubelet sees it.
 //! - [`follow`]: following a kind, for the proxy and the DNS server.
 //!
 //! Everything made here is named `troupe*`, or lies in the node's state directory.
@@ -15,6 +16,7 @@
 pub mod cni;
 pub mod follow;
 pub mod host;
+mod plug;
 pub mod pods;
 
 pub use pods::{NetworkConfig, NetworkFailure, PodBridge, PortMap, clean_up};
