@@ -227,7 +227,7 @@ fn account(
     let tracked = |id: &String| pods.iter().any(|p| uid(&p.metadata) == id && has_finalizer(p));
 
     // Noted earlier, and without their finalizer (or gone) by now: count them.
-    let mut fold = |list: &mut Option<Vec<String>>| -> i32 {
+    let fold = |list: &mut Option<Vec<String>>| -> i32 {
         let all = list.take().unwrap_or_default();
         let (stay, count): (Vec<String>, Vec<String>) = all.into_iter().partition(|id| tracked(id));
         *list = (!stay.is_empty()).then_some(stay);
