@@ -198,10 +198,8 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
             next.completion_time = Some(time(now));
             plan.tell.push(normal("Completed", "Job completed"));
         }
-    } else if failure.is_none() {
-        if let Some(at) = deadline {
-            sooner(&mut plan.again_after, until(now, at));
-        }
+    } else if let Some(at) = deadline.filter(|_| failure.is_none()) {
+        sooner(&mut plan.again_after, until(now, at));
     }
     if job.status.as_ref() != Some(&next) {
         plan.status = Some(next);
