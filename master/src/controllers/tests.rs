@@ -457,3 +457,30 @@ fn the_important_take_the_place_of_the_unimportant() {
         .await;
     });
 }
+
+#[test]
+fn all_that_follows_hangs_below_the_write_that_caused_it() {
+    test(async |c| {
+        c.node("n1").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        let root = actors::TraceContext::default().child();
+        actors::trace::under(root, c.create::<Deployment>(deployment("traced", 1))).await;
+        c.until("it is bound", |cache| {
+            let pods = cache.list::<Pod>("default");
+            pods.iter().any(|p| !machinery::pods::node_name(p).is_empty()).then_some(())
+        })
+        .await;
+        let chain = actors::trace::find(8192, |r| r.context.trace == root.trace);
+        for (kind, key) in [
+            ("Reconcile", "deployments/default/traced"),
+            ("Reconcile", "replicasets/default/traced-"),
+            ("Try", "pods/default/traced-"),
+            ("Bind", "pods/default/traced-"),
+        ] {
+            let found = chain
+                .iter()
+                .any(|r| *r.kind == *kind && r.key.as_deref().is_some_and(|k| k.starts_with(key)));
+            assert!(found, "no {kind} of {key} in {chain:#?}");
+        }
+    });
+}
