@@ -6,14 +6,20 @@
 //! - [`auth`]: who asks, and whether they may.
 //! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
+//! - [`controllers`]: what keeps the cluster as declared.
+//! - [`events`]: what they tell people about it.
 //! - [`pki`]: keys, certificates, kubeconfigs.
+//! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
 
 pub mod api;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod controllers;
+pub mod events;
 pub mod front;
 pub mod link;
 pub mod pki;
+pub mod scheduler;
 pub mod store;

@@ -16,8 +16,8 @@
 
 pub mod client;
 pub mod error;
-pub mod patch;
 pub mod link;
+pub mod patch;
 pub mod quantity;
 pub mod request;
 pub mod resources;

@@ -116,7 +116,12 @@ fn namespace_lifecycle(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
             details["group"] = resource.group.into();
         }
         let qualified = protocol::error::qualified(resource.group, resource.plural);
-        return Err(ApiError::about(403, "Forbidden", format!("{qualified} \"{name}\" is forbidden: {why}"), details));
+        return Err(ApiError::about(
+            403,
+            "Forbidden",
+            format!("{qualified} \"{name}\" is forbidden: {why}"),
+            details,
+        ));
     }
     Ok(())
 }
@@ -143,8 +148,11 @@ fn default_storage_class(write: &Write<'_>, claim: &mut Value) {
         .filter(|s| {
             s.value().is_ok_and(|v| object::text(&v, &["metadata", "annotations", annotation]) == "true")
         })
-        .max_by(|a, b| a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp).then(b.meta.name.cmp(&a.meta.name)));
+        .max_by(|a, b| {
+            a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp).then(b.meta.name.cmp(&a.meta.name))
+        });
     if let Some(class) = newest {
-        object::object_mut(claim, &["spec"]).insert("storageClassName".to_owned(), (&*class.meta.name).into());
+        object::object_mut(claim, &["spec"])
+            .insert("storageClassName".to_owned(), (&*class.meta.name).into());
     }
 }

@@ -79,7 +79,9 @@ impl Allocation {
             spec.remove("clusterIPs");
         }
         for at in &self.chosen_ports {
-            if let Some(port) = list_mut(service, &["spec", "ports"]).get_mut(*at).and_then(Value::as_object_mut) {
+            if let Some(port) =
+                list_mut(service, &["spec", "ports"]).get_mut(*at).and_then(Value::as_object_mut)
+            {
                 port.remove("nodePort");
             }
         }
@@ -134,7 +136,11 @@ impl Inner {
         for port in after.ports.difference(&before.ports) {
             if !NODE_PORTS.contains(port) {
                 let at = node_port_path(service, *port);
-                errors.invalid(&at, *port, "provided port is not in the valid range. The range of valid ports is 30000-32767");
+                errors.invalid(
+                    &at,
+                    *port,
+                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                );
             } else if snapshot.get_key(&port_key(*port)).is_some() {
                 errors.invalid(&node_port_path(service, *port), *port, "provided port is already allocated");
             }
@@ -174,12 +180,21 @@ impl Inner {
         }
     }
 
-    fn address(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
+    fn address(
+        &self,
+        service: &mut Value,
+        snapshot: &Snapshot,
+        made: &mut Allocation,
+    ) -> Result<(), ApiError> {
         if text(service, &["spec", "type"]) == "ExternalName" {
             return Ok(());
         }
         let asked = text(service, &["spec", "clusterIP"]).to_owned();
-        let listed = list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or_default().to_owned();
+        let listed = list(service, &["spec", "clusterIPs"])
+            .first()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let ip = if !asked.is_empty() { asked } else { listed };
         let name = object::name(service).to_owned();
         let ip = if ip.is_empty() {
@@ -220,7 +235,8 @@ impl Inner {
 
     fn ports(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
         let kind = text(service, &["spec", "type"]);
-        let balanced = kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
+        let balanced =
+            kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
         if kind != "NodePort" && !balanced {
             return Ok(());
         }
@@ -252,7 +268,9 @@ impl Inner {
 }
 
 fn node_port_path(service: &Value, port: u16) -> Path {
-    let at = list(service, &["spec", "ports"]).iter().position(|p| p["nodePort"].as_i64() == Some(i64::from(port)));
+    let at = list(service, &["spec", "ports"])
+        .iter()
+        .position(|p| p["nodePort"].as_i64() == Some(i64::from(port)));
     Path::new("spec.ports").index(at.unwrap_or(0)).child("nodePort")
 }
 

@@ -141,7 +141,10 @@ mod tests {
         let view = protocol::resources::find("events.k8s.io", "v1", "events").expect("events");
         let event = json!({"apiVersion": "events.k8s.io/v1", "note": "hello", "regarding": {"name": "a"}, "reason": "Why"});
         let stored = to_storage(view, event.clone());
-        assert_eq!(stored, json!({"apiVersion": "v1", "message": "hello", "involvedObject": {"name": "a"}, "reason": "Why"}));
+        assert_eq!(
+            stored,
+            json!({"apiVersion": "v1", "message": "hello", "involvedObject": {"name": "a"}, "reason": "Why"})
+        );
         assert_eq!(from_storage(view, stored), event);
     }
 

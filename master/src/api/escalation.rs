@@ -26,7 +26,8 @@ impl Inner {
                 if self.may(request, "escalate", write.subject.stored.plural, object::name(value)) {
                     return Ok(());
                 }
-                let rules: Vec<PolicyRule> = serde_json::from_value(value["rules"].clone()).unwrap_or_default();
+                let rules: Vec<PolicyRule> =
+                    serde_json::from_value(value["rules"].clone()).unwrap_or_default();
                 self.covered(write, value, &rules)
             }
             "rolebindings" | "clusterrolebindings" => {

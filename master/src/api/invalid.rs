@@ -72,7 +72,8 @@ impl Errors {
 
     /// A field that must be there.
     pub fn required(&mut self, path: &Path, detail: &str) {
-        let message = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let message =
+            if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
         self.push(path, "FieldValueRequired", message);
     }
 
@@ -85,7 +86,11 @@ impl Errors {
     /// A value that is not one of a set.
     pub fn unsupported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
         let supported: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
-        let message = format!("Unsupported value: {}: supported values: {}", shown(&value.into()), supported.join(", "));
+        let message = format!(
+            "Unsupported value: {}: supported values: {}",
+            shown(&value.into()),
+            supported.join(", ")
+        );
         self.push(path, "FieldValueNotSupported", message);
     }
 

@@ -110,7 +110,11 @@ pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, err
         errors.forbidden(&path.child("namespace"), "not allowed on this type");
     }
     if meta["generation"].as_i64().is_some_and(|g| g < 0) {
-        errors.invalid(&path.child("generation"), meta["generation"].clone(), "must be greater than or equal to 0");
+        errors.invalid(
+            &path.child("generation"),
+            meta["generation"].clone(),
+            "must be greater than or equal to 0",
+        );
     }
     labels(&meta["labels"], &path.child("labels"), errors);
     annotations(&meta["annotations"], &path.child("annotations"), errors);
@@ -152,7 +156,9 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
         if api_version.is_empty() || api_version.split_once('/').is_some_and(|(_, v)| v.is_empty()) {
             errors.invalid(&path.child("apiVersion"), api_version, "version must not be empty");
         }
-        for (name, message) in [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")] {
+        for (name, message) in
+            [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
+        {
             if text(owner, &[name]).is_empty() {
                 errors.invalid(&path.child(name), "", message);
             }
@@ -206,8 +212,11 @@ fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
 pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     if old.get("deletionTimestamp").is_some() {
         let before: Vec<&str> = list(old, &["finalizers"]).iter().filter_map(Value::as_str).collect();
-        let added: Vec<&str> =
-            list(new, &["finalizers"]).iter().filter_map(Value::as_str).filter(|f| !before.contains(f)).collect();
+        let added: Vec<&str> = list(new, &["finalizers"])
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|f| !before.contains(f))
+            .collect();
         if !added.is_empty() {
             let shown: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
             errors.forbidden(

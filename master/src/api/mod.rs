@@ -6,23 +6,23 @@
 //! - [`subresources`], [`allocate`], [`convert`], [`escalation`]: calls on objects, Service addresses, kinds
 //!   with two versions, the guard of RBAC.
 //! - [`invalid`], [`meta`], [`object`]: validation errors, metadata, untyped objects.
-//! - [`http`]: paths, negotiation, discovery, OpenAPI, Tables, watches over HTTP.
+//! - [`documents`], [`openapi`], [`tables`]: what the HTTP front shows of kinds.
 //!
 //! Invariant: nothing here but [`kinds`], [`admission`] and [`subresources`] knows a kind by name.
 
 pub mod admission;
 pub mod allocate;
 pub mod convert;
+pub mod documents;
 pub mod escalation;
-//pub mod http;
 pub mod invalid;
 pub mod kinds;
 pub mod meta;
 pub mod object;
+pub mod openapi;
 pub mod pipeline;
 pub mod registry;
 pub mod subresources;
-//pub mod tables;
+pub mod tables;
 
-//pub use http::{Server, ServerConfig, StreamRouter};
 pub use pipeline::{Config, Pipeline};

@@ -165,7 +165,10 @@ impl Inner {
                 _ => Err(subject.not_found()),
             };
         }
-        if resource.namespaced && subject.namespace.is_empty() && !matches!(request.verb, Verb::List | Verb::Watch) {
+        if resource.namespaced
+            && subject.namespace.is_empty()
+            && !matches!(request.verb, Verb::List | Verb::Watch)
+        {
             return Err(method_not_allowed());
         }
         match request.verb {
@@ -198,7 +201,10 @@ impl Inner {
 }
 
 fn component_statuses() -> Answer {
-    Answer::json(200, &json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": []}))
+    Answer::json(
+        200,
+        &json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": []}),
+    )
 }
 
 /// An in-process door.

@@ -53,7 +53,11 @@ impl Inner {
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
                 let mut errors = Errors::default();
                 if replicas < 0 {
-                    errors.invalid(&Path::new("spec.replicas"), replicas, "must be greater than or equal to 0");
+                    errors.invalid(
+                        &Path::new("spec.replicas"),
+                        replicas,
+                        "must be greater than or equal to 0",
+                    );
                 }
                 check(errors, "autoscaling", "Scale", subject.name)?;
                 let mut new = old.clone();
@@ -76,7 +80,8 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
         let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
-        let name = if subject.name.is_empty() { object::name(&binding).to_owned() } else { subject.name.to_owned() };
+        let name =
+            if subject.name.is_empty() { object::name(&binding).to_owned() } else { subject.name.to_owned() };
         let pod = Subject::new(pods, subject.namespace, &name)?;
         let target = text(&binding, &["target", "name"]).to_owned();
         let kind = text(&binding, &["target", "kind"]);
@@ -166,8 +171,16 @@ impl Inner {
     }
 
     /// Takes one disruption off a budget, or refuses with 429.
-    async fn take_disruption(&self, request: &ApiRequest, budget: &Value, pod: &Value, dry: bool) -> Result<(), ApiError> {
-        let ready = list(pod, &["status", "conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    async fn take_disruption(
+        &self,
+        request: &ApiRequest,
+        budget: &Value,
+        pod: &Value,
+        dry: bool,
+    ) -> Result<(), ApiError> {
+        let ready = list(pod, &["status", "conditions"])
+            .iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True");
         let healthy = budget["status"]["currentHealthy"].as_i64().unwrap_or(0);
         let desired = budget["status"]["desiredHealthy"].as_i64().unwrap_or(0);
         let always = text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
@@ -175,7 +188,8 @@ impl Inner {
         if !ready && (always || (healthy >= desired && desired > 0)) {
             return Ok(());
         }
-        let resource = protocol::resources::find("policy", "v1", "poddisruptionbudgets").ok_or_else(super::registry::not_served)?;
+        let resource = protocol::resources::find("policy", "v1", "poddisruptionbudgets")
+            .ok_or_else(super::registry::not_served)?;
         let (namespace, name) = (object::namespace(budget).to_owned(), object::name(budget).to_owned());
         let subject = Subject::new(resource, &namespace, &name)?;
         let pod_name = object::name(pod).to_owned();
@@ -195,12 +209,18 @@ impl Inner {
             }
             let allowed = old["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
             if allowed <= 0 {
-                let (need, have) = (old["status"]["desiredHealthy"].as_i64().unwrap_or(0), old["status"]["currentHealthy"].as_i64().unwrap_or(0));
-                return Err(refuse(format!("The disruption budget {name} needs {need} healthy pods and has {have} currently")));
+                let (need, have) = (
+                    old["status"]["desiredHealthy"].as_i64().unwrap_or(0),
+                    old["status"]["currentHealthy"].as_i64().unwrap_or(0),
+                );
+                return Err(refuse(format!(
+                    "The disruption budget {name} needs {need} healthy pods and has {have} currently"
+                )));
             }
             let mut new = old.clone();
             new["status"]["disruptionsAllowed"] = (allowed - 1).into();
-            object::object_mut(&mut new, &["status", "disruptedPods"]).insert(pod_name.clone(), object::now().into());
+            object::object_mut(&mut new, &["status", "disruptedPods"])
+                .insert(pod_name.clone(), object::now().into());
             Ok(new)
         })
         .await
@@ -231,7 +251,12 @@ impl Inner {
                 return Ok(Answer { code: 200, body: json, revision });
             }
         }
-        Err(ApiError::conflict(subject.resource.group, subject.resource.plural, subject.name, "too many conflicting writes"))
+        Err(ApiError::conflict(
+            subject.resource.group,
+            subject.resource.plural,
+            subject.name,
+            "too many conflicting writes",
+        ))
     }
 
     /// Answers a TokenRequest.
@@ -242,7 +267,8 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let body = body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
+        let body =
+            body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
         let keys = self.authenticator.keys();
         let made = reviews::token_request(keys, &self.cache, subject.namespace, subject.name, &body)?;
         Ok(Answer::json(201, &made))
@@ -297,19 +323,29 @@ impl Inner {
             _ => {}
         }
         let own = kind == "SelfSubjectAccessReview";
-        let groups: Vec<String> = list(spec, &["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let groups: Vec<String> =
+            list(spec, &["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
         if !own && text(spec, &["user"]).is_empty() && groups.is_empty() {
             errors.invalid(&Path::new("spec.user"), "", "at least one of user or group must be specified");
         }
         if kind == "LocalSubjectAccessReview" && text(resource, &["namespace"]) != subject.namespace {
-            errors.invalid(&path.child("namespace"), text(resource, &["namespace"]), "must match metadata.namespace");
+            errors.invalid(
+                &path.child("namespace"),
+                text(resource, &["namespace"]),
+                "must match metadata.namespace",
+            );
         }
         check(errors, subject.resource.group, kind, "")?;
         let caller = if own {
             request.caller.clone()
         } else {
             let extra = serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
-            protocol::Caller { user: text(spec, &["user"]).to_owned(), uid: text(spec, &["uid"]).to_owned(), groups, extra }
+            protocol::Caller {
+                user: text(spec, &["user"]).to_owned(),
+                uid: text(spec, &["uid"]).to_owned(),
+                groups,
+                extra,
+            }
         };
         let attributes = if resource.is_object() {
             let field = |name: &str| text(resource, &[name]).to_owned();
@@ -349,7 +385,8 @@ fn scale_of(object: &Value) -> Value {
     }
     let selector = &object["spec"]["selector"];
     // A ReplicationController's selector is a plain map.
-    let plain = selector.is_object() && selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
+    let plain =
+        selector.is_object() && selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
     let selector = if plain {
         let labels = serde_json::from_value(selector.clone()).unwrap_or_default();
         Some(Selector::from_map(&labels))
@@ -368,7 +405,10 @@ fn scale_of(object: &Value) -> Value {
 }
 
 fn success(code: u16) -> Answer {
-    Answer::json(code, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}))
+    Answer::json(
+        code,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}),
+    )
 }
 
 fn selects(budget: &Value, pod: &Value) -> bool {

@@ -20,6 +20,9 @@ use crate::cache::Cache;
 use super::tokens::{self, TokenError, TokenKeys, account_groups, account_of};
 use super::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 
+/// The extra attribute that names the credential.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 /// Turns credentials into callers.
 #[derive(Clone)]
 pub struct Authenticator {
@@ -152,7 +155,7 @@ pub fn certificate_caller(der: &[u8]) -> Result<Caller, ApiError> {
         // Writing to a String does not fail.
         let _ = write!(id, "{byte:02x}");
     }
-    let extra = [("authentication.kubernetes.io/credential-id".to_owned(), vec![id])].into();
+    let extra = [(CREDENTIAL_ID.to_owned(), vec![id])].into();
     Ok(Caller { user, uid: String::new(), groups, extra })
 }
 

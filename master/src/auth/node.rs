@@ -1,15 +1,13 @@
 //! What a node may touch: itself, its lease, and what the pods bound to it refer to. Anything else that
 //! kubelets need is in the rules of the role `system:node`.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{Container, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use parking_lot::RwLock;
 
 use crate::bootstrap;
-use crate::cache::{Cache, Snapshot};
+use crate::cache::Cache;
 
 use super::rbac::{PolicyRule, covers};
 use super::{Attributes, Decision};
@@ -25,15 +23,6 @@ static NODE_RULES: LazyLock<Vec<PolicyRule>> = LazyLock::new(|| bootstrap::clust
 /// The node authorizer over the watch cache.
 pub struct NodeAuthorizer {
     cache: Cache,
-    index: RwLock<Index>,
-}
-
-/// Pods by the node that they are bound to.
-#[derive(Default)]
-struct Index {
-    snapshot: Arc<Snapshot>,
-    by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
-    nodes: HashMap<Arc<str>, Box<str>>,
 }
 
 /// The node that a caller is.
@@ -53,7 +42,7 @@ fn yes() -> Decision {
 impl NodeAuthorizer {
     /// Decides by what the cache holds.
     pub fn new(cache: Cache) -> Self {
-        NodeAuthorizer { cache, index: RwLock::default() }
+        NodeAuthorizer { cache }
     }
 
     /// Decides.
@@ -135,18 +124,14 @@ impl NodeAuthorizer {
     }
 
     fn refers(&self, node: &str, a: &Attributes) -> bool {
-        let snapshot = self.refresh();
         if a.resource == "volumeattachments" {
             let attachment = self.cache.get::<VolumeAttachment>("", &a.name);
             return attachment.is_some_and(|attachment| attachment.spec.node_name == node);
         }
-        let keys: Vec<Arc<str>> =
-            self.index.read().by_node.get(node).into_iter().flatten().cloned().collect();
-        let stored = keys.iter().filter_map(|key| snapshot.get_key(key));
+        let snapshot = self.cache.snapshot();
+        let mut stored = snapshot.pods_on(node);
         if a.resource == "pods" {
-            return stored
-                .into_iter()
-                .any(|pod| *pod.meta.namespace == a.namespace && *pod.meta.name == a.name);
+            return stored.any(|pod| *pod.meta.namespace == a.namespace && *pod.meta.name == a.name);
         }
         let cluster_wide = a.namespace.is_empty();
         let mut pods = stored
@@ -185,35 +170,6 @@ impl NodeAuthorizer {
                 r.name.as_deref() == Some(name) && r.namespace.as_deref().is_none_or(|n| n == namespace)
             })
         })
-    }
-
-    fn refresh(&self) -> Arc<Snapshot> {
-        let snapshot = self.cache.snapshot();
-        let newest = snapshot.kind_revision("", "pods");
-        if self.index.read().snapshot.kind_revision("", "pods") >= newest {
-            return snapshot;
-        }
-        let mut index = self.index.write();
-        if index.snapshot.kind_revision("", "pods") >= newest {
-            return snapshot;
-        }
-        for (key, stored) in snapshot.changed_since(&index.snapshot, "", "pods") {
-            if let Some(node) = index.nodes.remove(&key)
-                && let Some(pods) = index.by_node.get_mut(&node)
-            {
-                pods.remove(&key);
-                if pods.is_empty() {
-                    index.by_node.remove(&node);
-                }
-            }
-            let node = stored.map(|stored| Box::<str>::from(stored.meta.field("spec.nodeName")));
-            if let Some(node) = node.filter(|node| !node.is_empty()) {
-                index.by_node.entry(node.clone()).or_default().insert(key.clone());
-                index.nodes.insert(key, node);
-            }
-        }
-        index.snapshot = snapshot.clone();
-        snapshot
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cache::Cache;
 
+use super::authenticate::CREDENTIAL_ID;
 use super::rbac::PolicyRule;
 use super::tokens::{Bound, ISSUER, ObjectRef, TokenKeys};
 use super::{Authenticator, ClusterAuthorizer, MASTERS};
@@ -167,7 +168,9 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
         audiences.push(ISSUER.to_owned());
     }
     let status = match authenticator.token(token, &audiences) {
-        Ok((caller, common)) => {
+        Ok((mut caller, common)) => {
+            // As upstream answers: a review does not tell which credential it was.
+            caller.extra.remove(CREDENTIAL_ID);
             json!({"authenticated": true, "user": user_info(&caller), "audiences": common})
         }
         Err(error) => {

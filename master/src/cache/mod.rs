@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -33,6 +33,9 @@ use log::{KindLog, LogShare};
 pub use splice::with_resource_version;
 use stored::Parsed;
 pub use stored::{Labels, Meta, OwnerRef, Stored};
+
+/// Key prefix of the kind that is indexed by node.
+const PODS: &str = "/registry/core/pods/";
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,14 @@ struct Kind {
 pub struct Snapshot {
     revision: u64,
     kinds: OrdMap<Arc<str>, Kind>,
+    /// Keys of the objects that name an owner, by the owner's uid.
+    owned: Index,
+    /// Keys of the pods bound to a node, by its name.
+    on_node: Index,
 }
+
+/// Store keys by something that their objects say. Persistent, like the rest of a snapshot.
+type Index = OrdMap<Box<str>, OrdSet<Arc<str>>>;
 
 impl Snapshot {
     /// The store revision that this shows.
@@ -158,6 +168,56 @@ impl Snapshot {
             DiffItem::Remove(key, _) => (key.clone(), None),
         });
         changed.collect()
+    }
+
+    /// Objects of any kind that name this uid among their owners, in key order.
+    pub fn owned_by<'a>(&'a self, uid: &str) -> impl Iterator<Item = &'a Arc<Stored>> + use<'a> {
+        self.owned.get(uid).into_iter().flatten().filter_map(|key| self.get_key(key))
+    }
+
+    /// Pods bound to a node, in key order.
+    pub fn pods_on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Arc<Stored>> + use<'a> {
+        self.on_node.get(node).into_iter().flatten().filter_map(|key| self.get_key(key))
+    }
+
+    /// Puts an object in, and returns the one that it replaces.
+    fn put(&mut self, prefix: &str, stored: &Arc<Stored>) -> Option<Arc<Stored>> {
+        let kind = match self.kinds.get_mut(prefix) {
+            Some(kind) => kind,
+            None => self.kinds.entry(prefix.into()).or_default(),
+        };
+        kind.revision = kind.revision.max(stored.revision);
+        let previous = kind.objects.insert(stored.key.clone(), stored.clone());
+        self.reindex(&stored.key, previous.as_deref(), Some(stored));
+        previous
+    }
+
+    /// Takes an object out, and returns it.
+    fn remove(&mut self, prefix: &str, key: &str, revision: u64) -> Option<Arc<Stored>> {
+        let kind = self.kinds.get_mut(prefix)?;
+        let previous = kind.objects.remove(key)?;
+        kind.revision = revision;
+        self.reindex(&previous.key, Some(&previous), None);
+        Some(previous)
+    }
+
+    fn reindex(&mut self, key: &Arc<str>, before: Option<&Stored>, after: Option<&Stored>) {
+        fn node(stored: &Stored) -> &str {
+            if stored.key.starts_with(PODS) { stored.meta.field("spec.nodeName") } else { "" }
+        }
+        fn owners(stored: Option<&Stored>) -> &[OwnerRef] {
+            stored.map_or(&[], |stored| &stored.meta.owners)
+        }
+        let (old, new) = (owners(before), owners(after));
+        if old != new {
+            old.iter().for_each(|owner| forget(&mut self.owned, &owner.uid, key));
+            new.iter().for_each(|owner| remember(&mut self.owned, &owner.uid, key));
+        }
+        let (old, new) = (before.map_or("", node), after.map_or("", node));
+        if old != new {
+            forget(&mut self.on_node, old, key);
+            remember(&mut self.on_node, new, key);
+        }
     }
 
     /// Every object, kind by kind.
@@ -282,7 +342,7 @@ impl Cache {
             for record in records {
                 let Some(stored) = self.stored(record) else { continue };
                 let Some(prefix) = kind_prefix(&stored.key) else { continue };
-                put(&mut snapshot, prefix, &stored);
+                snapshot.put(prefix, &stored);
             }
             for log in self.shared.logs.read().values() {
                 log.begin(revision);
@@ -371,14 +431,12 @@ impl Cache {
         match event.record {
             Some(record) => {
                 let stored = self.stored(record)?;
-                let previous = put(snapshot, prefix, &stored);
+                let previous = snapshot.put(prefix, &stored);
                 let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
                 Some(Change { kind, stored, previous, revision, trace: event.trace })
             }
             None => {
-                let kind = snapshot.kinds.get_mut(prefix)?;
-                let previous = kind.objects.remove(event.key.as_str())?;
-                kind.revision = revision;
+                let previous = snapshot.remove(prefix, &event.key, revision)?;
                 let stored = Arc::new(previous.at_deletion(revision, event.trace));
                 let kind = ChangeKind::Deleted;
                 Some(Change { kind, stored, previous: Some(previous), revision, trace: event.trace })
@@ -397,14 +455,19 @@ impl Cache {
     }
 }
 
-/// Puts an object in, and returns the one that it replaces.
-fn put(snapshot: &mut Snapshot, prefix: &str, stored: &Arc<Stored>) -> Option<Arc<Stored>> {
-    let kind = match snapshot.kinds.get_mut(prefix) {
-        Some(kind) => kind,
-        None => snapshot.kinds.entry(prefix.into()).or_default(),
-    };
-    kind.revision = kind.revision.max(stored.revision);
-    kind.objects.insert(stored.key.clone(), stored.clone())
+fn remember(index: &mut Index, at: &str, key: &Arc<str>) {
+    if !at.is_empty() {
+        index.entry(at.into()).or_default().insert(key.clone());
+    }
+}
+
+fn forget(index: &mut Index, at: &str, key: &Arc<str>) {
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
 }
 
 fn typed_or_log<K: Object>(stored: &Arc<Stored>) -> Option<Arc<K>> {

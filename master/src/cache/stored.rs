@@ -18,7 +18,7 @@ use crate::store::{Record, parse_key};
 use super::splice::with_resource_version;
 
 /// JSON bytes of the objects whose parsed form is kept; the forms themselves are a few times as big.
-const PARSED_BYTES_MAX: usize = 16 << 20;
+const PARSED_BYTES_MAX: usize = 10 << 20;
 
 /// One object at one revision. Immutable.
 pub struct Stored {
@@ -222,7 +222,13 @@ impl Stored {
 /// Objects whose parsed form is kept, oldest first; bounded by the size of their JSON.
 #[derive(Default)]
 pub(super) struct Parsed {
-    kept: Mutex<(VecDeque<(Weak<Stored>, usize)>, usize)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    objects: VecDeque<(Weak<Stored>, usize)>,
+    bytes: usize,
 }
 
 impl Parsed {
@@ -231,11 +237,11 @@ impl Parsed {
         let mut dropped = Vec::new();
         {
             let mut kept = self.kept.lock();
-            kept.0.push_back((Arc::downgrade(stored), size));
-            kept.1 += size;
-            while kept.1 > PARSED_BYTES_MAX {
-                let Some((oldest, size)) = kept.0.pop_front() else { break };
-                kept.1 -= size;
+            kept.objects.push_back((Arc::downgrade(stored), size));
+            kept.bytes += size;
+            while kept.bytes > PARSED_BYTES_MAX {
+                let Some((oldest, size)) = kept.objects.pop_front() else { break };
+                kept.bytes -= size;
                 dropped.extend(oldest.upgrade());
             }
         }

@@ -178,3 +178,23 @@ async fn the_feed_keeps_up_with_a_store() {
     assert_eq!(cache.list::<Pod>("default").len(), 2);
     feed.abort();
 }
+
+#[test]
+fn pods_are_found_by_node_and_by_owner() {
+    let cache = loaded();
+    let found = |node: &str, uid: &str| {
+        let snapshot = cache.snapshot();
+        let names =
+            |s: Vec<&Arc<Stored>>| s.iter().map(|s| s.meta.name.to_string()).collect::<Vec<_>>().join(" ");
+        (names(snapshot.pods_on(node).collect()), names(snapshot.owned_by(uid).collect()))
+    };
+    assert_eq!(found("n1", "u1"), ("a".into(), "a b".into()));
+    assert_eq!(found("", ""), (String::new(), String::new()));
+    cache.apply(vec![put("b", "n1", 6), put("c", "n1", 7)]);
+    assert_eq!(found("n1", "u1"), ("a b c".into(), "a b c".into()));
+    cache.apply(vec![put("a", "n2", 8), delete("c", 9)]);
+    assert_eq!(found("n1", "u1"), ("b".into(), "a b".into()));
+    assert_eq!(found("n2", "other"), ("a".into(), String::new()));
+    cache.apply(vec![delete("a", 10), delete("b", 11)]);
+    assert!(cache.snapshot().owned.is_empty() && cache.snapshot().on_node.is_empty());
+}

@@ -71,6 +71,26 @@ fn certificates_say_who_their_owners_are_and_verify() {
 }
 
 #[test]
+fn the_token_key_is_rsa_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open(dir.path()).unwrap();
+    let pem = pki.service_account_key().unwrap();
+    assert_eq!(pki.service_account_key().unwrap(), pem);
+    let keys = crate::auth::tokens::TokenKeys::from_pem(&pem).unwrap();
+    let us = ["x".to_owned()];
+    let now = std::time::SystemTime::now();
+    let token = keys.mint(&us, LIFETIME, now, Default::default()).unwrap();
+    assert!(keys.verify(&token, &us, now).is_ok());
+    let jwks = keys.jwks();
+    assert_eq!(
+        (jwks["keys"][0]["kty"].as_str(), jwks["keys"][0]["alg"].as_str()),
+        (Some("RSA"), Some("RS256"))
+    );
+    let configuration = keys.openid_configuration("https://127.0.0.1/openid/v1/jwks");
+    assert_eq!(configuration["id_token_signing_alg_values_supported"], json!(["RS256"]));
+}
+
+#[test]
 fn damaged_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     Pki::open(dir.path()).unwrap();

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use redb::Database;
+use redb::backends::InMemoryBackend;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ use super::{Batch, BatchStream, LeaseId, Range, RangeResult, Store, StoreError, 
 
 mod disk;
 
-use disk::{Disk, Done, Work};
+use disk::{Disk, Done, Opener, Work};
 
 /// Writes that may wait; further writers wait for room.
 const QUEUE_MAX: usize = 1024;
@@ -35,8 +36,10 @@ const RECENT_MAX: usize = 1024;
 const RECENT_BYTES_MAX: usize = 4 << 20;
 /// Changes that a watch far behind reads from disk at a time.
 const CATCH_UP: usize = 512;
+/// After a failure of the file.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// What redb may keep of the file in memory.
-const PAGE_CACHE_BYTES: usize = 16 << 20;
+const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// The embedded store. Cheap to clone; the file is closed when the last clone and watch are gone.
 #[derive(Clone)]
@@ -56,23 +59,23 @@ impl EmbeddedStore {
     /// Opens (or creates) the store in a file. Must be called within a tokio runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
-        blocking(move || {
-            let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(&path);
-            Disk::open(db.map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?)
-        })
-        .await
-        .map(Self::start)
+        Self::opened_by(Box::new(move || Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(&path)))
+            .await
     }
 
     /// A store that lives in memory only, for tests and simulations.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        blocking(|| {
-            let backend = redb::backends::InMemoryBackend::new();
-            let db = Database::builder().create_with_backend(backend);
-            Disk::open(db.map_err(|e| StoreError::Unavailable(e.to_string()))?)
-        })
-        .await
-        .map(Self::start)
+        // Memory cannot be opened a second time: what was in it is gone.
+        let backend = Mutex::new(Some(InMemoryBackend::new()));
+        let opener = move || match backend.lock().take() {
+            Some(backend) => Database::builder().create_with_backend(backend),
+            None => Err(redb::DatabaseError::Storage(redb::StorageError::PreviousIo)),
+        };
+        Self::opened_by(Box::new(opener)).await
+    }
+
+    async fn opened_by(opener: Opener) -> Result<Self, StoreError> {
+        blocking(move || Disk::open(opener)).await.map(Self::start)
     }
 
     fn start((disk, opened): (Disk, disk::Opened)) -> Self {
@@ -254,9 +257,22 @@ impl Committer {
                 for reply in replies {
                     let _ = reply.send(Err(error.clone()));
                 }
-                // A failing disk must not make the lease timer spin.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                self.reopen().await;
             }
+        }
+    }
+
+    /// Opens the file again after a failure, trying until it works: a disk that was full has room one day.
+    /// Writers wait meanwhile, for as long as they like.
+    async fn reopen(&mut self) {
+        loop {
+            let disk = self.disk.clone();
+            match blocking(move || disk.reopen()).await {
+                // A commit whose outcome was unknown may be among what is there.
+                Ok(opened) => return self.recent.begin_at(opened.revision),
+                Err(error) => tracing::error!(%error, "the store's file cannot be opened again"),
+            }
+            tokio::time::sleep(REOPEN_EVERY).await;
         }
     }
 }
@@ -299,6 +315,12 @@ impl Recent {
             }
         }
         drop(recent);
+        self.newest.send_replace(revision);
+    }
+
+    /// Begins anew at a revision; watches that are behind read from disk.
+    fn begin_at(&self, revision: u64) {
+        *self.batches.lock() = RecentBatches { batches: VecDeque::new(), bytes: 0, complete_after: revision };
         self.newest.send_replace(revision);
     }
 
@@ -375,3 +397,6 @@ fn select(batch: &Batch, prefix: &str) -> Option<Batch> {
     let events: Vec<_> = batch.events.iter().filter(|e| e.key.starts_with(prefix)).cloned().collect();
     (!events.is_empty()).then_some(Batch { revision: batch.revision, events })
 }
+
+#[cfg(test)]
+mod tests;

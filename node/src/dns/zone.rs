@@ -1,434 +1,302 @@
-//! The names of the cluster, by the Kubernetes DNS specification (version 1.1.0).
+//! The Kubernetes DNS specification (1.1.0): a name and a type in, records out. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-/// How long clients may keep an answer, in seconds.
-const TTL: u32 = 5;
-/// The version of the specification, as the name `dns-version` tells it.
-const SCHEMA_VERSION: &str = "1.1.0";
+use super::table::{Kind, Port, Service, Table, Target, undashed};
 
-/// What the zone says about a question.
+/// How long clients may keep a record, s.
+pub const RECORD_TTL_S: u32 = 30;
+/// How long clients may keep that there is none, s. Short: services appear.
+pub const NEGATIVE_TTL_S: u32 = 5;
+/// The version of the specification, as `dns-version` tells.
+const SPECIFICATION: &str = "1.1.0";
+
+/// What the cluster knows of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// Records, with further ones that the client will want next.
-    Found(Vec<Record>, Vec<Record>),
-    /// The name exists, but not with that type.
+    /// Records of the wanted type, and others that go along.
+    Found {
+        /// What was asked for.
+        answers: Vec<Record>,
+        /// What the answers' targets stand for.
+        additionals: Vec<Record>,
+    },
+    /// The name is another name's alias.
+    Alias(Record, Name),
+    /// The name exists, without records of that type.
     NoData,
     /// The name does not exist.
     NoName,
-    /// An alias that leads out of the zone; the target is to be asked upstream.
-    Alias(Record, Name),
-    /// Not a name of the cluster.
-    NotOurs,
+    /// The table was not filled yet.
+    NotReady,
+    /// Not the cluster's to say.
+    Elsewhere,
 }
 
-type Key = (String, String);
-
-/// All names of the cluster.
-#[derive(Debug, Default)]
+/// The cluster's domain.
 pub struct Zone {
-    domain: Vec<String>,
-    /// Addresses for which a missing reverse name is our "no", not somebody else's.
-    reverse: Vec<Ipv4Net>,
-    services: BTreeMap<Key, Service>,
-    slices: BTreeMap<Key, BTreeMap<String, EndpointSlice>>,
-    /// How many services each namespace has.
-    namespaces: BTreeMap<String, usize>,
-    /// Reverse names.
-    names: BTreeMap<IpAddr, BTreeMap<Key, Vec<String>>>,
-    serial: u32,
-}
-
-fn key(namespace: &Option<String>, name: &Option<String>) -> Key {
-    (namespace.clone().unwrap_or_default(), name.clone().unwrap_or_default())
-}
-
-/// One address behind a headless service.
-struct Member {
-    ip: IpAddr,
-    host: String,
+    domain: Name,
+    labels: Vec<String>,
+    /// The address of the DNS service itself.
+    own: IpAddr,
+    verify_pods: bool,
 }
 
 impl Zone {
-    /// An empty zone. `domain` is the cluster's (`cluster.local`); `reverse` the ranges of services and pods.
-    pub fn new(domain: &str, reverse: Vec<Ipv4Net>) -> Self {
-        let domain = domain.trim_matches('.').to_ascii_lowercase().split('.').map(str::to_owned).collect();
-        Zone { domain, reverse, serial: 1, ..Zone::default() }
+    /// A zone for `domain`, served at `own`. Pod records are answered for any address, unless
+    /// `verify_pods`: then only for those that a pod has.
+    pub fn new(domain: &str, own: IpAddr, verify_pods: bool) -> Option<Zone> {
+        let mut domain = Name::from_ascii(domain.to_ascii_lowercase()).ok().filter(|d| !d.is_root())?;
+        domain.set_fqdn(true);
+        let labels = labels(&domain)?;
+        Some(Zone { domain, labels, own, verify_pods })
     }
 
-    /// Takes a service in, or out when `gone`.
-    pub fn service(&mut self, service: Service, gone: bool) {
-        let key = key(&service.metadata.namespace, &service.metadata.name);
-        let namespace = key.0.clone();
-        let before =
-            if gone { self.services.remove(&key) } else { self.services.insert(key.clone(), service) };
-        match (before.is_some(), gone) {
-            (false, false) => *self.namespaces.entry(namespace).or_default() += 1,
-            (true, true) => {
-                if let Some(count) = self.namespaces.get_mut(&namespace) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.namespaces.remove(&namespace);
-                    }
-                }
-            }
-            _ => {}
-        }
-        self.index(&key);
+    /// The start of authority, for answers without records.
+    pub fn authority(&self, ttl_s: u32) -> Record {
+        let below = |label: &str| self.below(label).unwrap_or_else(|| self.domain.clone());
+        // Tables on different nodes fill in their own time, so no serial could be right on all.
+        let soa = SOA::new(below("ns.dns"), below("hostmaster"), 1, 7200, 1800, 86400, NEGATIVE_TTL_S);
+        Record::from_rdata(self.domain.clone(), ttl_s, RData::SOA(soa))
     }
 
-    /// Takes an endpoint slice in, or out when `gone`.
-    pub fn slice(&mut self, slice: EndpointSlice, gone: bool) {
-        let label = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name")).cloned();
-        let Some(service) = label else { return };
-        let key = key(&slice.metadata.namespace, &Some(service));
-        let name = slice.metadata.name.clone().unwrap_or_default();
-        let slices = self.slices.entry(key.clone()).or_default();
-        if gone {
-            slices.remove(&name);
-        } else {
-            slices.insert(name, slice);
+    /// Answers a query.
+    pub fn answer(&self, table: &Table, name: &Name, kind: RecordType) -> Answer {
+        if let Some(address) = reverse(name) {
+            return self.pointer(table, name, address, kind);
         }
-        if slices.is_empty() {
-            self.slices.remove(&key);
+        if !self.domain.zone_of(name) {
+            return Answer::Elsewhere;
         }
-        self.index(&key);
-    }
-
-    /// Services that were not told since `seen` began are gone: the end of a new list.
-    pub fn retain_services(&mut self, seen: &BTreeSet<Key>) {
-        let gone: Vec<Service> =
-            self.services.iter().filter(|(k, _)| !seen.contains(*k)).map(|(_, s)| s.clone()).collect();
-        for service in gone {
-            self.service(service, true);
-        }
-    }
-
-    /// The same for slices, by namespace and slice name.
-    pub fn retain_slices(&mut self, seen: &BTreeSet<Key>) {
-        let all = self.slices.values().flat_map(|s| s.values());
-        let gone: Vec<EndpointSlice> =
-            all.filter(|s| !seen.contains(&key(&s.metadata.namespace, &s.metadata.name))).cloned().collect();
-        for slice in gone {
-            self.slice(slice, true);
-        }
-    }
-
-    /// Brings a service's reverse names up to date.
-    fn index(&mut self, key: &Key) {
-        self.serial = self.serial.wrapping_add(1);
-        self.names.retain(|_, of| {
-            of.remove(key);
-            !of.is_empty()
-        });
-        let Some(service) = self.services.get(key) else { return };
-        let base = vec![key.1.clone(), key.0.clone(), "svc".to_owned()];
-        let mut names: Vec<(IpAddr, Vec<String>)> = Vec::new();
-        if is_headless(service) {
-            for member in self.members(key, None) {
-                let mut name = vec![member.host];
-                name.extend(base.clone());
-                names.push((member.ip, name));
-            }
-        } else {
-            names.extend(cluster_ips(service).into_iter().map(|ip| (ip, base.clone())));
-        }
-        for (ip, name) in names {
-            self.names.entry(ip).or_default().insert(key.clone(), name);
-        }
-    }
-
-    /// Answers a question about a name in lower case.
-    pub fn answer(&self, name: &Name, kind: RecordType) -> Answer {
-        let labels: Vec<String> =
-            name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
-        if let Some(ip) = reverse_address(&labels) {
-            return self.reverse_name(name, ip, kind);
-        }
-        let Some(split) = labels.len().checked_sub(self.domain.len()) else { return Answer::NotOurs };
-        if labels[split..] != self.domain[..] {
-            return Answer::NotOurs;
-        }
-        let inner: Vec<&str> = labels[..split].iter().map(String::as_str).collect();
-        match inner.as_slice() {
-            [] => self.apex(name, kind),
-            ["dns-version"] => match kind {
-                RecordType::TXT => found(name, vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))]),
+        // A label that is no text is no label of ours.
+        let Some(labels) = labels(name) else { return Answer::NoName };
+        let Some(below) = labels.len().checked_sub(self.labels.len()) else { return Answer::NoName };
+        let path: Vec<&str> = labels[..below].iter().rev().map(String::as_str).collect();
+        match path.as_slice() {
+            [] => match kind {
+                RecordType::SOA => found(vec![self.authority(RECORD_TTL_S)]),
+                RecordType::NS => match self.below("ns.dns") {
+                    Some(server) => Answer::Found {
+                        additionals: addresses(&server, RecordType::ANY, &[self.own]),
+                        answers: vec![record(name, RData::NS(NS(server)))],
+                    },
+                    None => Answer::NoData,
+                },
                 _ => Answer::NoData,
             },
-            ["svc"] | ["pod"] => Answer::NoData,
-            [namespace, "svc"] => self.namespace(namespace),
-            [service, namespace, "svc"] => self.service_name(name, namespace, service, kind),
-            [host, service, namespace, "svc"] => self.member_name(name, namespace, service, host, kind),
-            [port, protocol, service, namespace, "svc"]
-                if port.starts_with('_') && protocol.starts_with('_') =>
-            {
-                self.port_name(name, namespace, service, &port[1..], &protocol[1..], kind)
-            }
-            [namespace, "pod"] => self.namespace(namespace),
-            [host, namespace, "pod"] => match (dashed(host), self.namespaces.contains_key(*namespace)) {
-                (Some(ip), _) if self.reverse.iter().any(|net| net.contains(&ip)) => {
-                    addresses(name, kind, &[IpAddr::V4(ip)])
+            ["dns-version"] => match kind {
+                RecordType::TXT | RecordType::ANY => {
+                    found(vec![record(name, RData::TXT(TXT::new(vec![SPECIFICATION.to_owned()])))])
                 }
-                _ => Answer::NoName,
+                _ => Answer::NoData,
             },
+            ["dns"] | ["svc"] | ["pod"] => Answer::NoData,
+            ["dns", "ns"] => found(addresses(name, kind, &[self.own])),
+            ["svc" | "pod", ..] if !table.is_ready() => Answer::NotReady,
+            ["svc" | "pod", namespace] => {
+                if table.has_namespace(namespace) {
+                    Answer::NoData
+                } else {
+                    Answer::NoName
+                }
+            }
+            ["svc", namespace, service, rest @ ..] => match table.service(namespace, service) {
+                Some(found) => self.service(table, (namespace, service), found, rest, name, kind),
+                None => Answer::NoName,
+            },
+            ["pod", namespace, label] => {
+                let Some(address) = undashed(label) else { return Answer::NoName };
+                let known = if self.verify_pods && table.has_listed(Kind::Pod) {
+                    table.has_pod(namespace, address)
+                } else {
+                    !self.verify_pods && table.has_namespace(namespace)
+                };
+                if known { found(addresses(name, kind, &[address])) } else { Answer::NoName }
+            }
             _ => Answer::NoName,
         }
     }
 
-    /// The record that tells how long a "no" may be remembered.
-    pub fn soa(&self) -> Record {
-        let apex = self.absolute(&[]);
-        let server = self.absolute(&["ns", "dns"]);
-        let mailbox = self.absolute(&["hostmaster"]);
-        let soa = SOA::new(server, mailbox, self.serial, 7200, 1800, 86400, TTL);
-        Record::from_rdata(apex, TTL, RData::SOA(soa))
-    }
-
-    fn absolute(&self, labels: &[&str]) -> Name {
-        let all = labels.iter().copied().chain(self.domain.iter().map(String::as_str));
-        let mut name = Name::from_labels(all.map(str::as_bytes)).unwrap_or_else(|_| Name::root());
-        name.set_fqdn(true);
-        name
-    }
-
-    fn apex(&self, name: &Name, kind: RecordType) -> Answer {
-        match kind {
-            RecordType::SOA => Answer::Found(vec![self.soa()], Vec::new()),
-            RecordType::NS => found(name, vec![RData::NS(NS(self.absolute(&["ns", "dns"])))]),
-            _ => Answer::NoData,
-        }
-    }
-
-    fn namespace(&self, namespace: &str) -> Answer {
-        if self.namespaces.contains_key(namespace) { Answer::NoData } else { Answer::NoName }
-    }
-
-    fn service_name(&self, name: &Name, namespace: &str, service: &str, kind: RecordType) -> Answer {
-        let key = (namespace.to_owned(), service.to_owned());
-        let Some(service) = self.services.get(&key) else { return Answer::NoName };
-        if let Some(target) = external_name(service) {
-            let alias = Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone())));
-            return match kind {
-                RecordType::CNAME => Answer::Found(vec![alias], Vec::new()),
-                _ => Answer::Alias(alias, target),
-            };
-        }
-        if kind == RecordType::SRV {
-            // Without a port's name: every port.
-            return self.ports(name, &key, service, |_, _| true);
-        }
-        let ips = if is_headless(service) {
-            self.members(&key, None).into_iter().map(|m| m.ip).collect()
-        } else {
-            cluster_ips(service)
-        };
-        addresses(name, kind, &ips)
-    }
-
-    fn member_name(
+    /// Names at and below a service: itself, `_protocol`, `_port._protocol`, and its endpoints.
+    fn service(
         &self,
-        name: &Name,
-        namespace: &str,
-        service: &str,
-        host: &str,
-        kind: RecordType,
-    ) -> Answer {
-        let key = (namespace.to_owned(), service.to_owned());
-        let Some(found) = self.services.get(&key) else { return Answer::NoName };
-        // `_tcp.web.default.svc` exists as soon as something below it does.
-        if let Some(protocol) = host.strip_prefix('_') {
-            let mut ports = found.spec.iter().flat_map(|s| s.ports.iter().flatten());
-            let any = ports.any(|p| p.protocol.as_deref().unwrap_or("TCP").eq_ignore_ascii_case(protocol));
-            return if any { Answer::NoData } else { Answer::NoName };
-        }
-        if !is_headless(found) {
-            return Answer::NoName;
-        }
-        let ips: Vec<IpAddr> = self.members(&key, Some(host)).into_iter().map(|m| m.ip).collect();
-        if ips.is_empty() { Answer::NoName } else { addresses(name, kind, &ips) }
-    }
-
-    fn port_name(
-        &self,
-        name: &Name,
-        namespace: &str,
-        service: &str,
-        port: &str,
-        protocol: &str,
-        kind: RecordType,
-    ) -> Answer {
-        let key = (namespace.to_owned(), service.to_owned());
-        let Some(service) = self.services.get(&key) else { return Answer::NoName };
-        let answer =
-            self.ports(name, &key, service, |p, proto| p == port && proto.eq_ignore_ascii_case(protocol));
-        match answer {
-            Answer::Found(..) if kind != RecordType::SRV => Answer::NoData,
-            Answer::NoData => Answer::NoName,
-            answer => answer,
-        }
-    }
-
-    /// SRV records of the wanted ports, and the addresses of their targets.
-    fn ports(
-        &self,
-        name: &Name,
-        key: &Key,
+        table: &Table,
+        (namespace, service_name): (&str, &str),
         service: &Service,
-        wanted: impl Fn(&str, &str) -> bool,
+        rest: &[&str],
+        name: &Name,
+        kind: RecordType,
     ) -> Answer {
-        let (mut records, mut extra) = (Vec::new(), Vec::new());
-        let mut push = |port: u16, weight: u16, target: Name, ips: &[IpAddr]| {
-            records.push(Record::from_rdata(
-                name.clone(),
-                TTL,
-                RData::SRV(SRV::new(0, weight, port, target.clone())),
-            ));
-            extra.extend(ips.iter().map(|ip| Record::from_rdata(target.clone(), TTL, address(*ip))));
-        };
-        if is_headless(service) {
-            for slice in self.slices.get(key).into_iter().flat_map(|s| s.values()) {
-                for port in slice.ports.iter().flatten() {
-                    let (label, protocol) =
-                        (port.name.as_deref().unwrap_or_default(), port.protocol.as_deref());
-                    let Some(number) = port.port.and_then(|p| u16::try_from(p).ok()) else { continue };
-                    if !wanted(label, protocol.unwrap_or("TCP")) {
-                        continue;
-                    }
-                    for member in members_of(slice) {
-                        let target = self.absolute(&[&member.host, &key.1, &key.0, "svc"]);
-                        push(number, 100, target, &[member.ip]);
-                    }
+        if let Target::External(target) = &service.target {
+            return if rest.is_empty() { external(name, kind, target) } else { Answer::NoName };
+        }
+        let place = format!("{service_name}.{namespace}.svc");
+        match rest {
+            [] => match (&service.target, kind) {
+                (_, RecordType::SRV) => {
+                    self.servers(table, (namespace, service_name), service, &place, name, |_| true)
+                }
+                (Target::Virtual(own), _) => found(addresses(name, kind, own)),
+                _ => {
+                    let all: BTreeSet<IpAddr> = table
+                        .endpoints(namespace, service_name)
+                        .into_iter()
+                        .flat_map(|(_, endpoint)| endpoint.addresses.iter().copied())
+                        .collect();
+                    found(addresses(name, kind, &all.into_iter().collect::<Vec<_>>()))
+                }
+            },
+            [protocol] if protocol.starts_with('_') => {
+                let protocol = &protocol[1..];
+                let mut ports = ports(table, namespace, service_name, service);
+                if ports.any(|p| p.protocol == protocol && !p.name.is_empty()) {
+                    Answer::NoData
+                } else {
+                    Answer::NoName
                 }
             }
-        } else {
-            let ips = cluster_ips(service);
-            let target = self.absolute(&[&key.1, &key.0, "svc"]);
-            for port in service.spec.iter().flat_map(|s| s.ports.iter().flatten()) {
-                let label = port.name.as_deref().unwrap_or_default();
-                let Ok(number) = u16::try_from(port.port) else { continue };
-                if wanted(label, port.protocol.as_deref().unwrap_or("TCP")) {
-                    push(number, 100, target.clone(), &ips);
+            [protocol, port] if protocol.starts_with('_') && port.starts_with('_') => {
+                let wanted =
+                    |p: &Port| !p.name.is_empty() && p.protocol == protocol[1..] && p.name == port[1..];
+                if !ports(table, namespace, service_name, service).any(wanted) {
+                    return Answer::NoName;
+                }
+                match kind {
+                    RecordType::SRV | RecordType::ANY => {
+                        self.servers(table, (namespace, service_name), service, &place, name, wanted)
+                    }
+                    _ => Answer::NoData,
+                }
+            }
+            [label] => {
+                let mut own = BTreeSet::new();
+                for (_, endpoint) in table.endpoints(namespace, service_name) {
+                    own.extend(endpoint.addresses.iter().filter(|a| endpoint.label(**a) == *label));
+                }
+                if own.is_empty() {
+                    Answer::NoName
+                } else {
+                    found(addresses(name, kind, &own.into_iter().collect::<Vec<_>>()))
+                }
+            }
+            _ => Answer::NoName,
+        }
+    }
+
+    /// SRV records of a service's ports that are `wanted`, with their targets' addresses.
+    fn servers(
+        &self,
+        table: &Table,
+        (namespace, service_name): (&str, &str),
+        service: &Service,
+        place: &str,
+        name: &Name,
+        wanted: impl Fn(&Port) -> bool,
+    ) -> Answer {
+        let mut targets: BTreeSet<(u16, String, Vec<IpAddr>)> = BTreeSet::new();
+        match &service.target {
+            Target::Virtual(own) => {
+                for port in service.ports.iter().filter(|p| wanted(p)) {
+                    targets.insert((port.number, place.to_owned(), own.clone()));
+                }
+            }
+            _ => {
+                for (slice, endpoint) in table.endpoints(namespace, service_name) {
+                    for port in slice.ports.iter().filter(|p| wanted(p)) {
+                        for address in &endpoint.addresses {
+                            let target = format!("{}.{place}", endpoint.label(*address));
+                            targets.insert((port.number, target, vec![*address]));
+                        }
+                    }
                 }
             }
         }
-        extra.dedup();
-        if records.is_empty() { Answer::NoData } else { Answer::Found(records, extra) }
+        let weight = u16::try_from(100 / targets.len().max(1)).unwrap_or(1).max(1);
+        let (mut answers, mut additionals) = (Vec::new(), Vec::new());
+        for (port, target, own) in targets {
+            let Some(target) = self.below(&target) else { continue };
+            for extra in addresses(&target, RecordType::ANY, &own) {
+                if !additionals.contains(&extra) {
+                    additionals.push(extra);
+                }
+            }
+            answers.push(record(name, RData::SRV(SRV::new(0, weight, port, target))));
+        }
+        if answers.is_empty() { Answer::NoData } else { Answer::Found { answers, additionals } }
     }
 
-    fn members(&self, key: &Key, host: Option<&str>) -> Vec<Member> {
-        let slices = self.slices.get(key).into_iter().flat_map(|s| s.values());
-        let mut members: Vec<Member> = slices.flat_map(members_of).collect();
-        members.retain(|m| host.is_none_or(|h| m.host == h));
-        members.sort_by_key(|m| m.ip);
-        members.dedup_by_key(|m| m.ip);
-        members
-    }
-
-    fn reverse_name(&self, name: &Name, ip: IpAddr, kind: RecordType) -> Answer {
-        let Some(of) = self.names.get(&ip) else {
-            let ours = matches!(ip, IpAddr::V4(ip) if self.reverse.iter().any(|net| net.contains(&ip)));
-            return if ours { Answer::NoName } else { Answer::NotOurs };
-        };
-        if kind != RecordType::PTR {
+    fn pointer(&self, table: &Table, name: &Name, address: IpAddr, kind: RecordType) -> Answer {
+        let names = table.names_of(address);
+        if names.is_empty() {
+            return Answer::Elsewhere;
+        }
+        if !matches!(kind, RecordType::PTR | RecordType::ANY) {
             return Answer::NoData;
         }
-        let target = |labels: &Vec<String>| {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            RData::PTR(PTR(self.absolute(&labels)))
-        };
-        found(name, of.values().map(target).collect())
+        let names = names.iter().filter_map(|n| self.below(n));
+        found(names.map(|n| record(name, RData::PTR(PTR(n)))).collect())
+    }
+
+    fn below(&self, labels: &str) -> Option<Name> {
+        Name::from_ascii(labels).ok()?.append_domain(&self.domain).ok()
     }
 }
 
-fn found(name: &Name, data: Vec<RData>) -> Answer {
-    Answer::Found(data.into_iter().map(|d| Record::from_rdata(name.clone(), TTL, d)).collect(), Vec::new())
+/// The ports that a service's `_port._protocol` names are made of.
+fn ports<'t>(
+    table: &'t Table,
+    namespace: &str,
+    name: &str,
+    service: &'t Service,
+) -> impl Iterator<Item = &'t Port> {
+    let headless = matches!(service.target, Target::Headless { .. });
+    let slices = headless.then(|| table.slices(namespace, name)).into_iter().flatten();
+    service.ports.iter().chain(slices.flat_map(|s| &s.ports))
 }
 
-fn address(ip: IpAddr) -> RData {
-    match ip {
-        IpAddr::V4(ip) => RData::A(A(ip)),
-        IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
+fn external(name: &Name, kind: RecordType, target: &str) -> Answer {
+    if let Ok(address) = target.parse::<IpAddr>() {
+        return found(addresses(name, kind, &[address]));
     }
+    let Ok(mut target) = Name::from_str_relaxed(target) else { return Answer::NoData };
+    target.set_fqdn(true);
+    let alias = record(name, RData::CNAME(CNAME(target.clone())));
+    if kind == RecordType::CNAME { found(vec![alias]) } else { Answer::Alias(alias, target) }
 }
 
-fn addresses(name: &Name, kind: RecordType, ips: &[IpAddr]) -> Answer {
-    let wanted = |ip: &&IpAddr| match kind {
-        RecordType::A => ip.is_ipv4(),
-        RecordType::AAAA => ip.is_ipv6(),
-        RecordType::ANY => true,
-        _ => false,
-    };
-    let data: Vec<RData> = ips.iter().filter(wanted).map(|ip| address(*ip)).collect();
-    // A headless service with nobody behind it has a name without addresses: upstream says that the name
-    // does not exist, which makes clients look again sooner than an empty answer would.
-    match (data.is_empty(), ips.is_empty()) {
-        (false, _) => found(name, data),
-        (true, true) => Answer::NoName,
-        (true, false) => Answer::NoData,
-    }
+fn record(name: &Name, data: RData) -> Record {
+    Record::from_rdata(name.clone(), RECORD_TTL_S, data)
 }
 
-fn is_headless(service: &Service) -> bool {
-    service.spec.as_ref().is_some_and(|s| s.cluster_ip.as_deref() == Some("None"))
+fn found(answers: Vec<Record>) -> Answer {
+    if answers.is_empty() { Answer::NoData } else { Answer::Found { answers, additionals: Vec::new() } }
 }
 
-fn external_name(service: &Service) -> Option<Name> {
-    let spec = service.spec.as_ref()?;
-    if spec.type_.as_deref() != Some("ExternalName") {
-        return None;
-    }
-    let mut name = Name::from_utf8(spec.external_name.as_deref()?).ok()?;
+/// A or AAAA records of those addresses that are of the wanted type.
+fn addresses(name: &Name, kind: RecordType, addresses: &[IpAddr]) -> Vec<Record> {
+    let wanted = addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(v4) if matches!(kind, RecordType::A | RecordType::ANY) => Some(RData::A(A(*v4))),
+        IpAddr::V6(v6) if matches!(kind, RecordType::AAAA | RecordType::ANY) => Some(RData::AAAA(AAAA(*v6))),
+        _ => None,
+    });
+    wanted.map(|data| record(name, data)).collect()
+}
+
+fn labels(name: &Name) -> Option<Vec<String>> {
+    name.iter().map(|l| std::str::from_utf8(l).ok().map(str::to_ascii_lowercase)).collect()
+}
+
+/// The address that a name below `in-addr.arpa` or `ip6.arpa` is about, when it is a whole one.
+fn reverse(name: &Name) -> Option<IpAddr> {
+    let mut name = name.clone();
     name.set_fqdn(true);
-    Some(name)
-}
-
-fn cluster_ips(service: &Service) -> Vec<IpAddr> {
-    let Some(spec) = &service.spec else { return Vec::new() };
-    let listed = spec.cluster_ips.as_ref().filter(|ips| !ips.is_empty());
-    let ips: Vec<&String> =
-        listed.map_or_else(|| spec.cluster_ip.iter().collect(), |ips| ips.iter().collect());
-    ips.into_iter().filter_map(|ip| ip.parse().ok()).collect()
-}
-
-fn members_of(slice: &EndpointSlice) -> Vec<Member> {
-    let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
-        e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
-    };
-    let endpoints = slice.endpoints.iter().flatten().filter(ready);
-    endpoints
-        .flat_map(|e| {
-            let host = e.hostname.clone().filter(|h| !h.is_empty());
-            e.addresses.iter().filter_map(move |a| {
-                let ip: IpAddr = a.parse().ok()?;
-                // An endpoint without a host name is called by its address.
-                let host = host.clone().unwrap_or_else(|| a.replace(['.', ':'], "-"));
-                Some(Member { ip, host })
-            })
-        })
-        .collect()
-}
-
-/// `10-0-0-1` as an address.
-fn dashed(host: &str) -> Option<Ipv4Addr> {
-    host.replace('-', ".").parse().ok()
-}
-
-/// The address in a name under `in-addr.arpa`.
-fn reverse_address(labels: &[String]) -> Option<IpAddr> {
-    let [d, c, b, a, in_addr, arpa] = labels else { return None };
-    if in_addr != "in-addr" || arpa != "arpa" {
+    if !name.iter().next_back().is_some_and(|l| l.eq_ignore_ascii_case(b"arpa")) {
         return None;
     }
-    format!("{a}.{b}.{c}.{d}").parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+    let net = name.parse_arpa_name().ok()?;
+    (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,8 +10,11 @@ use tokio::process::Command;
 
 use crate::proxy::nft::Nft;
 
-/// The nftables table of the pods' network.
-pub const TABLE: &str = "ip troupe-pods";
+/// The nftables table of the pods' network on this bridge.
+pub fn table(bridge: &str) -> String {
+    format!("ip {bridge}-pods")
+}
+
 /// Marks our rules in iptables.
 const COMMENT: &str = "troupe pods";
 /// The MTU where the node has no default route.
@@ -19,10 +22,11 @@ const MTU_DEFAULT: u32 = 1500;
 
 /// The masquerading of what leaves the cluster.
 pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> String {
+    let table = table(bridge);
     format!(
-        "add table {TABLE}\ndelete table {TABLE}\nadd table {TABLE}\n\
-         add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
-         add rule {TABLE} postrouting ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 \
+        "add table {table}\ndelete table {table}\nadd table {table}\n\
+         add chain {table} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
+         add rule {table} postrouting ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 \
          oifname != \"{bridge}\" masquerade fully-random\n"
     )
 }
@@ -92,7 +96,8 @@ pub async fn close(pod_cidr: Ipv4Net, bridge: &str) {
         while run("iptables", &delete).await.is_ok() {}
     }
     remove_portmap_chains().await;
-    if let Err(error) = Nft::new().apply(&format!("add table {TABLE}\ndelete table {TABLE}\n")).await {
+    let table = table(bridge);
+    if let Err(error) = Nft::new().apply(&format!("add table {table}\ndelete table {table}\n")).await {
         tracing::warn!(%error, "the pods' masquerading rules stay");
     }
     if let Err(error) = remove_link(bridge).await {

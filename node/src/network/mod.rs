@@ -17,4 +17,4 @@ pub mod follow;
 pub mod host;
 pub mod pods;
 
-pub use pods::{NetworkConfig, NetworkFailure, PodBridge, PortMap};
+pub use pods::{NetworkConfig, NetworkFailure, PodBridge, PortMap, clean_up};

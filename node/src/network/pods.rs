@@ -15,6 +15,9 @@ use super::host;
 /// Where distributions put the CNI plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 
+/// The file in the state directory that says what was made.
+const LAYOUT_FILE: &str = "network.json";
+
 /// A port that a container wants on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMap {
@@ -82,6 +85,28 @@ struct Attachment {
     result: Value,
 }
 
+/// What was made on the node, so that any later process can undo it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Layout {
+    pod_cidr: Ipv4Net,
+    bridge: String,
+}
+
+impl Layout {
+    async fn read(state_dir: &Path) -> Option<Layout> {
+        serde_json::from_slice(&tokio::fs::read(state_dir.join(LAYOUT_FILE)).await.ok()?).ok()
+    }
+}
+
+/// Undoes everything that a network with this state directory made, whichever process made it: interfaces,
+/// addresses, host ports, rules, bridge, state. Safe to repeat.
+pub async fn clean_up(state_dir: &Path) {
+    let Some(Layout { pod_cidr, bridge }) = Layout::read(state_dir).await else { return };
+    let mut config = NetworkConfig::new(pod_cidr, pod_cidr, state_dir);
+    config.bridge = bridge;
+    PodBridge { config, mtu: 0, turn: Mutex::new(()) }.remove().await;
+}
+
 /// The node's bridge and the pods on it.
 pub struct PodBridge {
     config: NetworkConfig,
@@ -94,11 +119,11 @@ impl PodBridge {
     /// Prepares the node. A bridge left over from another pod range is removed.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkFailure> {
         tokio::fs::create_dir_all(config.state_dir.join("attachments")).await?;
-        let range = config.state_dir.join("pod-cidr");
-        let before = tokio::fs::read_to_string(&range).await.unwrap_or_default();
-        if before.trim() != config.pod_cidr.to_string() {
+        let layout = Layout { pod_cidr: config.pod_cidr, bridge: config.bridge.clone() };
+        if Layout::read(&config.state_dir).await.as_ref() != Some(&layout) {
             host::remove_link(&config.bridge).await.map_err(|e| NetworkFailure::Host(e.to_string()))?;
-            tokio::fs::write(&range, config.pod_cidr.to_string()).await?;
+            let text = serde_json::to_vec(&layout).map_err(std::io::Error::other)?;
+            write_whole(&config.state_dir.join(LAYOUT_FILE), &text).await?;
         }
         host::open(config.pod_cidr, config.cluster_cidr, &config.bridge)
             .await

@@ -219,7 +219,7 @@ async fn apply(
         }
         None => work.await?,
     }
-    conntrack::forget(transaction.flows).await;
+    conntrack::forget(&nft, transaction.flows).await;
     Ok(())
 }
 
@@ -287,6 +287,11 @@ impl Handler<Ask> for ProxyActor {
 pub struct ProxyHandle {
     actor: ActorRef<ProxyActor>,
     nft: Nft,
+}
+
+/// Removes what a proxy left in this network namespace, running or not: for `down` after a crash.
+pub async fn clean_up() -> Result<(), NftError> {
+    Nft::new().remove_table().await
 }
 
 /// Starts the proxy, under a supervisor of its own.

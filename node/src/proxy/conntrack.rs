@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
-use tokio::process::Command;
 
 use super::compile::Frontend;
 use super::endpoints::Backend;
+use super::nft::Nft;
 
 /// Remembered flows to delete: those of clients that aim at a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,9 +60,10 @@ pub fn arguments(flow: &Flow) -> Vec<String> {
 }
 
 /// Deletes flows. Best effort: without the `conntrack` program they time out by themselves.
-pub async fn forget(flows: impl IntoIterator<Item = Flow>) {
+pub async fn forget(nft: &Nft, flows: impl IntoIterator<Item = Flow>) {
     for flow in flows {
-        let run = Command::new("conntrack")
+        let run = nft
+            .command("conntrack")
             .args(arguments(&flow))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -26,5 +26,5 @@ pub mod facts;
 pub mod nft;
 pub mod rules;
 
-pub use actor::{ProxyConfig, ProxyHandle, ProxyState, start};
+pub use actor::{ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
 pub use facts::NodeFacts;

@@ -62,6 +62,14 @@ impl Nft {
         self.run(&["list", "table", family, table], "").await
     }
 
+    /// A program in the same network namespace.
+    pub fn command(&self, program: &str) -> Command {
+        let mut words = self.prefix.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words);
+        command
+    }
+
     async fn run(&self, arguments: &[&str], input: &str) -> Result<String, NftError> {
         let mut words =
             self.prefix.iter().map(String::as_str).chain(["nft"]).chain(arguments.iter().copied());

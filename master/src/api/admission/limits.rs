@@ -60,9 +60,11 @@ fn bounds(limit: &Value, resources: &Value, problems: &mut Vec<String>) {
     for (name, bound) in map(&limit["min"]) {
         let Some(min) = amount(Some(&bound)) else { continue };
         match amount(requests.get(&name)) {
-            None => problems.push(format!("minimum {name} usage per Container is {min}.  No request is specified")),
+            None => problems
+                .push(format!("minimum {name} usage per Container is {min}.  No request is specified")),
             Some(request) if request < min => {
-                problems.push(format!("minimum {name} usage per Container is {min}, but request is {request}"));
+                problems
+                    .push(format!("minimum {name} usage per Container is {min}, but request is {request}"));
             }
             Some(_) => {}
         }
@@ -70,7 +72,9 @@ fn bounds(limit: &Value, resources: &Value, problems: &mut Vec<String>) {
     for (name, bound) in map(&limit["max"]) {
         let Some(max) = amount(Some(&bound)) else { continue };
         match amount(limits.get(&name)) {
-            None => problems.push(format!("maximum {name} usage per Container is {max}.  No limit is specified")),
+            None => {
+                problems.push(format!("maximum {name} usage per Container is {max}.  No limit is specified"))
+            }
             Some(given) if given > max => {
                 problems.push(format!("maximum {name} usage per Container is {max}, but limit is {given}"));
             }

@@ -14,7 +14,8 @@ fn path(name: &str) -> Path {
 fn job_spec_defaults(spec: &mut Value) {
     podspec_defaults::pod_spec(&mut spec["template"]["spec"]);
     let fields = object_mut(spec, &[]);
-    let unset = |fields: &serde_json::Map<String, Value>, name: &str| fields.get(name).is_none_or(Value::is_null);
+    let unset =
+        |fields: &serde_json::Map<String, Value>, name: &str| fields.get(name).is_none_or(Value::is_null);
     if unset(fields, "completions") && unset(fields, "parallelism") {
         default(fields, "completions", 1);
     }
@@ -44,7 +45,13 @@ pub(super) fn job() -> Strategy {
         },
         validate: |job, errors| {
             let spec = &job["spec"];
-            for name in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
+            for name in [
+                "parallelism",
+                "completions",
+                "activeDeadlineSeconds",
+                "backoffLimit",
+                "ttlSecondsAfterFinished",
+            ] {
                 non_negative(&spec[name], &path(name), errors);
             }
             if spec["selector"].is_null() {
@@ -65,10 +72,13 @@ pub(super) fn job() -> Strategy {
             restart_policy(&spec["template"], &template, errors);
         },
         validate_update: |new, old, errors| {
-            for name in ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"] {
+            for name in
+                ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"]
+            {
                 immutable(&new["spec"][name], &old["spec"][name], &path(name), errors);
             }
-            let suspended = old["spec"]["suspend"] == Value::Bool(true) && old["status"]["startTime"].is_null();
+            let suspended =
+                old["spec"]["suspend"] == Value::Bool(true) && old["status"]["startTime"].is_null();
             if !suspended {
                 immutable(&new["spec"]["template"], &old["spec"]["template"], &path("template"), errors);
             }

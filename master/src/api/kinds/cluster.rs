@@ -18,7 +18,8 @@ pub(super) fn namespace() -> Strategy {
         defaults: |object| {
             let label = name(object).to_owned();
             if !label.is_empty() {
-                object_mut(object, &["metadata", "labels"]).insert("kubernetes.io/metadata.name".to_owned(), label.into());
+                object_mut(object, &["metadata", "labels"])
+                    .insert("kubernetes.io/metadata.name".to_owned(), label.into());
             }
         },
         prepare_create: |object| {
@@ -49,7 +50,11 @@ pub(super) fn node() -> Strategy {
                 }
                 let effect = text(taint, &["effect"]);
                 if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-                    errors.unsupported(&path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+                    errors.unsupported(
+                        &path.child("effect"),
+                        effect,
+                        &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+                    );
                 }
                 let same = |t: &Value| t["key"] == taint["key"] && t["effect"] == taint["effect"];
                 if taints[..i].iter().any(same) {
@@ -60,11 +65,17 @@ pub(super) fn node() -> Strategy {
         validate_update: |new, old, errors| {
             let (before, after) = (&old["spec"]["podCIDR"], &new["spec"]["podCIDR"]);
             if !before.is_null() && before != after {
-                errors.forbidden(&spec("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+                errors.forbidden(
+                    &spec("podCIDRs"),
+                    "node updates may not change podCIDR except from \"\" to valid",
+                );
             }
             let (before, after) = (&old["spec"]["providerID"], &new["spec"]["providerID"]);
             if !before.is_null() && before != after {
-                errors.forbidden(&spec("providerID"), "node updates may not change providerID except from \"\" to valid");
+                errors.forbidden(
+                    &spec("providerID"),
+                    "node updates may not change providerID except from \"\" to valid",
+                );
             }
         },
         ..base()
@@ -76,7 +87,11 @@ pub(super) fn disruption_budget() -> Strategy {
         validate: |object, errors| {
             let budget = &object["spec"];
             if !budget["minAvailable"].is_null() && !budget["maxUnavailable"].is_null() {
-                errors.invalid(&Path::new("spec"), budget.clone(), "minAvailable and maxUnavailable cannot be both set");
+                errors.invalid(
+                    &Path::new("spec"),
+                    budget.clone(),
+                    "minAvailable and maxUnavailable cannot be both set",
+                );
             }
             for name in ["minAvailable", "maxUnavailable"] {
                 workloads::int_or_percent(&budget[name], &spec(name), errors);
@@ -86,7 +101,11 @@ pub(super) fn disruption_budget() -> Strategy {
             if let Some(value) = policy.as_str()
                 && !["AlwaysAllow", "IfHealthyBudget"].contains(&value)
             {
-                errors.unsupported(&spec("unhealthyPodEvictionPolicy"), value, &["AlwaysAllow", "IfHealthyBudget"]);
+                errors.unsupported(
+                    &spec("unhealthyPodEvictionPolicy"),
+                    value,
+                    &["AlwaysAllow", "IfHealthyBudget"],
+                );
             }
         },
         ..base()
@@ -116,14 +135,23 @@ pub(super) fn priority_class() -> Strategy {
             }
             let policy = text(object, &["preemptionPolicy"]);
             if !["Never", "PreemptLowerPriority"].contains(&policy) {
-                errors.unsupported(&Path::new("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
+                errors.unsupported(
+                    &Path::new("preemptionPolicy"),
+                    policy,
+                    &["Never", "PreemptLowerPriority"],
+                );
             }
         },
         validate_update: |new, old, errors| {
             if new["value"] != old["value"] {
                 errors.invalid(&Path::new("value"), new["value"].clone(), "field is immutable");
             }
-            immutable(&new["preemptionPolicy"], &old["preemptionPolicy"], &Path::new("preemptionPolicy"), errors);
+            immutable(
+                &new["preemptionPolicy"],
+                &old["preemptionPolicy"],
+                &Path::new("preemptionPolicy"),
+                errors,
+            );
         },
         ..base()
     }
@@ -141,7 +169,8 @@ pub(super) fn autoscaler() -> Strategy {
             }
         },
         validate: |object, errors| {
-            let (min, max) = (object["spec"]["minReplicas"].as_i64(), object["spec"]["maxReplicas"].as_i64().unwrap_or(0));
+            let (min, max) =
+                (object["spec"]["minReplicas"].as_i64(), object["spec"]["maxReplicas"].as_i64().unwrap_or(0));
             if min.is_some_and(|m| m < 1) {
                 errors.invalid(&spec("minReplicas"), min, "must be greater than or equal to 1");
             }
@@ -177,7 +206,9 @@ pub(super) fn admission(plural: &str) -> Strategy {
                     if mutating {
                         default(fields, "reinvocationPolicy", "Never");
                     }
-                    if let Some(service) = hook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut) {
+                    if let Some(service) =
+                        hook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut)
+                    {
                         default(service, "port", 443);
                     }
                     for rule in list_mut(hook, &["rules"]) {
@@ -251,7 +282,9 @@ pub(super) fn flow(plural: &str) -> Strategy {
                 }
             }
         },
-        validate: |object, errors| non_negative(&object["spec"]["limited"]["nominalConcurrencyShares"], &spec("limited"), errors),
+        validate: |object, errors| {
+            non_negative(&object["spec"]["limited"]["nominalConcurrencyShares"], &spec("limited"), errors)
+        },
         ..base()
     }
 }

@@ -112,11 +112,15 @@ pub(super) fn secret() -> Strategy {
                 "kubernetes.io/dockerconfigjson" => need(&[".dockerconfigjson"]),
                 "kubernetes.io/dockercfg" => need(&[".dockercfg"]),
                 "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"]),
-                "kubernetes.io/basic-auth" if !has("username") && !has("password") => need(&["username", "password"]),
+                "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+                    need(&["username", "password"])
+                }
                 "kubernetes.io/service-account-token" => {
-                    let annotation = text(object, &["metadata", "annotations", "kubernetes.io/service-account.name"]);
+                    let annotation =
+                        text(object, &["metadata", "annotations", "kubernetes.io/service-account.name"]);
                     if annotation.is_empty() {
-                        let path = Path::new("metadata.annotations").key("kubernetes.io/service-account.name");
+                        let path =
+                            Path::new("metadata.annotations").key("kubernetes.io/service-account.name");
                         errors.required(&path, "");
                     }
                 }

@@ -59,7 +59,11 @@ fn container(item: &Value, volumes: &HashSet<&str>, path: &Path, errors: &mut Er
     }
     let message_policy = text(item, &["terminationMessagePolicy"]);
     if !["File", "FallbackToLogsOnError"].contains(&message_policy) {
-        errors.unsupported(&path.child("terminationMessagePolicy"), message_policy, &["FallbackToLogsOnError", "File"]);
+        errors.unsupported(
+            &path.child("terminationMessagePolicy"),
+            message_policy,
+            &["FallbackToLogsOnError", "File"],
+        );
     }
     ports(item, &path.child("ports"), errors);
     environment(item, &path.child("env"), errors);
@@ -210,7 +214,9 @@ fn probe(probe: &Value, kind: &str, path: &Path, errors: &mut Errors) {
         return;
     }
     handler(probe, path, errors);
-    for name in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+    for name in
+        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+    {
         super::non_negative(&probe[name], &path.child(name), errors);
     }
     if kind != "readinessProbe" && probe["successThreshold"].as_i64().is_some_and(|n| n != 1) {

@@ -13,17 +13,17 @@ mod batch;
 mod cluster;
 mod config;
 mod containers;
+mod pods;
 mod podspec;
 mod podspec_defaults;
-mod pods;
 mod rbac;
 mod resources;
 mod services;
 mod storage;
 mod workloads;
 
-pub use podspec::validate_template;
 pub use pods::qos_class;
+pub use podspec::validate_template;
 
 /// How a kind behaves.
 pub struct Strategy {
@@ -58,30 +58,84 @@ fn valid_update(_: &Value, _: &Value, _: &mut Errors) {}
 
 /// Kinds whose generation counts changes of the spec.
 const GENERATION: &[&str] = &[
-    "cronjobs", "customresourcedefinitions", "daemonsets", "deployments", "deviceclasses", "endpointslices",
-    "flowschemas", "ingressclasses", "ingresses", "jobs", "mutatingadmissionpolicies",
-    "mutatingadmissionpolicybindings", "mutatingwebhookconfigurations", "networkpolicies", "poddisruptionbudgets",
-    "pods", "podtemplates", "priorityclasses", "prioritylevelconfigurations", "replicasets",
-    "replicationcontrollers", "resourceslices", "statefulsets", "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings", "validatingwebhookconfigurations",
+    "cronjobs",
+    "customresourcedefinitions",
+    "daemonsets",
+    "deployments",
+    "deviceclasses",
+    "endpointslices",
+    "flowschemas",
+    "ingressclasses",
+    "ingresses",
+    "jobs",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "pods",
+    "podtemplates",
+    "priorityclasses",
+    "prioritylevelconfigurations",
+    "replicasets",
+    "replicationcontrollers",
+    "resourceslices",
+    "statefulsets",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
 ];
 /// Kinds whose updates must name a resourceVersion.
 const CONDITIONAL: &[&str] = &[
-    "apiservices", "csidrivers", "csinodes", "csistoragecapacities", "customresourcedefinitions", "ipaddresses",
-    "leases", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "mutatingwebhookconfigurations",
-    "poddisruptionbudgets", "runtimeclasses", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
-    "validatingwebhookconfigurations", "volumeattachments",
+    "apiservices",
+    "csidrivers",
+    "csinodes",
+    "csistoragecapacities",
+    "customresourcedefinitions",
+    "ipaddresses",
+    "leases",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "poddisruptionbudgets",
+    "runtimeclasses",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
 ];
 /// Kinds that a replace makes where they are absent.
 const CREATED_BY_UPDATE: &[&str] = &[
-    "clusterrolebindings", "clusterroles", "endpoints", "events", "leases", "limitranges", "rolebindings", "roles",
-    "runtimeclasses", "services",
+    "clusterrolebindings",
+    "clusterroles",
+    "endpoints",
+    "events",
+    "leases",
+    "limitranges",
+    "rolebindings",
+    "roles",
+    "runtimeclasses",
+    "services",
 ];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
-    "csinodes", "deviceclasses", "namespaces", "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates",
-    "resourceclaims", "resourceclaimtemplates", "resourcequotas", "resourceslices", "serviceaccounts",
-    "servicecidrs", "services", "storageclasses", "volumeattachments", "volumeattributesclasses",
+    "csinodes",
+    "deviceclasses",
+    "namespaces",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourceclaims",
+    "resourceclaimtemplates",
+    "resourcequotas",
+    "resourceslices",
+    "serviceaccounts",
+    "servicecidrs",
+    "services",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
 ];
 
 /// The behaviour of a kind.

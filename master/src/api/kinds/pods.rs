@@ -53,7 +53,8 @@ pub fn qos_class(pod: &Value) -> &'static str {
         for container in list(pod, &["spec", kind]) {
             let amounts = |which: &str| -> BTreeMap<&str, Quantity> {
                 let map = container["resources"][which].as_object();
-                let entries = map.into_iter().flatten().filter(|(k, _)| matches!(k.as_str(), "cpu" | "memory"));
+                let entries =
+                    map.into_iter().flatten().filter(|(k, _)| matches!(k.as_str(), "cpu" | "memory"));
                 entries
                     .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?.parse::<Quantity>().ok()?)))
                     .filter(|(_, q)| !q.is_zero())
@@ -139,8 +140,14 @@ mod tests {
             (json!({}), "BestEffort"),
             (json!({"requests": {"cpu": "1"}}), "Burstable"),
             (json!({"limits": {"cpu": "1", "memory": "1Gi"}}), "Guaranteed"),
-            (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}}), "Guaranteed"),
-            (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}), "Burstable"),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}}),
+                "Guaranteed",
+            ),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}),
+                "Burstable",
+            ),
             (json!({"limits": {"cpu": "0", "memory": "0"}}), "BestEffort"),
         ] {
             assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");

@@ -32,7 +32,11 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
             for (j, port) in list(container, &["ports"]).iter().enumerate() {
                 if port["hostPort"] != port["containerPort"] {
                     let at = path.child("containers").index(i).child("ports").index(j).child("containerPort");
-                    errors.invalid(&at, port["containerPort"].clone(), "must match `hostPort` when `hostNetwork` is true");
+                    errors.invalid(
+                        &at,
+                        port["containerPort"].clone(),
+                        "must match `hostPort` when `hostNetwork` is true",
+                    );
                 }
             }
         }
@@ -108,8 +112,13 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> HashSet<&'a
                 errors.duplicate(&path.child("name"), name);
             }
         }
-        let sources: Vec<&String> =
-            volume.as_object().into_iter().flatten().filter(|(k, v)| *k != "name" && !v.is_null()).map(|(k, _)| k).collect();
+        let sources: Vec<&String> = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(k, v)| *k != "name" && !v.is_null())
+            .map(|(k, _)| k)
+            .collect();
         match sources.as_slice() {
             [] => errors.required(&path, "must specify a volume type"),
             [_] => {}
@@ -154,7 +163,11 @@ pub fn tolerations(list: &[Value], path: &Path, errors: &mut Errors) {
             );
         }
         if toleration["tolerationSeconds"].is_number() && effect != "NoExecute" {
-            errors.invalid(&path.child("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+            errors.invalid(
+                &path.child("effect"),
+                effect,
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            );
         }
         match operator {
             "" | "Equal" => {
@@ -174,7 +187,11 @@ pub fn tolerations(list: &[Value], path: &Path, errors: &mut Errors) {
             other => errors.unsupported(&path.child("operator"), other, &["Equal", "Exists"]),
         }
         if !effect.is_empty() && !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-            errors.unsupported(&path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+            errors.unsupported(
+                &path.child("effect"),
+                effect,
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+            );
         }
     }
 }
@@ -193,17 +210,24 @@ fn affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     let at = path.child("nodeAffinity").child("preferredDuringSchedulingIgnoredDuringExecution");
-    for (i, term) in list(affinity, &["nodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+    for (i, term) in list(affinity, &["nodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution"])
+        .iter()
+        .enumerate()
+    {
         weight(term, &at.index(i), errors);
         node_term(&term["preference"], &at.index(i).child("preference"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let at = path.child(kind).child("requiredDuringSchedulingIgnoredDuringExecution");
-        for (i, term) in list(affinity, &[kind, "requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+        for (i, term) in
+            list(affinity, &[kind, "requiredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
+        {
             pod_term(term, &at.index(i), errors);
         }
         let at = path.child(kind).child("preferredDuringSchedulingIgnoredDuringExecution");
-        for (i, term) in list(affinity, &[kind, "preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate() {
+        for (i, term) in
+            list(affinity, &[kind, "preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
+        {
             weight(term, &at.index(i), errors);
             pod_term(&term["podAffinityTerm"], &at.index(i).child("podAffinityTerm"), errors);
         }
@@ -223,13 +247,20 @@ fn node_term(term: &Value, path: &Path, errors: &mut Errors) {
         let (operator, values) = (text(requirement, &["operator"]), list(requirement, &["values"]).len());
         match operator {
             "In" | "NotIn" if values == 0 => {
-                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                errors
+                    .required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             "Exists" | "DoesNotExist" if values > 0 => {
-                errors.forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    &path.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             "Gt" | "Lt" if values != 1 => {
-                errors.required(&path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+                errors.required(
+                    &path.child("values"),
+                    "must be specified single value when `operator` is 'Lt' or 'Gt'",
+                );
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
@@ -244,7 +275,10 @@ fn node_term(term: &Value, path: &Path, errors: &mut Errors) {
         if !["In", "NotIn"].contains(&operator) {
             errors.invalid(&path.child("operator"), operator, "not a valid selector operator");
         } else if list(requirement, &["values"]).len() != 1 {
-            errors.required(&path.child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+            errors.required(
+                &path.child("values"),
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+            );
         }
         if text(requirement, &["key"]) != "metadata.name" {
             errors.invalid(&path.child("key"), requirement["key"].clone(), "not a valid field selector key");
@@ -267,7 +301,11 @@ fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, constraint) in list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
         let path = path.index(i);
         if constraint["maxSkew"].as_i64().unwrap_or(0) <= 0 {
-            errors.invalid(&path.child("maxSkew"), constraint["maxSkew"].clone(), "must be greater than zero");
+            errors.invalid(
+                &path.child("maxSkew"),
+                constraint["maxSkew"].clone(),
+                "must be greater than zero",
+            );
         }
         if text(constraint, &["topologyKey"]).is_empty() {
             errors.required(&path.child("topologyKey"), "can not be empty");
@@ -288,10 +326,14 @@ pub fn label_selector(selector: &Value, path: &Path, errors: &mut Errors) {
         let (operator, values) = (text(expression, &["operator"]), list(expression, &["values"]));
         match operator {
             "In" | "NotIn" if values.is_empty() => {
-                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                errors
+                    .required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    &path.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
@@ -318,13 +360,23 @@ pub fn validate_template(spec: &Value, restart: &[&str], errors: &mut Errors) {
     let path = Path::new("spec.template");
     let template = &spec["template"];
     let labels = &template["metadata"]["labels"];
-    if let Some(selector) = selector_of(&spec["selector"]).filter(|s| !spec["selector"].is_null() || s.is_everything()) {
+    if let Some(selector) =
+        selector_of(&spec["selector"]).filter(|s| !spec["selector"].is_null() || s.is_everything())
+    {
         let own = |key: &str| labels.get(key).and_then(Value::as_str);
         if spec["selector"].is_null() || !selector.matches_by(own) {
-            errors.invalid(&path.child("metadata").child("labels"), labels.clone(), "`selector` does not match template `labels`");
+            errors.invalid(
+                &path.child("metadata").child("labels"),
+                labels.clone(),
+                "`selector` does not match template `labels`",
+            );
         }
     } else {
-        errors.invalid(&path.child("metadata").child("labels"), labels.clone(), "`selector` does not match template `labels`");
+        errors.invalid(
+            &path.child("metadata").child("labels"),
+            labels.clone(),
+            "`selector` does not match template `labels`",
+        );
     }
     template_spec(template, &path, restart, errors);
 }

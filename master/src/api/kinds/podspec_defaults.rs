@@ -74,7 +74,9 @@ fn is_latest(image: &str) -> bool {
 
 fn probe(probe: &mut Value) {
     let fields = object_mut(probe, &[]);
-    for (name, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+    for (name, value) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
         if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
             fields.insert(name.to_owned(), value.into());
         }
@@ -116,7 +118,9 @@ fn volume(volume: &mut Value) {
             field_refs(items);
         }
     }
-    if let Some(spec) = volume.pointer_mut("/ephemeral/volumeClaimTemplate/spec").and_then(Value::as_object_mut) {
+    if let Some(spec) =
+        volume.pointer_mut("/ephemeral/volumeClaimTemplate/spec").and_then(Value::as_object_mut)
+    {
         default(spec, "volumeMode", "Filesystem");
     }
 }

@@ -69,8 +69,11 @@ pub(super) fn binding() -> Strategy {
             if group != GROUP {
                 errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
             }
-            let kinds: &[&str] =
-                if object["kind"] == "ClusterRoleBinding" { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
+            let kinds: &[&str] = if object["kind"] == "ClusterRoleBinding" {
+                &["ClusterRole"]
+            } else {
+                &["Role", "ClusterRole"]
+            };
             let kind = text(object, &["roleRef", "kind"]);
             if !kinds.contains(&kind) {
                 errors.unsupported(&path.child("kind"), kind, kinds);

@@ -14,7 +14,8 @@ pub fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
             if amount(value).is_some_and(|q| q.is_negative()) {
                 errors.invalid(&path, value.clone(), "must be greater than or equal to 0");
             }
-            let standard = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+            let standard = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
+                || name.starts_with("hugepages-");
             if !standard && !name.contains('/') {
                 errors.invalid(&path, name.as_str(), "must be a standard resource type or fully qualified");
                 errors.invalid(&path, name.as_str(), "must be a standard resource for containers");
@@ -22,7 +23,9 @@ pub fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     for (name, request) in resources["requests"].as_object().into_iter().flatten() {
-        let (Some(request_amount), Some(limit)) = (amount(request), amount(&resources["limits"][name.as_str()])) else {
+        let (Some(request_amount), Some(limit)) =
+            (amount(request), amount(&resources["limits"][name.as_str()]))
+        else {
             continue;
         };
         if request_amount > limit {

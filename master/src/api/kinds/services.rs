@@ -89,13 +89,19 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     }
     if kind == "NodePort" || kind == "LoadBalancer" {
         let old_ports = list(old, &["spec", "ports"]).to_vec();
-        let used: HashSet<i64> = list(new, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64()).collect();
+        let used: HashSet<i64> =
+            list(new, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64()).collect();
         for port in list_mut(new, &["spec", "ports"]) {
             if port["nodePort"].as_i64().unwrap_or(0) != 0 {
                 continue;
             }
-            let same = |o: &&Value| o["port"] == port["port"] && text(o, &["protocol"]) == text(port, &["protocol"]);
-            let before = old_ports.iter().find(same).and_then(|o| o["nodePort"].as_i64()).filter(|n| !used.contains(n));
+            let same =
+                |o: &&Value| o["port"] == port["port"] && text(o, &["protocol"]) == text(port, &["protocol"]);
+            let before = old_ports
+                .iter()
+                .find(same)
+                .and_then(|o| o["nodePort"].as_i64())
+                .filter(|n| !used.contains(n));
             if let Some(number) = before.filter(|n| *n != 0) {
                 port["nodePort"] = number.into();
             }
@@ -149,7 +155,11 @@ fn service_validate(object: &Value, errors: &mut Errors) {
             errors.invalid(&path("clusterIPs").index(0), "None", message);
         }
         "ClusterIP" | "LoadBalancer" | "NodePort" => {}
-        other => errors.unsupported(&path("type"), other, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]),
+        other => errors.unsupported(
+            &path("type"),
+            other,
+            &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        ),
     }
     let mut names = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
@@ -258,7 +268,8 @@ pub(super) fn endpoints() -> Strategy {
         validate: |object, errors| {
             for (i, subset) in list(object, &["subsets"]).iter().enumerate() {
                 let path = Path::new("subsets").index(i);
-                if list(subset, &["addresses"]).is_empty() && list(subset, &["notReadyAddresses"]).is_empty() {
+                if list(subset, &["addresses"]).is_empty() && list(subset, &["notReadyAddresses"]).is_empty()
+                {
                     errors.required(&path, "must specify `addresses` or `notReadyAddresses`");
                 }
                 for kind in ["addresses", "notReadyAddresses"] {
@@ -326,7 +337,8 @@ pub(super) fn network_policy() -> Strategy {
             }
             if list(object, &["spec", "policyTypes"]).is_empty() {
                 let egress = !list(object, &["spec", "egress"]).is_empty();
-                object["spec"]["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+                object["spec"]["policyTypes"] =
+                    if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             }
         },
         ..base()

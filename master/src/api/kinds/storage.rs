@@ -106,7 +106,12 @@ pub(super) fn class() -> Strategy {
             if new["reclaimPolicy"] != old["reclaimPolicy"] {
                 errors.forbidden(&Path::new("reclaimPolicy"), "updates to reclaimPolicy are forbidden.");
             }
-            immutable(&new["volumeBindingMode"], &old["volumeBindingMode"], &Path::new("volumeBindingMode"), errors);
+            immutable(
+                &new["volumeBindingMode"],
+                &old["volumeBindingMode"],
+                &Path::new("volumeBindingMode"),
+                errors,
+            );
         },
         ..base()
     }

@@ -64,10 +64,15 @@ pub(super) fn deployment() -> Strategy {
             validate_template(spec, &["Always"], errors);
             strategy(spec, errors);
             non_negative(&spec["revisionHistoryLimit"], &spec_path("revisionHistoryLimit"), errors);
-            let (deadline, ready) = (&spec["progressDeadlineSeconds"], spec["minReadySeconds"].as_i64().unwrap_or(0));
+            let (deadline, ready) =
+                (&spec["progressDeadlineSeconds"], spec["minReadySeconds"].as_i64().unwrap_or(0));
             non_negative(deadline, &spec_path("progressDeadlineSeconds"), errors);
             if deadline.as_i64().is_some_and(|d| d <= ready) {
-                errors.invalid(&spec_path("progressDeadlineSeconds"), deadline.clone(), "must be greater than minReadySeconds");
+                errors.invalid(
+                    &spec_path("progressDeadlineSeconds"),
+                    deadline.clone(),
+                    "must be greater than minReadySeconds",
+                );
             }
         },
         validate_update: same_selector,
@@ -237,8 +242,13 @@ pub(super) fn stateful_set() -> Strategy {
         validate_update: |new, old, errors| {
             let mut masked = new["spec"].clone();
             for name in [
-                "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
-                "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+                "replicas",
+                "ordinals",
+                "template",
+                "updateStrategy",
+                "revisionHistoryLimit",
+                "persistentVolumeClaimRetentionPolicy",
+                "minReadySeconds",
             ] {
                 crate::api::object::copy_field(&old["spec"], &mut masked, name);
             }
@@ -275,7 +285,11 @@ pub(super) fn daemon_set() -> Strategy {
             non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
             let kind = text(spec, &["updateStrategy", "type"]);
             if !["OnDelete", "RollingUpdate"].contains(&kind) {
-                errors.unsupported(&spec_path("updateStrategy").child("type"), kind, &["RollingUpdate", "OnDelete"]);
+                errors.unsupported(
+                    &spec_path("updateStrategy").child("type"),
+                    kind,
+                    &["RollingUpdate", "OnDelete"],
+                );
             }
             non_negative(&spec["revisionHistoryLimit"], &spec_path("revisionHistoryLimit"), errors);
         },
@@ -288,7 +302,12 @@ pub(super) fn pod_template() -> Strategy {
     Strategy {
         defaults: |object| podspec_defaults::pod_spec(&mut object["template"]["spec"]),
         validate: |object, errors| {
-            template_spec(&object["template"], &Path::new("template"), &["Always", "OnFailure", "Never"], errors);
+            template_spec(
+                &object["template"],
+                &Path::new("template"),
+                &["Always", "OnFailure", "Never"],
+                errors,
+            );
         },
         ..base()
     }

@@ -59,7 +59,11 @@ pub fn decode(
 }
 
 /// What strict validation makes of unknown and repeated fields.
-pub fn strict(found: Vec<String>, validation: Option<&str>, warnings: &mut Vec<String>) -> Result<(), String> {
+pub fn strict(
+    found: Vec<String>,
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
     match validation {
         Some("Ignore") => Ok(()),
         Some("Strict") if !found.is_empty() => Err(format!("strict decoding error: {}", found.join(", "))),
@@ -91,7 +95,10 @@ fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str) -> ApiE
     let own_scheme = |g: &str| matches!(g, "apiextensions.k8s.io" | "apiregistration.k8s.io");
     let given_group = given_version.split_once('/').map_or("", |(g, _)| g);
     if !known || (own_scheme(group) && given_group != group) {
-        let why = format!("no kind \"{given}\" is registered for version \"{given_version}\" in scheme \"{}\"", scheme(group));
+        let why = format!(
+            "no kind \"{given}\" is registered for version \"{given_version}\" in scheme \"{}\"",
+            scheme(group)
+        );
         return cannot(given, version, kind, &why);
     }
     let package = match group.split('.').next().unwrap_or_default() {
@@ -115,7 +122,12 @@ pub fn object(
 }
 
 /// Brings an object of the version asked for into the stored one, with its defaults.
-pub fn defaulted(resource: &Resource, stored: &Resource, definition: &'static Definition, value: Value) -> Value {
+pub fn defaulted(
+    resource: &Resource,
+    stored: &Resource,
+    definition: &'static Definition,
+    value: Value,
+) -> Value {
     let mut value = if resource.is_view() { convert::to_storage(resource, value) } else { value };
     schema::apply_defaults(definition, &mut value);
     (kinds::strategy(stored).defaults)(&mut value);

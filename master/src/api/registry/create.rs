@@ -35,7 +35,8 @@ pub fn generate_name(prefix: &str) -> String {
 pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
+    {
         meta.remove(name);
     }
     if !namespace.is_empty() {
@@ -95,7 +96,13 @@ impl Inner {
         }
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
-        meta::validate(&value["metadata"], resource.namespaced, strategy.names, &Path::new("metadata"), &mut errors);
+        meta::validate(
+            &value["metadata"],
+            resource.namespaced,
+            strategy.names,
+            &Path::new("metadata"),
+            &mut errors,
+        );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
         check(errors, resource.group, resource.kind, &name)?;
@@ -112,7 +119,8 @@ impl Inner {
                 }
                 return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
             }
-            let mut txn = Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
+            let mut txn =
+                Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
             txn.ops.push(self.put(&at, &json).await?);
             allocation.add_to(&mut txn);
             match self.commit(txn).await? {

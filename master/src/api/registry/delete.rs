@@ -25,7 +25,12 @@ pub enum Fate {
 }
 
 /// Decides what a delete does.
-pub fn decide(resource: &protocol::Resource, object: &Value, request: &ApiRequest, now: OffsetDateTime) -> Fate {
+pub fn decide(
+    resource: &protocol::Resource,
+    object: &Value,
+    request: &ApiRequest,
+    now: OffsetDateTime,
+) -> Fate {
     let options = &request.options;
     let mut new = object.clone();
     let finalizers = wanted_finalizers(resource, object, request);
@@ -34,9 +39,11 @@ pub fn decide(resource: &protocol::Resource, object: &Value, request: &ApiReques
     } else {
         new["metadata"]["finalizers"] = finalizers.clone().into();
     }
-    let grace = if resource.plural == "pods" && resource.group.is_empty() { pod_grace(object, options) } else { 0 };
+    let grace =
+        if resource.plural == "pods" && resource.group.is_empty() { pod_grace(object, options) } else { 0 };
     let namespace = resource.plural == "namespaces";
-    let waits = !finalizers.is_empty() || (namespace && !object::list(object, &["spec", "finalizers"]).is_empty());
+    let waits =
+        !finalizers.is_empty() || (namespace && !object::list(object, &["spec", "finalizers"]).is_empty());
     if grace == 0 && !waits {
         return Fate::Gone;
     }
@@ -113,7 +120,13 @@ impl Inner {
                 ..Txn::default()
             };
             match fate {
-                Fate::Same => return Ok(Answer { code: 200, body: super::view(&subject, stored.json.clone())?, revision: stored.revision }),
+                Fate::Same => {
+                    return Ok(Answer {
+                        code: 200,
+                        body: super::view(&subject, stored.json.clone())?,
+                        revision: stored.revision,
+                    });
+                }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
                     txn.ops.push(self.put(&subject, &json).await?);
@@ -138,7 +151,11 @@ impl Inner {
     }
 
     /// Deletes every object of a collection that the selectors choose.
-    pub async fn delete_collection(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+    pub async fn delete_collection(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+    ) -> Result<Answer, ApiError> {
         let chosen = self.select(request, &subject).await?;
         let mut items = Vec::new();
         for stored in &chosen.items {
@@ -151,7 +168,11 @@ impl Inner {
                 Err(e) => return Err(e),
             }
         }
-        let body = super::read::list_body(&subject, &items, &json!({"resourceVersion": chosen.revision.to_string()}))?;
+        let body = super::read::list_body(
+            &subject,
+            &items,
+            &json!({"resourceVersion": chosen.revision.to_string()}),
+        )?;
         Ok(Answer { code: 200, body, revision: chosen.revision })
     }
 }
@@ -164,7 +185,10 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
         && uid != &*stored.meta.uid
     {
         if resource.plural == "namespaces" || resource.plural == "customresourcedefinitions" {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", stored.meta.uid);
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                stored.meta.uid
+            );
             return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
         }
         return fail(format!(
@@ -207,7 +231,11 @@ fn deleted_pod(subject: &Subject<'_>, mut pod: Value, revision: u64) -> Result<A
 
 fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Result<Answer, ApiError> {
     if object {
-        return Ok(Answer { code, body: super::view(subject, stored.json.clone())?, revision: stored.revision });
+        return Ok(Answer {
+            code,
+            body: super::view(subject, stored.json.clone())?,
+            revision: stored.revision,
+        });
     }
     let resource = subject.resource;
     let mut details = json!({"name": subject.name, "kind": resource.plural, "uid": &*stored.meta.uid});

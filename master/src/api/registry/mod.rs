@@ -53,9 +53,13 @@ impl<'a> Subject<'a> {
     pub fn of(request: &'a ApiRequest) -> Result<Self, ApiError> {
         let target = &request.target;
         let missing = || not_served();
-        let resource =
-            protocol::resources::find(&target.group, &target.version, &target.resource).ok_or_else(missing)?;
-        Self::new(resource, target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default())
+        let resource = protocol::resources::find(&target.group, &target.version, &target.resource)
+            .ok_or_else(missing)?;
+        Self::new(
+            resource,
+            target.namespace.as_deref().unwrap_or_default(),
+            target.name.as_deref().unwrap_or_default(),
+        )
     }
 
     /// An object (or collection) of a kind.
@@ -64,7 +68,13 @@ impl<'a> Subject<'a> {
         let stored = protocol::resources::find(group, version, resource.plural).unwrap_or(resource);
         let definition = schema::kind(group, version, stored.kind)
             .ok_or_else(|| ApiError::internal(format!("no field table for {}", stored.kind)))?;
-        Ok(Subject { resource, stored, definition, namespace: if resource.namespaced { namespace } else { "" }, name })
+        Ok(Subject {
+            resource,
+            stored,
+            definition,
+            namespace: if resource.namespaced { namespace } else { "" },
+            name,
+        })
     }
 
     /// The object's key in the store.
@@ -85,7 +95,12 @@ impl<'a> Subject<'a> {
 
 /// The answer to a path that leads nowhere.
 pub fn not_served() -> ApiError {
-    ApiError::about(404, "NotFound", "the server could not find the requested resource", serde_json::json!({}))
+    ApiError::about(
+        404,
+        "NotFound",
+        "the server could not find the requested resource",
+        serde_json::json!({}),
+    )
 }
 
 /// What a write or read comes to: an object, and the status code that says how.
@@ -114,9 +129,12 @@ pub fn store_error(error: StoreError) -> ApiError {
             format!("the store is unavailable: {why}"),
             serde_json::json!({"retryAfterSeconds": 1}),
         ),
-        StoreError::TooLarge { .. } => {
-            ApiError::about(413, "RequestEntityTooLarge", "etcdserver: request is too large", serde_json::json!({}))
-        }
+        StoreError::TooLarge { .. } => ApiError::about(
+            413,
+            "RequestEntityTooLarge",
+            "etcdserver: request is too large",
+            serde_json::json!({}),
+        ),
         other => ApiError::internal(other),
     }
 }
@@ -139,7 +157,10 @@ impl Inner {
             Err(_) => Err(ApiError::about(
                 504,
                 "Timeout",
-                format!("Timeout: Too large resource version: {revision}, current: {}", self.cache.revision()),
+                format!(
+                    "Timeout: Too large resource version: {revision}, current: {}",
+                    self.cache.revision()
+                ),
                 serde_json::json!({
                     "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                     "retryAfterSeconds": 1,
@@ -190,7 +211,11 @@ pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
 
 /// The object as the client sees it: with its resourceVersion, in the version asked for.
 pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
-    let json = if revision == 0 { json.clone() } else { with_resource_version(json, revision).unwrap_or_else(|| json.clone()) };
+    let json = if revision == 0 {
+        json.clone()
+    } else {
+        with_resource_version(json, revision).unwrap_or_else(|| json.clone())
+    };
     view(subject, json)
 }
 

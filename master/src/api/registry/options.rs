@@ -16,7 +16,9 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         _ => "DeleteOptions",
     };
     let mut errors = Errors::default();
-    if request.patch == Some(PatchKind::Apply) && options.field_manager.as_deref().unwrap_or_default().is_empty() {
+    if request.patch == Some(PatchKind::Apply)
+        && options.field_manager.as_deref().unwrap_or_default().is_empty()
+    {
         errors.required(&Path::new("fieldManager"), "is required for apply patch");
     }
     if options.force && request.patch != Some(PatchKind::Apply) && request.verb == Verb::Patch {
@@ -39,7 +41,11 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) {
         if let Some(policy) = options.propagation_policy.as_deref() {
             if !["Foreground", "Background", "Orphan"].contains(&policy) {
-                errors.unsupported(&Path::new("propagationPolicy"), policy, &["Foreground", "Background", "Orphan", "nil"]);
+                errors.unsupported(
+                    &Path::new("propagationPolicy"),
+                    policy,
+                    &["Foreground", "Background", "Orphan", "nil"],
+                );
             }
             if options.orphan_dependents.is_some() {
                 let message = "orphanDependents and deletionPropagation cannot be both set";
@@ -55,32 +61,46 @@ pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
     let options = &request.options;
     let mut errors = Errors::default();
     let path = Path::new("resourceVersionMatch");
-    let (version, matching) = (options.resource_version.as_deref().unwrap_or_default(), options.resource_version_match.as_deref());
+    let (version, matching) =
+        (options.resource_version.as_deref().unwrap_or_default(), options.resource_version_match.as_deref());
     let watching = request.verb == Verb::Watch;
     if let Some(send) = options.send_initial_events {
         if !watching {
             errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
         } else {
             if matching != Some("NotOlderThan") {
-                errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                errors.forbidden(
+                    &path,
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             if send && !options.allow_watch_bookmarks && matching == Some("NotOlderThan") {
-                errors.forbidden(&Path::new("allowWatchBookmarks"), "sendInitialEvents requires setting allowWatchBookmarks");
+                errors.forbidden(
+                    &Path::new("allowWatchBookmarks"),
+                    "sendInitialEvents requires setting allowWatchBookmarks",
+                );
             }
         }
     } else if let Some(matching) = matching.filter(|m| !m.is_empty()) {
         if watching {
-            errors.forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            errors.forbidden(
+                &path,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         } else {
             if version.is_empty() {
-                errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                errors
+                    .forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
             if options.continue_token.as_deref().is_some_and(|c| !c.is_empty()) {
                 errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
             }
             match matching {
                 "Exact" if version == "0" => {
-                    errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+                    errors.forbidden(
+                        &path,
+                        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                    );
                 }
                 "Exact" | "NotOlderThan" => {}
                 other => errors.unsupported(&path, other, &["Exact", "NotOlderThan", ""]),

@@ -27,8 +27,10 @@ impl Choice {
     /// Reads a request's selectors.
     pub fn of(request: &ApiRequest, subject: &Subject<'_>) -> Result<Self, ApiError> {
         let bad = |e: protocol::selector::SelectorError| ApiError::bad_request(e.0);
-        let labels = request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
-        let fields = request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
+        let labels =
+            request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
+        let fields =
+            request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
         let mut fields = fields.unwrap_or_default();
         for requirement in &mut fields.requirements {
             requirement.field = stored_field(subject, &requirement.field)?;
@@ -38,7 +40,8 @@ impl Choice {
 
     /// Whether an object is chosen.
     pub fn matches(&self, stored: &Stored) -> bool {
-        self.labels.matches_by(|key| stored.meta.labels.get(key)) && self.fields.matches(|path| stored.meta.field(path))
+        self.labels.matches_by(|key| stored.meta.labels.get(key))
+            && self.fields.matches(|path| stored.meta.field(path))
     }
 }
 
@@ -52,7 +55,9 @@ fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> 
         let message = if has_own_labels(resource) {
             format!("field label not supported: {field}")
         } else {
-            format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            format!(
+                "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
         };
         return Err(ApiError::bad_request(message));
     }
@@ -89,10 +94,13 @@ fn encode_continue(revision: u64, after: &str) -> String {
 }
 
 fn decode_continue(token: &str) -> Result<Continue, ApiError> {
-    let bad = |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bad = |why: &str| {
+        ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("invalid character"))?;
-    let start = value["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
+    let start =
+        value["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
     Ok(Continue { revision: value["rv"].as_u64().unwrap_or(0), after: start.to_owned() })
 }
 
@@ -120,7 +128,8 @@ impl Inner {
     pub async fn select(&self, request: &ApiRequest, subject: &Subject<'_>) -> Result<Chosen, ApiError> {
         let choice = Choice::of(request, subject)?;
         let list = &request.options;
-        let token = list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
+        let token =
+            list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
         let version = list.resource_version.as_deref().unwrap_or_default();
         options::revision(version)?;
         let exact = list.resource_version_match.as_deref() == Some("Exact") && !version.is_empty();
@@ -135,8 +144,9 @@ impl Inner {
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
         match at {
             // The past that nobody changed since is the present.
-            Some(revision) if revision != snapshot.revision()
-                && snapshot.kind_revision(subject.stored.group, subject.stored.plural) > revision =>
+            Some(revision)
+                if revision != snapshot.revision()
+                    && snapshot.kind_revision(subject.stored.group, subject.stored.plural) > revision =>
             {
                 self.select_past(subject, &choice, revision, after, limit).await
             }
@@ -186,7 +196,8 @@ impl Inner {
         let mut meta = json!({"resourceVersion": chosen.revision.to_string()});
         if let Some((after, left)) = &chosen.next {
             meta["continue"] = encode_continue(chosen.revision, after).into();
-            let selective = request.options.label_selector.is_some() || request.options.field_selector.is_some();
+            let selective =
+                request.options.label_selector.is_some() || request.options.field_selector.is_some();
             if !selective {
                 meta["remainingItemCount"] = (*left).into();
             }

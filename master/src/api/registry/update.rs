@@ -40,11 +40,17 @@ impl Part {
     }
 }
 
-const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// What a JSON patch that cannot be applied is answered with.
 fn patch_rejected() -> ApiError {
-    ApiError::about(422, "Invalid", "the server rejected our request due to an error in our request", json!({}))
+    ApiError::about(
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+        json!({}),
+    )
 }
 
 /// Applies a request's patch to an object in the version asked for.
@@ -83,7 +89,8 @@ pub fn apply_patch(
                 return Err(ApiError::bad_request("error decoding patch: the patch is not an object"));
             };
             display = format!("\"{}\"", patch::go_map(map));
-            patch::strategic(definition, &mut patched, given).map_err(|e| ApiError::bad_request(e.to_string()))?;
+            patch::strategic(definition, &mut patched, given)
+                .map_err(|e| ApiError::bad_request(e.to_string()))?;
         }
         PatchKind::Apply => return Err(unsupported_media()),
     }
@@ -91,7 +98,12 @@ pub fn apply_patch(
         let mut details = json!({"causes": [{
             "reason": "FieldValueInvalid", "message": format!("Invalid value: {display}: {why}"), "field": "patch"}]});
         details["causes"][0]["field"] = "patch".into();
-        ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: Invalid value: {display}: {why}"), details)
+        ApiError::about(
+            422,
+            "Invalid",
+            format!(" \"\" is invalid: patch: Invalid value: {display}: {why}"),
+            details,
+        )
     };
     let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
     body::strict(decoded.strict, validation, warnings).map_err(|e| invalid(&e))?;
@@ -116,7 +128,8 @@ impl Inner {
         let new = body::object(&subject, &request.body, validation, warnings)?;
         check_name(&subject, &new)?;
         let strategy = kinds::strategy(subject.stored);
-        let absent = part == Part::Main && strategy.create_on_update && subject.find(&*self.fresh().await?).is_none();
+        let absent =
+            part == Part::Main && strategy.create_on_update && subject.find(&*self.fresh().await?).is_none();
         if absent {
             let mut new = new;
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
@@ -185,14 +198,23 @@ impl Inner {
             let patching = request.verb == Verb::Patch;
             let uid = object::text(&new, &["metadata", "uid"]);
             if !patching && !uid.is_empty() && uid != &*stored.meta.uid {
-                let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", stored.meta.uid);
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    stored.meta.uid
+                );
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
             }
             if named {
                 options::revision(&version).map_err(|_| {
                     let mut errors = Errors::default();
-                    errors.invalid(&Path::new("metadata.resourceVersion"), version.as_str(), "must be an unsigned integer");
-                    errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
+                    errors.invalid(
+                        &Path::new("metadata.resourceVersion"),
+                        version.as_str(),
+                        "must be an unsigned integer",
+                    );
+                    errors
+                        .into_error(resource.group, resource.kind, subject.name)
+                        .unwrap_or_else(not_possible)
                 })?;
                 if version != stored.revision.to_string() {
                     return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
@@ -200,16 +222,27 @@ impl Inner {
             }
             let strategy = kinds::strategy(subject.stored);
             self.prepare(&subject, part, &strategy, &mut new, &old);
-            let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
+            let mut write =
+                Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
             admission::mutate(self, &mut write, &mut new)?;
             let new = finish(subject.definition, new);
             let mut errors = Errors::default();
             let at = Path::new("metadata");
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
-            meta::validate(&new["metadata"], resource.namespaced, kinds::strategy(subject.stored).names, &at, &mut errors);
+            meta::validate(
+                &new["metadata"],
+                resource.namespaced,
+                kinds::strategy(subject.stored).names,
+                &at,
+                &mut errors,
+            );
             if patching && new["metadata"]["uid"] != old["metadata"]["uid"] {
                 // Upstream finds this twice on its way.
-                errors.invalid(&Path::new("metadata.uid"), new["metadata"]["uid"].clone(), "field is immutable");
+                errors.invalid(
+                    &Path::new("metadata.uid"),
+                    new["metadata"]["uid"].clone(),
+                    "field is immutable",
+                );
             }
             if part == Part::Main {
                 (strategy.validate)(&new, &mut errors);
@@ -224,10 +257,18 @@ impl Inner {
             let (sealed, json) = seal(&subject, new);
             let (before, json_before) = seal(&subject, old);
             if json == json_before {
-                return Ok(Answer { code: 200, body: shown(&subject, &json, stored.revision)?, revision: stored.revision });
+                return Ok(Answer {
+                    code: 200,
+                    body: shown(&subject, &json, stored.revision)?,
+                    revision: stored.revision,
+                });
             }
             if request.options.dry_run {
-                return Ok(Answer { code: 200, body: shown(&subject, &json, stored.revision)?, revision: stored.revision });
+                return Ok(Answer {
+                    code: 200,
+                    body: shown(&subject, &json, stored.revision)?,
+                    revision: stored.revision,
+                });
             }
             let mut txn = Txn {
                 compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
@@ -254,7 +295,14 @@ impl Inner {
     }
 
     /// Keeps what this write may not change, and counts the generation.
-    fn prepare(&self, subject: &Subject<'_>, part: Part, strategy: &kinds::Strategy, new: &mut Value, old: &Value) {
+    fn prepare(
+        &self,
+        subject: &Subject<'_>,
+        part: Part,
+        strategy: &kinds::Strategy,
+        new: &mut Value,
+        old: &Value,
+    ) {
         for name in ["uid", "creationTimestamp"] {
             if object::text(new, &["metadata", name]).is_empty() {
                 object::copy_meta(old, new, name);
@@ -273,7 +321,8 @@ impl Inner {
                 if strategy.generation {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion") && old.get(name) != Some(value)
+                        !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+                            && old.get(name) != Some(value)
                     });
                     let annotated = subject.stored.plural == "deployments"
                         && !object::same(&canonical, old, &["metadata", "annotations"]);
@@ -327,8 +376,13 @@ fn not_possible() -> ApiError {
 }
 
 fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
-    let names: Vec<String> =
-        new.as_object().into_iter().flatten().chain(old.as_object().into_iter().flatten()).map(|(k, _)| k.clone()).collect();
+    let names: Vec<String> = new
+        .as_object()
+        .into_iter()
+        .flatten()
+        .chain(old.as_object().into_iter().flatten())
+        .map(|(k, _)| k.clone())
+        .collect();
     for name in names {
         if name != field && name != "metadata" {
             object::copy_field(old, new, &name);

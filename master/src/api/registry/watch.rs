@@ -79,15 +79,26 @@ impl Inner {
                 WatchFrom::Revision(revision)
             }
         };
-        let owned = Subject { namespace: "", name: "", resource: subject.resource, stored: subject.stored, definition: subject.definition };
-        let cursor = match self.cache.watch(subject.stored.group, subject.stored.plural, subject.namespace, from) {
-            Ok(cursor) => cursor,
-            Err(gone) => return Ok(stream::iter([too_old(gone)]).boxed()),
+        let owned = Subject {
+            namespace: "",
+            name: "",
+            resource: subject.resource,
+            stored: subject.stored,
+            definition: subject.definition,
         };
+        let cursor =
+            match self.cache.watch(subject.stored.group, subject.stored.plural, subject.namespace, from) {
+                Ok(cursor) => cursor,
+                Err(gone) => return Ok(stream::iter([too_old(gone)]).boxed()),
+            };
         let mut choice = choice;
         if !subject.name.is_empty() {
             let field = "metadata.name".to_owned();
-            let one = protocol::selector::FieldRequirement { field, value: subject.name.to_owned(), negated: false };
+            let one = protocol::selector::FieldRequirement {
+                field,
+                value: subject.name.to_owned(),
+                negated: false,
+            };
             choice.fields.requirements.push(one);
         }
         let now = Instant::now();
@@ -150,7 +161,8 @@ fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
     // An object that left the set by a change is shown as it was, at the revision of the change.
     if kind == WatchKind::Deleted && change.kind != ChangeKind::Deleted {
         let previous = change.previous.as_ref()?;
-        json = with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
+        json =
+            with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
     }
     let object = view(&watch.subject, json).ok()?;
     Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })

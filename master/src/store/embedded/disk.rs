@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use actors::TraceContext;
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::super::{
     Batch, Compare, Event, KeyRange, LeaseId, Op, Range, RangeResult, Record, StoreError, Txn, TxnResult,
@@ -39,9 +40,14 @@ const FORMAT_VERSION: u64 = 1;
 /// The revision of an empty store; 0 is left to mean "absent".
 const REVISION_FIRST: u64 = 1;
 
-/// The opened database.
+/// How to open the database, the first time and again.
+pub type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// The database.
 pub struct Disk {
-    db: Database,
+    /// None while it could not be opened again after a failure.
+    db: RwLock<Option<Database>>,
+    open: Opener,
 }
 
 /// What is known after opening.
@@ -83,8 +89,32 @@ fn unavailable(error: impl std::fmt::Display) -> StoreError {
 }
 
 impl Disk {
-    /// Creates the tables where they are missing and reads where the store stands.
-    pub fn open(db: Database) -> Result<(Disk, Opened), StoreError> {
+    /// Opens the database, creates the tables where they are missing and reads where the store stands.
+    pub fn open(open: Opener) -> Result<(Disk, Opened), StoreError> {
+        let db = open().map_err(unavailable)?;
+        let opened = Self::prepare(&db)?;
+        Ok((Disk { db: RwLock::new(Some(db)), open }, opened))
+    }
+
+    /// Opens the database anew: after a failed write it refuses everything else. What is durable, and
+    /// only that, is there again. Waits for reads that are under way.
+    pub fn reopen(&self) -> Result<Opened, StoreError> {
+        let mut place = self.db.write();
+        // The old one goes first: it has the file locked.
+        *place = None;
+        let db = (self.open)().map_err(unavailable)?;
+        let opened = Self::prepare(&db)?;
+        *place = Some(db);
+        Ok(opened)
+    }
+
+    fn db(&self) -> Result<MappedRwLockReadGuard<'_, Database>, StoreError> {
+        RwLockReadGuard::try_map(self.db.read(), Option::as_ref).map_err(|_| {
+            StoreError::Unavailable("the store's file failed and is not open again yet".to_owned())
+        })
+    }
+
+    fn prepare(db: &Database) -> Result<Opened, StoreError> {
         let write = db.begin_write().map_err(unavailable)?;
         let opened = {
             let mut meta = write.open_table(META).map_err(unavailable)?;
@@ -111,13 +141,14 @@ impl Disk {
             Opened { revision: get_meta(&meta, REVISION)?, leases: known }
         };
         write.commit().map_err(unavailable)?;
-        Ok((Disk { db }, opened))
+        Ok(opened)
     }
 
     /// Does all the work in one durable commit; later work sees what earlier work did. Returns what came
     /// of each, the new revisions' batches and the newest revision.
     pub fn commit(&self, work: &[Work]) -> Result<(Vec<Done>, Vec<Batch>, u64), StoreError> {
-        let write = self.db.begin_write().map_err(unavailable)?;
+        let db = self.db()?;
+        let write = db.begin_write().map_err(unavailable)?;
         let mut done = Vec::with_capacity(work.len());
         let mut batches = Vec::new();
         let revision = {
@@ -158,7 +189,8 @@ impl Disk {
 
     /// Reads a range.
     pub fn range(&self, range: &Range) -> Result<RangeResult, StoreError> {
-        let read = self.db.begin_read().map_err(unavailable)?;
+        let db = self.db()?;
+        let read = db.begin_read().map_err(unavailable)?;
         let meta = read.open_table(META).map_err(unavailable)?;
         let keys = read.open_table(KEYS).map_err(unavailable)?;
         let log = read.open_table(LOG).map_err(unavailable)?;
@@ -226,7 +258,8 @@ impl Disk {
 
     /// Reads changes made after a revision, at most about `limit` of them but whole revisions.
     pub fn changes(&self, prefix: &str, after: u64, limit: usize) -> Result<(Vec<Batch>, u64), StoreError> {
-        let read = self.db.begin_read().map_err(unavailable)?;
+        let db = self.db()?;
+        let read = db.begin_read().map_err(unavailable)?;
         let meta = read.open_table(META).map_err(unavailable)?;
         let log = read.open_table(LOG).map_err(unavailable)?;
         let (current, compacted) = (get_meta(&meta, REVISION)?, get_meta(&meta, COMPACTED)?);
@@ -257,7 +290,8 @@ impl Disk {
 
     /// The newest revision.
     pub fn revision(&self) -> Result<u64, StoreError> {
-        let read = self.db.begin_read().map_err(unavailable)?;
+        let db = self.db()?;
+        let read = db.begin_read().map_err(unavailable)?;
         get_meta(&read.open_table(META).map_err(unavailable)?, REVISION)
     }
 }
@@ -285,10 +319,13 @@ impl Writer<'_> {
         if !holds {
             let mut current = Vec::with_capacity(txn.compares.len());
             for compare in &txn.compares {
-                current.push(match version_at(&self.keys, &compare.key, u64::MAX)? {
-                    Some(version) => load(&self.log, &compare.key, version)?,
-                    None => None,
-                });
+                let version = version_at(&self.keys, &compare.key, u64::MAX)?;
+                match version.map(|version| load(&self.log, &compare.key, version)).transpose() {
+                    Ok(found) => current.push(found.flatten()),
+                    // One damaged value is its own writer's trouble, not the whole commit's.
+                    Err(error @ StoreError::Corrupt { .. }) => return Ok((Done::Txn(Err(error)), None)),
+                    Err(error) => return Err(error),
+                }
             }
             return Ok((Done::Txn(Ok(TxnResult::Conflict { current, revision: self.revision })), None));
         }

@@ -1,1 +1,84 @@
+use std::collections::BTreeSet;
 
+use serde_json::json;
+
+use super::*;
+use crate::proxy::compile::compile;
+
+fn facts() -> NodeFacts {
+    NodeFacts { name: "n1".into(), cluster_cidr: "10.244.0.0/16".parse().ok(), ..NodeFacts::default() }
+}
+
+/// `count` endpoints of `default/<name>`, skipping those in `without`.
+fn set(rules: &mut Rules, name: &str, ip: &str, count: u16, without: &[u16]) {
+    let service = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"clusterIP": ip, "ports": [{"port": 80}], "externalIPs": ["198.51.100.1"]},
+    }))
+    .unwrap();
+    let endpoints: Vec<_> = (0..count)
+        .filter(|i| !without.contains(i))
+        .map(|i| json!({"addresses": [format!("10.244.{}.{}", i / 250, i % 250 + 1)]}))
+        .collect();
+    let slice = serde_json::from_value(json!({
+        "metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints,
+    }))
+    .unwrap();
+    let key: ServiceKey = format!("default/{name}").into();
+    let fragment = compile(&service, [&slice], &facts(), rules.fragment(&key));
+    rules.set(&key, fragment);
+}
+
+#[test]
+fn one_endpoint_of_many_is_a_few_elements() {
+    let mut rules = Rules::default();
+    set(&mut rules, "big", "10.96.0.1", 250, &[]);
+    set(&mut rules, "other", "10.96.0.2", 250, &[]);
+    let all = rules.take_all(&facts());
+    assert!(all.text.lines().count() < 80, "{} lines", all.text.lines().count());
+    set(&mut rules, "big", "10.96.0.1", 250, &[7]);
+    let change = rules.take_changes();
+    assert_eq!(
+        change.text,
+        "delete element ip troupe eps-svc/default/big/tcp/80 { 7, 249 }\n\
+         flush chain ip troupe svc/default/big/tcp/80\n\
+         add rule ip troupe svc/default/big/tcp/80 meta l4proto tcp dnat ip to numgen random mod 249 map @eps-svc/default/big/tcp/80\n\
+         add element ip troupe eps-svc/default/big/tcp/80 { 7 : 10.244.0.250 . 8080 }\n"
+    );
+    assert_eq!(change.keys, ["default/big".into()]);
+    assert_eq!(rules.take_changes(), Transaction::default());
+}
+
+#[test]
+fn replacing_an_endpoint_leaves_the_rule_alone() {
+    let mut rules = Rules::default();
+    set(&mut rules, "web", "10.96.0.1", 3, &[0]);
+    rules.take_all(&facts());
+    set(&mut rules, "web", "10.96.0.1", 3, &[1]);
+    let text = rules.take_changes().text;
+    assert!(!text.contains("rule"), "{text}");
+}
+
+#[test]
+fn changes_that_cancel_out_are_nothing() {
+    let mut rules = Rules::default();
+    set(&mut rules, "web", "10.96.0.1", 2, &[]);
+    rules.take_all(&facts());
+    set(&mut rules, "web", "10.96.0.1", 3, &[]);
+    set(&mut rules, "web", "10.96.0.1", 2, &[]);
+    assert_eq!(rules.take_changes(), Transaction::default());
+}
+
+#[test]
+fn the_second_owner_of_an_address_inherits_it() {
+    let mut rules = Rules::default();
+    set(&mut rules, "a", "10.96.0.1", 1, &[]);
+    set(&mut rules, "b", "10.96.0.2", 1, &[]);
+    let all = rules.take_all(&facts()).text;
+    assert!(all.contains("198.51.100.1 . tcp . 80 : goto ext/default/a/tcp/80"));
+    assert!(!all.contains("goto ext/default/b/tcp/80,"));
+    rules.set(&"default/a".into(), Fragment::default());
+    let text = rules.take_changes().text;
+    assert!(text.contains("198.51.100.1 . tcp . 80 : goto ext/default/b/tcp/80"), "{text}");
+    assert_eq!(rules.keys().map(AsRef::as_ref).collect::<BTreeSet<&str>>(), BTreeSet::from(["default/b"]));
+}

@@ -43,9 +43,11 @@ fn propagation_becomes_a_finalizer() {
         Fate::Marked(v) => v["metadata"]["finalizers"].clone(),
         _ => Value::Null,
     };
-    let orphan = fate("deployments", "apps", object.clone(), |o| o.propagation_policy = Some("Orphan".into()));
+    let orphan =
+        fate("deployments", "apps", object.clone(), |o| o.propagation_policy = Some("Orphan".into()));
     assert_eq!(finalizers(orphan), json!(["orphan"]));
-    let foreground = fate("deployments", "apps", object.clone(), |o| o.propagation_policy = Some("Foreground".into()));
+    let foreground =
+        fate("deployments", "apps", object.clone(), |o| o.propagation_policy = Some("Foreground".into()));
     assert_eq!(finalizers(foreground), json!(["foregroundDeletion"]));
     assert_eq!(fate("deployments", "apps", object.clone(), |_| {}), Fate::Gone);
     assert_eq!(finalizers(fate("jobs", "batch", object, |_| {})), json!(["orphan"]));

@@ -1,0 +1,60 @@
+//! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
+
+use bytes::Bytes;
+use protocol::Resource;
+use serde_json::{Value, json};
+
+use super::{openapi, tables};
+use crate::front::Documents;
+
+/// Documents made from the resource table and the field tables.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServedDocuments;
+
+impl Documents for ServedDocuments {
+    fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
+        openapi::document(path, accept)
+    }
+
+    fn table(&self, resource: &Resource, object: &Value, include_object: &str) -> Option<Value> {
+        Some(table(resource, object, include_object))
+    }
+}
+
+/// A Table of an object or a list.
+pub fn table(resource: &Resource, value: &Value, include: &str) -> Value {
+    let (items, meta) = match value["items"].as_array() {
+        Some(items) if value["kind"] == resource.list_kind => (items.as_slice(), value["metadata"].clone()),
+        _ => (std::slice::from_ref(value), json!({"resourceVersion": value["metadata"]["resourceVersion"]})),
+    };
+    let rows: Vec<Value> = items.iter().map(|item| row(resource, item, include)).collect();
+    let columns: Vec<Value> = tables::columns(resource)
+        .iter()
+        .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
+        .collect();
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns, "rows": rows,
+    })
+}
+
+fn row(resource: &Resource, item: &Value, include: &str) -> Value {
+    let mut row = json!({"cells": tables::cells(resource, item)});
+    if let Some(conditions) = tables::conditions(resource, item) {
+        row["conditions"] = conditions;
+    }
+    match include {
+        "None" => {}
+        "Object" => {
+            let mut object = item.clone();
+            object["kind"] = resource.kind.into();
+            object["apiVersion"] = resource.api_version().into();
+            row["object"] = object;
+        }
+        _ => {
+            row["object"] = json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"],
+            });
+        }
+    }
+    row
+}

@@ -1,0 +1,173 @@
+//! The OpenAPI v2 document in the protobuf form of gnostic, which older clients ask for.
+//!
+//! Only what our documents contain is written. Field numbers are those of gnostic's `OpenAPIv2.proto`.
+
+use serde_json::{Map, Value};
+
+/// Bytes of one protobuf message.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push((value as u8 & 0x7f) | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, field: u64, text: &str) {
+        if !text.is_empty() {
+            self.bytes(field, text.as_bytes());
+        }
+    }
+
+    fn message(&mut self, field: u64, message: Message) {
+        self.bytes(field, &message.0);
+    }
+
+    fn boolean(&mut self, field: u64, value: bool) {
+        if value {
+            self.varint(field << 3);
+            self.varint(1);
+        }
+    }
+}
+
+/// The whole document.
+pub fn document(document: &Value) -> Vec<u8> {
+    let mut made = Message::default();
+    made.text(1, text(document, "swagger"));
+    let mut info = Message::default();
+    info.text(1, text(&document["info"], "title"));
+    info.text(2, text(&document["info"], "version"));
+    made.message(2, info);
+    let mut paths = Message::default();
+    for (name, item) in object(&document["paths"]) {
+        paths.message(2, named(name, path_item(item)));
+    }
+    made.message(8, paths);
+    let mut definitions = Message::default();
+    for (name, item) in object(&document["definitions"]) {
+        definitions.message(1, named(name, schema(item)));
+    }
+    made.message(9, definitions);
+    made.0
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter)
+}
+
+/// A name and a message: how maps are written.
+fn named(name: &str, value: Message) -> Message {
+    let mut made = Message::default();
+    made.text(1, name);
+    made.message(2, value);
+    made
+}
+
+/// Anything, as YAML text (of which JSON is a part).
+fn any(value: &Value) -> Message {
+    let mut made = Message::default();
+    made.text(2, &value.to_string());
+    made
+}
+
+fn extensions(value: &Value, field: u64, into: &mut Message) {
+    for (name, extension) in object(value).filter(|(n, _)| n.starts_with("x-")) {
+        into.message(field, named(name, any(extension)));
+    }
+}
+
+fn path_item(item: &Value) -> Message {
+    let mut made = Message::default();
+    for (field, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+        if item[method].is_object() {
+            made.message(field, operation(&item[method]));
+        }
+    }
+    made
+}
+
+fn operation(operation: &Value) -> Message {
+    let mut made = Message::default();
+    made.text(5, text(operation, "operationId"));
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        // ParametersItem > Parameter > NonBodyParameter > QueryParameterSubSchema
+        let mut query = Message::default();
+        query.text(2, "query");
+        query.text(4, text(parameter, "name"));
+        query.text(6, text(parameter, "type"));
+        query.boolean(20, parameter["uniqueItems"] == Value::Bool(true));
+        let mut non_body = Message::default();
+        non_body.message(3, query);
+        let mut inner = Message::default();
+        inner.message(2, non_body);
+        let mut item = Message::default();
+        item.message(1, inner);
+        made.message(8, item);
+    }
+    let mut responses = Message::default();
+    for (code, response) in object(&operation["responses"]) {
+        let mut plain = Message::default();
+        plain.text(1, text(response, "description"));
+        let mut value = Message::default();
+        value.message(1, plain);
+        responses.message(1, named(code, value));
+    }
+    made.message(9, responses);
+    extensions(operation, 13, &mut made);
+    made
+}
+
+fn schema(value: &Value) -> Message {
+    let mut made = Message::default();
+    made.text(1, text(value, "$ref"));
+    made.text(2, text(value, "format"));
+    made.text(4, text(value, "description"));
+    if let Some(default) = value.get("default") {
+        made.message(5, any(default));
+    }
+    for required in value["required"].as_array().into_iter().flatten() {
+        made.text(19, required.as_str().unwrap_or_default());
+    }
+    for allowed in value["enum"].as_array().into_iter().flatten() {
+        made.message(20, any(allowed));
+    }
+    if value["additionalProperties"].is_object() {
+        let mut item = Message::default();
+        item.message(1, schema(&value["additionalProperties"]));
+        made.message(21, item);
+    }
+    if let Some(kind) = value["type"].as_str() {
+        let mut item = Message::default();
+        item.text(1, kind);
+        made.message(22, item);
+    }
+    if value["items"].is_object() {
+        let mut item = Message::default();
+        item.message(1, schema(&value["items"]));
+        made.message(23, item);
+    }
+    if value["properties"].is_object() {
+        let mut properties = Message::default();
+        for (name, property) in object(&value["properties"]) {
+            properties.message(1, named(name, schema(property)));
+        }
+        made.message(25, properties);
+    }
+    extensions(value, 31, &mut made);
+    made
+}

@@ -1,0 +1,294 @@
+//! The columns of nodes, events and the cluster's configuration.
+
+use serde_json::{Value, json};
+
+use super::{age, human, int, int_or_string, joined, n, or, parse, s, since};
+use crate::api::object::{list, name, text};
+
+const ROLE_LABEL: &str = "node-role.kubernetes.io/";
+
+pub(super) fn node(item: &Value) -> Vec<Value> {
+    let info = |field: &str| or(text(item, &["status", "nodeInfo", field]), "<unknown>");
+    let address = |kind: &str| {
+        let found = list(item, &["status", "addresses"]).iter().find(|a| text(a, &["type"]) == kind);
+        or(found.map_or("", |a| text(a, &["address"])), "<none>")
+    };
+    vec![
+        n(item),
+        node_status(item).into(),
+        or(&roles(item), "<none>"),
+        age(item),
+        s(text(item, &["status", "nodeInfo", "kubeletVersion"])),
+        address("InternalIP"),
+        address("ExternalIP"),
+        info("osImage"),
+        info("kernelVersion"),
+        info("containerRuntimeVersion"),
+    ]
+}
+
+fn node_status(item: &Value) -> String {
+    let ready = list(item, &["status", "conditions"]).iter().find(|c| text(c, &["type"]) == "Ready");
+    let mut status = match ready.map(|c| text(c, &["status"])) {
+        Some("True") => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    };
+    if item["spec"]["unschedulable"] == Value::Bool(true) {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(item: &Value) -> String {
+    let mut roles: Vec<&str> = item["metadata"]["labels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_LABEL) {
+            Some(role) => Some(role).filter(|r| !r.is_empty()),
+            None if key == "kubernetes.io/role" => value.as_str().filter(|v| !v.is_empty()),
+            None => None,
+        })
+        .collect();
+    roles.sort_unstable();
+    roles.join(",")
+}
+
+/// A core event.
+pub(super) fn event(item: &Value) -> Vec<Value> {
+    let at = |field: &str| text(item, &[field]);
+    let first =
+        [at("firstTimestamp"), at("eventTime")].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
+    let series = &item["series"];
+    let last = if series.is_object() {
+        text(series, &["lastObservedTime"])
+    } else {
+        [at("lastTimestamp"), at("eventTime")].into_iter().find(|t| !t.is_empty()).unwrap_or_default()
+    };
+    let when = |time: &str| match parse(time) {
+        Some(_) => since(time),
+        None => "<unknown>".into(),
+    };
+    let count = series["count"].as_i64().or(item["count"].as_i64()).filter(|c| *c > 0).unwrap_or(1);
+    let source = match (text(item, &["source", "component"]), at("reportingComponent")) {
+        ("", component) => match at("reportingInstance") {
+            "" => component.to_owned(),
+            instance => format!("{component}, {instance}"),
+        },
+        (component, _) => match text(item, &["source", "host"]) {
+            "" => component.to_owned(),
+            host => format!("{component}, {host}"),
+        },
+    };
+    let about = &item["involvedObject"];
+    let object = match text(about, &["name"]) {
+        "" => text(about, &["kind"]).to_lowercase(),
+        name => format!("{}/{name}", text(about, &["kind"]).to_lowercase()),
+    };
+    vec![
+        when(last),
+        s(at("type")),
+        s(at("reason")),
+        object.into(),
+        s(text(about, &["fieldPath"])),
+        source.into(),
+        s(at("message").trim()),
+        when(first),
+        count.into(),
+        n(item),
+    ]
+}
+
+pub(super) fn quota(item: &Value) -> Vec<Value> {
+    let (mut requests, mut limits) = (Vec::new(), Vec::new());
+    for (name, hard) in item["status"]["hard"].as_object().into_iter().flatten() {
+        let used = item["status"]["used"][name.as_str()].as_str().unwrap_or("0");
+        let shown = format!("{name}: {used}/{}", hard.as_str().unwrap_or_default());
+        if name.starts_with("limits") { limits.push(shown) } else { requests.push(shown) }
+    }
+    vec![n(item), requests.join(", ").into(), limits.join(", ").into(), age(item)]
+}
+
+pub(super) fn binding(item: &Value) -> Vec<Value> {
+    let subjects = |kind: &str| {
+        let found: Vec<String> = list(item, &["subjects"])
+            .iter()
+            .filter(|s| text(s, &["kind"]) == kind)
+            .map(|s| match (kind, text(s, &["namespace"])) {
+                ("ServiceAccount", namespace) if !namespace.is_empty() => {
+                    format!("{namespace}/{}", text(s, &["name"]))
+                }
+                _ => text(s, &["name"]).to_owned(),
+            })
+            .collect();
+        Value::from(found.join(", "))
+    };
+    let role = format!("{}/{}", text(item, &["roleRef", "kind"]), text(item, &["roleRef", "name"]));
+    vec![n(item), role.into(), age(item), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
+}
+
+pub(super) fn priority_class(item: &Value) -> Vec<Value> {
+    vec![
+        n(item),
+        item["value"].as_i64().unwrap_or(0).into(),
+        Value::Bool(item["globalDefault"] == Value::Bool(true)),
+        age(item),
+        s(text(item, &["preemptionPolicy"])),
+    ]
+}
+
+pub(super) fn disruption_budget(item: &Value) -> Vec<Value> {
+    vec![
+        n(item),
+        int_or_string(&item["spec"]["minAvailable"], "N/A"),
+        int_or_string(&item["spec"]["maxUnavailable"], "N/A"),
+        int(item, &["status", "disruptionsAllowed"]),
+        age(item),
+    ]
+}
+
+pub(super) fn signing_request(item: &Value) -> Vec<Value> {
+    let mut states = Vec::new();
+    for condition in list(item, &["status", "conditions"]) {
+        states.push(text(condition, &["type"]));
+    }
+    let mut shown = if states.contains(&"Denied") {
+        "Denied".to_owned()
+    } else if states.contains(&"Approved") {
+        "Approved".to_owned()
+    } else {
+        "Pending".to_owned()
+    };
+    if states.contains(&"Failed") {
+        shown.push_str(",Failed");
+    }
+    if !text(item, &["status", "certificate"]).is_empty() {
+        shown.push_str(",Issued");
+    }
+    let lifetime = item["spec"]["expirationSeconds"].as_i64().map_or("<none>".to_owned(), human);
+    vec![
+        n(item),
+        age(item),
+        or(text(item, &["spec", "signerName"]), "<none>"),
+        s(text(item, &["spec", "username"])),
+        lifetime.into(),
+        shown.into(),
+    ]
+}
+
+pub(super) fn admission(plural: &str, item: &Value) -> Vec<Value> {
+    let parameter = |value: &Value| {
+        let kind = text(value, &["kind"]);
+        if kind.is_empty() {
+            "<unset>".into()
+        } else {
+            format!("{}/{kind}", text(value, &["apiVersion"])).into()
+        }
+    };
+    match plural {
+        "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => {
+            vec![n(item), list(item, &["webhooks"]).len().into(), age(item)]
+        }
+        "validatingadmissionpolicies" => vec![
+            n(item),
+            list(item, &["spec", "validations"]).len().into(),
+            parameter(&item["spec"]["paramKind"]),
+            age(item),
+        ],
+        "mutatingadmissionpolicies" => {
+            vec![
+                n(item),
+                list(item, &["spec", "mutations"]).len().into(),
+                parameter(&item["spec"]["paramKind"]),
+                age(item),
+            ]
+        }
+        _ => {
+            let reference = &item["spec"]["paramRef"];
+            let shown: Value = if !reference.is_object() {
+                "<unset>".into()
+            } else if text(reference, &["namespace"]).is_empty() {
+                or(name_of(reference), "*")
+            } else {
+                format!("{}/{}", text(reference, &["namespace"]), name_of(reference)).into()
+            };
+            vec![n(item), s(text(item, &["spec", "policyName"])), shown, age(item)]
+        }
+    }
+}
+
+fn name_of(reference: &Value) -> &str {
+    text(reference, &["name"])
+}
+
+pub(super) fn flow(plural: &str, item: &Value) -> Vec<Value> {
+    let spec = &item["spec"];
+    if plural == "flowschemas" {
+        let missing = list(item, &["status", "conditions"]).iter().find(|c| text(c, &["type"]) == "Dangling");
+        return vec![
+            n(item),
+            s(text(spec, &["priorityLevelConfiguration", "name"])),
+            spec["matchingPrecedence"].as_i64().unwrap_or(0).into(),
+            or(text(spec, &["distinguisherMethod", "type"]), "<none>"),
+            age(item),
+            or(missing.map_or("", |c| text(c, &["status"])), "?"),
+        ];
+    }
+    let kind = if spec["limited"].is_object() { "limited" } else { "exempt" };
+    let queuing = &spec["limited"]["limitResponse"]["queuing"];
+    vec![
+        n(item),
+        s(text(spec, &["type"])),
+        int_or_string(&spec[kind]["nominalConcurrencyShares"], "<none>"),
+        int_or_string(&queuing["queues"], "<none>"),
+        int_or_string(&queuing["handSize"], "<none>"),
+        int_or_string(&queuing["queueLengthLimit"], "<none>"),
+        age(item),
+    ]
+}
+
+pub(super) fn api_service(item: &Value) -> Vec<Value> {
+    let service = &item["spec"]["service"];
+    let shown = if service.is_object() {
+        format!("{}/{}", text(service, &["namespace"]), text(service, &["name"]))
+    } else {
+        "Local".to_owned()
+    };
+    let available = list(item, &["status", "conditions"]).iter().find(|c| text(c, &["type"]) == "Available");
+    let available = match available {
+        Some(c) if text(c, &["status"]) == "True" => "True".to_owned(),
+        Some(c) => format!("{} ({})", text(c, &["status"]), text(c, &["reason"])),
+        None => "Unknown".to_owned(),
+    };
+    vec![n(item), shown.into(), available.into(), age(item)]
+}
+
+pub(super) fn device(plural: &str, item: &Value) -> Vec<Value> {
+    match plural {
+        "resourceclaims" => {
+            let mut states = Vec::new();
+            if crate::api::object::is_deleting(item) {
+                states.push(json!("deleted"));
+            }
+            if item["status"]["allocation"].is_object() {
+                states.push(json!("allocated"));
+            }
+            if !list(item, &["status", "reservedFor"]).is_empty() {
+                states.push(json!("reserved"));
+            }
+            let shown = if states.is_empty() { "pending".to_owned() } else { joined(&states) };
+            vec![n(item), shown.into(), age(item)]
+        }
+        "resourceslices" => {
+            let spec = &item["spec"];
+            let node = match text(spec, &["nodeName"]) {
+                "" if spec["allNodes"] == Value::Bool(true) => "<all>",
+                "" => "<by selector>",
+                node => node,
+            };
+            vec![n(item), s(node), s(text(spec, &["driver"])), s(text(spec, &["pool", "name"])), age(item)]
+        }
+        _ => vec![s(name(item)), age(item)],
+    }
+}

@@ -1,0 +1,424 @@
+//! One look at a Job and its pods; what to write now. Pure.
+//!
+//! Every pod carries a finalizer until the Job has accounted for it: an ended pod is first noted as
+//! uncounted in the status, then loses its finalizer, and only then moves into the counters. So a pod is
+//! counted exactly once, wherever the controller stops in between.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus, UncountedTerminatedPods};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+
+use super::failure_policy::{self, Verdict};
+use super::indexes;
+use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, uid, until};
+use crate::controllers::machinery::pods::{is_active, is_finished, is_ready, phase};
+
+/// The finalizer of pods that are not accounted for.
+pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+/// Annotation and label with a pod's completion index.
+pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+const BACKOFF_SECONDS: i64 = 10;
+const BACKOFF_SECONDS_MAX: i64 = 600;
+/// Most pods made or deleted at once.
+const BURST_MAX: usize = 500;
+
+/// An event to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tell {
+    /// `Normal` or `Warning`.
+    pub kind: &'static str,
+    /// Reason.
+    pub reason: String,
+    /// Text.
+    pub message: String,
+}
+
+/// What to write, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The status, if it differs.
+    pub status: Option<JobStatus>,
+    /// Pods whose end is noted: they lose their finalizer once the status is written.
+    pub release: Vec<Arc<Pod>>,
+    /// Pods to delete; with `true`, uncounted (their finalizer goes first).
+    pub delete: Vec<(Arc<Pod>, bool)>,
+    /// Pods to make: with a completion index in indexed Jobs.
+    pub create: Vec<Option<i32>>,
+    /// What to tell once all is written.
+    pub tell: Vec<Tell>,
+    /// Look again after this long.
+    pub again_after: Option<Duration>,
+}
+
+/// A condition of the status that is true.
+pub fn is_true(status: &JobStatus, kind: &str) -> bool {
+    status.conditions.iter().flatten().any(|c| c.type_ == kind && c.status == "True")
+}
+
+/// Whether the Job is over.
+pub fn is_over(job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|s| is_true(s, "Complete") || is_true(s, "Failed"))
+}
+
+fn has_finalizer(pod: &Pod) -> bool {
+    pod.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == TRACKING))
+}
+
+fn index_of(pod: &Pod) -> Option<i32> {
+    annotation(&pod.metadata, INDEX)?.parse().ok()
+}
+
+fn set_condition(
+    status: &mut JobStatus,
+    kind: &str,
+    state: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    let list = status.conditions.get_or_insert_default();
+    if list.iter().any(|c| c.type_ == kind && c.status == state) {
+        return;
+    }
+    list.retain(|c| c.type_ != kind);
+    list.push(JobCondition {
+        type_: kind.to_owned(),
+        status: state.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_probe_time: Some(time(now)),
+        last_transition_time: Some(time(now)),
+    });
+}
+
+/// What is known of a Job's pods.
+struct Counts {
+    succeeded: i32,
+    failed: i32,
+    done: BTreeSet<i32>,
+}
+
+/// Decides the next writes. `pods` are the Job's own.
+pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+    let Some(spec) = &job.spec else { return Plan::default() };
+    if is_over(job) || is_deleting(&job.metadata) {
+        return let_go(job, pods);
+    }
+    let old = job.status.clone().unwrap_or_default();
+    let mut next = old.clone();
+    let mut plan = Plan::default();
+    let indexed = spec.completion_mode.as_deref() == Some("Indexed");
+    let suspended = spec.suspend.unwrap_or(false);
+    let parallelism = spec.parallelism.unwrap_or(1).max(0);
+    let only_failed = spec.pod_replacement_policy.as_deref() == Some("Failed");
+
+    let failing =
+        old.conditions.iter().flatten().find(|c| c.type_ == "FailureTarget" && c.status == "True").cloned();
+    let (counts, verdict) = account(job, pods, &mut next, &mut plan, indexed, only_failed, failing.is_some());
+    let active: Vec<Arc<Pod>> = pods.iter().filter(|p| is_active(p)).cloned().collect();
+    let terminating = pods.iter().filter(|p| is_deleting(&p.metadata) && !is_finished(p)).count();
+
+    if next.start_time.is_none() && !suspended {
+        next.start_time = Some(time(now));
+    }
+    let deadline = spec
+        .active_deadline_seconds
+        .filter(|_| !suspended)
+        .and_then(|seconds| next.start_time.as_ref().map(|t| plus_seconds(t.0, seconds)));
+    let failure = failing
+        .map(|c| (c.reason.unwrap_or_default(), c.message.unwrap_or_default()))
+        .or_else(|| verdict.map(|message| ("PodFailurePolicy".to_owned(), message)))
+        .or_else(|| {
+            let limit = spec.backoff_limit.unwrap_or(6);
+            (counts.failed > limit || restarts_beyond(job, pods, limit)).then(|| {
+                ("BackoffLimitExceeded".to_owned(), "Job has reached the specified backoff limit".to_owned())
+            })
+        })
+        .or_else(|| {
+            deadline.filter(|at| *at <= now).map(|_| {
+                ("DeadlineExceeded".to_owned(), "Job was active longer than specified deadline".to_owned())
+            })
+        });
+    let wanted = spec.completions;
+    let complete = failure.is_none()
+        && match wanted {
+            None => counts.succeeded > 0 && active.is_empty(),
+            Some(n) => counts.succeeded >= n && active.is_empty(),
+        };
+
+    if let Some((reason, message)) = &failure {
+        set_condition(&mut next, "FailureTarget", "True", reason, message, now);
+        plan.delete = active.iter().map(|p| (p.clone(), false)).collect();
+    } else if complete {
+        let message = "Reached expected number of succeeded pods";
+        set_condition(&mut next, "SuccessCriteriaMet", "True", "CompletionsReached", message, now);
+    } else if suspended {
+        plan.delete = active.iter().map(|p| (p.clone(), true)).collect();
+        if !is_true(&old, "Suspended") {
+            set_condition(&mut next, "Suspended", "True", "JobSuspended", "Job suspended", now);
+            plan.tell.push(normal("Suspended", "Job suspended"));
+        }
+        next.start_time = None;
+    } else {
+        if is_true(&old, "Suspended") {
+            set_condition(&mut next, "Suspended", "False", "JobResumed", "Job resumed", now);
+            plan.tell.push(normal("Resumed", "Job resumed"));
+            next.start_time = Some(time(now));
+        }
+        let most = match wanted {
+            None if counts.succeeded > 0 => int(active.len()),
+            None => parallelism,
+            Some(n) => parallelism.min((n - counts.succeeded).max(0)),
+        };
+        size(job, pods, &active, terminating, &counts, most, indexed, only_failed, now, &mut plan);
+    }
+
+    let ready = active.iter().filter(|p| is_ready(p)).count();
+    let gone = plan.delete.len();
+    let left = active.len() - gone.min(active.len());
+    next.active = positive(int(left));
+    next.ready = Some(int(ready.min(left)));
+    next.terminating = Some(int(terminating + gone));
+    // The end is told only when every pod has ended and is accounted for.
+    let uncounted = next.uncounted_terminated_pods.as_ref();
+    let accounted = uncounted.is_none_or(|u| *u == UncountedTerminatedPods::default());
+    let untracked = pods.iter().all(|p| !has_finalizer(p) || is_active(p));
+    if accounted && untracked && left == 0 && gone == 0 && terminating == 0 {
+        if let Some((reason, message)) = failure {
+            set_condition(&mut next, "Failed", "True", &reason, &message, now);
+            plan.tell.push(Tell { kind: "Warning", reason, message });
+        } else if complete {
+            let message = "Reached expected number of succeeded pods";
+            set_condition(&mut next, "Complete", "True", "CompletionsReached", message, now);
+            next.completion_time = Some(time(now));
+            plan.tell.push(normal("Completed", "Job completed"));
+        }
+    } else if failure.is_none() {
+        if let Some(at) = deadline {
+            sooner(&mut plan.again_after, until(now, at));
+        }
+    }
+    if job.status.as_ref() != Some(&next) {
+        plan.status = Some(next);
+    }
+    plan
+}
+
+/// Moves ended pods through "uncounted" into the counters. Returns the totals, uncounted ones included, and
+/// the failure policy's verdict where a pod fails the whole Job.
+fn account(
+    job: &Job,
+    pods: &[Arc<Pod>],
+    next: &mut JobStatus,
+    plan: &mut Plan,
+    indexed: bool,
+    only_failed: bool,
+    failing: bool,
+) -> (Counts, Option<String>) {
+    let spec = job.spec.clone().unwrap_or_default();
+    let completions = spec.completions.unwrap_or(i32::MAX);
+    let mut uncounted = next.uncounted_terminated_pods.clone().unwrap_or_default();
+    let mut done = indexes::parse(next.completed_indexes.as_deref().unwrap_or_default(), completions);
+    let tracked = |id: &String| pods.iter().any(|p| uid(&p.metadata) == id && has_finalizer(p));
+
+    // Noted earlier, and without their finalizer (or gone) by now: count them.
+    let mut fold = |list: &mut Option<Vec<String>>| -> i32 {
+        let all = list.take().unwrap_or_default();
+        let (stay, count): (Vec<String>, Vec<String>) = all.into_iter().partition(|id| tracked(id));
+        *list = (!stay.is_empty()).then_some(stay);
+        int(count.len())
+    };
+    let folded = (fold(&mut uncounted.succeeded), fold(&mut uncounted.failed));
+    next.failed = positive(next.failed.unwrap_or(0) + folded.1);
+    if !indexed {
+        next.succeeded = positive(next.succeeded.unwrap_or(0) + folded.0);
+    }
+
+    let mut verdict = None;
+    for pod in pods.iter().filter(|p| has_finalizer(p)) {
+        let id = uid(&pod.metadata).to_owned();
+        let noted = |list: &Option<Vec<String>>| list.iter().flatten().any(|x| *x == id);
+        if noted(&uncounted.succeeded) || noted(&uncounted.failed) {
+            plan.release.push(pod.clone());
+            continue;
+        }
+        let lost = phase(pod) == "Failed" || (is_deleting(&pod.metadata) && (!only_failed || failing));
+        if phase(pod) == "Succeeded" {
+            match index_of(pod).filter(|_| indexed) {
+                // The set of indexes is the counter itself: no note is needed.
+                Some(index) if index < completions => drop(done.insert(index)),
+                Some(_) => {}
+                None => uncounted.succeeded.get_or_insert_default().push(id),
+            }
+            plan.release.push(pod.clone());
+        } else if lost {
+            match failure_policy::judge(spec.pod_failure_policy.as_ref(), pod) {
+                Verdict::Ignore => {}
+                judged => {
+                    if let Verdict::FailJob(message) = judged {
+                        verdict.get_or_insert(message);
+                    }
+                    uncounted.failed.get_or_insert_default().push(id);
+                }
+            }
+            plan.release.push(pod.clone());
+        }
+    }
+    if indexed {
+        let text = indexes::format(&done);
+        next.completed_indexes = (!text.is_empty()).then_some(text);
+        next.succeeded = positive(int(done.len()));
+    }
+    let waiting = |list: &Option<Vec<String>>| int(list.as_ref().map_or(0, Vec::len));
+    let counts = Counts {
+        succeeded: next.succeeded.unwrap_or(0) + if indexed { 0 } else { waiting(&uncounted.succeeded) },
+        failed: next.failed.unwrap_or(0) + waiting(&uncounted.failed),
+        done,
+    };
+    next.uncounted_terminated_pods = Some(uncounted);
+    (counts, verdict)
+}
+
+/// Makes or deletes pods until `most` are active.
+#[allow(clippy::too_many_arguments)]
+fn size(
+    job: &Job,
+    pods: &[Arc<Pod>],
+    active: &[Arc<Pod>],
+    terminating: usize,
+    counts: &Counts,
+    most: i32,
+    indexed: bool,
+    only_failed: bool,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    let most = usize::try_from(most).unwrap_or(0);
+    let mut keep: Vec<&Arc<Pod>> = active.iter().collect();
+    if indexed {
+        // Pods whose index is done, taken twice or out of range have no work.
+        let completions = job.spec.as_ref().and_then(|s| s.completions).unwrap_or(0);
+        let mut seen = BTreeSet::new();
+        keep.retain(|p| {
+            let useful =
+                index_of(p).is_some_and(|i| i < completions && !counts.done.contains(&i) && seen.insert(i));
+            if !useful {
+                plan.delete.push(((*p).clone(), true));
+            }
+            useful
+        });
+    }
+    // Those that do the least go first.
+    keep.sort_by_key(|p| (is_ready(p), phase(p) == "Running"));
+    while keep.len() > most && plan.delete.len() < BURST_MAX {
+        plan.delete.push((keep.remove(0).clone(), true));
+    }
+    let held = if only_failed { terminating } else { 0 };
+    let missing = most.saturating_sub(keep.len() + held).min(BURST_MAX);
+    if missing == 0 || !plan.delete.is_empty() {
+        return;
+    }
+    if let Some(pause) = backoff(pods, now) {
+        sooner(&mut plan.again_after, pause);
+        return;
+    }
+    if indexed {
+        let completions = job.spec.as_ref().and_then(|s| s.completions).unwrap_or(0);
+        let mut taken: BTreeSet<i32> = keep.iter().filter_map(|p| index_of(p)).collect();
+        if only_failed {
+            taken.extend(
+                pods.iter()
+                    .filter(|p| is_deleting(&p.metadata) && !is_finished(p))
+                    .filter_map(|p| index_of(p)),
+            );
+        }
+        let open = (0..completions).filter(|i| !counts.done.contains(i) && !taken.contains(i));
+        plan.create = open.take(missing).map(Some).collect();
+    } else {
+        plan.create = vec![None; missing];
+    }
+}
+
+/// How long to wait before pods that failed are replaced: 10 s, doubling with each failure since the last
+/// success. `None` for no longer.
+fn backoff(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+    let ended = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+        let times = statuses.into_iter().flatten().filter_map(|c| {
+            c.state
+                .as_ref()
+                .and_then(|s| s.terminated.as_ref())
+                .and_then(|t| t.finished_at.as_ref())
+                .map(|t| t.0)
+        });
+        let last = times.max();
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+        let turned =
+            conditions.into_iter().flatten().filter(|c| c.type_ == "Ready" || c.type_ == "DisruptionTarget");
+        last.or_else(|| turned.filter_map(|c| c.last_transition_time.as_ref().map(|t| t.0)).max())
+            .or_else(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0))
+    };
+    let last_success = pods.iter().filter(|p| phase(p) == "Succeeded").filter_map(|p| ended(p)).max();
+    let failures: Vec<Timestamp> = pods
+        .iter()
+        .filter(|p| phase(p) == "Failed")
+        .filter_map(|p| ended(p))
+        .filter(|at| last_success.is_none_or(|s| *at > s))
+        .collect();
+    let last = failures.iter().max()?;
+    let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(10);
+    let seconds = (BACKOFF_SECONDS << doublings).min(BACKOFF_SECONDS_MAX);
+    let pause = until(now, plus_seconds(*last, seconds));
+    (!pause.is_zero()).then_some(pause)
+}
+
+/// Containers of pods that restart in place count their restarts towards the limit.
+fn restarts_beyond(job: &Job, pods: &[Arc<Pod>], limit: i32) -> bool {
+    let template = job.spec.as_ref().and_then(|s| s.template.spec.as_ref());
+    if template.and_then(|s| s.restart_policy.as_deref()) != Some("OnFailure") {
+        return false;
+    }
+    let statuses =
+        pods.iter().filter(|p| matches!(phase(p), "Running" | "Pending")).filter_map(|p| p.status.as_ref());
+    let restarts: i32 = statuses
+        .flat_map(|s| s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten()))
+        .map(|c| c.restart_count)
+        .sum();
+    if limit == 0 { restarts > 0 } else { restarts >= limit }
+}
+
+/// A Job that is over, or going, holds no pod back.
+fn let_go(job: &Job, pods: &[Arc<Pod>]) -> Plan {
+    let mut plan =
+        Plan { release: pods.iter().filter(|p| has_finalizer(p)).cloned().collect(), ..Plan::default() };
+    let mut next = job.status.clone().unwrap_or_default();
+    if is_over(job) && next.active.is_some() {
+        next.active = None;
+        plan.status = Some(next);
+    }
+    plan
+}
+
+fn normal(reason: &str, message: &str) -> Tell {
+    Tell { kind: "Normal", reason: reason.to_owned(), message: message.to_owned() }
+}
+
+fn sooner(at: &mut Option<Duration>, new: Duration) {
+    *at = Some(at.map_or(new, |old| old.min(new)));
+}
+
+fn positive(n: i32) -> Option<i32> {
+    (n > 0).then_some(n)
+}
+
+fn int(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Jobs: run pods until enough of them have succeeded.
+//!
+//! [`decide`] is the thinking, [`failure_policy`] and [`indexes`] its parts; [`ttl`] deletes Jobs that have
+//! been over for long enough.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use protocol::PatchKind;
+use serde_json::json;
+
+use super::deployment::is_namespace_terminating;
+use super::machinery::claim::claim_pods;
+use super::machinery::labels::selector;
+use super::machinery::meta::{controller_reference, name, namespace, uid};
+use super::machinery::pods::{from_template, name_prefix};
+use super::machinery::watches::{own, owned_or_selected};
+use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use super::replicaset::decide::batches;
+
+pub mod decide;
+pub mod failure_policy;
+pub mod indexes;
+pub mod ttl;
+
+use decide::{INDEX, TRACKING};
+
+/// The controller.
+pub struct JobController;
+
+impl Reconciler for JobController {
+    const NAME: &'static str = "job";
+    const ACCOUNT: &'static str = "job-controller";
+    const RESOURCE: &'static str = "jobs";
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![
+            own::<Job>(),
+            owned_or_selected::<Pod, Job>(|job| job.spec.as_ref().and_then(|s| s.selector.clone())),
+        ]
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let Some(job) = cx.cache.get::<Job>(&key.namespace, &key.name) else {
+            return release_orphans(cx, key).await;
+        };
+        let spec = job.spec.as_ref();
+        // Somebody else's: the field names who.
+        if spec.and_then(|s| s.managed_by.as_deref()).is_some_and(|by| by != "kubernetes.io/job-controller") {
+            return Ok(Outcome::DONE);
+        }
+        let Some(labels) = spec.and_then(|s| s.selector.as_ref()) else { return Ok(Outcome::DONE) };
+        let pods = claim_pods(cx, &*job, &selector(labels)).await?;
+        let plan = decide::decide(&job, &pods, cx.now);
+        // First the note, then what it notes.
+        if let Some(status) = plan.status {
+            let mut next = (*job).clone();
+            next.status = Some(status);
+            cx.client.update_status(&next).await?;
+        }
+        for pod in plan.release {
+            release(cx, &pod).await?;
+        }
+        for (pod, uncounted) in plan.delete {
+            if uncounted {
+                release(cx, &pod).await?;
+            }
+            let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
+            match cx.client.delete::<Pod>(ns, n, Some(uid(&pod.metadata)), None).await {
+                Ok(()) => cx.events.normal(&*job, "SuccessfulDelete", format!("Deleted pod: {n}")),
+                Err(e) if e.is_not_found() || e.is_conflict() => {}
+                Err(e) => {
+                    cx.events.warning(&*job, "FailedDelete", format!("Error deleting: {e}"));
+                    return Err(e.into());
+                }
+            }
+        }
+        create(cx, &job, &plan.create).await?;
+        for told in plan.tell {
+            cx.events.tell(crate::events::reference(&*job), told.kind, &told.reason, told.message);
+        }
+        Ok(Outcome::again(plan.again_after))
+    }
+}
+
+async fn create(cx: &Cx, job: &Job, wanted: &[Option<i32>]) -> Result<(), ReconcileError> {
+    let mut left = wanted;
+    for batch in batches(wanted.len()) {
+        let (now, later) = left.split_at(batch);
+        left = later;
+        let pods: Vec<Pod> = now.iter().filter_map(|index| pod_of(job, *index)).collect();
+        let mut failure = None;
+        for result in futures::future::join_all(pods.iter().map(|p| cx.client.create(p))).await {
+            match result {
+                Ok(pod) => {
+                    cx.events.normal(job, "SuccessfulCreate", format!("Created pod: {}", name(&pod.metadata)))
+                }
+                Err(e) if is_namespace_terminating(&e) => return Ok(()),
+                Err(e) => {
+                    cx.events.warning(job, "FailedCreate", format!("Error creating: {e}"));
+                    failure = failure.or(Some(e));
+                }
+            }
+        }
+        if let Some(e) = failure {
+            return Err(e.into());
+        }
+    }
+    Ok(())
+}
+
+/// The pod to make, with its index where it has one.
+fn pod_of(job: &Job, index: Option<i32>) -> Option<Pod> {
+    let template = &job.spec.as_ref()?.template;
+    let owner = name(&job.metadata);
+    let prefix = match index {
+        Some(index) => format!("{owner}-{index}-"),
+        None => name_prefix(owner),
+    };
+    let mut pod = from_template(template, namespace(&job.metadata), &prefix, controller_reference(job));
+    pod.metadata.finalizers.get_or_insert_default().push(TRACKING.to_owned());
+    if let Some(index) = index {
+        for map in [&mut pod.metadata.labels, &mut pod.metadata.annotations] {
+            map.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
+        }
+        let spec = pod.spec.get_or_insert_default();
+        spec.hostname = Some(format!("{owner}-{index}"));
+        let inits = spec.init_containers.iter_mut().flatten();
+        for container in spec.containers.iter_mut().chain(inits) {
+            let env = container.env.get_or_insert_default();
+            if env.iter().any(|e| e.name == "JOB_COMPLETION_INDEX") {
+                continue;
+            }
+            env.push(EnvVar {
+                name: "JOB_COMPLETION_INDEX".to_owned(),
+                value: None,
+                value_from: Some(EnvVarSource {
+                    field_ref: Some(ObjectFieldSelector {
+                        api_version: None,
+                        field_path: format!("metadata.labels['{INDEX}']"),
+                    }),
+                    ..EnvVarSource::default()
+                }),
+            });
+        }
+    }
+    Some(pod)
+}
+
+async fn release(cx: &Cx, pod: &Pod) -> Result<(), ReconcileError> {
+    let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
+    let patch =
+        json!({"metadata": {"uid": pod.metadata.uid, "$deleteFromPrimitiveList/finalizers": [TRACKING]}});
+    match cx.client.patch::<Pod>(ns, n, None, PatchKind::Strategic, &patch).await {
+        Err(e) if !e.is_not_found() && !e.is_conflict() && e.code() != 422 => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Pods of a Job that is gone: nobody will account for them, so nothing may hold them.
+async fn release_orphans(cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+    let snapshot = cx.cache.snapshot();
+    let orphans: Vec<Arc<Pod>> = snapshot
+        .list("", "pods", &key.namespace)
+        .filter(|p| p.meta.controller().is_some_and(|o| &*o.kind == "Job" && *o.name == *key.name))
+        .filter(|p| p.meta.finalizers.iter().any(|f| **f == *TRACKING))
+        .filter_map(|p| p.typed::<Pod>().ok())
+        .collect();
+    for pod in orphans {
+        release(cx, &pod).await?;
+    }
+    Ok(Outcome::DONE)
+}

@@ -1,0 +1,110 @@
+//! Controllers: each makes one kind of thing as it is declared.
+//!
+//! A controller is a [`machinery::Reconciler`]; adding one is its own file and one line in [`start`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::Stage;
+use protocol::{Api, Caller};
+
+use crate::cache::Cache;
+use crate::events::Recorder;
+
+pub mod cluster_role_aggregation;
+pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
+pub mod garbage;
+pub mod job;
+pub mod machinery;
+pub mod namespace;
+pub mod node;
+pub mod pod_garbage;
+pub mod replicaset;
+pub mod root_ca;
+pub mod service_account;
+
+use machinery::Reconciler;
+use machinery::driver::{self, Setup};
+use machinery::metrics::QueueMetrics;
+
+/// What controllers are told of the cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Certificates by which pods know the API server, as PEM.
+    pub root_ca_pem: String,
+    /// Pods get their addresses from here.
+    pub cluster_cidr: String,
+    /// Prefix length of a node's part of it.
+    pub node_cidr_bits: u8,
+    /// A node that is silent for so long counts as gone.
+    pub node_grace: Duration,
+    /// Ended pods beyond this number are deleted, oldest first; 0 for no limit.
+    pub ended_pods_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            root_ca_pem: String::new(),
+            cluster_cidr: "10.244.0.0/16".to_owned(),
+            node_cidr_bits: 24,
+            node_grace: Duration::from_secs(40),
+            ended_pods_max: 12_500,
+        }
+    }
+}
+
+/// The identity of a controller: its service account in `kube-system`.
+pub fn caller(account: &str) -> Caller {
+    let user = format!("system:serviceaccount:kube-system:{account}");
+    Caller::component(user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+}
+
+struct Starter<'a, F> {
+    stage: &'a Stage,
+    cache: &'a Cache,
+    api_for: F,
+    metrics: QueueMetrics,
+}
+
+impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
+    fn start<R: Reconciler>(&self, reconciler: R) {
+        let api = (self.api_for)(caller(R::ACCOUNT));
+        let setup = Setup {
+            reconciler: Arc::new(reconciler),
+            cache: self.cache.clone(),
+            events: Recorder::start(self.stage, R::COMPONENT, api.clone()),
+            api,
+            metrics: self.metrics.clone(),
+        };
+        driver::start(self.stage, setup);
+    }
+}
+
+/// Starts every controller. Once per stage.
+pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
+    let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
+    s.start(namespace::NamespaceController);
+    s.start(service_account::ServiceAccountController);
+    s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
+    s.start(deployment::DeploymentController);
+    s.start(replicaset::ReplicaSetController);
+    s.start(replicaset::ReplicationControllerController);
+    s.start(job::JobController);
+    s.start(job::ttl::TtlAfterFinishedController);
+    s.start(endpoints::EndpointsController);
+    s.start(endpoints::EndpointSliceController);
+    s.start(endpoints::mirroring::EndpointSliceMirroringController);
+    s.start(node::lifecycle::NodeLifecycleController::new(config.node_grace));
+    s.start(node::eviction::TaintEvictionController);
+    s.start(node::ipam::NodeIpamController::new(&config.cluster_cidr, config.node_cidr_bits));
+    s.start(garbage::GarbageCollector::default());
+    s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
+    s.start(disruption::DisruptionController);
+    s.start(cluster_role_aggregation::ClusterRoleAggregation);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Which events become new objects, which only raise a count, and which are dropped. Pure.
+//!
+//! As upstream's correlator: an event equal to an earlier one raises its count; more than ten events in ten
+//! minutes that differ only in their message become one combined event; beyond a burst of 25, an object
+//! gets one event in five minutes from the same source.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Event, EventSource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Telling;
+use crate::controllers::machinery::meta::time;
+
+/// Similar events within [`SIMILAR_SECONDS`] beyond which they are combined.
+pub const SIMILAR_MAX: usize = 10;
+/// Time in which similar events are counted.
+pub const SIMILAR_SECONDS: i64 = 600;
+/// Events about one object from one source at once.
+pub const BURST_MAX: f64 = 25.0;
+/// Seconds until one more is let through.
+pub const REFILL_SECONDS: f64 = 300.0;
+/// Objects and events that are remembered.
+const REMEMBERED_MAX: usize = 4096;
+
+/// One write to the API.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A new event.
+    Create {
+        /// The object.
+        event: Box<Event>,
+        /// What it is remembered under.
+        key: EventKey,
+    },
+    /// An event seen before.
+    Patch {
+        /// The whole object, should the earlier one be gone.
+        event: Box<Event>,
+        /// The earlier one's name.
+        name: String,
+        /// Raises its count.
+        patch: Value,
+        /// What it is remembered under.
+        key: EventKey,
+    },
+}
+
+/// Object and source.
+type About = (String, String, String);
+/// Object, type and reason: events that differ only in their message.
+type Similar = (About, &'static str, String);
+/// Equal events.
+pub type EventKey = (Similar, String);
+
+#[derive(Clone, Debug)]
+struct Seen {
+    name: String,
+    count: i32,
+    first: Timestamp,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Group {
+    messages: Vec<String>,
+    last: Timestamp,
+}
+
+/// A map that forgets everything when it grows too large: what is forgotten only costs one more event.
+#[derive(Debug)]
+struct Bounded<K, V>(HashMap<K, V>);
+
+impl<K: Eq + Hash, V> Default for Bounded<K, V> {
+    fn default() -> Self {
+        Bounded(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash, V> Bounded<K, V> {
+    fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&key) {
+            self.0.clear();
+        }
+        self.0.entry(key).or_insert_with(new)
+    }
+}
+
+/// Remembers what was told.
+#[derive(Debug, Default)]
+pub struct Correlator {
+    buckets: Bounded<About, Bucket>,
+    groups: Bounded<Similar, Group>,
+    seen: Bounded<EventKey, Seen>,
+}
+
+impl Correlator {
+    /// Decides what to write; `None` for nothing.
+    pub fn correlate(&mut self, component: &Arc<str>, mut t: Telling) -> Option<Write> {
+        let object = [&t.about.kind, &t.about.namespace, &t.about.name, &t.about.uid, &t.about.field_path];
+        let object: Vec<&str> = object.iter().map(|p| p.as_deref().unwrap_or_default()).collect();
+        let about: About = (object.join("/"), component.to_string(), String::new());
+
+        let similar: Similar = (about.clone(), t.kind, t.reason.clone());
+        let now = t.at;
+        let group = self.groups.entry(similar.clone(), || Group { messages: Vec::new(), last: now });
+        if now.as_second() - group.last.as_second() > SIMILAR_SECONDS {
+            group.messages.clear();
+        }
+        group.last = now;
+        if !group.messages.contains(&t.message) && group.messages.len() < SIMILAR_MAX {
+            group.messages.push(t.message.clone());
+        }
+        let combined =
+            group.messages.len() >= SIMILAR_MAX && !group.messages[..SIMILAR_MAX - 1].contains(&t.message);
+        let key: EventKey = if combined {
+            t.message = format!("(combined from similar events): {}", t.message);
+            // All combined ones are one event, whatever their message.
+            (similar, String::new())
+        } else {
+            (similar, t.message.clone())
+        };
+
+        let bucket = self.buckets.entry(about, || Bucket { tokens: BURST_MAX, at: now });
+        let elapsed = (now.as_millisecond() - bucket.at.as_millisecond()).max(0) as f64 / 1000.0;
+        bucket.tokens = (bucket.tokens + elapsed / REFILL_SECONDS).min(BURST_MAX);
+        bucket.at = now;
+        if bucket.tokens < 1.0 {
+            return None;
+        }
+        bucket.tokens -= 1.0;
+
+        let seen = self.seen.0.get(&key).cloned();
+        let (count, first) = seen.as_ref().map_or((1, now), |s| (s.count + 1, s.first));
+        let event = Box::new(event(component, &t, count, first));
+        Some(match seen {
+            None => Write::Create { event, key },
+            Some(seen) => {
+                let patch = json!({"count": count, "lastTimestamp": time(now), "message": t.message});
+                Write::Patch { event, name: seen.name, patch, key }
+            }
+        })
+    }
+
+    /// Remembers a write that the server took, with the name that it has there.
+    pub fn written(&mut self, write: &Write, name: String) {
+        let (Write::Create { event, key } | Write::Patch { event, key, .. }) = write;
+        let count = event.count.unwrap_or(1);
+        let first = event.first_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
+        let seen = self.seen.entry(key.clone(), || Seen { name: String::new(), count, first });
+        *seen = Seen { name, count, first };
+    }
+}
+
+fn event(component: &Arc<str>, t: &Telling, count: i32, first: Timestamp) -> Event {
+    let namespace =
+        t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
+    let about = t.about.name.as_deref().unwrap_or_default();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{about}.{:x}", t.at.as_nanosecond())),
+            namespace: Some(namespace),
+            ..ObjectMeta::default()
+        },
+        involved_object: t.about.clone(),
+        reason: Some(t.reason.clone()),
+        message: Some(t.message.clone()),
+        type_: Some(t.kind.to_owned()),
+        count: Some(count),
+        first_timestamp: Some(time(first)),
+        last_timestamp: Some(time(t.at)),
+        source: Some(EventSource { component: Some(component.to_string()), host: None }),
+        reporting_component: Some(component.to_string()),
+        reporting_instance: Some(String::new()),
+        ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ObjectReference;
+
+    use super::*;
+    use crate::controllers::machinery::meta::plus_seconds;
+
+    fn telling(message: &str, second: i64) -> Telling {
+        Telling {
+            about: ObjectReference { name: Some("web".to_owned()), ..ObjectReference::default() },
+            kind: "Normal",
+            reason: "Scaled".to_owned(),
+            message: message.to_owned(),
+            at: plus_seconds("2026-01-01T00:00:00Z".parse().unwrap(), second),
+        }
+    }
+
+    fn tell(c: &mut Correlator, message: &str, second: i64) -> Option<Write> {
+        let write = c.correlate(&"test".into(), telling(message, second))?;
+        let name = match &write {
+            Write::Create { event, .. } => event.metadata.name.clone().unwrap(),
+            Write::Patch { name, .. } => name.clone(),
+        };
+        c.written(&write, name);
+        Some(write)
+    }
+
+    #[test]
+    fn equal_events_are_counted() {
+        let mut c = Correlator::default();
+        let Some(Write::Create { event, .. }) = tell(&mut c, "one", 0) else { panic!("no event") };
+        assert_eq!(event.count, Some(1));
+        let Some(Write::Patch { name, patch, .. }) = tell(&mut c, "one", 5) else { panic!("no patch") };
+        assert_eq!(Some(name), event.metadata.name);
+        assert_eq!(patch["count"], 2);
+        assert_eq!(patch["lastTimestamp"], "2026-01-01T00:00:05Z");
+    }
+
+    #[test]
+    fn similar_events_are_combined() {
+        let mut c = Correlator::default();
+        let writes: Vec<Write> = (0..14).map(|n| tell(&mut c, &format!("pod {n}"), n).unwrap()).collect();
+        let created = writes.iter().filter(|w| matches!(w, Write::Create { .. })).count();
+        assert_eq!(created, SIMILAR_MAX);
+        let Write::Patch { patch, .. } = writes.last().unwrap() else { panic!("not combined") };
+        assert_eq!(patch["message"], "(combined from similar events): pod 13");
+        // Much later they are new again.
+        assert!(matches!(tell(&mut c, "pod 99", 2000), Some(Write::Create { .. })));
+    }
+
+    #[test]
+    fn endless_talk_is_cut_off() {
+        let mut c = Correlator::default();
+        let told = (0..100).filter(|_| tell(&mut c, "again", 0).is_some()).count();
+        assert_eq!(told, 25);
+        assert!(tell(&mut c, "again", 299).is_none());
+        assert!(tell(&mut c, "again", 300).is_some());
+    }
+}

@@ -1,0 +1,63 @@
+//! The scheduler: finds a node for each pod that has none.
+//!
+//! - [`facts`]: what it knows of nodes and pods, [`pod`] and [`resources`] the parts.
+//! - [`queue`]: what waits, and for what.
+//! - [`cycle`]: one decision, a pure function; [`plugins`] its rules; [`preemption`] its last resort.
+//! - [`binder`]: the pool that writes decisions.
+//! - [`actor`]: the actor that owns facts and queue and acts on decisions.
+
+use std::sync::Arc;
+
+use actors::{ActorRef, Props, Stage};
+use protocol::{Api, Caller};
+
+use crate::cache::Cache;
+use crate::events::Recorder;
+
+pub mod actor;
+pub mod binder;
+pub mod cycle;
+pub mod facts;
+pub mod plugins;
+pub mod pod;
+pub mod preemption;
+pub mod queue;
+pub mod resources;
+
+pub use actor::{Scheduler, Verdict, Why};
+
+/// The name that pods ask for when they ask for none.
+pub const DEFAULT_NAME: &str = "default-scheduler";
+
+/// How the scheduler runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Pods that ask for this scheduler are its own.
+    pub name: String,
+    /// Bindings written at a time.
+    pub binders: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { name: DEFAULT_NAME.to_owned(), binders: 16 }
+    }
+}
+
+/// The scheduler's identity.
+pub fn caller() -> Caller {
+    Caller::component("system:kube-scheduler", &[])
+}
+
+/// Starts the scheduler.
+pub fn start(
+    stage: &Stage,
+    cache: Cache,
+    api_for: impl Fn(Caller) -> Arc<dyn Api>,
+    config: Config,
+) -> ActorRef<Scheduler> {
+    let api = api_for(caller());
+    let events = Recorder::start(stage, &config.name, api.clone());
+    let make = move || Scheduler::new(cache.clone(), api.clone(), events.clone(), config.clone());
+    stage.spawn(Props::new("master/scheduler", make).capacity(4096))
+}

@@ -1,0 +1,67 @@
+//! NodeAffinity: `nodeSelector` and node affinity, required and preferred.
+
+use super::{ClusterChange, Plugin, Prepared, Rejection, normalise};
+use crate::scheduler::facts::{Facts, Slot};
+use crate::scheduler::pod::PodFacts;
+
+/// See the module.
+pub struct NodeAffinity;
+
+struct Ready<'a> {
+    pod: &'a PodFacts,
+    facts: &'a Facts,
+}
+
+/// Whether the pod's selector and required affinity allow a node.
+pub fn allows(pod: &PodFacts, facts: &Facts, node: Slot) -> bool {
+    pod.nodes.allows(facts.name(node), |key| facts.label(node, key))
+}
+
+impl Plugin for NodeAffinity {
+    fn name(&self) -> &'static str {
+        "NodeAffinity"
+    }
+
+    fn weight(&self) -> i64 {
+        2
+    }
+
+    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+        let nodes = &pod.nodes;
+        let silent = nodes.selector.is_none() && nodes.required.is_none() && nodes.preferred.is_empty();
+        (!silent).then(|| Box::new(Ready { pod, facts }) as Box<dyn Prepared>)
+    }
+
+    fn may_help(&self, pod: &PodFacts, change: &ClusterChange, facts: &Facts) -> bool {
+        match change {
+            ClusterChange::NodeAdded(slot) | ClusterChange::NodeLabels(slot) => allows(pod, facts, *slot),
+            _ => false,
+        }
+    }
+}
+
+impl Prepared for Ready<'_> {
+    fn filter(&self, node: Slot) -> Result<(), Rejection> {
+        if allows(self.pod, self.facts, node) {
+            Ok(())
+        } else {
+            Err(Rejection::for_good("node(s) didn't match Pod's node affinity/selector"))
+        }
+    }
+
+    fn scores(&self, nodes: &[Slot]) -> Option<Vec<i64>> {
+        if self.pod.nodes.preferred.is_empty() {
+            return None;
+        }
+        let score = |node: &Slot| {
+            let matching =
+                self.pod.nodes.preferred.iter().filter(|(_, term)| {
+                    term.matches(self.facts.name(*node), |key| self.facts.label(*node, key))
+                });
+            matching.map(|(weight, _)| weight).sum()
+        };
+        let mut scores: Vec<i64> = nodes.iter().map(score).collect();
+        normalise(&mut scores, false);
+        Some(scores)
+    }
+}

@@ -1,0 +1,103 @@
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde_json::json;
+
+use super::*;
+
+fn pod(name: &str, priority: i32) -> Arc<PodFacts> {
+    let value = json!({"metadata": {"name": name, "namespace": "d", "uid": name},
+        "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}});
+    Arc::new(PodFacts::of(Arc::new(serde_json::from_value::<Pod>(value).unwrap())))
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn add(q: &mut Queue, name: &str, priority: i32, now: Instant) {
+    q.set(pod(name, priority), false, TraceContext::default(), now);
+}
+
+fn pop(q: &mut Queue, now: Instant) -> Option<String> {
+    q.pop(now).map(|w| w.pod.name.clone())
+}
+
+#[test]
+fn the_most_important_goes_first_then_the_oldest() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    for (name, priority) in [("a", 0), ("b", 5), ("c", 5), ("d", 0)] {
+        add(&mut q, name, priority, now);
+    }
+    let order: Vec<_> = std::iter::from_fn(|| pop(&mut q, now)).collect();
+    assert_eq!(order, ["b", "c", "a", "d"]);
+}
+
+#[test]
+fn failures_back_off_and_double() {
+    let (mut q, start) = (Queue::default(), Instant::now());
+    add(&mut q, "a", 0, start);
+    let mut now = start;
+    for pause in [1, 2, 4, 8, 10, 10] {
+        assert_eq!(pop(&mut q, now).as_deref(), Some("a"));
+        q.failed("a", Vec::new(), now);
+        assert_eq!(pop(&mut q, now + seconds(pause) - Duration::from_millis(1)), None);
+        assert_eq!(q.next_due(), Some(now + seconds(pause)));
+        now += seconds(pause);
+    }
+}
+
+#[test]
+fn only_a_change_that_may_help_wakes() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    add(&mut q, "a", 0, now);
+    pop(&mut q, now);
+    q.failed("a", vec!["NodeResourcesFit"], now);
+    assert_eq!(q.get("a").map(|w| w.place), Some(Place::Unschedulable));
+
+    let mut facts = Facts::default();
+    let node = |name: &str, cpu: &str| -> Arc<Node> {
+        let value = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cpu, "pods": "9"}}});
+        Arc::new(serde_json::from_value(value).unwrap())
+    };
+    facts.set_node(node("small", "1"));
+    facts.set_node(node("large", "4"));
+    let slot = |name: &str| facts.slot(name).unwrap();
+    let later = now + seconds(30);
+    let cause = TraceContext { trace: 1, message: 2 };
+    q.changed(&ClusterChange::NodeTaints(slot("large")), &facts, cause, later);
+    assert_eq!(pop(&mut q, later), None, "taints were not the trouble");
+    q.changed(&ClusterChange::NodeAdded(slot("small")), &facts, cause, later);
+    assert_eq!(pop(&mut q, later), None, "it is too small");
+    q.changed(&ClusterChange::NodeAdded(slot("large")), &facts, cause, later);
+    let woken = q.pop(later).expect("it may fit now");
+    assert_eq!(woken.causes, [cause]);
+}
+
+#[test]
+fn a_change_during_the_attempt_is_not_missed() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    add(&mut q, "a", 0, now);
+    pop(&mut q, now);
+    q.changed(&ClusterChange::NodeRemoved, &Facts::default(), TraceContext::default(), now);
+    q.failed("a", vec!["NodeResourcesFit"], now);
+    assert_eq!(q.get("a").map(|w| w.place), Some(Place::BackingOff));
+}
+
+#[test]
+fn the_forgotten_are_tried_again_at_last() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    add(&mut q, "a", 0, now);
+    pop(&mut q, now);
+    q.failed("a", vec!["NodeName"], now);
+    assert_eq!(pop(&mut q, now + UNSCHEDULABLE_MAX - seconds(1)), None);
+    assert_eq!(pop(&mut q, now + UNSCHEDULABLE_MAX).as_deref(), Some("a"));
+}
+
+#[test]
+fn gates_hold_until_they_are_lifted() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    q.set(pod("a", 0), true, TraceContext::default(), now);
+    assert_eq!((pop(&mut q, now), q.count(Place::Gated)), (None, 1));
+    q.set(pod("a", 0), false, TraceContext::default(), now);
+    assert_eq!(pop(&mut q, now).as_deref(), Some("a"));
+    assert!(q.remove("a") && !q.remove("a"));
+}

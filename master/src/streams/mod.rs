@@ -1,0 +1,146 @@
+//! Streams between HTTP clients and containers: exec, attach, port-forward and logs.
+//!
+//! A request arrives here authenticated and authorized. This module finds the pod in the cache, opens a
+//! stream to its node through [`NodeStreams`], and carries [`Frame`](protocol::streams::Frame)s between the
+//! two in whichever language the client speaks. It never looks inside what it carries.
+//!
+//! - `options`: query parameters; `target`: which container of which pod, and whether it can be reached.
+//! - `log`: text; `websocket`: exec and attach over WebSocket channels.
+
+mod log;
+mod options;
+mod target;
+mod websocket;
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, UPGRADE};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures::future::LocalBoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use protocol::streams::{AttachRequest, ExecRequest, FrameStream, NodeStreams};
+use protocol::{ApiError, ApiRequest};
+
+use crate::cache::Cache;
+use crate::front::StreamRouter;
+
+use options::Query;
+
+/// Serves the stream subresources of pods: finds the pod in `cache`, reaches its node through `nodes`.
+pub fn router(cache: Cache, nodes: Arc<dyn NodeStreams>) -> Arc<dyn StreamRouter> {
+    Arc::new(Router { cache, nodes })
+}
+
+#[derive(Clone)]
+struct Router {
+    cache: Cache,
+    nodes: Arc<dyn NodeStreams>,
+}
+
+impl StreamRouter for Router {
+    fn serve(
+        &self,
+        http: HttpRequest,
+        payload: web::Payload,
+        request: ApiRequest,
+        rest: String,
+    ) -> LocalBoxFuture<'static, HttpResponse> {
+        let router = self.clone();
+        Box::pin(async move {
+            match router.route(http, payload, &request, &rest).await {
+                Ok(response) => response,
+                Err(e) => refusal(&e),
+            }
+        })
+    }
+}
+
+/// What the client wants to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    WebSocket,
+}
+
+impl Language {
+    fn of(headers: &HeaderMap) -> Result<Language, ApiError> {
+        let said = headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if said.eq_ignore_ascii_case("websocket") {
+            return Ok(Language::WebSocket);
+        }
+        Err(ApiError::bad_request("Upgrade request required"))
+    }
+}
+
+impl Router {
+    async fn route(
+        &self,
+        http: HttpRequest,
+        payload: web::Payload,
+        request: &ApiRequest,
+        _rest: &str,
+    ) -> Result<HttpResponse, ApiError> {
+        let target = &request.target;
+        let query = Query(&request.options.extra);
+        let subresource = target.subresource.as_deref().unwrap_or_default();
+        match (target.resource.as_str(), subresource) {
+            ("pods", "log") => log::serve(&*self.nodes, &*self.pod(request)?, &query).await,
+            ("pods", "exec" | "attach") => {
+                let pod = self.pod(request)?;
+                let language = Language::of(http.headers())?;
+                let stdio = options::stdio(&query)?;
+                let (node, target) = target::running(&pod, query.first("container"))?;
+                let frames = if subresource == "exec" {
+                    let command = query.all("command");
+                    if command.is_empty() {
+                        return Err(ApiError::bad_request(
+                            "you must specify at least 1 command for the container",
+                        ));
+                    }
+                    self.nodes.exec(&node, ExecRequest { target, command, stdio }).await?
+                } else {
+                    self.nodes.attach(&node, AttachRequest { target, stdio }).await?
+                };
+                self.carry(language, http, payload, stdio, frames)
+            }
+            _ => Err(unsupported(request)),
+        }
+    }
+
+    fn carry(
+        &self,
+        language: Language,
+        http: HttpRequest,
+        payload: web::Payload,
+        stdio: protocol::streams::Stdio,
+        frames: FrameStream,
+    ) -> Result<HttpResponse, ApiError> {
+        match language {
+            Language::WebSocket => websocket::serve(&http, payload, stdio, frames),
+        }
+    }
+
+    fn pod(&self, request: &ApiRequest) -> Result<Arc<Pod>, ApiError> {
+        let namespace = request.target.namespace.as_deref().unwrap_or_default();
+        let name = request.target.name.as_deref().unwrap_or_default();
+        self.cache.get::<Pod>(namespace, name).ok_or_else(|| ApiError::not_found("", "pods", name))
+    }
+}
+
+fn unsupported(request: &ApiRequest) -> ApiError {
+    let target = &request.target;
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    ApiError::new(
+        501,
+        "NotImplemented",
+        format!("{}/{subresource} is not served by this server", target.resource),
+    )
+}
+
+fn refusal(error: &ApiError) -> HttpResponse {
+    let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(code)
+        .insert_header(("Cache-Control", "no-cache, private"))
+        .content_type("application/json")
+        .body(error.to_status().to_string())
+}

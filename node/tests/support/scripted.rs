@@ -1,0 +1,85 @@
+//! An API that has what the test puts into it, and tells watchers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use actors::TraceContext;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use protocol::{Api, ApiError, ApiRequest, ApiResponse, Client, WatchEvent, WatchKind, WatchStream};
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+struct Inner {
+    objects: Mutex<BTreeMap<(String, String), Value>>,
+    changes: broadcast::Sender<(String, WatchEvent)>,
+}
+
+/// The API. Cloning shares it.
+#[derive(Clone)]
+pub struct Scripted(Arc<Inner>);
+
+impl Default for Scripted {
+    fn default() -> Self {
+        Scripted(Arc::new(Inner { objects: Mutex::default(), changes: broadcast::channel(256).0 }))
+    }
+}
+
+fn event(kind: WatchKind, object: &Value) -> WatchEvent {
+    // Each change has a cause, as a real one would.
+    let trace = TraceContext::default().child();
+    WatchEvent { kind, object: Bytes::from(object.to_string()), revision: 1, trace }
+}
+
+impl Scripted {
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        Client::new(Arc::new(self.clone()), "test")
+    }
+
+    /// Puts an object.
+    pub fn set(&self, resource: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let before = self.0.objects.lock().unwrap().insert((resource.to_owned(), name), object.clone());
+        let kind = if before.is_some() { WatchKind::Modified } else { WatchKind::Added };
+        let _ = self.0.changes.send((resource.to_owned(), event(kind, &object)));
+    }
+
+    /// Removes an object.
+    pub fn delete(&self, resource: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        self.0.objects.lock().unwrap().remove(&(resource.to_owned(), name));
+        let _ = self.0.changes.send((resource.to_owned(), event(WatchKind::Deleted, &object)));
+    }
+}
+
+#[async_trait]
+impl Api for Scripted {
+    async fn call(&self, _: ApiRequest) -> Result<ApiResponse, ApiError> {
+        Err(ApiError::Unreachable("only watches here".into()))
+    }
+
+    async fn watch(&self, request: ApiRequest) -> Result<WatchStream, ApiError> {
+        let resource = request.target.resource;
+        let changes = self.0.changes.subscribe();
+        let mut first: Vec<WatchEvent> = {
+            let objects = self.0.objects.lock().unwrap();
+            let mine = objects.iter().filter(|((r, _), _)| *r == resource);
+            mine.map(|(_, object)| event(WatchKind::Added, object)).collect()
+        };
+        first.push(event(WatchKind::Bookmark, &Value::Null));
+        let later = futures::stream::unfold(changes, move |mut changes| {
+            let resource = resource.clone();
+            async move {
+                loop {
+                    let (of, event) = changes.recv().await.ok()?;
+                    if of == resource {
+                        return Some((event, changes));
+                    }
+                }
+            }
+        });
+        Ok(Box::pin(futures::stream::iter(first).chain(later)))
+    }
+}
