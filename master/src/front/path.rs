@@ -107,7 +107,7 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
             "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
             "watch" => watch = truth(&value),
-            "dryRun" => dry_run(&mut options, &[value])?,
+            "dryRun" => dry_run(&mut options, &[value]),
             "fieldManager" => options.field_manager = text(),
             "fieldValidation" => options.field_validation = text(),
             "force" => options.force = truth(&value),
@@ -122,15 +122,14 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
     Ok((options, watch))
 }
 
-fn dry_run(options: &mut Options, values: &[String]) -> Result<(), String> {
+/// A value that means nothing is left for the pipeline to refuse, which knows the kind of the options.
+fn dry_run(options: &mut Options, values: &[String]) {
     for value in values {
         match value.as_str() {
             "All" => options.dry_run = true,
-            "" => {}
-            other => return Err(format!("Invalid value: \"{other}\": supported values: \"All\"")),
+            other => options.extra.push(("dryRun".to_owned(), other.to_owned())),
         }
     }
-    Ok(())
 }
 
 /// A DELETE's body (`DeleteOptions`) on top of its query.
@@ -149,7 +148,8 @@ pub fn delete_options(options: &mut Options, body: &Value) -> Result<(), String>
         .flatten()
         .filter_map(|v| v.as_str().map(str::to_owned))
         .collect();
-    dry_run(options, &values)
+    dry_run(options, &values);
+    Ok(())
 }
 
 /// What a method means for a target.

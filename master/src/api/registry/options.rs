@@ -15,6 +15,18 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         Verb::Patch => "PatchOptions",
         _ => "DeleteOptions",
     };
+    let dry: Vec<String> =
+        options.extra.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.clone()).collect();
+    if !dry.is_empty() {
+        return Err(crate::api::pipeline::bad_dry_run(kind, &dry));
+    }
+    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) && !request.body.is_empty() {
+        // The door has taken the options out; wrong types are told here, in Go's words.
+        let definition = protocol::schema::definition("m.DeleteOptions");
+        if let Some(Err(why)) = definition.map(|d| protocol::schema::decode(d, &request.body)) {
+            return Err(ApiError::bad_request(why));
+        }
+    }
     let mut errors = Errors::default();
     if request.patch == Some(PatchKind::Apply)
         && options.field_manager.as_deref().unwrap_or_default().is_empty()
