@@ -153,10 +153,8 @@ impl Sync {
             return Ok(After { containers: left.containers, ending: true, ..After::default() });
         }
         let mut after = self.run(owner, observed).await?;
-        after.wake_at = match (after.wake_at, deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        // The first look itself sets the time that the deadline counts from.
+        after.wake_at = earliest(after.wake_at, self.deadline(owner));
         Ok(after)
     }
 
@@ -178,7 +176,9 @@ impl Sync {
 
     fn deadline(&self, owner: &Pod) -> Option<SystemTime> {
         let seconds = owner.spec.as_ref()?.active_deadline_seconds?;
-        let start = clock::system_time(owner.status.as_ref()?.start_time.as_ref()?.0);
+        let known = owner.status.as_ref().and_then(|s| s.start_time.clone());
+        let start = known.or_else(|| self.outbox.latest().and_then(|s| s.start_time))?;
+        let start = clock::system_time(start.0);
         Some(start + Duration::from_secs(u64::try_from(seconds).ok()?))
     }
 
@@ -223,7 +223,8 @@ impl Sync {
             self.read_last_words(owner, &observed).await;
             self.publish(owner, &observed, &plan.waiting, false, None);
             wake_at = earliest(wake_at, outcome?);
-            if !plan.kill.is_empty() {
+            let more = plan.start.iter().any(|s| s.role != Role::Main);
+            if more || !plan.kill.is_empty() {
                 wake_at = earliest(wake_at, Some(now));
             }
         } else {

@@ -13,6 +13,7 @@
 //!
 //! Everything made here is named `troupe*`, or lies in the node's state directory.
 
+pub mod cluster;
 pub mod cni;
 pub mod follow;
 pub mod host;
