@@ -9,7 +9,7 @@
 //! - [`host`]: the node's own part: forwarding, masquerading, firewall, MTU, and undoing all of it.
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
 //! - `plug`: the bridge as the kubelet sees it.
-//! - [`follow`]: following a kind, for the proxy and the DNS server.
+//! - [`follow`]: following a kind, for the proxy.
 //!
 //! Everything made here is named `troupe*`, or lies in the node's state directory.
 
