@@ -298,6 +298,7 @@ async fn elsewhere(
     };
     match document {
         Some(body) => Ok(write::document(body, form == Form::Aggregated && is_root(path), syntax)),
+        None if path.starts_with("/api/") || path.starts_with("/apis/") => Err(not_found()),
         None => Ok(HttpResponse::NotFound()
             .content_type("text/plain; charset=utf-8")
             .body("404 page not found\n")),

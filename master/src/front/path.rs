@@ -93,7 +93,7 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
     let mut watch = false;
     for (name, value) in query {
         let text = || Some(value.clone()).filter(|v| !v.is_empty());
-        let number = |value: &str| -> Result<u64, String> {
+        let number = |value: &str| -> Result<i64, String> {
             value.parse().map_err(|_| format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
         };
         match name.as_str() {
@@ -101,9 +101,9 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "fieldSelector" => options.field_selector = text(),
             "resourceVersion" => options.resource_version = text(),
             "resourceVersionMatch" => options.resource_version_match = text(),
-            "limit" => options.limit = number(&value)?,
+            "limit" => options.limit = u64::try_from(number(&value)?).unwrap_or(0),
             "continue" => options.continue_token = text(),
-            "timeoutSeconds" if !value.is_empty() => options.timeout_seconds = Some(number(&value)?),
+            "timeoutSeconds" if !value.is_empty() => options.timeout_seconds = u64::try_from(number(&value)?).ok(),
             "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
             "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
             "watch" => watch = truth(&value),
@@ -112,7 +112,7 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "fieldValidation" => options.field_validation = text(),
             "force" => options.force = truth(&value),
             "gracePeriodSeconds" => {
-                options.grace_period_seconds = Some(number(&value)? as i64);
+                options.grace_period_seconds = Some(number(&value)?);
             }
             "propagationPolicy" => options.propagation_policy = text(),
             "orphanDependents" => options.orphan_dependents = Some(truth(&value)),

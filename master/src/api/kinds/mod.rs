@@ -119,6 +119,11 @@ const CREATED_BY_UPDATE: &[&str] = &[
 ];
 /// Kinds whose own validation does not look at metadata again after the common one.
 pub const CHECKED_ONCE: &[&str] = &[
+    "customresourcedefinitions",
+    "events",
+    "limitranges",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
     "flowschemas",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",

@@ -26,6 +26,14 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         if let Some(Err(why)) = definition.map(|d| protocol::schema::decode(d, &request.body)) {
             return Err(ApiError::bad_request(why));
         }
+        let given: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        if let Some(other) = given["kind"].as_str().filter(|k| !k.is_empty() && *k != "DeleteOptions") {
+            return Err(ApiError::bad_request(format!(
+                "no kind \"{other}\" is registered for version \"{}\" in scheme \
+                 \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
+                given["apiVersion"].as_str().unwrap_or_default()
+            )));
+        }
     }
     let mut errors = Errors::default();
     if request.patch == Some(PatchKind::Apply)
