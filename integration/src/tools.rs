@@ -2,6 +2,8 @@
 
 pub mod actors;
 pub mod client;
+pub mod panic;
+pub mod token;
 pub mod trace;
 
 pub use client::{Cluster, ToolError, kubeconfig_path};

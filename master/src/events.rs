@@ -121,7 +121,7 @@ impl Handler<Telling> for Writer {
         let write = self.correlator.correlate(&self.component, m);
         let client = self.client.clone();
         let send = async move {
-            let Some(write) = write else { return None };
+            let write = write?;
             match send(&client, &write).await {
                 Ok(event) => Some((write, event)),
                 Err(error) => {

@@ -8,6 +8,9 @@
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`controllers`]: what keeps the cluster as declared.
 //! - [`events`]: what they tell people about it.
+//! - [`front`]: the HTTP door; [`streams`]: exec, attach, port-forward and logs through it.
+//! - [`link`]: the door for nodes, and the way into them.
+//! - [`server`]: a whole master, put together.
 //! - [`pki`]: keys, certificates, kubeconfigs.
 //! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
@@ -22,4 +25,7 @@ pub mod front;
 pub mod link;
 pub mod pki;
 pub mod scheduler;
+pub mod server;
 pub mod store;
+pub mod streams;
+mod yaml;

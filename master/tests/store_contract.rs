@@ -2,6 +2,9 @@
 //! compaction, leases. What only one of them can go through (a power cut, a dead server) follows in
 //! `embedded` and `etcd`.
 
+// Clippy's leave for tests does not reach their helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

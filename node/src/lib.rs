@@ -17,6 +17,9 @@ pub mod kubelet;
 pub mod link;
 pub mod logs;
 pub mod network;
+pub mod node;
 pub mod proxy;
 pub mod runtime;
 pub mod volumes;
+
+pub use node::{Node, NodeConfig, NodeError, clean_up};

@@ -170,13 +170,14 @@ fn merge_list(
         return Ok(patch);
     };
     if field.merge_key.is_empty() {
+        let order = order.unwrap_or_else(|| Value::Array(patch.clone()));
         let mut merged = original.clone();
         for item in patch {
             if !merged.contains(&item) {
                 merged.push(item);
             }
         }
-        return Ok(ordered(merged, &original, order, ""));
+        return Ok(ordered(merged, &original, Some(order), ""));
     }
     let key = field.merge_key;
     let element = shape.and_then(|s| s.element());
@@ -186,6 +187,10 @@ fn merge_list(
         let rest = patch.into_iter().filter(|i| i.get(DIRECTIVE).is_none_or(|d| d != "replace"));
         return Ok(rest.collect());
     }
+    // Without an order of its own a patch puts its entries as it lists them.
+    let order = order.unwrap_or_else(|| {
+        Value::Array(patch.iter().filter(|i| i.get(DIRECTIVE).is_none()).cloned().collect())
+    });
     for item in patch {
         let Value::Object(mut item) = item else {
             return Err(PatchError::Invalid(format!("invalid JSON document: {item} is not an object")));
@@ -212,7 +217,7 @@ fn merge_list(
             Some(other) => return Err(PatchError::Invalid(format!("Unknown patch type found: {other}"))),
         }
     }
-    Ok(ordered(merged, &original, order, key))
+    Ok(ordered(merged, &original, Some(order), key))
 }
 
 /// Puts the entries that the patch orders into that order; entries that only the server has keep their

@@ -102,13 +102,18 @@ impl Cluster {
         self.send(self.http.get(self.url(path, query))).await
     }
 
-    /// Orders something.
+    /// Orders something, or creates an object.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
+        body: Option<&Value>,
     ) -> Result<T, ToolError> {
-        self.send(self.http.post(self.url(path, query))).await
+        let mut request = self.http.post(self.url(path, query));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send(request).await
     }
 
     fn url(&self, path: &str, query: &[(&str, String)]) -> String {

@@ -83,6 +83,11 @@ impl Errors {
         self.push(path, "FieldValueInvalid", message);
     }
 
+    /// A value that makes no sense, shown in a form of its own.
+    pub fn invalid_shown(&mut self, path: &Path, shown: &str, detail: impl fmt::Display) {
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {shown}: {detail}"));
+    }
+
     /// A value that is not one of a set.
     pub fn unsupported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
         let supported: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
@@ -112,6 +117,11 @@ impl Errors {
     /// A value that is too long.
     pub fn too_long(&mut self, path: &Path, max: usize) {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// How many errors there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// Whether nothing is wrong.

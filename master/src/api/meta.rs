@@ -43,7 +43,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     let mut errors = Vec::new();
     let mut limit = |max: usize| {
         if name.len() > max {
-            errors.push(format!("must be no more than {max} {}", if max == 63 { "bytes" } else { "bytes" }));
+            errors.push(format!("must be no more than {max} characters"));
         }
     };
     match rule {
@@ -153,7 +153,9 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for owner in list(meta, &["ownerReferences"]) {
         let api_version = text(owner, &["apiVersion"]);
-        if api_version.is_empty() || api_version.split_once('/').is_some_and(|(_, v)| v.is_empty()) {
+        if api_version.is_empty()
+            || api_version.split_once('/').is_some_and(|(_, v)| v.is_empty() || v.contains('/'))
+        {
             errors.invalid(&path.child("apiVersion"), api_version, "version must not be empty");
         }
         for (name, message) in
@@ -169,9 +171,9 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
         if owner["controller"] == Value::Bool(true) {
             let shown = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
             match &controller {
-                Some(first) => errors.invalid(
+                Some(first) => errors.invalid_shown(
                     path,
-                    meta["ownerReferences"].clone(),
+                    &shown_owners(meta),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
                          and {shown}"
@@ -181,6 +183,17 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
             }
         }
     }
+}
+
+/// Owner references as Go prints them: fields in the order of its struct.
+fn shown_owners(meta: &Value) -> String {
+    let one = |owner: &Value| {
+        let names = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+        let fields = names.iter().filter_map(|n| owner.get(*n).map(|v| format!("\"{n}\":{v}")));
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    };
+    let owners: Vec<String> = list(meta, &["ownerReferences"]).iter().map(one).collect();
+    format!("[{}]", owners.join(","))
 }
 
 fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {

@@ -26,3 +26,6 @@ pub mod subresources;
 pub mod tables;
 
 pub use pipeline::{Config, Pipeline};
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,8 @@ impl Inner {
                 _ => self.part(request, subject, warnings).await,
             };
         }
-        if !resource.allows(request.verb) {
+        let named_create = request.verb == Verb::Create && request.target.name.is_some();
+        if !resource.allows(request.verb) || named_create {
             return Err(method_not_allowed());
         }
         if !resource.is_stored() {

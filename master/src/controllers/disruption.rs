@@ -183,7 +183,7 @@ fn decide(
         }
     }
     let healthy = pods.iter().filter(|p| {
-        is_active(p) && phase(p) != "" && is_ready(p) && !disrupted.contains_key(name(&p.metadata))
+        is_active(p) && !phase(p).is_empty() && is_ready(p) && !disrupted.contains_key(name(&p.metadata))
     });
     let healthy = count(healthy.count());
     let allowed = if expected <= 0 || healthy <= desired { 0 } else { healthy - desired };

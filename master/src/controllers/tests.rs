@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use protocol::{Client, Object, PatchKind};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use protocol::{ApiRequest, Client, Object, PatchKind, Verb};
 use serde_json::{Value, json};
 
 use super::*;
@@ -46,7 +49,11 @@ impl Cluster {
         let pipeline =
             api::Pipeline::new(api::Config::default(), store, cache.clone(), authorizer, authenticator);
         let stage = Stage::local();
-        let config = Config { root_ca_pem: "a certificate".to_owned(), ..Config::default() };
+        let config = Config {
+            root_ca_pem: "a certificate".to_owned(),
+            node_grace: Duration::from_secs(2),
+            ..Config::default()
+        };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
         let door = |caller| pipeline.as_caller(caller);
         let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());
@@ -102,7 +109,7 @@ impl Cluster {
             }
             if machinery::meta::is_deleting(&pod.metadata) {
                 let _ = self.admin.delete::<Pod>(ns, name, None, Some(0)).await;
-            } else if !machinery::pods::is_ready(pod) {
+            } else if !machinery::pods::is_ready(pod) && !machinery::pods::is_finished(pod) {
                 let ip = format!("10.244.0.{}", n + 2);
                 let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
                     "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
@@ -277,5 +284,203 @@ fn a_panicking_controller_is_rebuilt_and_goes_on() {
         }
         assert!(c.stage.inject_panic("master/scheduler"));
         c.settle("two are available", |cache| (available(cache, "web") == 2).then_some(())).await;
+    });
+}
+
+#[test]
+fn a_job_runs_to_its_end_and_every_pod_is_let_go() {
+    test(async |c| {
+        c.node("n1").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        c.create::<Job>(json!({"metadata": {"name": "sum", "namespace": "default"}, "spec": {
+            "completions": 2, "parallelism": 1, "template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "c", "image": "app:1"}]}}}}))
+            .await;
+        let mut ended: Vec<Option<String>> = Vec::new();
+        for _ in 0..2 {
+            let pod = c
+                .settle("a pod runs", |cache| {
+                    let fresh = |p: &Arc<Pod>| {
+                        machinery::pods::phase(p) == "Running" && !ended.contains(&p.metadata.uid)
+                    };
+                    cache.list::<Pod>("default").into_iter().find(fresh)
+                })
+                .await;
+            assert!(
+                pod.metadata
+                    .finalizers
+                    .as_ref()
+                    .is_some_and(|f| f.iter().any(|f| f == job::decide::TRACKING))
+            );
+            let done = json!({"status": {"phase": "Succeeded"}});
+            let name = machinery::meta::name(&pod.metadata);
+            ended.push(pod.metadata.uid.clone());
+            c.admin.patch::<Pod>("default", name, Some("status"), PatchKind::Strategic, &done).await.unwrap();
+        }
+        let job = c
+            .until("it is complete", |cache| {
+                cache.get::<Job>("default", "sum").filter(|j| job::decide::is_over(j))
+            })
+            .await;
+        assert_eq!(job.status.as_ref().and_then(|s| s.succeeded), Some(2));
+        c.until("its pods are let go", |cache| {
+            let pods = cache.list::<Pod>("default");
+            let held = pods.iter().any(|p| p.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty()));
+            (pods.len() == 2 && !held).then_some(())
+        })
+        .await;
+        // As kubectl asks; by itself the server would orphan a Job's pods.
+        delete_by::<Job>(&c, "sum", "Background").await;
+        c.settle("its pods go with it", |cache| cache.list::<Pod>("default").is_empty().then_some(())).await;
+    });
+}
+
+async fn delete_by<K: Object>(c: &Cluster, name: &str, policy: &str) {
+    let mut request = ApiRequest::new(Verb::Delete, Client::target::<K>("default", Some(name), None));
+    request.options.propagation_policy = Some(policy.to_owned());
+    c.admin.send(request).await.unwrap();
+}
+
+#[test]
+fn owners_leave_their_dependents_or_wait_for_them() {
+    test(async |c| {
+        c.node("n1").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        let template = json!({"metadata": {"labels": {"app": "rc"}},
+            "spec": {"containers": [{"name": "c", "image": "app:1"}]}});
+        let rc = json!({"metadata": {"name": "rc", "namespace": "default"}, "spec": {"replicas": 2,
+            "selector": {"app": "rc"}, "template": template}});
+        c.create::<ReplicationController>(rc.clone()).await;
+        let running = |cache: &Cache| {
+            let pods = cache.list::<Pod>("default");
+            let ready = pods.iter().filter(|p| machinery::pods::is_ready(p)).count();
+            (ready == 2).then_some(())
+        };
+        c.settle("two run", running).await;
+        delete_by::<ReplicationController>(&c, "rc", "Orphan").await;
+        c.until("it is gone, they are not", |cache| {
+            let gone = cache.get::<ReplicationController>("default", "rc").is_none();
+            let pods = cache.list::<Pod>("default");
+            let free = pods.iter().all(|p| machinery::meta::controller_of(&p.metadata).is_none());
+            (gone && free && pods.len() == 2).then_some(())
+        })
+        .await;
+
+        c.create::<ReplicationController>(rc).await;
+        c.until("they are adopted", |cache| {
+            let pods = cache.list::<Pod>("default");
+            let owned = pods.iter().all(|p| machinery::meta::controller_of(&p.metadata).is_some());
+            (owned && pods.len() == 2).then_some(())
+        })
+        .await;
+        delete_by::<ReplicationController>(&c, "rc", "Foreground").await;
+        c.until("they are told to go", |cache| {
+            let all = cache.list::<Pod>("default").iter().all(|p| machinery::meta::is_deleting(&p.metadata));
+            all.then_some(())
+        })
+        .await;
+        assert!(c.cache.get::<ReplicationController>("default", "rc").is_some(), "it waits for its pods");
+        c.settle("it goes after them", |cache| {
+            cache.get::<ReplicationController>("default", "rc").is_none().then_some(())
+        })
+        .await;
+        assert!(c.cache.list::<Pod>("default").is_empty());
+    });
+}
+
+#[test]
+fn a_silent_node_loses_its_pods() {
+    test(async |c| {
+        c.node("n1").await;
+        c.node("n2").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        let tolerations = json!([{"key": "node.kubernetes.io/unreachable", "operator": "Exists",
+            "effect": "NoExecute", "tolerationSeconds": 0}]);
+        c.create::<Pod>(json!({"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1",
+            "tolerations": tolerations, "containers": [{"name": "c", "image": "app:1"}]}}))
+            .await;
+        c.kubelet().await;
+        // n2 goes on telling that it lives, n1 does not.
+        let mut beat = 0;
+        let mut evicted = None;
+        while evicted.is_none() && beat < 100 {
+            beat += 1;
+            let heartbeat = format!("2026-01-01T00:{:02}:{:02}Z", beat / 60, beat % 60);
+            let status = json!({"status": {"conditions":
+                [{"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}]}});
+            c.admin.patch::<Node>("", "n2", Some("status"), PatchKind::Strategic, &status).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let pod = c.cache.get::<Pod>("default", "p");
+            evicted = pod.filter(|p| machinery::meta::is_deleting(&p.metadata));
+        }
+        let pod = evicted.expect("it was evicted");
+        let condition = machinery::pods::condition(&pod, "DisruptionTarget").expect("it says why");
+        assert_eq!(condition.reason.as_deref(), Some("DeletionByTaintManager"));
+        assert!(!machinery::pods::is_ready(&pod));
+        let node = c.cache.get::<Node>("", "n1").unwrap();
+        assert_eq!(node::health::ready(&node), "Unknown");
+        let other = c.cache.get::<Node>("", "n2").unwrap();
+        assert_eq!(node::health::ready(&other), "True");
+    });
+}
+
+#[test]
+fn the_important_take_the_place_of_the_unimportant() {
+    test(async |c| {
+        c.node("n1").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        c.create::<PriorityClass>(json!({"metadata": {"name": "high"}, "value": 1000})).await;
+        let pod = |name: &str, class: &str| {
+            json!({"metadata": {"name": name, "namespace": "default", "labels": {"app": "x"}},
+            "spec": {"priorityClassName": class,
+                "containers": [{"name": "c", "image": "app:1", "resources": {"requests": {"cpu": "3"}}}]}})
+        };
+        c.create::<Pod>(pod("low", "")).await;
+        c.settle("it runs", |cache| {
+            cache.get::<Pod>("default", "low").filter(|p| machinery::pods::is_ready(p))
+        })
+        .await;
+        c.create::<PodDisruptionBudget>(json!({"metadata": {"name": "b", "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": "x"}}, "minAvailable": 1}}))
+            .await;
+        c.until("its budget counts it", |cache| {
+            let budget = cache.get::<PodDisruptionBudget>("default", "b")?;
+            (budget.status.as_ref()?.current_healthy == Some(1)).then_some(())
+        })
+        .await;
+        c.create::<Pod>(pod("high", "high")).await;
+        c.settle("it has taken its place", |cache| {
+            let high = cache.get::<Pod>("default", "high")?;
+            (cache.get::<Pod>("default", "low").is_none() && machinery::pods::node_name(&high) == "n1")
+                .then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn all_that_follows_hangs_below_the_write_that_caused_it() {
+    test(async |c| {
+        c.node("n1").await;
+        c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;
+        let root = actors::TraceContext::default().child();
+        actors::trace::under(root, c.create::<Deployment>(deployment("traced", 1))).await;
+        c.until("it is bound", |cache| {
+            let pods = cache.list::<Pod>("default");
+            pods.iter().any(|p| !machinery::pods::node_name(p).is_empty()).then_some(())
+        })
+        .await;
+        let chain = actors::trace::find(8192, |r| r.context.trace == root.trace);
+        for (kind, key) in [
+            ("Reconcile", "deployments/default/traced"),
+            ("Reconcile", "replicasets/default/traced-"),
+            ("Try", "pods/default/traced-"),
+            ("Bind", "pods/default/traced-"),
+        ] {
+            let found = chain
+                .iter()
+                .any(|r| *r.kind == *kind && r.key.as_deref().is_some_and(|k| k.starts_with(key)));
+            assert!(found, "no {kind} of {key} in {chain:#?}");
+        }
     });
 }

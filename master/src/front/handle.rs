@@ -171,7 +171,7 @@ fn not_acceptable() -> ApiError {
     ApiError::new(
         406,
         "NotAcceptable",
-        "only the following media types are accepted: application/json, application/yaml",
+        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
     )
 }
 
@@ -204,6 +204,14 @@ async fn read_body(
     let body = read_all(payload).await?;
     let said = header(http.headers(), "content-type");
     let kind = negotiate::content_type(said).ok_or_else(|| unsupported(request.verb, said))?;
+    let (body, kind) = match kind {
+        BodyType::Protobuf if body.is_empty() => (body, BodyType::Json),
+        BodyType::Protobuf => {
+            let json = protocol::schema::protobuf::to_json(&body).map_err(|e| ApiError::bad_request(e.to_string()))?;
+            (Bytes::from(json), BodyType::Json)
+        }
+        kind => (body, kind),
+    };
     match (request.verb, kind) {
         (Verb::Patch, BodyType::Patch(kind)) => {
             request.patch = Some(kind);
@@ -222,7 +230,7 @@ async fn read_body(
             }
         }
         (_, BodyType::Yaml) => request.body = yaml_to_json(&body)?,
-        (_, BodyType::Json) => request.body = body,
+        (_, BodyType::Json | BodyType::Protobuf) => request.body = body,
     }
     Ok(())
 }
@@ -232,7 +240,7 @@ fn unsupported(verb: Verb, said: &str) -> ApiError {
         "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
          application/apply-patch+yaml"
     } else {
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     };
     let _ = said;
     ApiError::new(
@@ -290,6 +298,7 @@ async fn elsewhere(
     };
     match document {
         Some(body) => Ok(write::document(body, form == Form::Aggregated && is_root(path), syntax)),
+        None if path.starts_with("/api/") || path.starts_with("/apis/") => Err(not_found()),
         None => Ok(HttpResponse::NotFound()
             .content_type("text/plain; charset=utf-8")
             .body("404 page not found\n")),

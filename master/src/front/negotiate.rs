@@ -56,6 +56,8 @@ pub enum BodyType {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf, in upstream's envelope.
+    Protobuf,
     /// A patch.
     Patch(PatchKind),
 }
@@ -65,6 +67,7 @@ pub fn content_type(header: &str) -> Option<BodyType> {
     Some(match header.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => BodyType::Json,
         "application/yaml" => BodyType::Yaml,
+        "application/vnd.kubernetes.protobuf" => BodyType::Protobuf,
         "application/json-patch+json" => BodyType::Patch(PatchKind::Json),
         "application/merge-patch+json" => BodyType::Patch(PatchKind::Merge),
         "application/strategic-merge-patch+json" => BodyType::Patch(PatchKind::Strategic),

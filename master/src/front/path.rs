@@ -93,7 +93,7 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
     let mut watch = false;
     for (name, value) in query {
         let text = || Some(value.clone()).filter(|v| !v.is_empty());
-        let number = |value: &str| -> Result<u64, String> {
+        let number = |value: &str| -> Result<i64, String> {
             value.parse().map_err(|_| format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
         };
         match name.as_str() {
@@ -101,18 +101,18 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "fieldSelector" => options.field_selector = text(),
             "resourceVersion" => options.resource_version = text(),
             "resourceVersionMatch" => options.resource_version_match = text(),
-            "limit" => options.limit = number(&value)?,
+            "limit" => options.limit = u64::try_from(number(&value)?).unwrap_or(0),
             "continue" => options.continue_token = text(),
-            "timeoutSeconds" if !value.is_empty() => options.timeout_seconds = Some(number(&value)?),
+            "timeoutSeconds" if !value.is_empty() => options.timeout_seconds = u64::try_from(number(&value)?).ok(),
             "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
             "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
             "watch" => watch = truth(&value),
-            "dryRun" => dry_run(&mut options, &[value])?,
+            "dryRun" => dry_run(&mut options, &[value]),
             "fieldManager" => options.field_manager = text(),
             "fieldValidation" => options.field_validation = text(),
             "force" => options.force = truth(&value),
             "gracePeriodSeconds" => {
-                options.grace_period_seconds = Some(number(&value)? as i64);
+                options.grace_period_seconds = Some(number(&value)?);
             }
             "propagationPolicy" => options.propagation_policy = text(),
             "orphanDependents" => options.orphan_dependents = Some(truth(&value)),
@@ -122,15 +122,14 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
     Ok((options, watch))
 }
 
-fn dry_run(options: &mut Options, values: &[String]) -> Result<(), String> {
+/// A value that means nothing is left for the pipeline to refuse, which knows the kind of the options.
+fn dry_run(options: &mut Options, values: &[String]) {
     for value in values {
         match value.as_str() {
             "All" => options.dry_run = true,
-            "" => {}
-            other => return Err(format!("Invalid value: \"{other}\": supported values: \"All\"")),
+            other => options.extra.push(("dryRun".to_owned(), other.to_owned())),
         }
     }
-    Ok(())
 }
 
 /// A DELETE's body (`DeleteOptions`) on top of its query.
@@ -149,7 +148,8 @@ pub fn delete_options(options: &mut Options, body: &Value) -> Result<(), String>
         .flatten()
         .filter_map(|v| v.as_str().map(str::to_owned))
         .collect();
-    dry_run(options, &values)
+    dry_run(options, &values);
+    Ok(())
 }
 
 /// What a method means for a target.

@@ -21,7 +21,7 @@ fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax) -> HttpRe
         Syntax::Json => builder.content_type("application/json").body(json),
         Syntax::Yaml => {
             let value: Value = serde_json::from_slice(&json).unwrap_or(Value::Null);
-            match serde_saphyr::to_string(&value) {
+            match crate::yaml::to_text(&value) {
                 Ok(text) => builder.content_type("application/yaml").body(text),
                 Err(e) => error(&ApiError::internal(e), Syntax::Json),
             }

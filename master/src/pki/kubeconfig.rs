@@ -28,7 +28,7 @@ pub fn new(name: &str, access: &Access<'_>) -> Value {
 
 /// As text.
 pub fn to_text(config: &Value) -> Result<String, PkiError> {
-    serde_saphyr::to_string(config).map_err(super::make)
+    crate::yaml::to_text(config).map_err(super::make)
 }
 
 /// Puts cluster, user and context of a name into a kubeconfig and makes the context current.

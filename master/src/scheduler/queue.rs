@@ -113,10 +113,12 @@ impl Queue {
     }
 
     fn cause(&mut self, uid: &str, cause: TraceContext) {
-        if let Some(waiting) = self.pods.get_mut(uid) {
-            if !cause.is_none() && waiting.causes.len() < CAUSES_MAX && !waiting.causes.contains(&cause) {
-                waiting.causes.push(cause);
-            }
+        if let Some(waiting) = self.pods.get_mut(uid)
+            && !cause.is_none()
+            && waiting.causes.len() < CAUSES_MAX
+            && !waiting.causes.contains(&cause)
+        {
+            waiting.causes.push(cause);
         }
     }
 

@@ -75,15 +75,17 @@ impl KubeletActor {
             owner.metadata.namespace.as_deref().unwrap_or_default(),
             owner.metadata.name.as_deref().unwrap_or_default()
         );
-        if self.shared.registry.want(&uid, owner) || !self.shared.registry.has_actor(&uid) {
+        let changed = self.shared.registry.want(&uid, owner);
+        if !self.shared.registry.has_actor(&uid) {
             let (shared, of) = (self.shared.clone(), Arc::<str>::from(uid.as_str()));
             let props = Props::new("node/kubelet/pod", move || PodActor::new(shared.clone(), of.clone()))
                 .instance(instance)
                 .restart(RestartPolicy::Transient);
             let actor = self.shared.pods.spawn(props);
             self.shared.registry.assign(&uid, actor);
-        } else {
-            self.shared.registry.wake(&uid);
+        } else if changed {
+            // Labels and annotations may be mounted as files.
+            self.shared.registry.refresh(&uid);
         }
     }
 

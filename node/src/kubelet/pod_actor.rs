@@ -35,8 +35,8 @@ pub struct PodActor {
     probes: BTreeMap<(String, Kind), SpawnHandle>,
     streaks: Streaks,
     copied: BTreeSet<String>,
-    /// A shorter grace period than the one that a running stop uses has been acted on.
-    hurried: Option<Duration>,
+    /// The grace period of the stop that is under way.
+    stopping_within: Option<Duration>,
 }
 
 impl PodActor {
@@ -54,7 +54,7 @@ impl PodActor {
             probes: BTreeMap::new(),
             streaks: Streaks::new(),
             copied: BTreeSet::new(),
-            hurried: None,
+            stopping_within: None,
         }
     }
 
@@ -65,6 +65,10 @@ impl PodActor {
             return;
         }
         self.looking = true;
+        let wanted = self.shared.registry.wanted(&self.uid);
+        self.stopping_within = wanted
+            .filter(|w| w.gone || w.pod.metadata.deletion_timestamp.is_some())
+            .map(|w| pod::grace_period(&w.pod));
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
@@ -87,12 +91,8 @@ impl PodActor {
         }
         self.ending.notify_one();
         let grace = pod::grace_period(&wanted.pod);
-        let first = self.hurried.is_none();
-        if self.hurried.is_some_and(|before| before <= grace) {
-            return;
-        }
-        self.hurried = Some(grace);
-        if first {
+        let before = self.stopping_within.replace(grace);
+        if before.is_none_or(|before| before <= grace) {
             return;
         }
         let shared = self.shared.clone();

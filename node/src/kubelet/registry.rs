@@ -47,6 +47,25 @@ pub struct Registry {
     pods: Arc<Mutex<HashMap<String, Entry>>>,
 }
 
+/// Whether two versions of a pod differ in what a kubelet acts on. Its own status writes come back too.
+fn differs(old: &Pod, new: &Pod) -> bool {
+    let (a, b) = (&old.metadata, &new.metadata);
+    let conditions = |pod: &Pod| {
+        let status = pod.status.as_ref();
+        status.and_then(|s| s.conditions.as_ref()).map(|all| {
+            all.iter().map(|c| (c.type_.clone(), c.status.clone())).collect::<std::collections::BTreeSet<_>>()
+        })
+    };
+    let gated = new.spec.as_ref().is_some_and(|s| s.readiness_gates.is_some());
+    old.spec != new.spec
+        || a.deletion_timestamp != b.deletion_timestamp
+        || a.deletion_grace_period_seconds != b.deletion_grace_period_seconds
+        || a.labels != b.labels
+        || a.annotations != b.annotations
+        || a.generation != b.generation
+        || (gated && conditions(old) != conditions(new))
+}
+
 /// The trace's name of a pod.
 pub fn key_of(pod: &Pod) -> Arc<str> {
     let meta = &pod.metadata;
@@ -64,13 +83,15 @@ impl Registry {
         self.pods.lock().get(uid).map(|e| e.wanted.clone())
     }
 
-    /// Notes the latest object of a pod; true when the pod is new here.
+    /// Notes the latest object of a pod; answers whether it differs in anything but what this kubelet
+    /// itself writes.
     pub fn want(&self, uid: &str, pod: Arc<Pod>) -> bool {
         let mut pods = self.pods.lock();
         match pods.get_mut(uid) {
             Some(entry) => {
+                let changed = differs(&entry.wanted.pod, &pod);
                 entry.wanted.pod = pod;
-                false
+                changed
             }
             None => {
                 let key = key_of(&pod);

@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(owner.metadata.namespace.as_deref(), Some("default"));
         assert!(pod::is_static(&owner) && !pod::is_mirror(&owner));
         assert!(pod::is_mirror(&mirror_of(&owner)));
-        let other = parse(&text.replace("image: x", "image: y"), "n1").unwrap();
+        let other = parse(&text.replace("image: x", "image: z"), "n1").unwrap();
         assert_ne!(owner.metadata.uid, other.metadata.uid, "a change is another pod");
         for bad in
             ["kind: Service", "kind: Pod", "kind: Pod\nmetadata: {name: x}\nspec: {containers: []}", "{"]

@@ -153,10 +153,8 @@ impl Sync {
             return Ok(After { containers: left.containers, ending: true, ..After::default() });
         }
         let mut after = self.run(owner, observed).await?;
-        after.wake_at = match (after.wake_at, deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        // The first look itself sets the time that the deadline counts from.
+        after.wake_at = earliest(after.wake_at, self.deadline(owner));
         Ok(after)
     }
 
@@ -178,7 +176,9 @@ impl Sync {
 
     fn deadline(&self, owner: &Pod) -> Option<SystemTime> {
         let seconds = owner.spec.as_ref()?.active_deadline_seconds?;
-        let start = clock::system_time(owner.status.as_ref()?.start_time.as_ref()?.0);
+        let known = owner.status.as_ref().and_then(|s| s.start_time.clone());
+        let start = known.or_else(|| self.outbox.latest().and_then(|s| s.start_time))?;
+        let start = clock::system_time(start.0);
         Some(start + Duration::from_secs(u64::try_from(seconds).ok()?))
     }
 
@@ -192,7 +192,7 @@ impl Sync {
             Backoff { initial: self.shared.config.backoff_initial, max: self.shared.config.backoff_max };
         let health = self.memory.borrow().health.clone();
         let plan = plan(owner, &observed, &health, &restarts, backoff, now);
-        for (name, _) in &plan.waiting {
+        for name in plan.waiting.keys() {
             self.note(
                 owner,
                 Some(name),
@@ -223,20 +223,23 @@ impl Sync {
             self.read_last_words(owner, &observed).await;
             self.publish(owner, &observed, &plan.waiting, false, None);
             wake_at = earliest(wake_at, outcome?);
-            if !plan.kill.is_empty() {
+            let more = plan.start.iter().any(|s| s.role != Role::Main);
+            if more || !plan.kill.is_empty() {
                 wake_at = earliest(wake_at, Some(now));
             }
         } else {
             self.publish(owner, &observed, &plan.waiting, false, None);
         }
         let refresh = self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at);
-        if !acts && (self.shared.registry.take_stale(&self.uid) || refresh.is_some_and(|at| at <= now)) {
-            if let Err(e) = self.mount(owner).await {
-                self.note(owner, None, true, "FailedMount", e.to_string());
-                wake_at = earliest(wake_at, Some(now + RETRY_PAUSE));
-            }
+        let due =
+            !acts && (self.shared.registry.take_stale(&self.uid) || refresh.is_some_and(|at| at <= now));
+        if due && let Err(e) = self.mount(owner).await {
+            self.note(owner, None, true, "FailedMount", e.to_string());
+            wake_at = earliest(wake_at, Some(now + RETRY_PAUSE));
         }
-        wake_at = earliest(wake_at, self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at));
+        let refresh = self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at);
+        // Never sooner than a pause: an API that gives no token must not be asked all the time.
+        wake_at = earliest(wake_at, refresh.map(|at| at.max(now + RETRY_PAUSE)));
         self.collect_garbage(owner, &mut observed).await;
         Ok(After { wake_at, containers: observed.containers, ..After::default() })
     }

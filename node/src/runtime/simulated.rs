@@ -72,6 +72,8 @@ struct Script {
 
 impl Script {
     fn of(image: &str) -> Script {
+        // Containers are made from image ids, which here are the names behind a prefix.
+        let image = image.strip_prefix("sha256:").unwrap_or(image);
         let name = image.rsplit('/').next().unwrap_or(image);
         let name = name.split(':').next().unwrap_or(name);
         let mut script = Script { absent: name.starts_with("absent"), ..Script::default() };
@@ -175,7 +177,7 @@ impl Shared {
             oom_killed: false,
             error: String::new(),
             image: image.to_owned(),
-            image_id: format!("sha256:{image}"),
+            image_id: format!("sha256:{}", image.trim_start_matches("sha256:")),
             pid: 0,
             tty: false,
             stdin: false,
@@ -310,8 +312,12 @@ impl ContainerRuntime for SimulatedRuntime {
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<()> {
         let Ok(info) = self.get(id) else { return Ok(()) };
-        if Script::of(&info.image).stubborn {
-            tokio::time::sleep(grace).await;
+        if Script::of(&info.image).stubborn && info.state == ContainerState::Running {
+            let mut events = self.shared.events.subscribe();
+            let died = async {
+                while events.recv().await.is_ok_and(|e| e.id != id || e.kind != RuntimeEventKind::Died) {}
+            };
+            let _ = tokio::time::timeout(grace, died).await;
             self.shared.end(id, KILLED);
         } else {
             self.shared.end(id, STOPPED);

@@ -26,6 +26,13 @@ fn lists_merge_by_key() {
 }
 
 #[test]
+fn new_entries_come_where_the_patch_has_them() {
+    let patch = |names: &[&str]| json!({"spec": {"containers": names.iter().map(|n| json!({"name": n, "image": "x"})).collect::<Vec<_>>()}});
+    assert_eq!(pod(containers(&["a", "b"]), patch(&["c"])), Ok(containers(&["c", "a", "b"])));
+    assert_eq!(pod(containers(&["a", "b"]), patch(&["a", "c"])), Ok(containers(&["a", "c", "b"])));
+}
+
+#[test]
 fn directives_delete_replace_and_retain() {
     let cases = [
         (json!({"spec": {"containers": [{"$patch": "delete", "name": "a"}]}}), containers(&["b"])),

@@ -190,6 +190,19 @@ pub(super) fn autoscaler() -> Strategy {
     }
 }
 
+/// API services, which name where another server serves a group.
+pub(super) fn api_service() -> Strategy {
+    Strategy {
+        names: NameRule::PathSegment,
+        defaults: |object| {
+            if let Some(service) = object.pointer_mut("/spec/service").and_then(Value::as_object_mut) {
+                default(service, "port", 443);
+            }
+        },
+        ..base()
+    }
+}
+
 /// Webhooks and policies.
 pub(super) fn admission(plural: &str) -> Strategy {
     match plural {

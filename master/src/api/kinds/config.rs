@@ -13,7 +13,7 @@ const DATA_BYTES_MAX: usize = 1024 * 1024;
 fn key_errors(key: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if key.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
+        errors.push("must be no more than 253 characters".to_owned());
     }
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         errors.push(

@@ -117,6 +117,21 @@ const CREATED_BY_UPDATE: &[&str] = &[
     "runtimeclasses",
     "services",
 ];
+/// Kinds whose own validation does not look at metadata again after the common one.
+pub const CHECKED_ONCE: &[&str] = &[
+    "customresourcedefinitions",
+    "events",
+    "limitranges",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
+    "flowschemas",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "persistentvolumes",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
     "csinodes",
@@ -194,7 +209,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         ("rbac.authorization.k8s.io", "clusterrolebindings") => rbac::binding(),
         ("admissionregistration.k8s.io", _) => cluster::admission(plural),
         ("flowcontrol.apiserver.k8s.io", _) => cluster::flow(plural),
-        ("apiregistration.k8s.io", _) => Strategy { names: NameRule::PathSegment, ..base() },
+        ("apiregistration.k8s.io", _) => cluster::api_service(),
         _ => base(),
     };
     particular(made)

@@ -97,9 +97,10 @@ fn choice(spec: &Value, name: &str, allowed: &[&str], path: &Path, errors: &mut 
 }
 
 fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> HashSet<&'a str> {
-    let mut names = HashSet::new();
+    let (mut names, mut sound) = (HashSet::new(), HashSet::new());
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let (path, name) = (path.index(i), text(volume, &["name"]));
+        let before = errors.len();
         if name.is_empty() {
             errors.required(&path.child("name"), "");
         } else {
@@ -141,8 +142,12 @@ fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> HashSet<&'a
         if claim.is_object() && text(claim, &["claimName"]).is_empty() {
             errors.required(&path.child("persistentVolumeClaim").child("claimName"), "");
         }
+        // A volume with mistakes is none that a container could mount.
+        if errors.len() == before {
+            sound.insert(name);
+        }
     }
-    names
+    sound
 }
 
 /// Checks tolerations.

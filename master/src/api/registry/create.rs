@@ -39,7 +39,9 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     {
         meta.remove(name);
     }
-    if !namespace.is_empty() {
+    if namespace.is_empty() {
+        meta.remove("namespace");
+    } else {
         meta.insert("namespace".to_owned(), namespace.into());
     }
     if generation {
@@ -76,7 +78,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
         if !object::text(&value, &["metadata", "resourceVersion"]).is_empty() {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let given = object::namespace(&value);
         if resource.namespaced && !given.is_empty() && given != subject.namespace {

@@ -15,6 +15,26 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         Verb::Patch => "PatchOptions",
         _ => "DeleteOptions",
     };
+    let dry: Vec<String> =
+        options.extra.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.clone()).collect();
+    if !dry.is_empty() {
+        return Err(crate::api::pipeline::bad_dry_run(kind, &dry));
+    }
+    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) && !request.body.is_empty() {
+        // The door has taken the options out; wrong types are told here, in Go's words.
+        let definition = protocol::schema::definition("m.DeleteOptions");
+        if let Some(Err(why)) = definition.map(|d| protocol::schema::decode(d, &request.body)) {
+            return Err(ApiError::bad_request(why));
+        }
+        let given: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        if let Some(other) = given["kind"].as_str().filter(|k| !k.is_empty() && *k != "DeleteOptions") {
+            return Err(ApiError::bad_request(format!(
+                "no kind \"{other}\" is registered for version \"{}\" in scheme \
+                 \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
+                given["apiVersion"].as_str().unwrap_or_default()
+            )));
+        }
+    }
     let mut errors = Errors::default();
     if request.patch == Some(PatchKind::Apply)
         && options.field_manager.as_deref().unwrap_or_default().is_empty()

@@ -262,7 +262,15 @@ pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> 
                 out.put_u8(b'{');
                 out.put_slice(rest);
             }
-            _ => out.put_slice(&json),
+            // Written by somebody else, in another order.
+            _ => {
+                let mut value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+                if let Some(map) = value.as_object_mut() {
+                    map.remove("kind");
+                    map.remove("apiVersion");
+                }
+                out.put_slice(value.to_string().as_bytes());
+            }
         }
     }
     out.put_slice(b"]}");

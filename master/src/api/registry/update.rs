@@ -236,13 +236,9 @@ impl Inner {
                 &at,
                 &mut errors,
             );
-            if patching && new["metadata"]["uid"] != old["metadata"]["uid"] {
-                // Upstream finds this twice on its way.
-                errors.invalid(
-                    &Path::new("metadata.uid"),
-                    new["metadata"]["uid"].clone(),
-                    "field is immutable",
-                );
+            // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
+            if !kinds::CHECKED_ONCE.contains(&subject.stored.plural) {
+                meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             }
             if part == Part::Main {
                 (strategy.validate)(&new, &mut errors);

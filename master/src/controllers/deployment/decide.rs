@@ -225,11 +225,11 @@ fn refresh(
     let mut copy = new.clone();
     let mut changed = annotate(d, &mut copy, revision);
     let min_ready = d.spec.as_ref().and_then(|s| s.min_ready_seconds);
-    if let Some(spec) = &mut copy.spec {
-        if spec.min_ready_seconds.unwrap_or(0) != min_ready.unwrap_or(0) {
-            spec.min_ready_seconds = min_ready;
-            changed = true;
-        }
+    if let Some(spec) = &mut copy.spec
+        && spec.min_ready_seconds.unwrap_or(0) != min_ready.unwrap_or(0)
+    {
+        spec.min_ready_seconds = min_ready;
+        changed = true;
     }
     let written = annotation(&copy.metadata, REVISION).map(str::to_owned);
     if written.as_deref() != annotation(&d.metadata, REVISION) {

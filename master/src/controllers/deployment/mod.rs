@@ -14,7 +14,7 @@ use protocol::{ApiError, PatchKind};
 use crate::cache::ChangeKind;
 use crate::controllers::machinery::labels::{selector, selects};
 use crate::controllers::machinery::meta::{controller_of, is_controlled_by, name, namespace, uid};
-use crate::controllers::machinery::watches::{is_a, key_of, mapped, own, owned_or_selected};
+use crate::controllers::machinery::watches::{is_a, mapped, own, owned_or_selected};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, claim};
 
 pub mod decide;
@@ -206,10 +206,4 @@ pub fn is_namespace_terminating(error: &ApiError) -> bool {
         ApiError::Status(s) => s.details.contains("NamespaceTerminating"),
         _ => false,
     }
-}
-
-/// The keys of the Deployments that own a ReplicaSet.
-pub fn owner_key(rs: &crate::cache::Stored) -> Option<Key> {
-    let key = key_of(rs);
-    rs.meta.controller().filter(|o| is_a::<Deployment>(o)).map(|o| Key::new(&key.namespace, &o.name))
 }

@@ -28,7 +28,7 @@ pub fn addresses(pod: &Pod) -> impl Iterator<Item = &str> {
 }
 
 /// The pod's addresses of one family.
-pub fn addresses_of<'a>(pod: &'a Pod, ipv6: bool) -> impl Iterator<Item = &'a str> {
+pub fn addresses_of(pod: &Pod, ipv6: bool) -> impl Iterator<Item = &str> {
     addresses(pod).filter(move |ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() == ipv6))
 }
 

@@ -198,10 +198,8 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
             next.completion_time = Some(time(now));
             plan.tell.push(normal("Completed", "Job completed"));
         }
-    } else if failure.is_none() {
-        if let Some(at) = deadline {
-            sooner(&mut plan.again_after, until(now, at));
-        }
+    } else if let Some(at) = deadline.filter(|_| failure.is_none()) {
+        sooner(&mut plan.again_after, until(now, at));
     }
     if job.status.as_ref() != Some(&next) {
         plan.status = Some(next);
@@ -227,7 +225,7 @@ fn account(
     let tracked = |id: &String| pods.iter().any(|p| uid(&p.metadata) == id && has_finalizer(p));
 
     // Noted earlier, and without their finalizer (or gone) by now: count them.
-    let mut fold = |list: &mut Option<Vec<String>>| -> i32 {
+    let fold = |list: &mut Option<Vec<String>>| -> i32 {
         let all = list.take().unwrap_or_default();
         let (stay, count): (Vec<String>, Vec<String>) = all.into_iter().partition(|id| tracked(id));
         *list = (!stay.is_empty()).then_some(stay);

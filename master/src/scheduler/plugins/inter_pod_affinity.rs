@@ -126,7 +126,8 @@ impl Prepared for Ready<'_> {
             near &= self.count(&self.wanted, node, &term.topology_key) > 0;
         }
         // The first of a group that wants to run together must be let in somewhere.
-        if !near && !(self.wanted.is_empty() && all_select(&own.required, self.pod, self.facts)) {
+        let first = self.wanted.is_empty() && all_select(&own.required, self.pod, self.facts);
+        if !near && !first {
             return Err(Rejection::for_good("node(s) didn't match pod affinity rules"));
         }
         if own.required_anti.iter().any(|t| self.count(&self.unwanted, node, &t.topology_key) > 0) {

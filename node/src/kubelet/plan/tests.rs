@@ -2,99 +2,177 @@ use serde_json::json;
 
 use super::*;
 
-fn zone() -> Zone {
-    let mut zone = Zone::new("cluster.local", vec!["10.96.0.0/16".parse().unwrap(), "10.244.0.0/16".parse().unwrap()]);
-    let mut service = |spec: serde_json::Value, name: &str| {
-        let value = json!({"metadata": {"namespace": "default", "name": name}, "spec": spec});
-        zone.service(serde_json::from_value(value).unwrap(), false);
+const NOW: u64 = 10_000;
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// `name`, `attempt`, state, exit code, backoff label, seconds since it ended (and lived 1 s).
+fn info(
+    name: &str,
+    attempt: u32,
+    state: ContainerState,
+    code: i32,
+    backoff: u64,
+    ended_ago: u64,
+) -> ContainerInfo {
+    let sandbox = name == "POD";
+    let pairs = [
+        (labels::TYPE, if sandbox { labels::TYPE_SANDBOX } else { labels::TYPE_CONTAINER }.to_owned()),
+        (labels::CONTAINER_NAME, name.to_owned()),
+        (labels::RESTART_COUNT, attempt.to_string()),
+        (labels::BACKOFF, backoff.to_string()),
+        (labels::SANDBOX_ID, "POD-0".to_owned()),
+    ];
+    let ended = at(NOW - ended_ago);
+    ContainerInfo {
+        id: format!("{name}-{attempt}"),
+        labels: pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        state,
+        created_at: ended - Duration::from_secs(1),
+        started_at: (state != ContainerState::Created).then(|| ended - Duration::from_secs(1)),
+        finished_at: (state == ContainerState::Exited).then_some(ended),
+        exit_code: code,
+        oom_killed: false,
+        error: String::new(),
+        image: String::new(),
+        image_id: String::new(),
+        pid: 0,
+        tty: false,
+        stdin: false,
+        cgroup_parent: String::new(),
+        signal: 0,
+    }
+}
+
+fn running(name: &str, attempt: u32) -> ContainerInfo {
+    info(name, attempt, ContainerState::Running, 0, 0, 0)
+}
+
+fn ended(name: &str, code: i32) -> ContainerInfo {
+    info(name, 0, ContainerState::Exited, code, 0, 1)
+}
+
+fn pod(policy: &str, init: &[(&str, bool)], main: &[&str]) -> Pod {
+    let init: Vec<_> = init
+        .iter()
+        .map(|(name, sidecar)| json!({"name": name, "restartPolicy": sidecar.then_some("Always")}))
+        .collect();
+    let main: Vec<_> = main.iter().map(|name| json!({"name": name})).collect();
+    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+        "spec": {"restartPolicy": policy, "initContainers": init, "containers": main}}))
+    .unwrap()
+}
+
+/// A plan in short: `sandbox`, `start <name>#<attempt>`, `kill <name>`, `wait <name> <s>`, `finished`.
+fn short(owner: &Pod, containers: Vec<ContainerInfo>, health: &Health) -> String {
+    let backoff = Backoff { initial: Duration::from_secs(10), max: Duration::from_secs(300) };
+    let plan = plan(owner, &Observed::new(containers), health, &BTreeMap::new(), backoff, at(NOW));
+    let mut words = Vec::new();
+    words.extend(plan.sandbox.map(|n| format!("sandbox#{n}")));
+    words.extend(plan.kill.iter().map(|k| format!("kill {}", k.name)));
+    words.extend(plan.start.iter().map(|s| format!("start {}#{}", s.name, s.attempt)));
+    words.extend(plan.waiting.iter().map(|(name, d)| format!("wait {name} {}", d.as_secs())));
+    words.extend(plan.finished.then(|| "finished".to_owned()));
+    words.join(", ")
+}
+
+fn started(ids: &[&str]) -> Health {
+    Health { started: ids.iter().map(|id| (*id).to_owned()).collect(), ..Health::default() }
+}
+
+#[test]
+fn beginnings() {
+    let none = Health::default();
+    let simple = pod("Always", &[], &["a", "b"]);
+    let full = pod("Always", &[("i", false), ("s", true)], &["a"]);
+    let sandbox = || running("POD", 0);
+    for (owner, containers, health, wanted) in [
+        (&simple, vec![], none.clone(), "sandbox#0, start a#0, start b#0"),
+        (&simple, vec![sandbox()], none.clone(), "start a#0, start b#0"),
+        (&simple, vec![sandbox(), running("a", 0)], none.clone(), "start b#0"),
+        (&simple, vec![sandbox(), running("a", 0), running("b", 0)], none.clone(), ""),
+        (&full, vec![], none.clone(), "sandbox#0, start i#0"),
+        (&full, vec![sandbox(), running("i", 0)], none.clone(), ""),
+        (&full, vec![sandbox(), ended("i", 0)], none.clone(), "start s#0"),
+        (&full, vec![sandbox(), ended("i", 1)], none.clone(), "start i#1"),
+        (&full, vec![sandbox(), ended("i", 0), running("s", 0)], none, ""),
+        (&full, vec![sandbox(), ended("i", 0), running("s", 0)], started(&["s-0"]), "start a#0"),
+    ] {
+        let about = format!("{containers:?}");
+        assert_eq!(short(owner, containers, &health), wanted, "{about}");
+    }
+}
+
+#[test]
+fn endings_by_policy() {
+    let none = Health::default();
+    let sandbox = || running("POD", 0);
+    let gone = || info("POD", 0, ContainerState::Exited, 0, 0, 1);
+    for (policy, containers, wanted) in [
+        ("Always", vec![sandbox(), ended("a", 0)], "start a#1"),
+        ("OnFailure", vec![sandbox(), ended("a", 0)], "finished"),
+        ("OnFailure", vec![sandbox(), ended("a", 2)], "start a#1"),
+        ("Never", vec![sandbox(), ended("a", 2)], "finished"),
+        ("Always", vec![gone(), ended("a", 137)], "sandbox#1, start a#1"),
+        ("Always", vec![gone(), running("a", 0)], "sandbox#1, kill a, start a#1"),
+        ("OnFailure", vec![gone(), ended("a", 0)], "finished"),
+        ("Never", vec![gone(), ended("a", 137)], "finished"),
+        ("Never", vec![], "sandbox#0, start a#0"),
+    ] {
+        let about = format!("{policy} {containers:?}");
+        assert_eq!(short(&pod(policy, &[], &["a"]), containers, &none), wanted, "{about}");
+    }
+    let with_sidecar = pod("Never", &[("s", true)], &["a"]);
+    let health = started(&["s-0"]);
+    assert_eq!(short(&with_sidecar, vec![sandbox(), running("s", 0), ended("a", 0)], &health), "kill s");
+    let with_init = pod("Never", &[("i", false)], &["a"]);
+    assert_eq!(short(&with_init, vec![sandbox(), ended("i", 1)], &none), "finished");
+}
+
+#[test]
+fn the_back_off_grows_and_is_forgiven() {
+    let owner = pod("Always", &[], &["a"]);
+    let none = Health::default();
+    let crashed = |attempt, backoff, ago| {
+        vec![running("POD", 0), info("a", attempt, ContainerState::Exited, 1, backoff, ago)]
     };
-    service(json!({"clusterIP": "10.96.0.5", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}), "web");
-    service(json!({"clusterIP": "None", "ports": [{"name": "db", "port": 5432}]}), "db");
-    service(json!({"clusterIP": "None"}), "empty");
-    service(json!({"type": "ExternalName", "externalName": "example.com"}), "away");
-    service(json!({"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}), "alias");
-    let slice = json!({
-        "metadata": {"namespace": "default", "name": "db-1", "labels": {"kubernetes.io/service-name": "db"}},
-        "addressType": "IPv4", "ports": [{"name": "db", "port": 5432, "protocol": "TCP"}],
-        "endpoints": [
-            {"addresses": ["10.244.0.7"], "hostname": "db-0"},
-            {"addresses": ["10.244.0.8"]},
-            {"addresses": ["10.244.0.9"], "conditions": {"ready": false}},
-        ],
-    });
-    zone.slice(serde_json::from_value(slice).unwrap(), false);
-    zone
-}
-
-fn ask(zone: &Zone, name: &str, kind: RecordType) -> Answer {
-    zone.answer(&Name::from_ascii(name).unwrap(), kind)
-}
-
-/// The data of the answer's records, or the name of the refusal.
-fn check(name: &str, kind: RecordType, expected: &str) {
-    let told = match ask(&zone(), name, kind) {
-        Answer::Found(records, _) => records.iter().map(|r| r.data.to_string()).collect::<Vec<_>>().join(", "),
-        Answer::NoData => "no data".into(),
-        Answer::NoName => "no name".into(),
-        Answer::Alias(_, target) => format!("alias {target}"),
-        Answer::NotOurs => "not ours".into(),
+    for (attempt, backoff, ago, wanted) in [
+        (0, 0, 0, "start a#1"),
+        (1, 10, 3, "wait a 10"),
+        (1, 10, 10, "start a#2"),
+        (5, 160, 100, "wait a 160"),
+        (9, 300, 299, "wait a 300"),
+        (9, 300, 300, "start a#10"),
+    ] {
+        assert_eq!(short(&owner, crashed(attempt, backoff, ago), &none), wanted, "{attempt} {backoff} {ago}");
+    }
+    let backoff = Backoff { initial: Duration::from_secs(10), max: Duration::from_secs(300) };
+    let next = |latest: ContainerInfo| {
+        let observed = Observed::new(vec![running("POD", 0), latest]);
+        let (start, delay) = start_of(Role::Main, "a", &observed, &BTreeMap::new(), backoff, at(NOW));
+        (delay.as_secs(), start.backoff_seconds)
     };
-    assert_eq!(told, expected, "{name} {kind}");
+    assert_eq!(next(info("a", 1, ContainerState::Exited, 1, 10, 0)), (10, 20));
+    assert_eq!(next(info("a", 6, ContainerState::Exited, 1, 200, 0)), (200, 300));
+    let mut long_lived = info("a", 6, ContainerState::Exited, 1, 300, 0);
+    long_lived.created_at = at(NOW - 700);
+    assert_eq!(next(long_lived), (0, 10), "ten good minutes are forgiven");
 }
 
 #[test]
-fn names_of_services() {
-    use RecordType::*;
-    check("web.default.svc.cluster.local.", A, "10.96.0.5");
-    check("WEB.default.svc.Cluster.local.", A, "10.96.0.5");
-    check("web.default.svc.cluster.local.", AAAA, "no data");
-    check("_http._tcp.web.default.svc.cluster.local.", SRV, "0 100 80 web.default.svc.cluster.local.");
-    check("_http._udp.web.default.svc.cluster.local.", SRV, "no name");
-    check("_tcp.web.default.svc.cluster.local.", SRV, "no data");
-    check("nope.default.svc.cluster.local.", A, "no name");
-    check("web.nowhere.svc.cluster.local.", A, "no name");
-    check("default.svc.cluster.local.", A, "no data");
-    check("nowhere.svc.cluster.local.", A, "no name");
-    check("away.default.svc.cluster.local.", A, "alias example.com.");
-    check("away.default.svc.cluster.local.", CNAME, "example.com.");
-    check("dns-version.cluster.local.", TXT, "1.1.0");
-    check("cluster.local.", A, "no data");
-    check("example.com.", A, "not ours");
-    check("local.", A, "not ours");
-}
-
-#[test]
-fn names_behind_headless_services() {
-    use RecordType::*;
-    check("db.default.svc.cluster.local.", A, "10.244.0.7, 10.244.0.8");
-    check("db-0.db.default.svc.cluster.local.", A, "10.244.0.7");
-    check("10-244-0-8.db.default.svc.cluster.local.", A, "10.244.0.8");
-    check("10-244-0-9.db.default.svc.cluster.local.", A, "no name");
-    check(
-        "_db._tcp.db.default.svc.cluster.local.",
-        SRV,
-        "0 100 5432 db-0.db.default.svc.cluster.local., 0 100 5432 10-244-0-8.db.default.svc.cluster.local.",
-    );
-    check("empty.default.svc.cluster.local.", A, "no name");
-}
-
-#[test]
-fn pods_and_reverse_names() {
-    use RecordType::*;
-    check("10-244-0-33.default.pod.cluster.local.", A, "10.244.0.33");
-    check("hello.default.pod.cluster.local.", A, "no name");
-    check("5.0.96.10.in-addr.arpa.", PTR, "web.default.svc.cluster.local.");
-    check("7.0.244.10.in-addr.arpa.", PTR, "db-0.db.default.svc.cluster.local.");
-    check("99.0.244.10.in-addr.arpa.", PTR, "no name");
-    check("1.2.0.192.in-addr.arpa.", PTR, "not ours");
-}
-
-#[test]
-fn what_a_new_list_does_not_tell_is_gone() {
-    let mut zone = zone();
-    zone.retain_services(&BTreeSet::from([("default".into(), "web".into())]));
-    zone.retain_slices(&BTreeSet::new());
-    assert_eq!(ask(&zone, "db.default.svc.cluster.local.", RecordType::A), Answer::NoName);
-    assert_eq!(ask(&zone, "7.0.244.10.in-addr.arpa.", RecordType::PTR), Answer::NoName);
-    assert!(matches!(ask(&zone, "web.default.svc.cluster.local.", RecordType::A), Answer::Found(..)));
+fn the_unhealthy_are_killed() {
+    let owner = pod("Always", &[], &["a"]);
+    let why = "Container a failed liveness probe, will be restarted".to_owned();
+    let health = Health { unhealthy: [("a-0".to_owned(), why.clone())].into(), ..Health::default() };
+    let containers = vec![running("POD", 0), running("a", 0)];
+    assert_eq!(short(&owner, containers.clone(), &health), "kill a");
+    let backoff = Backoff { initial: Duration::from_secs(10), max: Duration::from_secs(300) };
+    let kills = |policy: &str| {
+        let owner = pod(policy, &[], &["a"]);
+        plan(&owner, &Observed::new(containers.clone()), &health, &BTreeMap::new(), backoff, at(NOW)).kill
+    };
+    assert_eq!(kills("Always")[0].why, why);
+    assert_eq!(kills("Never")[0].why, "Container a failed liveness probe");
 }

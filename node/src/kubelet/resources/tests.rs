@@ -47,11 +47,11 @@ fn cgroup_numbers() {
     ] {
         assert_eq!(oom_score(qos, request, 4 * gib), wanted, "{qos:?} {request}");
     }
-    let pod = spec(&[json!({"limits": {"cpu": "500m", "memory": "64Mi"}})]);
+    let pod = spec(&[json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "500m", "memory": "64Mi"}})]);
     let limits = limits(&pod, &pod.containers[0], 1 << 40, 7);
     assert_eq!(
         (limits.cpu_shares, limits.cpu_quota, limits.memory, limits.pids, limits.oom_score_adj),
-        (512, 50_000, 64 << 20, 7, 999)
+        (256, 50_000, 64 << 20, 7, 999)
     );
     assert_eq!(cgroup("kubepods", &pod, "a-b", false), "/kubepods/burstable/poda-b");
     assert_eq!(cgroup("kubepods", &pod, "a-b", true), "kubepods-burstable-poda_b.slice");

@@ -1,0 +1,182 @@
+//! The pipeline as in-process callers use it, on an embedded store in memory.
+
+use std::sync::Arc;
+
+use protocol::{Api, ApiRequest, ApiResponse, Caller, PatchKind, Target, Verb};
+use serde_json::{Value, json};
+
+use super::pipeline::{Config, Pipeline};
+use crate::auth::tokens::TokenKeys;
+use crate::auth::{Authenticator, ClusterAuthorizer};
+use crate::cache::{Cache, feed};
+use crate::pki::Pki;
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+
+struct Cluster {
+    api: Arc<dyn Api>,
+    pipeline: Pipeline,
+    _feed: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+async fn cluster() -> Cluster {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pki = Pki::open(dir.path()).expect("keys");
+    let keys = TokenKeys::from_pem(&pki.service_account_key().expect("key")).expect("token key");
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().await.expect("store"));
+    let cache = Cache::new();
+    feed::load(&cache, &*store).await.expect("loads");
+    let task = tokio::spawn(feed::run(cache.clone(), store.clone()));
+    let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
+    let authenticator = Authenticator::new(cache.clone(), Arc::new(keys));
+    let pipeline = Pipeline::new(Config::default(), store, cache, authorizer, authenticator);
+    let api = pipeline.as_caller(Caller::component("admin", &["system:masters"]));
+    let made = Cluster { api, pipeline, _feed: task, _dir: dir };
+    for (plural, object) in [
+        ("namespaces", json!({"metadata": {"name": "default"}})),
+        ("serviceaccounts", json!({"metadata": {"name": "default"}})),
+    ] {
+        let namespace = if plural == "namespaces" { "" } else { "default" };
+        assert_eq!(made.create("", plural, namespace, object).await.code, 201);
+    }
+    made
+}
+
+impl Cluster {
+    fn request(verb: Verb, group: &str, plural: &str, namespace: &str, name: &str) -> ApiRequest {
+        let some = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
+        let target = Target {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            resource: plural.to_owned(),
+            namespace: some(namespace),
+            name: some(name),
+            subresource: None,
+        };
+        ApiRequest::new(verb, target)
+    }
+
+    async fn send(&self, mut request: ApiRequest, body: Value) -> ApiResponse {
+        if !body.is_null() {
+            request.body = body.to_string().into();
+        }
+        self.api.call(request).await.expect("in process")
+    }
+
+    async fn create(&self, group: &str, plural: &str, namespace: &str, object: Value) -> ApiResponse {
+        self.send(Self::request(Verb::Create, group, plural, namespace, ""), object).await
+    }
+
+    async fn get(&self, plural: &str, name: &str) -> ApiResponse {
+        self.send(Self::request(Verb::Get, "", plural, "default", name), Value::Null).await
+    }
+}
+
+fn body(response: &ApiResponse) -> Value {
+    serde_json::from_slice(&response.body).expect("json")
+}
+
+fn config_map(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+#[tokio::test]
+async fn an_object_lives_and_dies() {
+    let cluster = cluster().await;
+    let made = cluster.create("", "configmaps", "default", config_map("c")).await;
+    assert_eq!(made.code, 201);
+    assert_eq!(body(&made)["metadata"]["resourceVersion"], made.revision.to_string());
+    let again = cluster.create("", "configmaps", "default", config_map("c")).await;
+    assert_eq!((again.code, body(&again)["reason"].clone()), (409, "AlreadyExists".into()));
+
+    let mut stale = body(&made);
+    stale["data"]["a"] = "2".into();
+    let update = || Cluster::request(Verb::Update, "", "configmaps", "default", "c");
+    assert_eq!(cluster.send(update(), stale.clone()).await.code, 200);
+    let lost = cluster.send(update(), stale).await;
+    assert_eq!((lost.code, body(&lost)["reason"].clone()), (409, "Conflict".into()));
+
+    let mut patch = Cluster::request(Verb::Patch, "", "configmaps", "default", "c");
+    patch.patch = Some(PatchKind::Merge);
+    let patched = cluster.send(patch, json!({"data": {"a": null, "b": "3"}})).await;
+    assert_eq!(body(&patched)["data"], json!({"b": "3"}));
+
+    let delete = Cluster::request(Verb::Delete, "", "configmaps", "default", "c");
+    assert_eq!(cluster.send(delete, Value::Null).await.code, 200);
+    assert_eq!(cluster.get("configmaps", "c").await.code, 404);
+}
+
+#[tokio::test]
+async fn finalizers_hold_an_object_until_they_are_gone() {
+    let cluster = cluster().await;
+    let mut object = config_map("c");
+    object["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    cluster.create("", "configmaps", "default", object).await;
+    let delete = || Cluster::request(Verb::Delete, "", "configmaps", "default", "c");
+    let marked = body(&cluster.send(delete(), Value::Null).await);
+    assert!(marked["metadata"]["deletionTimestamp"].is_string());
+    let mut patch = Cluster::request(Verb::Patch, "", "configmaps", "default", "c");
+    patch.patch = Some(PatchKind::Merge);
+    assert_eq!(cluster.send(patch, json!({"metadata": {"finalizers": null}})).await.code, 200);
+    assert_eq!(cluster.get("configmaps", "c").await.code, 404);
+}
+
+#[tokio::test]
+async fn status_and_spec_keep_out_of_each_other() {
+    let cluster = cluster().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+        "status": {"phase": "Running"}});
+    let made = body(&cluster.create("", "pods", "default", pod).await);
+    assert_eq!(made["status"]["phase"], "Pending");
+    assert_eq!(made["spec"]["serviceAccountName"], "default");
+    assert!(made["spec"]["volumes"][0]["name"].as_str().is_some_and(|n| n.starts_with("kube-api-access-")));
+    let mut status = Cluster::request(Verb::Patch, "", "pods", "default", "p");
+    status.patch = Some(PatchKind::Merge);
+    status.target.subresource = Some("status".to_owned());
+    let changed =
+        cluster.send(status, json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running"}})).await;
+    let changed = body(&changed);
+    assert_eq!(
+        (changed["status"]["phase"].clone(), changed["spec"]["nodeName"].clone()),
+        ("Running".into(), Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn concurrent_services_get_addresses_and_ports_of_their_own() {
+    let cluster = cluster().await;
+    let service = |i: usize| json!({"metadata": {"name": format!("s{i}")}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let all = (0..24).map(|i| cluster.create("", "services", "default", service(i)));
+    let made: Vec<Value> = futures::future::join_all(all).await.iter().map(body).collect();
+    let unique =
+        |of: &dyn Fn(&Value) -> String| made.iter().map(of).collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!(unique(&|s| s["spec"]["clusterIP"].to_string()), 24);
+    assert_eq!(unique(&|s| s["spec"]["ports"][0]["nodePort"].to_string()), 24);
+
+    let taken = made[0]["spec"]["clusterIP"].clone();
+    let same = json!({"metadata": {"name": "same"}, "spec": {"clusterIP": taken, "ports": [{"port": 80}]}});
+    assert_eq!(cluster.create("", "services", "default", same.clone()).await.code, 422);
+    let delete = Cluster::request(Verb::Delete, "", "services", "default", "s0");
+    assert_eq!(cluster.send(delete, Value::Null).await.code, 200);
+    assert_eq!(cluster.create("", "services", "default", same).await.code, 201);
+}
+
+#[tokio::test]
+async fn refusals_are_upstreams() {
+    let cluster = cluster().await;
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "x"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}});
+    let refused = cluster
+        .create("apps", "deployments", "default", json!({"metadata": {"name": "x"}, "spec": spec}))
+        .await;
+    let message = "Deployment.apps \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"a\":\"x\"}: \
+                   `selector` does not match template `labels`";
+    assert_eq!((refused.code, body(&refused)["message"].clone()), (422, message.into()));
+
+    let stranger = cluster.pipeline.as_caller(Caller::component("eve", &[]));
+    let request = Cluster::request(Verb::List, "", "pods", "default", "");
+    let denied = stranger.call(request).await.expect("in process");
+    let message = "pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
+    assert_eq!((denied.code, body(&denied)["message"].clone()), (403, message.into()));
+}

@@ -1,0 +1,264 @@
+//! A whole master, put together: store, cache, pipeline, doors, scheduler, controllers.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actors::Stage;
+use protocol::{Api, Caller};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
+use crate::auth::tokens::TokenKeys;
+use crate::auth::{Authenticator, ClusterAuthorizer};
+use crate::cache::{Cache, feed};
+use crate::api::documents::ServedDocuments;
+use crate::front::debug::Debug;
+use crate::front::{Check, ClusterGate, Front, FrontConfig};
+use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
+use crate::pki::{Pair, Pki};
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::etcd::EtcdStore;
+use crate::{bootstrap, controllers, scheduler, streams};
+
+/// What a master is told.
+#[derive(Clone, Debug)]
+pub struct MasterConfig {
+    /// Certificates, and the embedded store where there is no etcd.
+    pub state_dir: PathBuf,
+    /// External etcd; empty means the embedded store.
+    pub etcd_endpoints: Vec<String>,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// The address that clients and pods reach it at.
+    pub advertise: IpAddr,
+    /// Further names and addresses for the serving certificate.
+    pub names: Vec<String>,
+    /// Where nodes of other machines link in; `None` for nodes of this process only.
+    pub link_listen: Option<SocketAddr>,
+    /// The range of Service addresses.
+    pub service_cidr: ipnet::Ipv4Net,
+    /// The range of pod addresses.
+    pub cluster_cidr: ipnet::Ipv4Net,
+    /// The node in this process, if there is one.
+    pub in_process_node: Option<String>,
+    /// Threads that serve HTTP.
+    pub workers: usize,
+}
+
+impl MasterConfig {
+    /// Usual settings over a folder.
+    pub fn new(state_dir: PathBuf) -> Self {
+        let net = |octets: [u8; 4], bits| ipnet::Ipv4Net::new_assert(Ipv4Addr::from(octets), bits);
+        MasterConfig {
+            state_dir,
+            etcd_endpoints: Vec::new(),
+            listen: (Ipv4Addr::UNSPECIFIED, 6443).into(),
+            advertise: Ipv4Addr::LOCALHOST.into(),
+            names: Vec::new(),
+            link_listen: None,
+            service_cidr: net([10, 96, 0, 0], 16),
+            cluster_cidr: net([10, 244, 0, 0], 16),
+            in_process_node: None,
+            workers: 2,
+        }
+    }
+
+    /// The `kubernetes` Service's address: the first of the range.
+    pub fn service_address(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 1)
+    }
+
+    /// The DNS Service's address: the tenth of the range.
+    pub fn dns_address(&self) -> Ipv4Addr {
+        nth(self.service_cidr, 10)
+    }
+}
+
+fn nth(net: ipnet::Ipv4Net, n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(net.network()).wrapping_add(n))
+}
+
+/// Why a master did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened or reached.
+    #[error("store: {0}")]
+    Store(#[from] crate::store::StoreError),
+    /// Certificates or keys.
+    #[error("certificates: {0}")]
+    Pki(#[from] crate::pki::PkiError),
+    /// The token key.
+    #[error("service account key: {0}")]
+    Token(#[from] crate::auth::tokens::TokenError),
+    /// TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// An address cannot be listened on.
+    #[error("{address}: {source}; is another cluster running, or the port taken? choose another with --api-port")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something within the program.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A running master.
+pub struct Master {
+    /// The HTTP front.
+    pub front: Front,
+    /// Links of nodes.
+    pub link: LinkServer,
+    /// Certificates.
+    pub pki: Arc<Pki>,
+    /// The administrator's certificate.
+    pub admin: Pair,
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// The watch cache.
+    pub cache: Cache,
+    /// The connected nodes.
+    pub nodes: Nodes,
+}
+
+impl Master {
+    /// Starts everything, telling `passed` of each stage. Needs a running actix `System`.
+    pub async fn start(
+        stage: &Stage,
+        config: MasterConfig,
+        mut passed: impl FnMut(&str),
+    ) -> Result<Master, StartError> {
+        // Bound first: a port that is taken is the commonest mistake, and cheap to tell.
+        let listener = TcpListener::bind(config.listen)
+            .map_err(|source| StartError::Listen { address: config.listen.to_string(), source })?;
+        let address = listener.local_addr().map_err(|e| StartError::Internal(e.to_string()))?;
+
+        let keys = {
+            let (dir, config) = (config.state_dir.join("pki"), config.clone());
+            tokio::task::spawn_blocking(move || -> Result<_, StartError> {
+                let pki = Pki::open(dir)?;
+                let mut names = config.names.clone();
+                names.push(config.advertise.to_string());
+                names.push(config.service_address().to_string());
+                let serving = pki.serving(&names)?;
+                let admin = pki.admin()?;
+                let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
+                Ok((Arc::new(pki), serving, admin, Arc::new(tokens)))
+            })
+        };
+        let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
+            Arc::new(EmbeddedStore::open(config.state_dir.join("store.redb")).await?)
+        } else {
+            Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
+        };
+        let (pki, serving, admin, tokens) = keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
+        passed("store and certificates");
+
+        let settings = bootstrap::Settings {
+            advertise_address: config.advertise,
+            port: address.port(),
+            service_address: config.service_address().into(),
+            service_cidr: config.service_cidr.to_string(),
+            client_ca: pki.ca().to_owned(),
+            front_proxy_ca: pki.front_proxy_ca().to_owned(),
+        };
+        bootstrap::reconcile(&*store, &settings).await?;
+        let cache = Cache::new();
+        feed::load(&cache, &*store).await?;
+        let bridge = crate::store::bridge::start(stage, store.clone(), &cache);
+        passed("cluster's own objects");
+
+        let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
+        let authenticator = Authenticator::new(cache.clone(), tokens);
+        let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
+        let pipeline =
+            Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
+        let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
+            let pipeline = pipeline.clone();
+            Arc::new(move |caller| pipeline.as_caller(caller))
+        };
+        let nodes = Nodes::default();
+        let front = Front::start(
+            listener,
+            config.workers,
+            FrontConfig {
+                tls: server_tls(&serving, pki.ca())?,
+                public_address: SocketAddr::new(config.advertise, address.port()).to_string(),
+                gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
+                door: door.clone(),
+                streams: streams::router(cache.clone(), Arc::new(nodes.clone())),
+                documents: Arc::new(ServedDocuments),
+                checks: checks(&cache),
+                debug: Debug {
+                    stage: stage.clone(),
+                    nodes: nodes.clone(),
+                    in_process: config.in_process_node.clone(),
+                },
+            },
+        )
+        .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
+        let facts = ClusterFacts {
+            dns: config.dns_address().to_string(),
+            cluster_cidr: config.cluster_cidr.to_string(),
+            service_cidr: config.service_cidr.to_string(),
+        };
+        let link = LinkConfig {
+            listen: config.link_listen,
+            tls: Arc::new(server_tls(&serving, pki.ca())?),
+            joining: Arc::new(TokenJoining::new(pki.clone(), cache.clone(), authenticator, facts)),
+            door: door.clone(),
+            nodes: nodes.clone(),
+        };
+        let address = config.link_listen.map(|a| a.to_string()).unwrap_or_default();
+        let link =
+            LinkServer::start(stage, link).await.map_err(|source| StartError::Listen { address, source })?;
+        passed("API server");
+
+        let api_for = |caller: Caller| pipeline.as_caller(caller);
+        scheduler::start(stage, cache.clone(), api_for, scheduler::Config::default());
+        let controllers_config = controllers::Config {
+            cluster_cidr: config.cluster_cidr.to_string(),
+            root_ca_pem: pki.ca().to_owned(),
+            ..controllers::Config::default()
+        };
+        controllers::start(stage, &cache, api_for, &controllers_config);
+        passed("scheduler and controllers");
+        Ok(Master { front, link, pki, admin, pipeline, cache, nodes })
+    }
+}
+
+/// Ready means that the watch is fresh, not merely that the port answers.
+fn checks(cache: &Cache) -> Vec<Check> {
+    let seen = cache.clone();
+    vec![(
+        "informer-sync",
+        Box::new(move || if seen.revision() > 0 { Ok(()) } else { Err("the watch cache is empty".to_owned()) }),
+    )]
+}
+
+/// TLS that asks for, but does not insist on, a client certificate of the cluster's CA.
+fn server_tls(serving: &Pair, ca: &str) -> Result<rustls::ServerConfig, StartError> {
+    let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+    }
+    let clients = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| bad(&e))?;
+    let chain = CertificateDer::pem_slice_iter(serving.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(&e))?;
+    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes()).map_err(|e| bad(&e))?;
+    rustls::ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .map_err(|e| bad(&e))
+}
