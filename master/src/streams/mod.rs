@@ -6,9 +6,11 @@
 //!
 //! - `options`: query parameters; `target`: which container of which pod, and whether it can be reached.
 //! - `log`: text; `websocket`, `ports`: exec, attach and port-forward over WebSocket channels.
+//! - [`door`]: makes actix give us the bytes of a connection upgraded to SPDY.
 //! - [`spdy`]: many streams over one connection; `upgrade`: what it runs over; `terminal`, `forward`: exec,
 //!   attach and port-forward over it.
 
+pub mod door;
 mod forward;
 mod log;
 mod options;
