@@ -196,3 +196,6 @@ fn refusal(error: &ApiError) -> HttpResponse {
         .content_type("application/json")
         .body(error.to_status().to_string())
 }
+
+#[cfg(test)]
+mod tests;
