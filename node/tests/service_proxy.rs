@@ -97,7 +97,11 @@ fn traffic_reaches_endpoints_and_only_them() {
         assert_eq!(from_pod.keys().collect::<Vec<_>>(), ["b", "c"], "both endpoints are used: {from_pod:?}");
         let from_node = tally((0..20).map(|_| lab.tcp("node", "10.96.0.5:80").unwrap()));
         assert!(from_node.len() == 2, "{from_node:?}");
-        assert_eq!(lab.tcp("b", "10.96.0.6:80").unwrap().split(' ').next(), Some("b"), "an endpoint reaches itself");
+        assert_eq!(
+            lab.tcp("b", "10.96.0.6:80").unwrap().split(' ').next(),
+            Some("b"),
+            "an endpoint reaches itself"
+        );
 
         let outside = lab.tcp("out", "192.168.77.1:30080").unwrap();
         assert!(outside.ends_with(" 10.7.0.1"), "a node port hides its client: {outside}");
@@ -107,15 +111,26 @@ fn traffic_reaches_endpoints_and_only_them() {
 
         for who in ["a", "node"] {
             let refused = lab.tcp(who, "10.96.0.7:80").unwrap_err();
-            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "nobody behind it, asked by {who}");
+            assert_eq!(
+                refused.kind(),
+                std::io::ErrorKind::ConnectionRefused,
+                "nobody behind it, asked by {who}"
+            );
             let refused = lab.tcp(who, "10.96.0.5:81").unwrap_err();
-            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "not a port of it, asked by {who}");
+            assert_eq!(
+                refused.kind(),
+                std::io::ErrorKind::ConnectionRefused,
+                "not a port of it, asked by {who}"
+            );
         }
 
         // An endpoint leaves, then the service.
         api.set("endpointslices", slice("web", "TCP", &["10.7.0.4"]));
         settled(&proxy).await;
-        assert_eq!(tally((0..10).map(|_| lab.tcp("a", "10.96.0.5:80").unwrap())).keys().collect::<Vec<_>>(), ["c"]);
+        assert_eq!(
+            tally((0..10).map(|_| lab.tcp("a", "10.96.0.5:80").unwrap())).keys().collect::<Vec<_>>(),
+            ["c"]
+        );
         api.delete("services", service("web", "10.96.0.5", json!({})));
         settled(&proxy).await;
         assert!(lab.tcp("a", "10.96.0.5:80").is_err());

@@ -18,6 +18,8 @@ use super::streams::Streams;
 use crate::runtime::{ContainerState, clock};
 
 mod metrics;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 /// Text of the Prometheus exposition format.

@@ -192,7 +192,7 @@ impl Sync {
             Backoff { initial: self.shared.config.backoff_initial, max: self.shared.config.backoff_max };
         let health = self.memory.borrow().health.clone();
         let plan = plan(owner, &observed, &health, &restarts, backoff, now);
-        for (name, _) in &plan.waiting {
+        for name in plan.waiting.keys() {
             self.note(
                 owner,
                 Some(name),
@@ -231,13 +231,15 @@ impl Sync {
             self.publish(owner, &observed, &plan.waiting, false, None);
         }
         let refresh = self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at);
-        if !acts && (self.shared.registry.take_stale(&self.uid) || refresh.is_some_and(|at| at <= now)) {
-            if let Err(e) = self.mount(owner).await {
-                self.note(owner, None, true, "FailedMount", e.to_string());
-                wake_at = earliest(wake_at, Some(now + RETRY_PAUSE));
-            }
+        let due =
+            !acts && (self.shared.registry.take_stale(&self.uid) || refresh.is_some_and(|at| at <= now));
+        if due && let Err(e) = self.mount(owner).await {
+            self.note(owner, None, true, "FailedMount", e.to_string());
+            wake_at = earliest(wake_at, Some(now + RETRY_PAUSE));
         }
-        wake_at = earliest(wake_at, self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at));
+        let refresh = self.memory.borrow().mounted.as_ref().and_then(|m| m.refresh_at);
+        // Never sooner than a pause: an API that gives no token must not be asked all the time.
+        wake_at = earliest(wake_at, refresh.map(|at| at.max(now + RETRY_PAUSE)));
         self.collect_garbage(owner, &mut observed).await;
         Ok(After { wake_at, containers: observed.containers, ..After::default() })
     }

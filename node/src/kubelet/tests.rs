@@ -1,6 +1,6 @@
 //! The kubelet as a whole: on virtual time with the simulated runtime, and once on Docker.
 
-mod api;
+pub(super) mod api;
 mod docker;
 
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::runtime::{ContainerState, NetworkError, PodIdentity, PortMapping, lab
 use api::FakeApi;
 
 /// A network whose addresses are made up.
-pub(super) struct MadeUpNetwork;
+pub(crate) struct MadeUpNetwork;
 
 #[async_trait]
 impl PodNetwork for MadeUpNetwork {

@@ -1,6 +1,5 @@
 //! The node's own part of the pods' network, and undoing it.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -176,36 +175,6 @@ pub async fn mtu() -> u32 {
     let path = Path::new("/sys/class/net").join(name).join("mtu");
     let text = tokio::fs::read_to_string(path).await.unwrap_or_default();
     text.trim().parse().unwrap_or(MTU_DEFAULT)
-}
-
-/// Adds an address to the loopback interface, so that a process here can answer on it. Fine when it is there.
-pub async fn add_loopback_address(ip: Ipv4Addr) -> Result<(), rtnetlink::Error> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
-    let task = tokio::spawn(connection);
-    let result = async {
-        let mut links = handle.link().get().match_name("lo".to_owned()).execute();
-        let index = links.try_next().await?.map_or(1, |l| l.header.index);
-        handle.address().add(index, ip.into(), 32).replace().execute().await
-    };
-    let result = result.await;
-    task.abort();
-    result
-}
-
-/// Takes the address away again. Fine when it is not there.
-pub async fn remove_loopback_address(ip: Ipv4Addr) -> Result<(), rtnetlink::Error> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
-    let task = tokio::spawn(connection);
-    let result = async {
-        let mut found = handle.address().get().set_address_filter(ip.into()).execute();
-        while let Some(address) = found.try_next().await? {
-            handle.address().del(address).execute().await?;
-        }
-        Ok(())
-    };
-    let result = result.await;
-    task.abort();
-    result
 }
 
 /// Removes an interface. Fine when it is not there.

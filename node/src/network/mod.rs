@@ -8,7 +8,8 @@
 //! - [`cni`]: configurations and calls of the plugins.
 //! - [`host`]: the node's own part: forwarding, masquerading, firewall, MTU, and undoing all of it.
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
-//! - [`follow`]: following a kind, for the proxy and the DNS server.
+//! - `plug`: the bridge as the kubelet sees it.
+//! - [`follow`]: following a kind, for the proxy.
 //!
 //! Everything made here is named `troupe*`, or lies in the node's state directory.
 
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod cni;
 pub mod follow;
 pub mod host;
+mod plug;
 pub mod pods;
 
 pub use pods::{NetworkConfig, NetworkFailure, PodBridge, PortMap, clean_up};

@@ -258,13 +258,13 @@ impl PortWriter<'_> {
                 elements.insert(i.to_string(), format!("goto ep/{}/{ip}/{port}", self.front.key));
             }
             rules.push(format!("numgen random mod {n} vmap @{map}"));
-            "verdict"
+            "verdict".to_owned()
         } else {
             for (i, Backend { ip, port }) in slots.iter().enumerate() {
                 elements.insert(i.to_string(), format!("{ip} . {port}"));
             }
             rules.push(format!("meta l4proto {protocol} dnat ip to numgen random mod {n} map @{map}"));
-            "ip daddr . tcp dport"
+            format!("ip daddr . {protocol} dport")
         };
         let body = format!("typeof numgen random mod 2 : {target};");
         self.fragment

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
-
 use super::compile::Frontend;
 use super::endpoints::Backend;
 use super::nft::Nft;

@@ -47,6 +47,8 @@ impl Lab {
             let ns = lab.ns(name);
             ip(&format!("-n {node} link add v{name} type veth peer name eth0 netns {ns}"));
             ip(&format!("-n {node} link set v{name} master br0 up"));
+            // As the CNI bridge plugin does it: an endpoint that reaches itself comes back by its own port.
+            ip(&format!("-n {node} link set v{name} type bridge_slave hairpin on"));
             ip(&format!("-n {ns} addr add 10.7.0.{}/24 dev eth0", i + 2));
             ip(&format!("-n {ns} link set eth0 up"));
             ip(&format!("-n {ns} route add default via 10.7.0.1"));
@@ -84,8 +86,8 @@ impl Lab {
 
     fn serve(&self, name: &'static str) {
         let address = (Ipv4Addr::UNSPECIFIED, 8080);
-        let (tcp, udp) =
-            self.within(name, move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap()));
+        let (tcp, udp) = self
+            .within(name, move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap()));
         thread::spawn(move || {
             for stream in tcp.incoming() {
                 let Ok(mut stream) = stream else { return };
@@ -127,7 +129,8 @@ impl Lab {
 
     /// Runs `nft` on the node; its output.
     pub fn nft(&self, arguments: &str) -> String {
-        let output = Command::new("ip").args(["netns", "exec", &self.node, "nft"]).args(arguments.split(' ')).output();
+        let output =
+            Command::new("ip").args(["netns", "exec", &self.node, "nft"]).args(arguments.split(' ')).output();
         String::from_utf8_lossy(&output.expect("nft runs").stdout).into_owned()
     }
 }

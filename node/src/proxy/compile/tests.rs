@@ -16,7 +16,8 @@ fn service(spec: Value) -> Service {
     for (key, value) in spec.as_object().unwrap() {
         full[key] = value.clone();
     }
-    serde_json::from_value(json!({"metadata": {"namespace": "default", "name": "web"}, "spec": full})).unwrap()
+    serde_json::from_value(json!({"metadata": {"namespace": "default", "name": "web"}, "spec": full}))
+        .unwrap()
 }
 
 /// Endpoints `10.244.0.<last>:8080`; those with a `true` run here.
@@ -92,7 +93,10 @@ fn traffic_policies() {
         spec
     };
     let cluster = compiled(node_port(json!({})), &[(1, true), (2, false)]);
-    assert_eq!(cluster.chains["ext/default/web/tcp/80"], ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]);
+    assert_eq!(
+        cluster.chains["ext/default/web/tcp/80"],
+        ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]
+    );
 
     let local = compiled(node_port(json!({"externalTrafficPolicy": "Local"})), &[(1, true), (2, false)]);
     assert_eq!(
@@ -120,7 +124,8 @@ fn traffic_policies() {
 
 #[test]
 fn affinity_remembers_clients_for_each_endpoint() {
-    let spec = json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}});
+    let spec =
+        json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}});
     let fragment = compiled(spec, &[(1, true)]);
     let clients = &fragment.private["clients/default/web/tcp/80/10.244.0.1/8080"];
     assert_eq!(clients.declaration.body, "type ipv4_addr; flags dynamic,timeout; timeout 60s;");
