@@ -5,11 +5,18 @@
 //! two in whichever language the client speaks. It never looks inside what it carries.
 //!
 //! - `options`: query parameters; `target`: which container of which pod, and whether it can be reached.
-//! - `log`: text; `websocket`: exec and attach over WebSocket channels.
+//! - `log`: text; `websocket`, `ports`: exec, attach and port-forward over WebSocket channels.
+//! - [`spdy`]: many streams over one connection; `upgrade`: what it runs over; `terminal`, `forward`: exec,
+//!   attach and port-forward over it.
 
+mod forward;
 mod log;
 mod options;
+mod ports;
+pub mod spdy;
 mod target;
+mod terminal;
+mod upgrade;
 mod websocket;
 
 use std::sync::Arc;
@@ -19,13 +26,15 @@ use actix_web::http::header::{HeaderMap, UPGRADE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Pod;
-use protocol::streams::{AttachRequest, ExecRequest, FrameStream, NodeStreams};
+use protocol::streams::{AttachRequest, ExecRequest, FrameStream, NodeStreams, Stdio};
 use protocol::{ApiError, ApiRequest};
 
 use crate::cache::Cache;
 use crate::front::StreamRouter;
 
+use forward::Ports;
 use options::Query;
+use spdy::Session;
 
 /// Serves the stream subresources of pods: finds the pod in `cache`, reaches its node through `nodes`.
 pub fn router(cache: Cache, nodes: Arc<dyn NodeStreams>) -> Arc<dyn StreamRouter> {
@@ -60,6 +69,7 @@ impl StreamRouter for Router {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
     WebSocket,
+    Spdy,
 }
 
 impl Language {
@@ -67,6 +77,9 @@ impl Language {
         let said = headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if said.eq_ignore_ascii_case("websocket") {
             return Ok(Language::WebSocket);
+        }
+        if said.eq_ignore_ascii_case("SPDY/3.1") {
+            return Ok(Language::Spdy);
         }
         Err(ApiError::bad_request("Upgrade request required"))
     }
@@ -103,6 +116,10 @@ impl Router {
                 };
                 self.carry(language, http, payload, stdio, frames)
             }
+            ("pods", "portforward") => {
+                let pod = self.pod(request)?;
+                self.forward(http, payload, &pod, &query)
+            }
             _ => Err(unsupported(request)),
         }
     }
@@ -112,11 +129,44 @@ impl Router {
         language: Language,
         http: HttpRequest,
         payload: web::Payload,
-        stdio: protocol::streams::Stdio,
+        stdio: Stdio,
         frames: FrameStream,
     ) -> Result<HttpResponse, ApiError> {
         match language {
             Language::WebSocket => websocket::serve(&http, payload, stdio, frames),
+            Language::Spdy => {
+                let protocol = upgrade::choose(&http, terminal::PROTOCOLS)?;
+                let (response, inbound, outbound) = upgrade::raw(payload, protocol);
+                actors::spawn(terminal::carry(Session::new(inbound, outbound), protocol, stdio, frames));
+                Ok(response)
+            }
+        }
+    }
+
+    fn forward(
+        &self,
+        http: HttpRequest,
+        payload: web::Payload,
+        pod: &Pod,
+        query: &Query<'_>,
+    ) -> Result<HttpResponse, ApiError> {
+        let language = Language::of(http.headers())?;
+        let (node, target) = target::whole_pod(pod)?;
+        let ports = Ports { nodes: self.nodes.clone(), node, target };
+        match language {
+            Language::Spdy => {
+                let protocol = upgrade::choose(&http, forward::PROTOCOLS)?;
+                let (response, inbound, outbound) = upgrade::raw(payload, protocol);
+                actors::spawn(forward::carry(Session::new(inbound, outbound), ports));
+                Ok(response)
+            }
+            Language::WebSocket if websocket::offered(&http).iter().any(|p| p == forward::TUNNEL) => {
+                let (response, session, messages) = websocket::open(&http, payload, forward::TUNNEL)?;
+                let (inbound, outbound) = upgrade::tunnel(session, messages);
+                actors::spawn(forward::carry(Session::new(inbound, outbound), ports));
+                Ok(response)
+            }
+            Language::WebSocket => ports::serve(&http, payload, ports, &query.all("ports")),
         }
     }
 
