@@ -25,7 +25,6 @@ if [ "$purpose" != build ]; then
     need nft nftables "carries Services to their pods"
     need iptables iptables "Docker's own rules need an exception for pods"
     need conntrack conntrack "forgets UDP flows to pods that are gone"
-    need busybox busybox-static "the sample's image is made of it"
     need ip iproute2 "shows and makes network interfaces"
     need kubectl kubernetes-client "talks to the cluster"
     need curl curl "asks the sample"

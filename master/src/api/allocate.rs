@@ -59,7 +59,6 @@ pub struct Allocation {
     /// Chosen here, not asked for: another choice is possible.
     chosen_address: bool,
     chosen_ports: Vec<usize>,
-    asked: Claims,
 }
 
 impl Allocation {
@@ -70,8 +69,8 @@ impl Allocation {
     }
 
     /// Takes the choices back out of the object, after somebody else was faster. What the client asked for
-    /// by itself cannot be chosen anew.
-    pub fn undo(&self, service: &mut Value) -> Result<(), ApiError> {
+    /// by itself stays, and is refused at the next attempt.
+    pub fn undo(&self, service: &mut Value) {
         if self.chosen_address
             && let Some(spec) = object::existing_mut(service, &["spec"])
         {
@@ -85,8 +84,6 @@ impl Allocation {
                 port.remove("nodePort");
             }
         }
-        let _ = &self.asked;
-        Ok(())
     }
 }
 
@@ -118,7 +115,6 @@ impl Inner {
             return Ok(made);
         }
         let before = old.map(Claims::of).unwrap_or_default();
-        made.asked = Claims::of(service);
         self.families(service);
         self.address(service, snapshot, &mut made)?;
         self.ports(service, snapshot, &mut made)?;

@@ -75,6 +75,7 @@ impl Nodes {
         let (client, FrameStream { input, mut output }) = FrameStream::pair();
         let (mut sender, mut receiver) = stream.split();
         tokio::spawn(async move {
+            let watched = input.clone();
             let outward = async {
                 while let Some(frame) = output.recv().await {
                     let Ok(item) = encode(&frame) else { return };
@@ -82,6 +83,9 @@ impl Nodes {
                         return;
                     }
                 }
+                // The client has nothing more to say, which is no reason not to hear the node out.
+                sender.finish().await;
+                std::future::pending::<()>().await;
             };
             let inward = async {
                 while let Some(item) = receiver.receive().await {
@@ -91,12 +95,12 @@ impl Nodes {
                     }
                 }
             };
-            // Either the client has dropped its end, or the node has ended the stream: both end it.
+            // The node has ended the stream, or is lost, or the client has dropped its end.
             tokio::select! {
                 () = outward => {}
                 () = inward => {}
+                () = watched.closed() => {}
             }
-            sender.finish().await;
         });
         Ok(client)
     }

@@ -21,6 +21,8 @@ struct Letter {
     number: u64,
     status: Option<Arc<PodStatus>>,
     cause: TraceContext,
+    /// The API shows something else than what was written: compare with that, not with what was written.
+    overruled: bool,
 }
 
 /// Where a pod's actor puts its statuses. Cloning shares it.
@@ -43,10 +45,30 @@ impl Outbox {
         if !same {
             let cause = actors::trace::current();
             self.letters.send_modify(|letter| {
-                *letter = Letter { number: letter.number + 1, status: Some(Arc::new(status)), cause };
+                *letter = Letter { number: letter.number + 1, status: Some(Arc::new(status)), cause, overruled: false };
             });
         }
         self.letters.borrow().number
+    }
+
+    /// Looks at what the API shows. Where somebody else has turned one of our conditions (the node lifecycle
+    /// controller does, for a node that was silent), the latest status is written again.
+    pub fn compare(&self, shown: Option<&PodStatus>) {
+        let overruled = {
+            let letter = self.letters.borrow();
+            let all_written = *self.written.borrow() >= letter.number;
+            match (&letter.status, shown) {
+                (Some(ours), Some(shown)) => all_written && differ(ours, shown),
+                _ => false,
+            }
+        };
+        if overruled {
+            self.letters.send_modify(|letter| {
+                letter.number += 1;
+                letter.overruled = true;
+                letter.cause = actors::trace::current();
+            });
+        }
     }
 
     /// The latest status that was put.
@@ -73,7 +95,7 @@ impl Outbox {
                 let Some(status) = &letter.status else { break };
                 let Some(wanted) = registry.wanted(&uid) else { break };
                 let owner = &wanted.pod;
-                let base = last.clone().or_else(|| serde_json::to_value(owner.status.as_ref()?).ok());
+                let base = last.clone().filter(|_| !letter.overruled).or_else(|| serde_json::to_value(owner.status.as_ref()?).ok());
                 let Ok(new) = serde_json::to_value(status.as_ref()) else { break };
                 let Some(patch) = difference(base.as_ref(), &new) else {
                     self.written.send_replace(letter.number);
@@ -113,6 +135,16 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Whether a condition that the kubelet owns is shown with another status than ours.
+fn differ(ours: &PodStatus, shown: &PodStatus) -> bool {
+    let status = |of: &PodStatus, kind: &str| {
+        of.conditions.iter().flatten().find(|c| c.type_ == kind).map(|c| c.status.clone())
+    };
+    ["PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"]
+        .iter()
+        .any(|kind| status(ours, kind).is_some_and(|ours| status(shown, kind).is_some_and(|shown| shown != ours)))
 }
 
 /// A strategic merge patch from one status to another; `None` when they are equal.

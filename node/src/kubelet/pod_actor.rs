@@ -66,6 +66,9 @@ impl PodActor {
         }
         self.looking = true;
         let wanted = self.shared.registry.wanted(&self.uid);
+        if let Some(wanted) = &wanted {
+            self.outbox.compare(wanted.pod.status.as_ref());
+        }
         self.stopping_within = wanted
             .filter(|w| w.gone || w.pod.metadata.deletion_timestamp.is_some())
             .map(|w| pod::grace_period(&w.pod));

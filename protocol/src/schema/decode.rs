@@ -305,7 +305,7 @@ fn struct_name(definition: &Definition) -> String {
 
 fn go_type(ty: &Type, field: Option<&Field>) -> String {
     let named = field.map(|f| f.go).filter(|g| !g.is_empty());
-    let scalar = |plain: &str| named.map_or_else(|| plain.to_owned(), |g| go_named(g));
+    let scalar = |plain: &str| named.map_or_else(|| plain.to_owned(), go_named);
     match ty {
         Type::String => scalar("string"),
         Type::Bool => scalar("bool"),
@@ -397,7 +397,7 @@ fn finish_field(field: &'static Field, value: Value) -> Option<Value> {
         Value::Object(map) => map.is_empty() && matches!(field.ty, Type::Map(_)),
     };
     let zero_struct = !field.pointer && matches!(&value, Value::Object(map) if map.is_empty());
-    if (zero && field.omitempty && !(is_struct(&field.ty) && !field.pointer))
+    if (zero && field.omitempty && (field.pointer || !is_struct(&field.ty)))
         || (field.omitzero && (zero || zero_struct))
     {
         return None;

@@ -110,10 +110,10 @@ fn keep_addresses(new: &mut Value, old: &Value) {
         // Ports of the old type that the client merely sent back.
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         for port in list_mut(new, &["spec", "ports"]) {
-            if old_ports.iter().any(|o| o["nodePort"] == port["nodePort"]) {
-                if let Some(fields) = port.as_object_mut() {
-                    fields.remove("nodePort");
-                }
+            if old_ports.iter().any(|o| o["nodePort"] == port["nodePort"])
+                && let Some(fields) = port.as_object_mut()
+            {
+                fields.remove("nodePort");
             }
         }
         for name in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"] {

@@ -110,8 +110,9 @@ impl Inner {
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
 
+        let mut current_state = snapshot.clone();
         for attempt in 0..RETRIES_MAX {
-            let allocation = self.allocate(subject.stored, None, &mut value, &snapshot)?;
+            let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
             let (_, json) = seal(&at, value.clone());
@@ -138,7 +139,8 @@ impl Inner {
                         return Err(ApiError::already_exists(resource.group, resource.plural, &name));
                     }
                     // Otherwise an address or port went to somebody else meanwhile: choose another.
-                    allocation.undo(&mut value)?;
+                    allocation.undo(&mut value);
+                    current_state = self.fresh().await?;
                 }
             }
         }

@@ -58,19 +58,16 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     {
         errors.unsupported(&Path::new("fieldValidation"), validation, &["", "Ignore", "Strict", "Warn"]);
     }
-    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) {
-        if let Some(policy) = options.propagation_policy.as_deref() {
-            if !["Foreground", "Background", "Orphan"].contains(&policy) {
-                errors.unsupported(
-                    &Path::new("propagationPolicy"),
-                    policy,
-                    &["Foreground", "Background", "Orphan", "nil"],
-                );
-            }
-            if options.orphan_dependents.is_some() {
-                let message = "orphanDependents and deletionPropagation cannot be both set";
-                errors.invalid(&Path::new("propagationPolicy"), policy, message);
-            }
+    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection)
+        && let Some(policy) = options.propagation_policy.as_deref()
+    {
+        if !["Foreground", "Background", "Orphan"].contains(&policy) {
+            let policies = ["Foreground", "Background", "Orphan", "nil"];
+            errors.unsupported(&Path::new("propagationPolicy"), policy, &policies);
+        }
+        if options.orphan_dependents.is_some() {
+            let message = "orphanDependents and deletionPropagation cannot be both set";
+            errors.invalid(&Path::new("propagationPolicy"), policy, message);
         }
     }
     check(errors, "meta.k8s.io", kind, "")

@@ -181,7 +181,7 @@ impl Inner {
             revision: Some(revision),
         };
         let result = self.store.range(range).await.map_err(|e| match e {
-            StoreError::Compacted { oldest } => expired(revision, oldest),
+            StoreError::Compacted { .. } => expired(),
             other => super::store_error(other),
         })?;
         let all: Vec<_> = result.records.into_iter().filter_map(|r| self.cache.stored(r)).collect();
@@ -226,9 +226,7 @@ fn cut(all: impl Iterator<Item = Arc<Stored>>, limit: usize, revision: u64, subj
 }
 
 /// The answer to a list that asks for history which is gone.
-pub fn expired(asked: u64, oldest: u64) -> ApiError {
-    let _ = oldest;
-    let _ = asked;
+pub fn expired() -> ApiError {
     ApiError::new(
         410,
         "Expired",

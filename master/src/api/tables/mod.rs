@@ -3,8 +3,6 @@
 //! The headers are in the resource table; the cells are computed here, one function a kind, in the order of
 //! the headers. A kind without a function has name and age (or creation time).
 
-use std::time::SystemTime;
-
 use protocol::Resource;
 use protocol::resources::Column;
 use serde_json::{Value, json};
@@ -146,7 +144,7 @@ fn age(item: &Value) -> Value {
 fn since(time: &str) -> Value {
     match parse(time) {
         Some(then) => {
-            let now: OffsetDateTime = SystemTime::from(actors::time::now()).into();
+            let now: OffsetDateTime = actors::time::now().into();
             human((now - then).whole_seconds()).into()
         }
         None => "<unknown>".into(),
