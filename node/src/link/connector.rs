@@ -36,6 +36,17 @@ pub enum ConnectError {
         /// What happened.
         source: std::io::Error,
     },
+    /// The master's certificate is good, but not for the address dialled.
+    #[error(
+        "{address}: the master's certificate is not for \"{host}\"; start the master with --advertise {host} \
+         (an address) or --certificate-name {host}, or dial a name that it has"
+    )]
+    Unnamed {
+        /// What was dialled.
+        address: String,
+        /// The host in it.
+        host: String,
+    },
     /// The node's own certificate or key cannot be used.
     #[error("{0}")]
     Certificate(String),
@@ -118,7 +129,18 @@ pub(super) async fn dial(
     tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(|source| ConnectError::Tls { address: address.to_owned(), source })
+        .map_err(|source| handshake_failure(address, host, source))
+}
+
+fn handshake_failure(address: &str, host: &str, source: std::io::Error) -> ConnectError {
+    use rustls::{CertificateError as Bad, Error};
+    let address = address.to_owned();
+    match source.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
+            ConnectError::Unnamed { address, host: host.to_owned() }
+        }
+        _ => ConnectError::Tls { address, source },
+    }
 }
 
 /// A connection within the process: the far end goes to the master's acceptor.

@@ -1,0 +1,180 @@
+//! The `troupe-master` program: a control plane on its own, for nodes on other machines.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actors::Stage;
+use clap::Parser;
+use k8s_openapi::api::core::v1::Secret;
+use master::auth::authenticate::bootstrap_secret;
+use master::pki::kubeconfig::{self, Access};
+use master::pki::new_bootstrap_token;
+use master::server::{Master, MasterConfig, StartError};
+use protocol::{Caller, Client};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Arbiters that the actors run on.
+const ARBITERS: usize = 2;
+/// How long the token that a start prints is good.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Whom a token lets in.
+const TOKEN_GROUPS: &str = "system:bootstrappers:kubeadm:default-node-token";
+/// The name of cluster, user and context in the kubeconfig.
+const CONTEXT: &str = "troupe";
+/// Actors have this long to stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The control plane of Troupe: API server, scheduler, controllers. Runs until SIGTERM.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    /// Where certificates are kept, and the objects when there is no etcd.
+    #[arg(long, default_value = "/var/lib/troupe-master")]
+    state_dir: PathBuf,
+    /// URLs of an etcd cluster, separated by commas. Without it, the embedded store is used.
+    #[arg(long, value_delimiter = ',', value_name = "URL")]
+    etcd_endpoints: Vec<String>,
+    /// Where the API is served.
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    listen: SocketAddr,
+    /// Where nodes connect.
+    #[arg(long, default_value = "0.0.0.0:6444")]
+    link_listen: SocketAddr,
+    /// The address that nodes and pods reach this machine at [default: that of the default route].
+    #[arg(long)]
+    advertise: Option<IpAddr>,
+    /// A further name or address that the serving certificate is to be good for. May be repeated.
+    #[arg(long, value_name = "HOST")]
+    certificate_name: Vec<String>,
+    /// The file that the administrator's kubeconfig is merged into [default: STATE_DIR/admin.kubeconfig].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// Any failure, for the last line of the program.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Both rings are linked in by different crates; this program uses one.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("a TLS provider was installed before");
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TROUPE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    match actix::System::new().block_on(run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    // From the first: a start that hangs on its store can be ended too.
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stage = Stage::new(ARBITERS);
+    let master = tokio::select! {
+        master = start(&stage, &args) => Some(master?),
+        _ = term.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    if let Some(master) = master {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending");
+        master.front.stop().await;
+    }
+    let remaining = stage.shut_down(PATIENCE).await;
+    if !remaining.is_empty() {
+        tracing::warn!(?remaining, "actors that did not stop in time");
+    }
+    Ok(())
+}
+
+/// Starts the master and prints how to use it.
+async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
+    actors::spawn({
+        let stage = stage.clone();
+        async move { stage.watch_for_stuck_actors().await }
+    });
+    let advertise = args.advertise.unwrap_or_else(own_address);
+    // Whatever is listened on may be dialled.
+    let listens = [args.listen.ip(), args.link_listen.ip()];
+    let mut names: Vec<String> =
+        listens.iter().filter(|ip| !ip.is_unspecified()).map(IpAddr::to_string).collect();
+    names.extend(args.certificate_name.iter().cloned());
+    let config = MasterConfig {
+        etcd_endpoints: args.etcd_endpoints.clone(),
+        listen: args.listen,
+        advertise,
+        names,
+        link_listen: Some(args.link_listen),
+        ..MasterConfig::new(args.state_dir.clone())
+    };
+    let passed = |what: &str| tracing::info!("{what}");
+    let master = Master::start(stage, config, passed).await.map_err(|e| explain(e, &args.etcd_endpoints))?;
+
+    let server = SocketAddr::new(reachable(args.listen.ip()), master.front.address.port());
+    let file = args.kubeconfig.clone().unwrap_or_else(|| args.state_dir.join("admin.kubeconfig"));
+    let (written, ca, admin) = (file.clone(), master.pki.clone(), master.admin.clone());
+    tokio::task::spawn_blocking(move || {
+        let access = Access { server: &format!("https://{server}"), ca: ca.ca(), client: &admin };
+        kubeconfig::merge_into(&written, CONTEXT, &access)
+    })
+    .await??;
+    let token = new_token(&master).await?;
+    let link = master.link.address.ok_or("the link port is not open")?;
+    let link = SocketAddr::new(if link.ip().is_unspecified() { advertise } else { link.ip() }, link.port());
+    println!("kubeconfig: {}  (kubectl --kubeconfig {0} get nodes)", file.display());
+    println!("to add a node, within 24 hours: troupe-node --master {link} --token {token}");
+    println!("ready");
+    Ok(master)
+}
+
+/// The same error, with what to do about it here.
+fn explain(error: StartError, etcd: &[String]) -> String {
+    match error {
+        StartError::Listen { address, source } => {
+            format!("{address}: {source}; choose other ports with --listen and --link-listen")
+        }
+        StartError::Store(e) if !etcd.is_empty() => {
+            format!("store: {e}; is etcd running at {}?", etcd.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Keeps a new bootstrap token in the cluster.
+async fn new_token(master: &Master) -> Result<String, Failure> {
+    let (id, secret) = new_bootstrap_token();
+    let until = time::OffsetDateTime::from(actors::time::now() + TOKEN_LIFETIME).replace_nanosecond(0)?;
+    let until = until.format(&time::format_description::well_known::Rfc3339)?;
+    let secret_object: Secret =
+        serde_json::from_value(bootstrap_secret(&id, &secret, Some(&until), TOKEN_GROUPS))?;
+    let caller = Caller::component("system:troupe-master", &["system:masters"]);
+    let client = Client::new(master.pipeline.as_caller(caller), "troupe-master");
+    client.create(&secret_object).await.map_err(|e| format!("the token for nodes cannot be kept: {e}"))?;
+    Ok(format!("{id}.{secret}"))
+}
+
+/// Where something that listens on `ip` is reached from this machine.
+fn reachable(ip: IpAddr) -> IpAddr {
+    if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }
+}
+
+/// The address that other machines would reach this one at: that of the default route, or loopback.
+fn own_address() -> IpAddr {
+    // No packet is sent: connecting a UDP socket only asks for the route.
+    let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    route.map_or(Ipv4Addr::LOCALHOST.into(), |a| a.ip())
+}
