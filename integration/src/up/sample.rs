@@ -72,7 +72,7 @@ fn from_a_pod(kubeconfig: &Path) -> Result<String, UpError> {
     kubectl(kubeconfig, &delete, None)?;
     let run = [
         "run", "troupe-probe", "--image=troupe/sample:1", "--image-pull-policy=IfNotPresent", "--restart=Never",
-        "--", "wget", "-qO-", "-T", "5", "http://web",
+        "--", "wget", "-qO-", "http://web",
     ];
     kubectl(kubeconfig, &run, None)?;
     let phase = "jsonpath={.status.phase}";
