@@ -9,15 +9,44 @@ use std::path::{Path, PathBuf};
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "actors",
-        &["protocol", "master", "node", "troupe", "k8s-openapi", "kube", "actix-web", "bollard", "etcd-client", "redb"],
+        &[
+            "protocol",
+            "master",
+            "node",
+            "troupe",
+            "k8s-openapi",
+            "kube",
+            "actix-web",
+            "bollard",
+            "etcd-client",
+            "redb",
+        ],
         "the stage knows nothing of Kubernetes and could be published alone",
     ),
     (
         "protocol",
         &[
-            "master", "node", "troupe", "actix", "actix-rt", "actix-tls", "actix-web", "actix-ws", "bincode", "bollard",
-            "etcd-client", "hickory-proto", "hickory-resolver", "hickory-server", "kube", "nix", "redb", "reqwest",
-            "rtnetlink", "rustls", "tokio-rustls",
+            "master",
+            "node",
+            "troupe",
+            "actix",
+            "actix-rt",
+            "actix-tls",
+            "actix-web",
+            "actix-ws",
+            "bincode",
+            "bollard",
+            "etcd-client",
+            "hickory-proto",
+            "hickory-resolver",
+            "hickory-server",
+            "kube",
+            "nix",
+            "redb",
+            "reqwest",
+            "rtnetlink",
+            "rustls",
+            "tokio-rustls",
         ],
         "the vocabulary does no I/O",
     ),
@@ -31,13 +60,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         &["master", "troupe", "bincode", "etcd-client", "kube", "redb"],
         "a node reaches the master by its link alone, and the store never",
     ),
-    ("integration", &["bincode", "bollard", "etcd-client", "redb"], "integration puts parts together and has no others"),
+    (
+        "integration",
+        &["bincode", "bollard", "etcd-client", "redb"],
+        "integration puts parts together and has no others",
+    ),
 ];
 
 /// What may be named in code only where paths begin so; an empty list means nowhere.
 const NAMED_ONLY_IN: &[(&[&str], &[&str], &str)] = &[
     (&["bincode"], &["actors/src/link/codec.rs"], "bincode is unmaintained: one file to replace"),
-    (&["etcd_client"], &["master/src/store/etcd", "master/tests/store_contract/etcd.rs"], "there is no second way to the store"),
+    (
+        &["etcd_client"],
+        &["master/src/store/etcd", "master/tests/store_contract/etcd.rs"],
+        "there is no second way to the store",
+    ),
     (&["redb::"], &["master/src/store/embedded"], "there is no second way to the store"),
     (&["bollard"], &["node/src/runtime", "node/src/kubelet/tests"], "the engine is behind ContainerRuntime"),
     (
@@ -46,7 +83,14 @@ const NAMED_ONLY_IN: &[(&[&str], &[&str], &str)] = &[
         "it ignores the mailbox's bound: use ActorRef::tell or try_tell",
     ),
     (
-        &["unbounded_channel", "UnboundedSender", "UnboundedReceiver", "unbounded(", "unbounded::<", "mpsc::channel()"],
+        &[
+            "unbounded_channel",
+            "UnboundedSender",
+            "UnboundedReceiver",
+            "unbounded(",
+            "unbounded::<",
+            "mpsc::channel()",
+        ],
         &[],
         "everything has a limit: use a bounded channel and decide what happens when it is full",
     ),
@@ -90,7 +134,11 @@ fn dependencies(manifest: &str) -> Vec<String> {
 
 /// Lines of code, with their numbers: comments may name anything.
 fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
-    source.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    source
+        .lines()
+        .enumerate()
+        .map(|(n, line)| (n + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 /// Every Rust file of the workspace's crates but this one, relative to the root.
@@ -121,7 +169,8 @@ fn sources() -> Vec<(String, String)> {
 /// Where code names one of `words` outside of `places`.
 fn trespasses(sources: &[(String, String)], words: &[&str], places: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for (name, text) in sources.iter().filter(|(name, _)| !places.iter().any(|place| name.starts_with(place))) {
+    for (name, text) in sources.iter().filter(|(name, _)| !places.iter().any(|place| name.starts_with(place)))
+    {
         for (number, line) in code(text).filter(|(_, line)| words.iter().any(|word| line.contains(word))) {
             found.push(format!("{name}:{number}: {}", line.trim()));
         }
