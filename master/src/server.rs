@@ -9,11 +9,11 @@ use protocol::{Api, Caller};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
-use crate::api::documents::ServedDocuments;
 use crate::front::debug::Debug;
 use crate::front::{Check, ClusterGate, Front, FrontConfig};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
@@ -97,7 +97,9 @@ pub enum StartError {
     #[error("TLS: {0}")]
     Tls(String),
     /// An address cannot be listened on.
-    #[error("{address}: {source}; is another cluster running, or the port taken? choose another with --api-port")]
+    #[error(
+        "{address}: {source}; is another cluster running, or the port taken? choose another with --api-port"
+    )]
     Listen {
         /// Which.
         address: String,
@@ -238,7 +240,9 @@ fn checks(cache: &Cache) -> Vec<Check> {
     let seen = cache.clone();
     vec![(
         "informer-sync",
-        Box::new(move || if seen.revision() > 0 { Ok(()) } else { Err("the watch cache is empty".to_owned()) }),
+        Box::new(
+            move || if seen.revision() > 0 { Ok(()) } else { Err("the watch cache is empty".to_owned()) },
+        ),
     )]
 }
 

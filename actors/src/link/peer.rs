@@ -220,7 +220,9 @@ async fn write_loop(
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
+        // Frames first: what a stream sent before it was dropped goes out before the word that it is gone.
         let frame = tokio::select! {
+            biased;
             frame = frames.recv() => match frame {
                 Some(frame) => frame,
                 None => return LinkError::Io(std::io::ErrorKind::ConnectionAborted.into()),

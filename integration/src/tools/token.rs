@@ -25,7 +25,8 @@ pub async fn run(cluster: &Cluster, command: &TokenCommand) -> Result<String, To
     match command {
         TokenCommand::Create { hours } => {
             let (id, secret) = master::pki::new_bootstrap_token();
-            let expires = (*hours > 0).then(|| rfc3339(SystemTime::now() + Duration::from_secs(hours * 3600)));
+            let expires =
+                (*hours > 0).then(|| rfc3339(SystemTime::now() + Duration::from_secs(hours * 3600)));
             let groups = "system:bootstrappers:kubeadm:default-node-token";
             let body = master::auth::authenticate::bootstrap_secret(&id, &secret, expires.as_deref(), groups);
             let _: Value = cluster.post(secrets, &[], Some(&body)).await?;
@@ -34,7 +35,8 @@ pub async fn run(cluster: &Cluster, command: &TokenCommand) -> Result<String, To
         TokenCommand::List => {
             let selector = ("fieldSelector", "type=bootstrap.kubernetes.io/token".to_owned());
             let list: Value = cluster.get(secrets, &[selector]).await?;
-            let names = list["items"].as_array().into_iter().flatten().filter_map(|s| s["metadata"]["name"].as_str());
+            let names =
+                list["items"].as_array().into_iter().flatten().filter_map(|s| s["metadata"]["name"].as_str());
             Ok(names.map(|n| format!("{}\n", n.trim_start_matches("bootstrap-token-"))).collect())
         }
     }

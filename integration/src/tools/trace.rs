@@ -75,11 +75,21 @@ pub async fn run(cluster: &Cluster, args: &TraceArgs) -> Result<String, ToolErro
     });
     let mut tree = Tree::new(origins);
     if !args.all {
-        tree.prune(|r| {
-            matches!(&*r.kind, "Changed" | "Batch" | "Committed" | "ADDED" | "MODIFIED" | "DELETED")
-        });
+        tree.prune(is_dull);
     }
     Ok(format!("trace {trace:032x}\n{}", render(&tree, args.limit)))
+}
+
+/// Steps that are worth showing only for what they led to: wake-ups, reads, looks that found nothing to do.
+fn is_dull(record: &actors::trace::Record) -> bool {
+    let wakes = ["Changed", "PodChanged", "Reconcile", "Try", "Fold", "ADDED", "MODIFIED", "DELETED"];
+    let reads = ["CurrentRevision", "Call"];
+    let kind = &*record.kind;
+    record.outcome == actors::trace::Outcome::Ok
+        && (wakes.contains(&kind)
+            || reads.contains(&kind)
+            || kind.starts_with("get")
+            || kind.starts_with("list"))
 }
 
 /// In one process the actors' paths tell what is the node's.

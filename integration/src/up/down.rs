@@ -47,7 +47,10 @@ pub fn down(args: &DownArgs) -> Result<(), UpError> {
         std::fs::remove_dir_all(state.path()).map_err(io(format!("{}", state.path().display())))?;
         println!("  the cluster's state is deleted");
     } else {
-        println!("  objects and certificates stay in {}; `troupe up` goes on with them", state.path().display());
+        println!(
+            "  objects and certificates stay in {}; `troupe up` goes on with them",
+            state.path().display()
+        );
     }
     Ok(())
 }

@@ -55,7 +55,8 @@ pub(super) fn run(kubeconfig: &Path, stages: &mut Stages) -> Result<(), UpError>
 fn ask(address: &str) -> Result<String, UpError> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let output = Command::new("curl").args(["-sS", "--max-time", "2", &format!("http://{address}/")]).output();
+        let output =
+            Command::new("curl").args(["-sS", "--max-time", "2", &format!("http://{address}/")]).output();
         let output = output.map_err(|e| UpError::Sample(format!("curl: {e}")))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -71,8 +72,15 @@ fn from_a_pod(kubeconfig: &Path) -> Result<String, UpError> {
     let delete = ["delete", "pod", "troupe-probe", "--ignore-not-found", "--grace-period=0", "--force"];
     kubectl(kubeconfig, &delete, None)?;
     let run = [
-        "run", "troupe-probe", "--image=troupe/sample:1", "--image-pull-policy=IfNotPresent", "--restart=Never",
-        "--", "wget", "-qO-", "-T", "5", "http://web",
+        "run",
+        "troupe-probe",
+        "--image=troupe/sample:1",
+        "--image-pull-policy=IfNotPresent",
+        "--restart=Never",
+        "--",
+        "wget",
+        "-qO-",
+        "http://web",
     ];
     kubectl(kubeconfig, &run, None)?;
     let phase = "jsonpath={.status.phase}";

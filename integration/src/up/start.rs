@@ -83,7 +83,8 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
 
 fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok()).unwrap_or_default();
-    let name: String = name.to_ascii_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let name: String =
+        name.to_ascii_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     let name = name.trim_matches('-').to_owned();
     if name.is_empty() { "node".to_owned() } else { name }
 }

@@ -207,7 +207,8 @@ async fn read_body(
     let (body, kind) = match kind {
         BodyType::Protobuf if body.is_empty() => (body, BodyType::Json),
         BodyType::Protobuf => {
-            let json = protocol::schema::protobuf::to_json(&body).map_err(|e| ApiError::bad_request(e.to_string()))?;
+            let json = protocol::schema::protobuf::to_json(&body)
+                .map_err(|e| ApiError::bad_request(e.to_string()))?;
             (Bytes::from(json), BodyType::Json)
         }
         kind => (body, kind),

@@ -103,7 +103,9 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "resourceVersionMatch" => options.resource_version_match = text(),
             "limit" => options.limit = u64::try_from(number(&value)?).unwrap_or(0),
             "continue" => options.continue_token = text(),
-            "timeoutSeconds" if !value.is_empty() => options.timeout_seconds = u64::try_from(number(&value)?).ok(),
+            "timeoutSeconds" if !value.is_empty() => {
+                options.timeout_seconds = u64::try_from(number(&value)?).ok()
+            }
             "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
             "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
             "watch" => watch = truth(&value),

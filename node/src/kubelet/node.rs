@@ -22,6 +22,9 @@ use crate::runtime::{RuntimeVersion, clock};
 mod tests;
 
 /// Namespace of node leases.
+const NETWORK_LOOKS: u32 = 100;
+/// Pause between looks at a network that is being made.
+const NETWORK_PAUSE: Duration = Duration::from_millis(20);
 const LEASES: &str = "kube-node-lease";
 /// Seconds without a renewal after which the node counts as lost.
 const LEASE_SECONDS: i32 = 40;
@@ -71,8 +74,13 @@ impl NodeActor {
         let interval = shared.config.status_interval;
         let due = self.written_at.is_none_or(|at| at.elapsed() >= interval);
         let work = async move {
-            let status = current_status(&shared, last.as_ref()).await;
+            let mut status = current_status(&shared, last.as_ref()).await;
             let uid = if registered { None } else { Some(register(&shared, &status).await?) };
+            // The network gets its range with the registration. Saying "not ready" for the moment that this
+            // takes would make the running pods of a restarted kubelet unready, and their Services flap.
+            if uid.is_some() && network_comes(&shared).await {
+                status = current_status(&shared, last.as_ref()).await;
+            }
             let changed = last.as_ref().is_none_or(|old| significant(old) != significant(&status));
             if changed || due || uid.is_some() {
                 write_status(&shared, &status).await?;
@@ -279,6 +287,17 @@ fn taint(text: &str) -> Option<Taint> {
 }
 
 /// Creates the node's object, or brings the labels of an existing one up to date; answers its uid.
+/// Waits a little for the pods' network.
+async fn network_comes(shared: &Shared) -> bool {
+    for _ in 0..NETWORK_LOOKS {
+        if shared.network.ready().await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(NETWORK_PAUSE).await;
+    }
+    false
+}
+
 async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiError> {
     let name = &shared.config.node_name;
     let taints: Vec<_> = shared.config.node_taints.iter().filter_map(|t| taint(t)).collect();

@@ -45,7 +45,12 @@ impl Outbox {
         if !same {
             let cause = actors::trace::current();
             self.letters.send_modify(|letter| {
-                *letter = Letter { number: letter.number + 1, status: Some(Arc::new(status)), cause, overruled: false };
+                *letter = Letter {
+                    number: letter.number + 1,
+                    status: Some(Arc::new(status)),
+                    cause,
+                    overruled: false,
+                };
             });
         }
         self.letters.borrow().number
@@ -95,7 +100,10 @@ impl Outbox {
                 let Some(status) = &letter.status else { break };
                 let Some(wanted) = registry.wanted(&uid) else { break };
                 let owner = &wanted.pod;
-                let base = last.clone().filter(|_| !letter.overruled).or_else(|| serde_json::to_value(owner.status.as_ref()?).ok());
+                let base = last
+                    .clone()
+                    .filter(|_| !letter.overruled)
+                    .or_else(|| serde_json::to_value(owner.status.as_ref()?).ok());
                 let Ok(new) = serde_json::to_value(status.as_ref()) else { break };
                 let Some(patch) = difference(base.as_ref(), &new) else {
                     self.written.send_replace(letter.number);
@@ -142,9 +150,9 @@ fn differ(ours: &PodStatus, shown: &PodStatus) -> bool {
     let status = |of: &PodStatus, kind: &str| {
         of.conditions.iter().flatten().find(|c| c.type_ == kind).map(|c| c.status.clone())
     };
-    ["PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"]
-        .iter()
-        .any(|kind| status(ours, kind).is_some_and(|ours| status(shown, kind).is_some_and(|shown| shown != ours)))
+    ["PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"].iter().any(|kind| {
+        status(ours, kind).is_some_and(|ours| status(shown, kind).is_some_and(|shown| shown != ours))
+    })
 }
 
 /// A strategic merge patch from one status to another; `None` when they are equal.

@@ -66,6 +66,18 @@ fn differs(old: &Pod, new: &Pod) -> bool {
         || (gated && conditions(old) != conditions(new))
 }
 
+/// Whether the pod is shown with another readiness than this kubelet made of it: the node lifecycle controller
+/// turns it for a node that was silent, and only the kubelet can turn it back.
+fn overruled(made: Option<&PodStatus>, shown: &Pod) -> bool {
+    let ready = |status: &PodStatus| {
+        status.conditions.iter().flatten().find(|c| c.type_ == "Ready").map(|c| c.status.clone())
+    };
+    match (made.and_then(ready), shown.status.as_ref().and_then(ready)) {
+        (Some(made), Some(shown)) => made != shown,
+        _ => false,
+    }
+}
+
 /// The trace's name of a pod.
 pub fn key_of(pod: &Pod) -> Arc<str> {
     let meta = &pod.metadata;
@@ -89,7 +101,7 @@ impl Registry {
         let mut pods = self.pods.lock();
         match pods.get_mut(uid) {
             Some(entry) => {
-                let changed = differs(&entry.wanted.pod, &pod);
+                let changed = differs(&entry.wanted.pod, &pod) || overruled(entry.status.as_ref(), &pod);
                 entry.wanted.pod = pod;
                 changed
             }

@@ -86,7 +86,8 @@ impl Actor for NetworkActor {
 impl NetworkActor {
     fn prepare(&mut self, ctx: &mut Context<Self>) {
         let (client, node) = (self.client.clone(), self.node.clone());
-        let (cluster_cidr, state_dir, runtime) = (self.cluster_cidr, self.state_dir.clone(), self.runtime.clone());
+        let (cluster_cidr, state_dir, runtime) =
+            (self.cluster_cidr, self.state_dir.clone(), self.runtime.clone());
         let work = async move {
             let pod_cidr = pod_range(&client, &node).await?;
             let bridge = PodBridge::start(NetworkConfig::new(pod_cidr, cluster_cidr, state_dir))
@@ -100,7 +101,8 @@ impl NetworkActor {
                 ));
             }
             let containers = runtime.list(&[]).await.map_err(|e| e.to_string())?;
-            let live: BTreeSet<String> = containers.into_iter().filter(|c| c.is_sandbox()).map(|c| c.id).collect();
+            let live: BTreeSet<String> =
+                containers.into_iter().filter(|c| c.is_sandbox()).map(|c| c.id).collect();
             match bridge.sweep(&live).await {
                 Ok(0) => {}
                 Ok(freed) => tracing::info!(freed, "addresses of pods that are gone were freed"),
