@@ -106,7 +106,9 @@ async fn run(args: &Args) -> Result<(), Failure> {
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    tracing::info!("ending; pods go on");
+    if ended.is_ok() {
+        tracing::info!("ending; pods go on");
+    }
     let remaining = stage.shut_down(PATIENCE).await;
     if !remaining.is_empty() {
         tracing::warn!(?remaining, "actors that did not stop in time");
@@ -165,9 +167,9 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         client_ca_pem: read(files::CA).await?,
         static_pods_dir: Some(args.state_dir.join("manifests")),
     };
-    let _node = Node::start(stage, config, Arc::new(connector)).await?;
+    let node = Node::start(stage, config, Arc::new(connector)).await?;
     println!("node \"{name}\" started");
-    while let Err(e) = _node.ready(READY_PATIENCE).await {
+    while let Err(e) = node.ready(READY_PATIENCE).await {
         tracing::warn!(error = %e, "not Ready yet");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
