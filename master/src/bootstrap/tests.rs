@@ -19,8 +19,8 @@ fn the_table_is_read_whole() {
     let count = |resource: &str| all.iter().filter(|o| o.key.contains(&format!("/{resource}/"))).count();
     for (resource, wanted) in [
         ("namespaces", 4),
-        ("clusterroles", 70),
-        ("clusterrolebindings", 51),
+        ("clusterroles", 71),
+        ("clusterrolebindings", 52),
         ("roles", 7),
         ("rolebindings", 7),
         ("flowschemas", 11),

@@ -55,12 +55,29 @@ enum Job {
     KeepAlive(LeaseId),
 }
 
+/// How long a file that is open elsewhere is waited for: a process that was killed a moment ago holds its
+/// lock until the kernel has taken it apart.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens the file. Blocks.
+#[expect(clippy::disallowed_methods, reason = "runs on a thread for blocking work, not on an arbiter")]
+fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
+    let until = std::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
 impl EmbeddedStore {
     /// Opens (or creates) the store in a file. Must be called within a tokio runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
-        Self::opened_by(Box::new(move || Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(&path)))
-            .await
+        Self::opened_by(Box::new(move || create(&path))).await
     }
 
     /// A store that lives in memory only, for tests and simulations.
