@@ -140,10 +140,17 @@ pub fn store_error(error: StoreError) -> ApiError {
 }
 
 impl Inner {
-    /// A snapshot that shows everything that was acknowledged before this call.
+    /// A snapshot that shows everything that was acknowledged before this call. While the store cannot be
+    /// reached, the newest there is: reads go on, and a write fails at its transaction.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, ApiError> {
-        let revision = self.store.current_revision().await.map_err(store_error)?;
-        self.at_least(revision).await
+        match self.store.current_revision().await {
+            Ok(revision) => self.at_least(revision).await,
+            Err(StoreError::Unavailable(why)) if self.cache.revision() > 0 => {
+                tracing::debug!(why, "the store cannot be reached; a read is answered from memory");
+                Ok(self.cache.snapshot())
+            }
+            Err(error) => Err(store_error(error)),
+        }
     }
 
     /// A snapshot not older than `revision`.
