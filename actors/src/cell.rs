@@ -1,6 +1,5 @@
 //! The life of one actor: built, run, caught when it panics, rebuilt with its mailbox kept.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -106,8 +105,7 @@ async fn incarnation<A: Actor<Context = Context<A>>>(plan: &mut Plan<A>, class: 
     let own = actix::dev::Mailbox::new(receiver);
     let parts = ContextParts::new(own.sender_producer());
     let mut ctx = Context::new(parts, plan.me.clone(), plan.stage.clone(), class.clone());
-    let handled = Rc::new(RefCell::new(0));
-    ctx.parts().spawn(ReadMailbox { mailbox: plan.me.mailbox.clone(), handled });
+    ctx.parts().spawn(ReadMailbox { mailbox: plan.me.mailbox.clone() });
     let mut running = ContextFut::new(ctx, actor, own);
     let cause = plan.cause;
     let end = poll_fn(|task| {

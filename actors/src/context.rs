@@ -1,7 +1,6 @@
 //! What a running actor can do: start futures and timers, have children, stop.
 
 use std::any::TypeId;
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -237,7 +236,6 @@ where
 /// Reads the mailbox, as one of the actor's futures: so a `wait` holds messages back, as actix promises.
 pub(crate) struct ReadMailbox<A: Actor> {
     pub(crate) mailbox: Arc<Mailbox<A>>,
-    pub(crate) handled: Rc<RefCell<u64>>,
 }
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ReadMailbox<A> {
@@ -249,7 +247,6 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for ReadMailbox<A> {
                 return Poll::Pending;
             }
             let Some(envelope) = self.mailbox.take() else { return Poll::Pending };
-            *self.handled.borrow_mut() += 1;
             envelope.deliver(actor, ctx);
         }
         // More may wait: let the others on this arbiter run first.

@@ -203,7 +203,7 @@ async fn read_body(
     }
     let body = read_all(payload).await?;
     let said = header(http.headers(), "content-type");
-    let kind = negotiate::content_type(said).ok_or_else(|| unsupported(request.verb, said))?;
+    let kind = negotiate::content_type(said).ok_or_else(|| unsupported(request.verb))?;
     let (body, kind) = match kind {
         BodyType::Protobuf if body.is_empty() => (body, BodyType::Json),
         BodyType::Protobuf => {
@@ -218,7 +218,7 @@ async fn read_body(
             request.patch = Some(kind);
             request.body = if kind == PatchKind::Apply { yaml_to_json(&body)? } else { body };
         }
-        (Verb::Patch, _) | (_, BodyType::Patch(_)) => return Err(unsupported(request.verb, said)),
+        (Verb::Patch, _) | (_, BodyType::Patch(_)) => return Err(unsupported(request.verb)),
         (Verb::Delete | Verb::DeleteCollection, kind) => {
             if !body.is_empty() {
                 let json = if kind == BodyType::Yaml { yaml_to_json(&body)? } else { body };
@@ -236,14 +236,13 @@ async fn read_body(
     Ok(())
 }
 
-fn unsupported(verb: Verb, said: &str) -> ApiError {
+fn unsupported(verb: Verb) -> ApiError {
     let accepted = if verb == Verb::Patch {
         "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
          application/apply-patch+yaml"
     } else {
         "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     };
-    let _ = said;
     ApiError::new(
         415,
         "UnsupportedMediaType",
