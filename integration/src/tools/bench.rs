@@ -12,10 +12,10 @@ use std::path::Path;
 use super::client::{Cluster, ToolError};
 
 mod fan_out;
-mod load;
-mod plan;
-mod process;
-mod report;
+pub mod load;
+pub mod plan;
+pub mod process;
+pub mod report;
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -63,6 +63,6 @@ pub async fn run(kubeconfig: &Path, command: &BenchCommand) -> Result<String, To
     for _ in 0..args.connections {
         connections.push(Cluster::of(kubeconfig)?);
     }
-    let report = plan::run(&connections, args).await?;
+    let report = plan::run(&connections, args, &[]).await?;
     Ok(report.show(args.output))
 }

@@ -27,7 +27,7 @@ pub async fn run<W>(
     write: impl Fn(u32) -> W,
 ) -> Result<Measured, ToolError>
 where
-    W: Future<Output = Result<(), String>>,
+    W: Future<Output = Result<u64, String>>,
 {
     let query = [
         ("watch", "1".to_owned()),
@@ -59,7 +59,10 @@ where
     }
     while let Some(watched) = tasks.join_next().await {
         match watched {
-            Ok(Ok(Ok(took))) => took.into_iter().for_each(|took| measured.add(took, Ok(()))),
+            Ok(Ok(Ok((took, bytes)))) => {
+                let count = took.len() as u64;
+                took.into_iter().for_each(|took| measured.add(took, Ok(bytes / count.max(1))));
+            }
             Ok(Ok(Err(why))) => measured.add(Duration::ZERO, Err(why)),
             Ok(Err(_)) => {
                 measured.add(Duration::ZERO, Err(format!("events were missing after {PATIENCE:?}")))
@@ -72,16 +75,22 @@ where
     Ok(measured.finish(elapsed))
 }
 
-/// Reads a watch until it has brought `count` events; how long each took. An event is a line.
-async fn read(mut response: reqwest::Response, sent: Sent, count: usize) -> Result<Vec<Duration>, String> {
+/// Reads a watch until it has brought `count` events; how long each took, and the bytes of all. An event is a line.
+async fn read(
+    mut response: reqwest::Response,
+    sent: Sent,
+    count: usize,
+) -> Result<(Vec<Duration>, u64), String> {
     let mut took = Vec::with_capacity(count);
+    let mut bytes = 0;
     while took.len() < count {
         let chunk = response.chunk().await.map_err(|e| e.to_string())?;
         let chunk = chunk.ok_or("the watch ended early")?;
+        bytes += chunk.len() as u64;
         let lines = chunk.iter().filter(|byte| **byte == b'\n').count();
         let now = Instant::now();
         let sent = sent.lock();
         took.extend(sent.iter().skip(took.len()).take(lines).map(|at| now.saturating_duration_since(*at)));
     }
-    Ok(took)
+    Ok((took, bytes))
 }

@@ -16,15 +16,20 @@ pub struct Measured {
     pub errors: u64,
     /// What the first failure said.
     pub first_error: Option<String>,
+    /// Bytes of all successful answers' bodies.
+    pub bytes: u64,
     /// From the first request to the last answer.
     pub elapsed: Duration,
 }
 
 impl Measured {
-    /// Counts one request.
-    pub fn add(&mut self, took: Duration, outcome: Result<(), String>) {
+    /// Counts one request; a good one's answer had so many bytes.
+    pub fn add(&mut self, took: Duration, outcome: Result<u64, String>) {
         match outcome {
-            Ok(()) => self.took.push(took),
+            Ok(bytes) => {
+                self.took.push(took);
+                self.bytes += bytes;
+            }
             Err(why) => {
                 self.errors += 1;
                 self.first_error.get_or_insert(why);
@@ -43,6 +48,11 @@ impl Measured {
     pub fn rate(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 { self.took.len() as f64 / seconds } else { 0.0 }
+    }
+
+    /// Bytes of an answer's body, on average.
+    pub fn bytes_each(&self) -> u64 {
+        self.bytes / (self.took.len() as u64).max(1)
     }
 
     /// The time within which `share` (0 to 1) of the successful requests ended: the nearest rank.
@@ -94,10 +104,10 @@ impl Progress {
     }
 }
 
-/// Makes `count` requests, `concurrency` at a time.
+/// Makes `count` requests, `concurrency` at a time; each comes to the bytes of its answer.
 pub async fn run<F>(name: &str, count: u32, concurrency: u32, request: impl Fn(u32) -> F) -> Measured
 where
-    F: Future<Output = Result<(), String>>,
+    F: Future<Output = Result<u64, String>>,
 {
     let progress = Progress::begin(name, count.into());
     let began = Instant::now();
@@ -129,7 +139,7 @@ mod tests {
     fn quantiles_are_of_the_nearest_rank() {
         let check = |millis: &[u64], share: f64, wanted: u64| {
             let mut measured = Measured::default();
-            millis.iter().for_each(|m| measured.add(Duration::from_millis(*m), Ok(())));
+            millis.iter().for_each(|m| measured.add(Duration::from_millis(*m), Ok(3)));
             let measured = measured.finish(Duration::from_secs(1));
             assert_eq!(measured.quantile(share), Duration::from_millis(wanted), "{millis:?} {share}");
         };
@@ -150,11 +160,12 @@ mod tests {
                 most.set(most.get().max(now.get()));
                 tokio::task::yield_now().await;
                 now.set(now.get() - 1);
-                if n % 5 == 0 { Err(format!("refused {n}")) } else { Ok(()) }
+                if n % 5 == 0 { Err(format!("refused {n}")) } else { Ok(10) }
             }
         })
         .await;
         assert_eq!((measured.took.len(), measured.errors, most.get()), (16, 4, 3));
+        assert_eq!((measured.bytes, measured.bytes_each()), (160, 10));
         assert_eq!(measured.first_error.as_deref(), Some("refused 0"));
     }
 }

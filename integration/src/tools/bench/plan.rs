@@ -53,7 +53,8 @@ impl Operation {
         Operation::Delete,
     ];
 
-    fn name(self) -> &'static str {
+    /// What the report calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Operation::Create => "create",
             Operation::Get => "get",
@@ -81,8 +82,9 @@ struct Run<'a> {
     path: String,
 }
 
-/// Runs everything that is wanted and removes what was made, also after a failure.
-pub async fn run(connections: &[Cluster], args: &ApiArgs) -> Result<Report, ToolError> {
+/// Runs everything that is wanted and removes what was made, also after a failure. Shows what the server's process
+/// costs, where it is on this machine, and what `others` do.
+pub async fn run(connections: &[Cluster], args: &ApiArgs, others: &[Process]) -> Result<Report, ToolError> {
     let first = connections.first().ok_or_else(|| ToolError::Refused("no connection".to_owned()))?;
     let version: Value = first.get("/version", &[]).await?;
     for connection in &connections[1..] {
@@ -94,7 +96,8 @@ pub async fn run(connections: &[Cluster], args: &ApiArgs) -> Result<Report, Tool
     let _: Value = first.post("/api/v1/namespaces", &[], Some(&made)).await?;
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let run = Run { connections, args, path };
-    let processes = process::find(first.local_port(), &args.processes);
+    let mut processes = process::find(first.local_port(), &args.processes);
+    processes.extend_from_slice(others);
     let measured = run.all(&processes, &namespace).await;
     let removed = run.send(0, Method::DELETE, &format!("/api/v1/namespaces/{namespace}"), &[], None).await;
     let rows = measured?;
@@ -136,7 +139,7 @@ impl Run<'_> {
                 )));
             }
             if wanted {
-                rows.push(Row { name: operation.name().to_owned(), cpu: spent.collect(), measured });
+                rows.push(Row { operation, cpu: spent.collect(), measured });
             }
         }
         Ok(rows)
@@ -148,7 +151,7 @@ impl Run<'_> {
         let mut last = String::new();
         for _ in 0..ACCOUNT_TRIES {
             match self.send(0, Method::GET, &path, &[], None).await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(why) => last = why,
             }
             tokio::time::sleep(TRY_EVERY).await;
@@ -215,7 +218,7 @@ impl Run<'_> {
         format!("{}/{}", self.path, pod_name(n))
     }
 
-    /// Sends a request and reads its answer to the end without keeping it.
+    /// Sends a request and reads its answer to the end without keeping it; how many bytes it had.
     async fn send(
         &self,
         n: u32,
@@ -223,7 +226,7 @@ impl Run<'_> {
         path: &str,
         query: &[(&str, String)],
         body: Option<Body>,
-    ) -> Result<(), String> {
+    ) -> Result<u64, String> {
         let connection = &self.connections[n as usize % self.connections.len()];
         let mut request = connection.request(method, path, query);
         if let Some(body) = body {
@@ -235,8 +238,11 @@ impl Run<'_> {
             let said: Value = response.json().await.unwrap_or_default();
             return Err(format!("HTTP {status}: {}", said["message"].as_str().unwrap_or_default()));
         }
-        while response.chunk().await.map_err(|e| e.to_string())?.is_some() {}
-        Ok(())
+        let mut bytes = 0;
+        while let Some(chunk) = response.chunk().await.map_err(|e| e.to_string())? {
+            bytes += chunk.len() as u64;
+        }
+        Ok(bytes)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::load::Measured;
+use super::plan::Operation;
 
 /// How to show the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,7 +20,7 @@ pub enum Format {
 /// One operation and what it came to.
 pub struct Row {
     /// What was done.
-    pub name: String,
+    pub operation: Operation,
     /// How it went.
     pub measured: Measured,
     /// CPU time that each process spent meanwhile, in the order of [`Report::processes`].
@@ -28,7 +29,7 @@ pub struct Row {
 
 impl Row {
     /// CPU time of a process for one successful operation.
-    fn cpu_each(&self, process: usize) -> Duration {
+    pub fn cpu_each(&self, process: usize) -> Duration {
         let count = u32::try_from(self.measured.took.len()).unwrap_or(u32::MAX).max(1);
         self.cpu.get(process).copied().unwrap_or_default() / count
     }
@@ -75,8 +76,8 @@ impl Report {
         let _ = writeln!(out, "{} ({}): {}\n", self.server, self.version, sizes.join(", "));
         let _ = write!(
             out,
-            "{:<16} {:>8} {:>7} {:>10} {:>10} {:>10}",
-            "OPERATION", "COUNT", "ERRORS", "RATE/S", "P50", "P99"
+            "{:<16} {:>8} {:>7} {:>10} {:>10} {:>10} {:>10}",
+            "OPERATION", "COUNT", "ERRORS", "RATE/S", "P50", "P99", "BYTES/OP"
         );
         for process in &self.processes {
             let _ = write!(out, " {:>16}", format!("CPU/OP {}", process.name));
@@ -86,13 +87,14 @@ impl Report {
             let m = &row.measured;
             let _ = write!(
                 out,
-                "{:<16} {:>8} {:>7} {:>10.1} {:>10} {:>10}",
-                row.name,
+                "{:<16} {:>8} {:>7} {:>10.1} {:>10} {:>10} {:>10}",
+                row.operation.name(),
                 m.took.len(),
                 m.errors,
                 m.rate(),
                 fine(m.quantile(0.5)),
-                fine(m.quantile(0.99))
+                fine(m.quantile(0.99)),
+                m.bytes_each()
             );
             for process in 0..self.processes.len() {
                 let _ = write!(out, " {:>16}", fine(row.cpu_each(process)));
@@ -101,7 +103,7 @@ impl Report {
         }
         for row in self.rows.iter() {
             if let Some(why) = &row.measured.first_error {
-                let _ = writeln!(out, "\n{}: the first of its errors: {why}", row.name);
+                let _ = writeln!(out, "\n{}: the first of its errors: {why}", row.operation.name());
             }
         }
         if self.processes.is_empty() {
@@ -147,7 +149,7 @@ impl Report {
             json!({"name": p.name, "pid": p.pid, "secondsPerOperation": row.cpu_each(n).as_secs_f64()})
         });
         json!({
-            "operation": row.name,
+            "operation": row.operation.name(),
             "count": m.took.len(),
             "errors": m.errors,
             "firstError": m.first_error,
@@ -155,6 +157,7 @@ impl Report {
             "ratePerSecond": m.rate(),
             "p50Seconds": m.quantile(0.5).as_secs_f64(),
             "p99Seconds": m.quantile(0.99).as_secs_f64(),
+            "bytesPerOperation": m.bytes_each(),
             "cpu": cpu.collect::<Vec<_>>(),
         })
     }
@@ -178,7 +181,7 @@ mod tests {
     fn costs_are_shown_by_operation_and_process() {
         let mut measured = Measured::default();
         for n in 1..=4 {
-            measured.add(Duration::from_millis(n), Ok(()));
+            measured.add(Duration::from_millis(n), Ok(512));
         }
         measured.add(Duration::from_millis(9), Err("no room".to_owned()));
         let measured = measured.finish(Duration::from_secs(2));
@@ -186,13 +189,17 @@ mod tests {
             server: "https://127.0.0.1:1".to_owned(),
             version: "v1.36.2".to_owned(),
             sizes: [("pods", 5), ("requests at once", 1), ("connections", 1)],
-            rows: vec![Row { name: "create".to_owned(), measured, cpu: vec![Duration::from_millis(8)] }],
+            rows: vec![Row { operation: Operation::Create, measured, cpu: vec![Duration::from_millis(8)] }],
             processes: vec![Memory { name: "server".to_owned(), pid: 7, resident: 1 << 20, peak: 2 << 20 }],
         };
         let text = report.show(Format::Table);
         let row = text.lines().find(|l| l.starts_with("create ")).expect("its row");
         let words: Vec<&str> = row.split_whitespace().collect();
-        assert_eq!(words, ["create", "4", "1", "2.0", "2.00", "ms", "4.00", "ms", "2.00", "ms"], "{text}");
+        assert_eq!(
+            words,
+            ["create", "4", "1", "2.0", "2.00", "ms", "4.00", "ms", "512", "2.00", "ms"],
+            "{text}"
+        );
         assert!(text.contains("no room") && text.contains("2.0 MiB at its highest"), "{text}");
         let value: Value = serde_json::from_str(&report.show(Format::Json)).expect("JSON");
         assert_eq!(value["operations"][0]["cpu"][0]["secondsPerOperation"], json!(0.002));
