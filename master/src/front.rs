@@ -68,6 +68,12 @@ pub trait Documents: Send + Sync + 'static {
     /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)>;
 
+    /// The kind behind a target.
+    fn kind(&self, target: &protocol::Target) -> Option<&'static protocol::Resource>;
+
+    /// A discovery document by path; `aggregated` asks for the `APIGroupDiscoveryList` form.
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes>;
+
     /// Objects of a kind as a `Table`; `None` where the objects are of no served kind.
     fn table(&self, resource: &protocol::Resource, object: &Value, include_object: &str) -> Option<Value>;
 }
