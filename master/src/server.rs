@@ -195,7 +195,7 @@ impl Master {
                 gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
                 door: door.clone(),
                 streams: streams::router(cache.clone(), Arc::new(nodes.clone())),
-                documents: Arc::new(ServedDocuments),
+                documents: Arc::new(ServedDocuments { cache: cache.clone() }),
                 checks: checks(&cache),
                 debug: Debug {
                     stage: stage.clone(),

@@ -1,17 +1,31 @@
 //! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
 
 use bytes::Bytes;
-use protocol::Resource;
+use protocol::{Resource, Target};
 use serde_json::{Value, json};
 
+use super::custom::Catalog;
 use super::{openapi, tables};
+use crate::cache::Cache;
 use crate::front::Documents;
 
-/// Documents made from the resource table and the field tables.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServedDocuments;
+/// Documents about the kinds that are served now.
+#[derive(Clone)]
+pub struct ServedDocuments {
+    /// Where the declared kinds are found.
+    pub cache: Cache,
+}
 
 impl Documents for ServedDocuments {
+    fn kind(&self, target: &Target) -> Option<&'static Resource> {
+        let catalog = self.cache.derived::<Catalog>();
+        catalog.find(&target.group, &target.version, &target.resource).map(|found| found.resource)
+    }
+
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
+        self.cache.derived::<Catalog>().discovery().get(path, aggregated)
+    }
+
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         openapi::document(path, accept)
     }

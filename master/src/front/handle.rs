@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::negotiate::{self, BodyType, Form, Syntax};
 use super::path::{self, Named};
-use super::{BODY_BYTES_MAX, ClientCertificate, Shared, discovery, watch, write};
+use super::{BODY_BYTES_MAX, ClientCertificate, Shared, watch, write};
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -48,7 +48,7 @@ async fn answer(
         config.gate.may_visit(&caller, http.method().as_str(), http.path())?;
         return elsewhere(&http, payload, shared, accepted, &caller).await;
     };
-    let Some(resource) = path::resource(&named.target) else {
+    let Some(resource) = config.documents.kind(&named.target) else {
         config.gate.may_visit(&caller, http.method().as_str(), http.path())?;
         return Err(ApiError::about(
             404,
@@ -294,7 +294,7 @@ async fn elsewhere(
     let document = if plain_api {
         Some(shared.api_versions.clone())
     } else {
-        discovery::document(path, form == Form::Aggregated)
+        config.documents.discovery(path, form == Form::Aggregated)
     };
     match document {
         Some(body) => Ok(write::document(body, form == Form::Aggregated && is_root(path), syntax)),
