@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use protocol::{ApiError, ApiRequest, ApiResponse, Caller, PatchKind, Verb};
+use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Verb};
 use serde_json::Value;
 
 use super::negotiate::{self, BodyType, Form, Syntax};
@@ -216,7 +216,7 @@ async fn read_body(
     match (request.verb, kind) {
         (Verb::Patch, BodyType::Patch(kind)) => {
             request.patch = Some(kind);
-            request.body = if kind == PatchKind::Apply { yaml_to_json(&body)? } else { body };
+            request.body = body;
         }
         (Verb::Patch, _) | (_, BodyType::Patch(_)) => return Err(unsupported(request.verb)),
         (Verb::Delete | Verb::DeleteCollection, kind) => {
