@@ -5,15 +5,37 @@ use protocol::Resource;
 use serde_json::{Value, json};
 
 use super::{openapi, tables};
+use crate::auth::tokens::TokenKeys;
 use crate::front::Documents;
 
-/// Documents made from the resource table and the field tables.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServedDocuments;
+/// Documents made from the resource table, the field tables and the key that signs tokens.
+pub struct ServedDocuments {
+    keys: Bytes,
+    configuration: Bytes,
+}
+
+impl ServedDocuments {
+    /// Documents of a server that signs tokens with `keys` and is reached at `address`.
+    pub fn new(keys: &TokenKeys, address: &str) -> Self {
+        let jwks_uri = format!("https://{address}/openid/v1/jwks");
+        ServedDocuments {
+            keys: Bytes::from(keys.jwks().to_string()),
+            configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
+        }
+    }
+}
 
 impl Documents for ServedDocuments {
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         openapi::document(path, accept)
+    }
+
+    fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {
+        match path {
+            "/openid/v1/jwks" => Some((self.keys.clone(), "application/jwk-set+json")),
+            "/.well-known/openid-configuration" => Some((self.configuration.clone(), "application/json")),
+            _ => None,
+        }
     }
 
     fn table(&self, resource: &Resource, object: &Value, include_object: &str) -> Option<Value> {
@@ -43,7 +65,7 @@ fn row(resource: &Resource, item: &Value, include: &str) -> Value {
         row["conditions"] = conditions;
     }
     match include {
-        "None" => {}
+        "None" => row["object"] = Value::Null,
         "Object" => {
             let mut object = item.clone();
             object["kind"] = resource.kind.into();
