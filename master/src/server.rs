@@ -180,7 +180,7 @@ impl Master {
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
         let authenticator = Authenticator::new(cache.clone(), tokens);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
-        let documents = ServedDocuments::new(authenticator.keys(), &public_address);
+        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
         let checks = checks(&cache, &bridge);
         let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
         let pipeline =

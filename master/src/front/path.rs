@@ -1,6 +1,5 @@
 //! Paths and queries to targets, verbs and options. Pure.
 
-use protocol::resources::{self, Resource};
 use protocol::{Options, Target, Verb};
 use serde_json::Value;
 
@@ -45,11 +44,6 @@ pub fn parse(path: &str) -> Option<Named> {
     target.name = rest.next();
     target.subresource = rest.next();
     Some(Named { target, watch, rest: rest.collect::<Vec<_>>().join("/") })
-}
-
-/// The table's entry behind a target.
-pub fn resource(target: &Target) -> Option<&'static Resource> {
-    resources::find(&target.group, &target.version, &target.resource)
 }
 
 fn decode(segment: &str) -> Option<String> {
