@@ -17,6 +17,7 @@ use crate::events::Recorder;
 
 pub mod claim;
 pub mod driver;
+pub mod history;
 pub mod labels;
 pub mod meta;
 pub mod metrics;
