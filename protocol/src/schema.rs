@@ -11,7 +11,9 @@ use serde_json::Value;
 
 pub mod decode;
 mod defaults;
+pub mod internal;
 pub mod protobuf;
+pub mod syntax;
 
 pub use decode::{Decoded, decode, decode_value};
 pub use defaults::apply_defaults;

@@ -6,14 +6,28 @@ use serde_json::{Value, json};
 
 use super::custom::Catalog;
 use super::{openapi, tables};
+use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
 use crate::front::Documents;
 
-/// Documents about the kinds that are served now.
-#[derive(Clone)]
+/// Documents about the kinds that are served now, and about the key that signs tokens.
 pub struct ServedDocuments {
     /// Where the declared kinds are found.
-    pub cache: Cache,
+    cache: Cache,
+    keys: Bytes,
+    configuration: Bytes,
+}
+
+impl ServedDocuments {
+    /// Documents of a server that signs tokens with `keys` and is reached at `address`.
+    pub fn new(cache: Cache, keys: &TokenKeys, address: &str) -> Self {
+        let jwks_uri = format!("https://{address}/openid/v1/jwks");
+        ServedDocuments {
+            cache,
+            keys: Bytes::from(keys.jwks().to_string()),
+            configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
+        }
+    }
 }
 
 impl Documents for ServedDocuments {
@@ -28,6 +42,14 @@ impl Documents for ServedDocuments {
 
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         openapi::document(path, accept)
+    }
+
+    fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {
+        match path {
+            "/openid/v1/jwks" => Some((self.keys.clone(), "application/jwk-set+json")),
+            "/.well-known/openid-configuration" => Some((self.configuration.clone(), "application/json")),
+            _ => None,
+        }
     }
 
     fn table(&self, resource: &Resource, object: &Value, include_object: &str) -> Option<Value> {
@@ -57,7 +79,7 @@ fn row(resource: &Resource, item: &Value, include: &str) -> Value {
         row["conditions"] = conditions;
     }
     match include {
-        "None" => {}
+        "None" => row["object"] = Value::Null,
         "Object" => {
             let mut object = item.clone();
             object["kind"] = resource.kind.into();

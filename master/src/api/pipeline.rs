@@ -43,6 +43,8 @@ pub struct Inner {
     pub(super) authenticator: Authenticator,
     /// The lease that events are put under, and when it was granted.
     pub(super) event_lease: Mutex<Option<(LeaseId, actors::time::Instant)>>,
+    /// Who may write to a namespace with quotas.
+    pub(super) quota_turns: super::admission::quota::Turns,
 }
 
 /// The pipeline. Cheap to clone.
@@ -61,7 +63,10 @@ impl Pipeline {
         authenticator: Authenticator,
     ) -> Self {
         let event_lease = Mutex::new(None);
-        Pipeline { inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease }) }
+        let quota_turns = Default::default();
+        Pipeline {
+            inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease, quota_turns }),
+        }
     }
 
     /// The cache that reads come from.

@@ -11,8 +11,26 @@ use serde_json::{Map, Value, json};
 pub const GIT_VERSION: &str = "v1.36.2";
 
 /// The paths that `/` lists, beside discovery's own.
-const OTHER_PATHS: &[&str] =
-    &["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+const OTHER_PATHS: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/apis/",
+    "/healthz",
+    "/healthz/etcd",
+    "/healthz/ping",
+    "/livez",
+    "/livez/etcd",
+    "/livez/ping",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/readyz/etcd-readiness",
+    "/readyz/informer-sync",
+    "/readyz/ping",
+    "/version",
+];
 
 /// The documents about one set of served kinds.
 pub struct Documents {

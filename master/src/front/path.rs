@@ -77,7 +77,8 @@ pub fn query(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn truth(value: &str) -> bool {
+/// A boolean of a query, as upstream reads it: anything but a clear no.
+pub fn truth(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F")
 }
 

@@ -18,6 +18,7 @@ use crate::events::Recorder;
 pub mod claim;
 mod declared;
 pub mod driver;
+pub mod history;
 pub mod labels;
 pub mod meta;
 pub mod metrics;
