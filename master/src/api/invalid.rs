@@ -119,6 +119,21 @@ impl Errors {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
     }
 
+    /// Too many entries.
+    pub fn too_many(&mut self, path: &Path, count: i64, max: i64) {
+        self.push(path, "FieldValueTooMany", format!("Too many: {count}: must have at most {max} items"));
+    }
+
+    /// A value that makes no sense and is too big to show.
+    pub fn invalid_unshown(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
+    }
+
+    /// Adds what else was found.
+    pub fn append(&mut self, other: Errors) {
+        self.list.extend(other.list);
+    }
+
     /// How many errors there are.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -13,6 +13,7 @@ mod batch;
 mod cluster;
 mod config;
 mod containers;
+mod extension;
 mod pods;
 mod podspec;
 mod podspec_defaults;
@@ -49,6 +50,8 @@ pub struct Strategy {
     pub returns_deleted: bool,
     /// Dependents are orphaned by a delete that does not say.
     pub orphans_by_default: bool,
+    /// What the first delete changes, for kinds that end by a controller's work and know no time of grace.
+    pub mark_deleted: Option<fn(&mut Value)>,
 }
 
 fn nothing(_: &mut Value) {}
@@ -155,6 +158,9 @@ const RETURNED: &[&str] = &[
 
 /// The behaviour of a kind.
 pub fn strategy(resource: &Resource) -> Strategy {
+    if resource.custom {
+        return Strategy { generation: true, unconditional_update: false, ..base() };
+    }
     let plural = resource.plural;
     let common = Strategy {
         names: NameRule::Subdomain,
@@ -168,6 +174,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
         orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
+        mark_deleted: None,
     };
     let particular = |strategy: Strategy| Strategy {
         generation: common.generation,
@@ -207,6 +214,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         ("rbac.authorization.k8s.io", "clusterroles") => rbac::role(),
         ("rbac.authorization.k8s.io", "rolebindings") => rbac::binding(),
         ("rbac.authorization.k8s.io", "clusterrolebindings") => rbac::binding(),
+        ("apiextensions.k8s.io", _) => extension::definition(),
         ("admissionregistration.k8s.io", _) => cluster::admission(plural),
         ("flowcontrol.apiserver.k8s.io", _) => cluster::flow(plural),
         ("apiregistration.k8s.io", _) => cluster::api_service(),
@@ -229,6 +237,7 @@ fn base() -> Strategy {
         create_on_update: false,
         returns_deleted: false,
         orphans_by_default: false,
+        mark_deleted: None,
     }
 }
 
