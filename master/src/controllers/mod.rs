@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::events::Recorder;
 
 pub mod cluster_role_aggregation;
+pub mod custom_resources;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -74,7 +75,7 @@ struct Starter<'a, F> {
 
 impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
     fn start<R: Reconciler>(&self, reconciler: R) {
-        let api = (self.api_for)(caller(R::ACCOUNT));
+        let api = (self.api_for)(R::caller());
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
@@ -89,6 +90,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 /// Starts every controller. Once per stage.
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
     let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
+    s.start(custom_resources::CustomResourceController);
     s.start(namespace::NamespaceController);
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
