@@ -135,7 +135,7 @@ impl Node {
         let runtime: Arc<dyn ContainerRuntime> = Arc::new(docker);
         let streams = Arc::new(LateStreams::default());
         let (api, link) = link::start(stage, connector, streams.clone());
-        let client = Client::new(Arc::new(api), "troupe-node");
+        let client = Client::new(Arc::new(api), "kubelet");
 
         let network_dir = config.state_dir.join("network");
         let network = ClusterNetwork::start(

@@ -79,7 +79,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
-            events: Recorder::start(self.stage, R::COMPONENT, api.clone()),
+            events: Recorder::start(self.stage, R::COMPONENT, machinery::AGENT, api.clone()),
             api,
             metrics: self.metrics.clone(),
         };

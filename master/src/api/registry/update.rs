@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::{Answer, RETRIES_MAX, Subject, body, options, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::managed::{Tracking, apply, entries};
 use crate::api::pipeline::Inner;
 use crate::api::{convert, kinds, meta, object};
+use crate::auth::{Attributes, Authorizer};
 use crate::store::{Compare, Op, Txn, TxnResult};
 
 /// Which part of an object a write may change.
@@ -92,6 +94,7 @@ pub fn apply_patch(
             patch::strategic(definition, &mut patched, given)
                 .map_err(|e| ApiError::bad_request(e.to_string()))?;
         }
+        // Not a change of an object but a rule of its own.
         PatchKind::Apply => return Err(unsupported_media()),
     }
     let invalid = |why: &str| invalid_patch(&display, why);
@@ -132,6 +135,7 @@ impl Inner {
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
+            Tracking::of(request, subject).create(&mut new);
             return self.create_object(request, subject, new, warnings).await;
         }
         let version = object::text(&new, &["metadata", "resourceVersion"]);
@@ -145,7 +149,13 @@ impl Inner {
             }
             check(errors, subject.resource.group, subject.resource.plural, subject.name)?;
         }
-        self.rewrite(request, subject, part, warnings, |_, _| Ok(new.clone())).await
+        let tracking = Tracking::of(request, subject);
+        let produce = |old: &Value, _: &mut Vec<String>| {
+            let mut new = new.clone();
+            tracking.update(old, &mut new);
+            Ok(new)
+        };
+        self.rewrite(request, subject, part, warnings, produce).await
     }
 
     /// Patches an object.
@@ -163,10 +173,14 @@ impl Inner {
                 .ok_or_else(|| ApiError::internal("no field table"))?,
         };
         let kind = request.patch.unwrap_or(PatchKind::Merge);
+        if kind == PatchKind::Apply {
+            return self.apply(request, subject, part, warnings).await;
+        }
         if kind == PatchKind::Strategic && subject.custom.is_some() {
             return Err(unsupported_media());
         }
         let validation = request.options.field_validation.as_deref();
+        let tracking = Tracking::of(request, subject);
         self.rewrite(request, subject, part, warnings, |old, warnings| {
             let shown = if subject.custom.is_some() {
                 old.clone()
@@ -184,11 +198,73 @@ impl Inner {
                 return Ok(value);
             }
             *warnings = said;
-            let value = body::defaulted(resource, subject.stored, subject.definition, value);
+            let mut value = body::defaulted(resource, subject.stored, subject.definition, value);
+            tracking.update(old, &mut value);
             check_name(&subject, &value)?;
             Ok(value)
         })
         .await
+    }
+
+    /// Applies a configuration to an object; one that is absent is made.
+    async fn apply(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        part: Part,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let config = apply::config::read(&request.body)?;
+        let tracking = Tracking::of(request, subject);
+        let force = request.options.force;
+        let produce = |old: Option<&Value>, said: &mut Vec<String>| {
+            let value = tracking.apply(old, &config.value, force)?;
+            apply::config::strict(&config, request.options.field_validation.as_deref(), said)?;
+            check_name(&subject, &value)?;
+            Ok(value)
+        };
+        for _ in 0..RETRIES_MAX {
+            let absent = request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let result = if absent {
+                let mut said = Vec::new();
+                let value = produce(None, &mut said)?;
+                self.apply_new(request, subject, value, said, warnings).await
+            } else {
+                self.rewrite(request, subject, part, warnings, |old, said| produce(Some(old), said)).await
+            };
+            match result {
+                // Somebody made or deleted the object meanwhile.
+                Err(error) if absent && error.is_already_exists() && !request.options.dry_run => {}
+                Err(error) if !absent && error.is_not_found() && request.target.subresource.is_none() => {}
+                result => return result,
+            }
+        }
+        Err(ApiError::conflict(subject.resource.group, subject.resource.plural, subject.name, MODIFIED))
+    }
+
+    /// Makes the object of a configuration, which takes the right to make it.
+    async fn apply_new(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        mut value: Value,
+        mut said: Vec<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let (resource, name) = (subject.resource, subject.name);
+        let uid = object::text(&value, &["metadata", "uid"]);
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict(resource.group, resource.plural, name, &why));
+        }
+        let mut making = request.clone();
+        making.verb = Verb::Create;
+        self.authorizer.require(&Attributes::of(&making)).await?;
+        object::object_mut(&mut value, &["metadata"]).remove("resourceVersion");
+        warnings.append(&mut said);
+        self.create_object(&making, subject, value, warnings).await
     }
 
     /// Rewrites one part of an object: reads it, lets `produce` make the new state, and writes that if
@@ -240,9 +316,12 @@ impl Inner {
             let mut write =
                 Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
             admission::mutate(self, &mut write, &mut new)?;
-            let new = finish(subject.definition, new);
+            let mut new = finish(subject.definition, new);
+            entries::keep_times(&old, &mut new);
+            let new = new;
             let mut errors = Errors::default();
             let at = Path::new("metadata");
+            entries::validate(&new["metadata"], &at, &mut errors);
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             meta::validate(
                 &new["metadata"],
@@ -375,8 +454,7 @@ impl Inner {
             }
             Part::EphemeralContainers => {
                 let containers = new["spec"]["ephemeralContainers"].clone();
-                let mut kept = old.clone();
-                kept["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
+                let mut kept = kept_but_managed(old, new);
                 if !containers.is_null() && containers != kept["spec"]["ephemeralContainers"] {
                     kept["spec"]["ephemeralContainers"] = containers;
                     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
@@ -386,13 +464,21 @@ impl Inner {
             }
             Part::Approval => {
                 let conditions = new["status"]["conditions"].clone();
-                let mut kept = old.clone();
-                kept["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
+                let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
             }
         }
     }
+}
+
+/// The object as it is, with the managers (and the demanded revision) of a write.
+fn kept_but_managed(old: &Value, new: &Value) -> Value {
+    let mut kept = old.clone();
+    for name in ["resourceVersion", "managedFields"] {
+        object::copy_meta(new, &mut kept, name);
+    }
+    kept
 }
 
 fn not_possible() -> ApiError {
@@ -423,7 +509,10 @@ fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
         )));
     }
     if given.is_empty() {
-        return Err(ApiError::bad_request("the name of the object must be specified (metadata.name)"));
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            subject.name
+        )));
     }
     let namespace = object::namespace(value);
     if subject.resource.namespaced && !namespace.is_empty() && namespace != subject.namespace {
