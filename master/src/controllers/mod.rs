@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::events::Recorder;
 
 pub mod cluster_role_aggregation;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -27,6 +28,7 @@ pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
+pub mod volumes;
 
 use machinery::Reconciler;
 use machinery::driver::{self, Setup};
@@ -98,6 +100,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(statefulset::StatefulSetController);
     s.start(daemonset::DaemonSetController);
     s.start(job::JobController);
+    s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
     s.start(endpoints::EndpointsController);
     s.start(endpoints::EndpointSliceController);
@@ -109,6 +112,11 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
     s.start(resource_quota::ResourceQuotaController);
+    s.start(volumes::claims::ClaimBinder);
+    s.start(volumes::releases::VolumeBinder);
+    s.start(volumes::protection::ClaimProtection);
+    s.start(volumes::protection::VolumeProtection);
+    s.start(volumes::ephemeral::EphemeralVolumes);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
 }
 
