@@ -10,7 +10,10 @@ use protocol::{Api, Caller};
 
 use crate::cache::Cache;
 use crate::events::Recorder;
+use crate::pki::Pki;
 
+pub mod bootstrap_tokens;
+pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cronjob;
 pub mod daemonset;
@@ -39,6 +42,8 @@ use machinery::metrics::QueueMetrics;
 pub struct Config {
     /// Certificates by which pods know the API server, as PEM.
     pub root_ca_pem: String,
+    /// The CA that signs what is approved; without one, nothing is signed.
+    pub pki: Option<Arc<Pki>>,
     /// Pods get their addresses from here.
     pub cluster_cidr: String,
     /// Prefix length of a node's part of it.
@@ -53,6 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_ca_pem: String::new(),
+            pki: None,
             cluster_cidr: "10.244.0.0/16".to_owned(),
             node_cidr_bits: 24,
             node_grace: Duration::from_secs(40),
@@ -118,6 +124,13 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(volumes::protection::VolumeProtection);
     s.start(volumes::ephemeral::EphemeralVolumes);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
+    s.start(bootstrap_tokens::cleaner::TokenCleaner);
+    s.start(bootstrap_tokens::signer::BootstrapSigner);
+    s.start(certificates::approving::Approver);
+    s.start(certificates::cleaner::Cleaner);
+    if let Some(pki) = &config.pki {
+        s.start(certificates::signing::Signer { pki: pki.clone() });
+    }
 }
 
 #[cfg(test)]
