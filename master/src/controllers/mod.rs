@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::events::Recorder;
 use crate::pki::Pki;
 
+pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod certificates;
 pub mod cluster_role_aggregation;
@@ -108,6 +109,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(job::JobController);
     s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
+    s.start(autoscaler::AutoscalerController::default());
     s.start(endpoints::EndpointsController);
     s.start(endpoints::EndpointSliceController);
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
