@@ -3,16 +3,24 @@
 //! It authenticates, turns HTTP into an [`ApiRequest`](protocol::ApiRequest), and writes the answer in the
 //! form the client asked for. What the request means is the pipeline's business, behind [`protocol::Api`].
 //!
-//! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types.
-//! - [`discovery`]: the documents that clients find kinds by.
-//! - `handle`: one request; `watch`: streams of events; `write`: answers; `debug`: traces and actors.
+//! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
+//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
+//! - `write`, `pretty`: answers; `watch`: streams of events.
+//! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
+//!   and actors.
 
+mod accept;
+mod body;
+pub mod deadline;
 pub mod debug;
 pub mod discovery;
+mod elsewhere;
 mod gate;
 mod handle;
+pub mod health;
 pub mod negotiate;
 pub mod path;
+mod pretty;
 mod watch;
 mod write;
 
@@ -20,12 +28,10 @@ pub use gate::ClusterGate;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::http::header::HeaderMap;
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
@@ -34,9 +40,6 @@ use serde_json::Value;
 
 /// The largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 3 << 20;
-
-/// Connections that one worker thread serves at the same time.
-const CONNECTIONS_MAX: usize = 10_000;
 
 /// Who may come in.
 #[async_trait]
@@ -68,12 +71,31 @@ pub trait Documents: Send + Sync + 'static {
     /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)>;
 
+    /// What others need to check ServiceAccount tokens, by path, with its media type.
+    fn identity(&self, path: &str) -> Option<(Bytes, &'static str)>;
+
+    /// The kind behind a target.
+    fn kind(&self, target: &protocol::Target) -> Option<&'static protocol::Resource>;
+
+    /// A discovery document by path; `aggregated` asks for the `APIGroupDiscoveryList` form.
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes>;
+
     /// Objects of a kind as a `Table`; `None` where the objects are of no served kind.
     fn table(&self, resource: &protocol::Resource, object: &Value, include_object: &str) -> Option<Value>;
 }
 
 /// Whether a part of the server is well.
-pub type Check = (&'static str, Box<dyn Fn() -> Result<(), String> + Send + Sync>);
+pub struct Check {
+    /// Its name, as a path segment.
+    pub name: &'static str,
+    /// Where it counts.
+    pub scope: health::Scope,
+    /// Looks.
+    pub look: Look,
+}
+
+/// What looks whether a part of the server is well, and says what is not.
+pub type Look = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Everything that the front needs.
 pub struct FrontConfig {
@@ -124,18 +146,7 @@ impl Front {
         let tls = std::mem::replace(&mut config.tls, empty_tls()?);
         let api_versions = discovery::api_versions(&config.public_address);
         let shared = web::Data::new(Shared { config, api_versions });
-        let server = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).default_service(web::to(handle::handle))
-        })
-        .on_connect(remember_certificate)
-        .workers(workers)
-        .max_connections(CONNECTIONS_MAX)
-        .keep_alive(Duration::from_secs(90))
-        .client_request_timeout(Duration::from_secs(10))
-        .disable_signals()
-        .shutdown_timeout(5)
-        .listen_rustls_0_23(listener, tls)?
-        .run();
+        let server = accept::server(listener, workers, tls, shared)?;
         let handle = server.handle();
         actors::spawn(async move {
             if let Err(e) = server.await {
@@ -155,13 +166,4 @@ impl Front {
 fn empty_tls() -> std::io::Result<rustls::ServerConfig> {
     let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
     Ok(rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver))
-}
-
-fn remember_certificate(connection: &dyn std::any::Any, extensions: &mut Extensions) {
-    use actix_tls::accept::rustls_0_23::TlsStream;
-    let Some(tls) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
-    let (_, session) = tls.get_ref();
-    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) {
-        extensions.insert(ClientCertificate(certificate.to_vec()));
-    }
 }

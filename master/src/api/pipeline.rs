@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, Verb, WatchStream};
 use serde_json::json;
 
+use super::custom::Catalog;
+use super::custom::catalog::Found;
 use super::invalid::{Errors, Path};
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
@@ -106,12 +108,13 @@ impl Pipeline {
 
     /// Opens a watch for an authenticated caller.
     pub async fn open_watch(&self, request: &ApiRequest) -> Result<WatchStream, ApiError> {
-        let subject = Subject::of(request)?;
+        let found = self.inner.kind_of(request).await?;
+        let subject = Subject::of(request, &found)?;
         self.authorize(request).await?;
         if !subject.resource.allows(Verb::Watch) {
             return Err(method_not_allowed());
         }
-        self.inner.watch(request, subject).await
+        self.inner.watch(request, subject, &found).await
     }
 
     /// Refuses what the caller may not do.
@@ -138,8 +141,21 @@ pub fn method_not_allowed() -> ApiError {
 }
 
 impl Inner {
+    /// The kind that a request is about.
+    async fn kind_of(&self, request: &ApiRequest) -> Result<Found, ApiError> {
+        let target = &request.target;
+        let find = || self.cache.derived::<Catalog>().find(&target.group, &target.version, &target.resource);
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        // It may have been declared a moment ago, through another master.
+        self.fresh().await?;
+        find().ok_or_else(not_served)
+    }
+
     async fn perform(&self, request: &ApiRequest, warnings: &mut Vec<String>) -> Result<Answer, ApiError> {
-        let subject = Subject::of(request)?;
+        let found = self.kind_of(request).await?;
+        let subject = Subject::of(request, &found)?;
         self.authorizer.require(&Attributes::of(request)).await?;
         let resource = subject.resource;
         let subresource = request.target.subresource.as_deref();
