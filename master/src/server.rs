@@ -231,6 +231,7 @@ impl Master {
         let controllers_config = controllers::Config {
             cluster_cidr: config.cluster_cidr.to_string(),
             root_ca_pem: pki.ca().to_owned(),
+            pki: Some(pki.clone()),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);

@@ -169,6 +169,16 @@ impl Errors {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
     }
 
+    /// A value that makes no sense and is too big to show.
+    pub fn invalid_unshown(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
+    }
+
+    /// Adds what else was found.
+    pub fn append(&mut self, other: Errors) {
+        self.list.extend(other.list);
+    }
+
     /// How many errors there are.
     pub fn len(&self) -> usize {
         self.list.len()

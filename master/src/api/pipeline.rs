@@ -65,7 +65,15 @@ impl Pipeline {
         let event_lease = Mutex::new(None);
         let quota_turns = Default::default();
         Pipeline {
-            inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease, quota_turns }),
+            inner: Arc::new(Inner {
+                config,
+                store,
+                cache,
+                authorizer,
+                authenticator,
+                event_lease,
+                quota_turns,
+            }),
         }
     }
 
@@ -162,8 +170,10 @@ impl Inner {
         if request.verb.is_write() {
             options::check_write(request)?;
         }
+        warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
         if let Some(name) = subresource {
-            let offered = resource.subresource(name).ok_or_else(not_served)?;
+            let absent = || if resource.custom { subject.not_found() } else { not_served() };
+            let offered = resource.subresource(name).ok_or_else(absent)?;
             if !offered.verbs.contains(&request.verb) {
                 return Err(method_not_allowed());
             }

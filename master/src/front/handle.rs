@@ -152,7 +152,8 @@ fn route(
     let target = &request.target;
     let Some(resource) = resource else {
         let Target { group, version, .. } = target;
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let root =
+            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         let known = documents.discovery(&root, false).is_some();
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };

@@ -87,9 +87,16 @@ impl Inner {
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
+        if subject.custom.is_some_and(|custom| custom.terminating) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
+        }
         let strategy = kinds::strategy(subject.stored);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
+        if subject.custom.is_some() && resource.subresource("status").is_some() {
+            value.as_object_mut().and_then(|map| map.remove("status"));
+        }
 
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
@@ -108,6 +115,7 @@ impl Inner {
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        subject.check_fields(&value, None, &mut errors);
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
 

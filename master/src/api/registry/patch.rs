@@ -14,6 +14,13 @@ fn rejected() -> ApiError {
     ApiError::about(422, "Invalid", message, json!({}))
 }
 
+/// The answer to a patch that makes no object of the kind; `display` is what it makes, or says.
+pub fn invalid_patch(display: &str, why: &str) -> ApiError {
+    let message = format!("Invalid value: {}: {why}", go_quote(display));
+    let causes = json!([{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]);
+    ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), json!({"causes": causes}))
+}
+
 /// The answer to a patch in a language that is not spoken here.
 pub fn unsupported_media() -> ApiError {
     ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
@@ -83,11 +90,7 @@ pub fn apply_patch(
     };
     let typed = if kind == PatchKind::Strategic { patch::typed::problem(definition, &patched) } else { None };
     let display = display.unwrap_or_else(|| patched.to_string());
-    let invalid = |why: &str| {
-        let message = format!("Invalid value: {}: {why}", go_quote(&display));
-        let causes = json!([{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]);
-        ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), json!({"causes": causes}))
-    };
+    let invalid = |why: &str| invalid_patch(&display, why);
     if let Some(why) = typed {
         return Err(invalid(&why));
     }

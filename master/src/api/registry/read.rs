@@ -41,7 +41,7 @@ impl Choice {
     /// Whether an object is chosen.
     pub fn matches(&self, stored: &Stored) -> bool {
         self.labels.matches_by(|key| stored.meta.labels.get(key))
-            && self.fields.matches(|path| stored.meta.field(path))
+            && self.fields.matches(|path| stored.field(path))
     }
 }
 
@@ -70,7 +70,7 @@ fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> 
 
 /// Kinds with field labels of their own word the refusal differently.
 fn has_own_labels(resource: &protocol::Resource) -> bool {
-    !resource.selectable.is_empty()
+    resource.custom || !resource.selectable.is_empty()
 }
 
 /// What a list found.
@@ -109,7 +109,11 @@ impl Inner {
     pub async fn get(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
         let snapshot = self.snapshot_for(request.options.resource_version.as_deref()).await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-        Ok(Answer { code: 200, body: view(&subject, stored.json.clone())?, revision: stored.revision })
+        Ok(Answer {
+            code: 200,
+            body: view(&subject, stored.json.clone(), stored.revision)?,
+            revision: stored.revision,
+        })
     }
 
     /// The snapshot that a resourceVersion asks for: none is the newest, `0` whatever is there.
@@ -202,6 +206,9 @@ impl Inner {
                 meta["remainingItemCount"] = (*left).into();
             }
         }
+        if subject.resource.custom && meta.get("continue").is_none() {
+            meta["continue"] = "".into();
+        }
         let body = list_body(&subject, &chosen.items, &meta)?;
         Ok(Answer { code: 200, body, revision: chosen.revision })
     }
@@ -253,7 +260,12 @@ pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> 
         if i > 0 {
             out.put_u8(b',');
         }
-        let json = view(subject, stored.json.clone())?;
+        let json = view(subject, stored.json.clone(), stored.revision)?;
+        if resource.custom {
+            // Items of declared kinds say what they are.
+            out.put_slice(&json);
+            continue;
+        }
         match json.strip_prefix(head.as_bytes()) {
             // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
             Some([b',', rest @ ..]) => {

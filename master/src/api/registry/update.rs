@@ -4,7 +4,7 @@ use protocol::schema::{self, decode::finish};
 use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
-use super::patch::apply_patch;
+use super::patch::{apply_patch, invalid_patch, unsupported_media};
 use super::{Answer, RETRIES_MAX, Subject, body, options, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
@@ -98,20 +98,33 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        let definition = schema::kind(resource.group, resource.version, resource.kind)
-            .ok_or_else(|| ApiError::internal("no field table"))?;
+        let definition = match subject.custom {
+            Some(_) => schema::custom(),
+            None => schema::kind(resource.group, resource.version, resource.kind)
+                .ok_or_else(|| ApiError::internal("no field table"))?,
+        };
         let kind = request.patch.unwrap_or(PatchKind::Merge);
         if kind == PatchKind::Apply {
             return self.apply(request, subject, part, warnings).await;
         }
+        if kind == PatchKind::Strategic && subject.custom.is_some() {
+            return Err(unsupported_media());
+        }
         let validation = request.options.field_validation.as_deref();
         let tracking = Tracking::of(request, subject);
         self.rewrite(request, subject, part, warnings, |old, warnings| {
-            let shown = convert::from_storage(resource, old.clone());
-            let mut said = Vec::new();
-            let value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
-            *warnings = said;
-            let mut value = body::defaulted(resource, subject.stored, subject.definition, value);
+            let shown = if subject.custom.is_some() {
+                old.clone()
+            } else {
+                convert::from_storage(resource, old.clone())
+            };
+            let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
+            if let Some(custom) = subject.custom {
+                let unknown = custom.admit(&mut value);
+                body::strict(unknown, validation, warnings).map_err(|why| invalid_patch(&value.to_string(), &why))?;
+            } else {
+                value = body::defaulted(resource, subject.stored, subject.definition, value);
+            }
             tracking.update(old, &mut value);
             check_name(&subject, &value)?;
             Ok(value)
@@ -220,7 +233,7 @@ impl Inner {
         let resource = subject.resource;
         let snapshot = self.fresh().await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-        let old = stored.value().map_err(ApiError::internal)?;
+        let old = subject.opened(&stored)?;
         let mut new = produce(&old, said)?;
         let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
         let named = !version.is_empty() && version != "0";
@@ -272,6 +285,7 @@ impl Inner {
         if !kinds::checked_once(subject.stored) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
+        subject.check_fields(&new, Some(&old), &mut errors);
         if part == Part::Main {
             (strategy.validate)(&new, &mut errors);
             (strategy.validate_update)(&new, &old, &mut errors);
@@ -283,7 +297,9 @@ impl Inner {
         let mut new = new;
         let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
         let (sealed, json) = seal(&subject, new);
-        let (before, json_before) = seal(&subject, old);
+        // What stands in the store may lack defaults that the kind got later.
+        let stands = if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
+        let (before, json_before) = seal(&subject, stands);
         if json == json_before || request.options.dry_run {
             let body = shown(&subject, &json, stored.revision)?;
             return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
@@ -344,7 +360,8 @@ impl Inner {
                 if strategy.generation {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+                        !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
+                            && !(has_status && name == "status")
                             && old.get(name) != Some(value)
                     });
                     let annotated = subject.stored.plural == "deployments"
@@ -354,6 +371,11 @@ impl Inner {
                         new["metadata"]["generation"] = generation.into();
                     }
                 }
+            }
+            Part::Status if subject.custom.is_some() => {
+                let mut kept = kept_but_managed(old, new);
+                object::copy_field(new, &mut kept, "status");
+                *new = kept;
             }
             Part::Status => {
                 keep_all_but(new, old, "status");
