@@ -275,4 +275,7 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
     if after < before {
         errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
+    labels(&new["labels"], &path.child("labels"), errors);
+    annotations(&new["annotations"], &path.child("annotations"), errors);
+    owners(new, &path.child("ownerReferences"), errors);
 }

@@ -10,6 +10,7 @@ use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
+use crate::cache::Snapshot;
 use crate::store::{Compare, Txn, TxnResult};
 
 const SUFFIX_CHARS: usize = 5;
@@ -53,6 +54,18 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     if unnamed && !prefix.is_empty() {
         meta.insert("name".to_owned(), generate_name(&prefix).into());
     }
+}
+
+/// The answer to a name that another object has.
+fn taken_by(subject: &Subject<'_>, snapshot: &Snapshot) -> ApiError {
+    let resource = subject.resource;
+    let mut error = ApiError::already_exists(resource.group, resource.plural, subject.name);
+    if let ApiError::Status(status) = &mut error
+        && subject.find(snapshot).is_some_and(|stored| stored.meta.is_deleting())
+    {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    error
 }
 
 impl Inner {
@@ -133,7 +146,7 @@ impl Inner {
             let charge = admission::quota::charge(&write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
-                    return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                    return Err(taken_by(&at, &snapshot));
                 }
                 return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
             }
@@ -152,7 +165,7 @@ impl Inner {
                         let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();
                         value["metadata"]["name"] = generate_name(&prefix).into();
                     } else if taken {
-                        return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                        return Err(taken_by(&at, &*self.fresh().await?));
                     }
                     // Otherwise an address or port went to somebody else meanwhile: choose another.
                     allocation.undo(&mut value);

@@ -120,9 +120,7 @@ impl Inner {
             let old = stored.value().map_err(ApiError::internal)?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
-            if request.options.dry_run {
-                return answer(&subject, &stored, strategy.returns_deleted, 200);
-            }
+            let dry = request.options.dry_run;
             let mut txn = Txn {
                 compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
                 ..Txn::default()
@@ -137,6 +135,10 @@ impl Inner {
                 }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
+                    if dry {
+                        let body = shown(&subject, &json, stored.revision)?;
+                        return Ok(Answer { code: 200, body, revision: stored.revision });
+                    }
                     txn.ops.push(self.put(&subject, &json).await?);
                     if let TxnResult::Committed { revision } = self.commit(txn).await? {
                         return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
@@ -145,7 +147,7 @@ impl Inner {
                 Fate::Gone => {
                     txn.ops.push(Op::Delete { key: subject.key() });
                     txn.ops.extend(self.release(subject.stored, &old));
-                    if let TxnResult::Committed { .. } = self.commit(txn).await? {
+                    if dry || matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
                         if resource.plural == "pods" {
                             return deleted_pod(&subject, old, stored.revision);
                         }

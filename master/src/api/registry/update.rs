@@ -442,7 +442,8 @@ fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
-fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
+/// Checks that an object is the one that its path names.
+pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
     let given = object::name(value);
     if !given.is_empty() && given != subject.name {
         return Err(ApiError::bad_request(format!(
