@@ -71,8 +71,8 @@ fn the_encoded_form_can_be_asked_without_reading_it() {
 fn any_element() -> impl Strategy<Value = Element> {
     prop_oneof![
         "[a-c]".prop_map(|n| Element::field(&n)),
-        ("[a-b]", 0..3).prop_map(|(n, v)| Element::key(vec![(n, v.into())])),
-        (0..3).prop_map(|v| Element::Value(v.into())),
+        ("[a-b]", 0..3i64).prop_map(|(n, v)| Element::key(vec![(n, v.into())])),
+        (0..3i64).prop_map(|v| Element::Value(v.into())),
         (0..3i64).prop_map(Element::Index),
     ]
 }
