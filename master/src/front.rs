@@ -5,6 +5,7 @@
 //!
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
 //! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
+//! - [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
 //! - `write`, `pretty`: answers; `watch`: streams of events.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
 //!   and actors.
@@ -15,9 +16,11 @@ pub mod deadline;
 pub mod debug;
 pub mod discovery;
 mod elsewhere;
+pub mod fairness;
 mod gate;
 mod handle;
 pub mod health;
+pub mod metrics;
 pub mod negotiate;
 pub mod path;
 mod pretty;
@@ -113,6 +116,10 @@ pub struct FrontConfig {
     pub documents: Arc<dyn Documents>,
     /// What `/livez` and `/readyz` look at.
     pub checks: Vec<Check>,
+    /// Seats.
+    pub fairness: Arc<fairness::Fairness>,
+    /// What is counted of requests.
+    pub metrics: metrics::FrontMetrics,
     /// Traces, actors, metrics.
     pub debug: debug::Debug,
 }

@@ -15,7 +15,9 @@ use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
 use crate::front::debug::Debug;
+use crate::front::fairness::Fairness;
 use crate::front::health::Scope;
+use crate::front::metrics::FrontMetrics;
 use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
 use crate::pki::{Pair, Pki};
@@ -190,6 +192,7 @@ impl Master {
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
         let nodes = Nodes::default();
+        let metrics = FrontMetrics::register(stage);
         let front = Front::start(
             listener,
             config.workers,
@@ -201,6 +204,8 @@ impl Master {
                 streams: streams::router(cache.clone(), Arc::new(nodes.clone())),
                 documents: Arc::new(documents),
                 checks,
+                fairness: Fairness::new(cache.clone(), metrics.clone()),
+                metrics,
                 debug: Debug {
                     stage: stage.clone(),
                     nodes: nodes.clone(),

@@ -2,7 +2,7 @@
 //!
 //! All of it reads only the snapshot. The plugins are those that upstream has on by default and that this
 //! cluster's parts rely on: NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds, Priority,
-//! LimitRanger, TaintNodesByCondition, NodeRestriction's part about mirror pods is the Node authorizer's.
+//! LimitRanger, TaintNodesByCondition, NodeRestriction.
 
 use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use super::registry::Subject;
 use crate::cache::Snapshot;
 
 mod limits;
+pub(super) mod node_restriction;
 mod pods;
 
 /// Namespaces that cannot be deleted.
@@ -45,6 +46,7 @@ impl Write<'_> {
 
 /// Changes a new object, or a new state of one.
 pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+    node_restriction::write(write, value)?;
     if write.creates() {
         namespace_lifecycle(write, value)?;
         if write.is("", "pods") {

@@ -71,6 +71,10 @@ impl Attributes {
             name: target.name.clone().unwrap_or_default(),
             ..Attributes::default()
         };
+        // A namespace lies in itself: who has a role in it may be allowed to read it.
+        if target.group.is_empty() && target.resource == "namespaces" {
+            attributes.namespace = attributes.name.clone();
+        }
         let selective = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
         if let (true, Some(text)) = (selective, &request.options.field_selector)
             && let Ok(selector) = protocol::selector::FieldSelector::parse(text)

@@ -3,16 +3,21 @@
 //! The order is upstream's: who asks, whether they may, whether the path, the method and the media types fit a
 //! route, and only then what the request says.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
 use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Resource, Target, Verb};
 use serde_json::json;
 
+use super::fairness::{Permit, Refused};
+use super::metrics::{self, FrontMetrics, Running};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
+use crate::auth::Attributes;
 use super::{ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
 
 /// Subresources that are streams, not objects.
@@ -26,15 +31,73 @@ pub(super) async fn handle(
     // An error is always an answer the client can read.
     let syntax = Chosen::for_errors(header(http.headers(), "accept"));
     let encodings = header(http.headers(), "accept-encoding").to_owned();
+    let counted = Counted::new(&http, &shared);
     let response = match answer(http, payload, &shared).await {
         Ok(response) => response,
         Err(error) => write::error(&error, syntax),
     };
+    counted.answered(response.status().as_u16());
     write::compressed(response, &encodings).await
 }
 
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// What metrics say of a request.
+struct Counted<'a> {
+    metrics: &'a FrontMetrics,
+    target: Option<Target>,
+    verb: &'static str,
+    dry_run: bool,
+    /// Requests that last are not timed.
+    long: bool,
+    started: Instant,
+    _running: Running,
+}
+
+impl<'a> Counted<'a> {
+    fn new(http: &HttpRequest, shared: &'a Shared) -> Self {
+        let query = path::query(http.query_string());
+        let named = path::parse(http.path());
+        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+        let long = named.as_ref().is_some_and(|named| is_long(named, &query));
+        let verb = match (&named, http.method().as_str()) {
+            (Some(named), method) => match path::verb(method, named, watching) {
+                Some(Verb::Get) => "GET",
+                Some(Verb::List) => "LIST",
+                Some(Verb::Watch) => "WATCH",
+                Some(Verb::Create) => "POST",
+                Some(Verb::Update) => "PUT",
+                Some(Verb::Patch) => "PATCH",
+                Some(Verb::Delete) => "DELETE",
+                Some(Verb::DeleteCollection) => "DELETECOLLECTION",
+                None => "other",
+            },
+            (None, "GET") => "GET",
+            (None, "POST") => "POST",
+            (None, _) => "other",
+        };
+        // Labels are made of served kinds only: paths that anybody thinks up would be labels without end.
+        let target = named.map(|named| named.target).filter(|t| shared.config.documents.kind(t).is_some());
+        let metrics = &shared.config.metrics;
+        Counted {
+            metrics,
+            target,
+            verb,
+            dry_run: query.iter().any(|(name, value)| name == "dryRun" && value == "All"),
+            long,
+            started: Instant::now(),
+            _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
+        }
+    }
+
+    fn answered(self, code: u16) {
+        let request =
+            metrics::Request { target: self.target.as_ref(), verb: self.verb, dry_run: self.dry_run };
+        let took = (!self.long).then(|| self.started.elapsed());
+        self.metrics.answered(&request, code, took);
+    }
 }
 
 async fn answer(
@@ -51,7 +114,11 @@ async fn answer(
     let work = async {
         match named {
             Some(named) => resource(http, payload, shared, caller, named, query).await,
-            None => elsewhere::answer(http, payload, shared, caller).await,
+            None => {
+                let attributes = Attributes::path(caller.clone(), http.method().as_str(), http.path());
+                let permit = shared.config.fairness.admit(&attributes, 1).await;
+                seated(permit, |()| elsewhere::answer(http, payload, shared, caller)).await
+            }
         }
     };
     match time {
@@ -59,6 +126,34 @@ async fn answer(
         Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
     }
 }
+
+/// Does the work under a permit, and says in the answer whose it was. A watch keeps no seat once it runs.
+async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(
+    permit: Result<Permit, Refused>,
+    work: impl FnOnce(()) -> F,
+) -> Result<HttpResponse, ApiError> {
+    let (schema, level, mut response) = match permit {
+        Ok(mut permit) => {
+            let response = work(()).await;
+            let (schema, level) = (std::mem::take(&mut permit.schema), std::mem::take(&mut permit.level));
+            drop(permit);
+            // A refusal is answered by whoever knows the client's syntax; it has no such headers.
+            (schema, level, response?)
+        }
+        Err(refused) => (refused.schema, refused.level, write::too_many()),
+    };
+    for (name, uid) in [(FLOW_SCHEMA, schema), (PRIORITY_LEVEL, level)] {
+        if let Ok(value) = HeaderValue::from_str(&uid)
+            && !uid.is_empty()
+        {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}
+
+const FLOW_SCHEMA: &str = "x-kubernetes-pf-flowschema-uid";
+const PRIORITY_LEVEL: &str = "x-kubernetes-pf-prioritylevel-uid";
 
 /// Whether a request may last: watches and streams.
 fn is_long(named: &Named, query: &[(String, String)]) -> bool {
@@ -78,19 +173,39 @@ async fn resource(
     named: Named,
     query: Vec<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
-    let config = &shared.config;
-    let method = http.method().as_str().to_owned();
-    let (watching, pretty) = {
-        let get = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        let pretty = negotiate::wants_pretty(get("pretty").as_deref(), header(http.headers(), "user-agent"));
-        (get("watch").is_some_and(|v| path::truth(&v)), pretty)
-    };
-    let Some(verb) = path::verb(&method, &named, watching) else {
+    let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+    let Some(verb) = path::verb(http.method().as_str(), &named, watching) else {
         return Err(method_not_allowed());
     };
     let mut request = ApiRequest::new(verb, named.target.clone());
-    request.caller = caller.clone();
+    request.caller = caller;
     request.user_agent = header(http.headers(), "user-agent").to_owned();
+    if is_stream(&named.target) {
+        return serve(http, payload, shared, request, named, query).await;
+    }
+    let attributes = Attributes::of(&request);
+    let kind = shared.config.documents.kind(&named.target);
+    let stored = kind.filter(|_| verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
+    let fairness = &shared.config.fairness;
+    let seats = fairness.width(&attributes, stored);
+    let permit = fairness.admit(&attributes, seats).await;
+    seated(permit, |()| serve(http, payload, shared, request, named, query)).await
+}
+
+/// A request that has its seat.
+async fn serve(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    mut request: ApiRequest,
+    named: Named,
+    query: Vec<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let config = &shared.config;
+    let verb = request.verb;
+    let method = http.method().as_str().to_owned();
+    let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());
+    let pretty = negotiate::wants_pretty(asked, &request.user_agent);
     let accept = header(http.headers(), "accept").to_owned();
     let found = config.documents.kind(&named.target);
     if let Err(refusal) = route(&method, &request, found, &*config.documents, &accept, http.headers()) {
@@ -117,7 +232,7 @@ async fn resource(
     };
     chosen.pretty |= pretty;
     let include = include_object(&request);
-    let door = (config.door)(caller);
+    let door = (config.door)(request.caller.clone());
     if verb == Verb::Watch {
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
@@ -151,9 +266,7 @@ fn route(
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
-        let Target { group, version, .. } = target;
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let known = documents.discovery(&root, false).is_some();
+        let known = elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
     if method == "HEAD" || method == "OPTIONS" {
