@@ -1,6 +1,7 @@
 //! Who asks, and whether they may.
 //!
 //! - [`authenticate`]: credentials to [`Caller`]; impersonation.
+//! - [`oidc`]: users of an outside issuer.
 //! - [`tokens`]: ServiceAccount tokens: minting and checking.
 //! - [`reviews`]: TokenRequest, TokenReview and rules reviews.
 //! - [`rbac`]: roles and bindings; [`node`]: what a node may touch.
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 
 pub mod authenticate;
 pub mod node;
+pub mod oidc;
 pub mod rbac;
 pub mod reviews;
 pub mod tokens;

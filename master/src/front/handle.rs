@@ -3,22 +3,20 @@
 //! The order is upstream's: who asks, whether they may, whether the path, the method and the media types fit a
 //! route, and only then what the request says.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
-use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, ApiResponse, Resource, Target, Verb};
 use serde_json::json;
 
-use super::fairness::{Permit, Refused};
-use super::metrics::{self, FrontMetrics, Running};
+use super::audited::Audited;
+use super::counted::{Counted, seated};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
 use crate::auth::Attributes;
-use super::{ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
+use super::{Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -44,62 +42,6 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
-/// What metrics say of a request.
-struct Counted<'a> {
-    metrics: &'a FrontMetrics,
-    target: Option<Target>,
-    verb: &'static str,
-    dry_run: bool,
-    /// Requests that last are not timed.
-    long: bool,
-    started: Instant,
-    _running: Running,
-}
-
-impl<'a> Counted<'a> {
-    fn new(http: &HttpRequest, shared: &'a Shared) -> Self {
-        let query = path::query(http.query_string());
-        let named = path::parse(http.path());
-        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
-        let long = named.as_ref().is_some_and(|named| is_long(named, &query));
-        let verb = match (&named, http.method().as_str()) {
-            (Some(named), method) => match path::verb(method, named, watching) {
-                Some(Verb::Get) => "GET",
-                Some(Verb::List) => "LIST",
-                Some(Verb::Watch) => "WATCH",
-                Some(Verb::Create) => "POST",
-                Some(Verb::Update) => "PUT",
-                Some(Verb::Patch) => "PATCH",
-                Some(Verb::Delete) => "DELETE",
-                Some(Verb::DeleteCollection) => "DELETECOLLECTION",
-                None => "other",
-            },
-            (None, "GET") => "GET",
-            (None, "POST") => "POST",
-            (None, _) => "other",
-        };
-        // Labels are made of served kinds only: paths that anybody thinks up would be labels without end.
-        let target = named.map(|named| named.target).filter(|t| shared.config.documents.kind(t).is_some());
-        let metrics = &shared.config.metrics;
-        Counted {
-            metrics,
-            target,
-            verb,
-            dry_run: query.iter().any(|(name, value)| name == "dryRun" && value == "All"),
-            long,
-            started: Instant::now(),
-            _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
-        }
-    }
-
-    fn answered(self, code: u16) {
-        let request =
-            metrics::Request { target: self.target.as_ref(), verb: self.verb, dry_run: self.dry_run };
-        let took = (!self.long).then(|| self.started.elapsed());
-        self.metrics.answered(&request, code, took);
-    }
-}
-
 async fn answer(
     http: HttpRequest,
     payload: web::Payload,
@@ -110,86 +52,99 @@ async fn answer(
     let long = named.as_ref().is_some_and(|named| is_long(named, &query));
     let time = if long { None } else { Some(deadline::of(&query)?) };
     let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.clone());
-    let caller = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
-    let work = async {
-        match named {
-            Some(named) => resource(http, payload, shared, caller, named, query).await,
-            None => {
-                let attributes = Attributes::path(caller.clone(), http.method().as_str(), http.path());
-                let permit = shared.config.fairness.admit(&attributes, 1).await;
-                seated(permit, |()| elsewhere::answer(http, payload, shared, caller)).await
-            }
-        }
-    };
-    match time {
+    let admitted = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
+    let asked = Asked::new(&http, &admitted, named, query)?;
+    let target = asked.named.as_ref().map(|named| &named.target);
+    let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
+    let id = audited.id();
+    let work = work(http, payload, shared, asked, &mut audited);
+    let mut result = match time {
         None => work.await,
         Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
-    }
-}
-
-/// Does the work under a permit, and says in the answer whose it was. A watch keeps no seat once it runs.
-async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(
-    permit: Result<Permit, Refused>,
-    work: impl FnOnce(()) -> F,
-) -> Result<HttpResponse, ApiError> {
-    let (schema, level, mut response) = match permit {
-        Ok(mut permit) => {
-            let response = work(()).await;
-            let (schema, level) = (std::mem::take(&mut permit.schema), std::mem::take(&mut permit.level));
-            drop(permit);
-            // A refusal is answered by whoever knows the client's syntax; it has no such headers.
-            (schema, level, response?)
-        }
-        Err(refused) => (refused.schema, refused.level, write::too_many()),
     };
-    for (name, uid) in [(FLOW_SCHEMA, schema), (PRIORITY_LEVEL, level)] {
-        if let Ok(value) = HeaderValue::from_str(&uid)
-            && !uid.is_empty()
-        {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+    match &mut result {
+        Ok(response) => {
+            if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+                response.headers_mut().insert(HeaderName::from_static("audit-id"), id);
+            }
+            audited.finish(response.status().as_u16()).await;
+        }
+        Err(error) => {
+            audited.failure(error);
+            audited.finish(error.code()).await;
         }
     }
-    Ok(response)
+    result
 }
 
-const FLOW_SCHEMA: &str = "x-kubernetes-pf-flowschema-uid";
-const PRIORITY_LEVEL: &str = "x-kubernetes-pf-prioritylevel-uid";
+/// A request whose caller is known.
+struct Asked {
+    /// The path as a resource's; `None` for other paths.
+    named: Option<Named>,
+    query: Vec<(String, String)>,
+    /// What the pipeline will be asked; empty for other paths.
+    request: ApiRequest,
+    /// What the caller wants to do, as authorizers see it.
+    attributes: Attributes,
+}
+
+impl Asked {
+    fn new(
+        http: &HttpRequest,
+        admitted: &Admitted,
+        named: Option<Named>,
+        query: Vec<(String, String)>,
+    ) -> Result<Self, ApiError> {
+        let method = http.method().as_str();
+        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+        let verb = match &named {
+            Some(named) => path::verb(method, named, watching).ok_or_else(method_not_allowed)?,
+            None => Verb::Get,
+        };
+        let target = named.as_ref().map(|named| named.target.clone()).unwrap_or_default();
+        let mut request = ApiRequest::new(verb, target);
+        request.caller = admitted.caller.clone();
+        request.user_agent = header(http.headers(), "user-agent").to_owned();
+        let attributes = match &named {
+            Some(_) => Attributes::of(&request),
+            None => Attributes::path(request.caller.clone(), method, http.path()),
+        };
+        Ok(Asked { named, query, request, attributes })
+    }
+}
+
+/// Serves a request, in its seat.
+async fn work(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    asked: Asked,
+    audited: &mut Audited,
+) -> Result<HttpResponse, ApiError> {
+    let Asked { named, query, request, attributes } = asked;
+    let fairness = &shared.config.fairness;
+    let Some(named) = named else {
+        let permit = fairness.admit(&attributes, 1).await;
+        return seated(permit, || elsewhere::answer(http, payload, shared, request.caller)).await;
+    };
+    if is_stream(&named.target) {
+        return serve(http, payload, shared, request, named, query, audited).await;
+    }
+    let kind = shared.config.documents.kind(&named.target);
+    let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
+    let seats = fairness.width(&attributes, stored);
+    let permit = fairness.admit(&attributes, seats).await;
+    seated(permit, || serve(http, payload, shared, request, named, query, audited)).await
+}
 
 /// Whether a request may last: watches and streams.
-fn is_long(named: &Named, query: &[(String, String)]) -> bool {
+pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
     let watches = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
     named.watch || watches || is_stream(&named.target)
 }
 
 fn is_stream(target: &Target) -> bool {
     target.subresource.as_deref().is_some_and(|name| STREAMS.contains(&name))
-}
-
-async fn resource(
-    http: HttpRequest,
-    payload: web::Payload,
-    shared: &web::Data<Shared>,
-    caller: Caller,
-    named: Named,
-    query: Vec<(String, String)>,
-) -> Result<HttpResponse, ApiError> {
-    let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
-    let Some(verb) = path::verb(http.method().as_str(), &named, watching) else {
-        return Err(method_not_allowed());
-    };
-    let mut request = ApiRequest::new(verb, named.target.clone());
-    request.caller = caller;
-    request.user_agent = header(http.headers(), "user-agent").to_owned();
-    if is_stream(&named.target) {
-        return serve(http, payload, shared, request, named, query).await;
-    }
-    let attributes = Attributes::of(&request);
-    let kind = shared.config.documents.kind(&named.target);
-    let stored = kind.filter(|_| verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
-    let fairness = &shared.config.fairness;
-    let seats = fairness.width(&attributes, stored);
-    let permit = fairness.admit(&attributes, seats).await;
-    seated(permit, |()| serve(http, payload, shared, request, named, query)).await
 }
 
 /// A request that has its seat.
@@ -200,6 +155,7 @@ async fn serve(
     mut request: ApiRequest,
     named: Named,
     query: Vec<(String, String)>,
+    audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
     let verb = request.verb;
@@ -237,10 +193,13 @@ async fn serve(
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let events = door.watch(request).await?;
-        return Ok(watch::respond(events, resource, chosen, columns));
+        let lasting = audited.last(200).await;
+        return Ok(watch::respond(events, resource, chosen, columns, lasting));
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
+    audited.request(&request.body);
     let mut response = call(&http, door, request).await?;
+    audited.response(response.code, &response.body);
     warnings.append(&mut response.warnings);
     response.warnings = warnings;
     if chosen.form == Form::Table && response.code < 400 {
