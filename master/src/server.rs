@@ -150,8 +150,13 @@ impl Master {
                 names.push(config.service_address().to_string());
                 let serving = pki.serving(&names)?;
                 let admin = pki.admin()?;
+                let kubelet_client = pki.client(
+                    "apiserver-kubelet-client",
+                    "kube-apiserver-kubelet-client",
+                    &["system:masters"],
+                )?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
-                Ok((Arc::new(pki), serving, admin, Arc::new(tokens)))
+                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens)))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -159,7 +164,8 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, tokens) = keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
+        let (pki, serving, admin, kubelet_client, tokens) =
+            keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         passed("store and certificates");
 
         let settings = bootstrap::Settings {
@@ -194,7 +200,11 @@ impl Master {
                 public_address: SocketAddr::new(config.advertise, address.port()).to_string(),
                 gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
                 door: door.clone(),
-                streams: streams::router(cache.clone(), Arc::new(nodes.clone())),
+                streams: streams::router(
+                    cache.clone(),
+                    Arc::new(nodes.clone()),
+                    kubelet_tls(&kubelet_client, pki.ca())?,
+                ),
                 documents: Arc::new(ServedDocuments),
                 checks: checks(&cache),
                 debug: Debug {
@@ -244,6 +254,24 @@ fn checks(cache: &Cache) -> Vec<Check> {
             move || if seen.revision() > 0 { Ok(()) } else { Err("the watch cache is empty".to_owned()) },
         ),
     )]
+}
+
+/// TLS towards kubelets: their certificates are the cluster's, and they see who we are.
+fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+    }
+    let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(&e))?;
+    let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).map_err(|e| bad(&e))?;
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| bad(&e))?;
+    Ok(Arc::new(config))
 }
 
 /// TLS that asks for, but does not insist on, a client certificate of the cluster's CA.
