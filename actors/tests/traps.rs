@@ -21,7 +21,6 @@ const SOON: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Counter {
     count: u32,
-    built: Arc<AtomicU32>,
 }
 
 impl Actor for Counter {
@@ -92,7 +91,7 @@ fn counter(stage: &Stage, capacity: usize) -> (actors::ActorRef<Counter>, Arc<At
     let seen = built.clone();
     let props = Props::new("test/counter", move || {
         seen.fetch_add(1, Ordering::Relaxed);
-        Counter { count: 0, built: seen.clone() }
+        Counter::default()
     });
     (stage.spawn(props.capacity(capacity)), built)
 }

@@ -1,6 +1,7 @@
 //! Tools around a running cluster.
 
 pub mod actors;
+pub mod bench;
 pub mod client;
 pub mod panic;
 pub mod token;

@@ -3,18 +3,24 @@
 //! It authenticates, turns HTTP into an [`ApiRequest`](protocol::ApiRequest), and writes the answer in the
 //! form the client asked for. What the request means is the pipeline's business, behind [`protocol::Api`].
 //!
-//! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types.
-//! - [`discovery`]: the documents that clients find kinds by.
-//! - `accept`: connections; `handle`: one request; `watch`: streams of events; `write`: answers; `debug`:
-//!   traces and actors.
+//! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
+//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
+//! - `write`, `pretty`: answers; `watch`: streams of events.
+//! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
+//!   and actors.
 
 mod accept;
+mod body;
+pub mod deadline;
 pub mod debug;
 pub mod discovery;
+mod elsewhere;
 mod gate;
 mod handle;
+pub mod health;
 pub mod negotiate;
 pub mod path;
+mod pretty;
 mod watch;
 mod write;
 
@@ -65,12 +71,31 @@ pub trait Documents: Send + Sync + 'static {
     /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)>;
 
+    /// What others need to check ServiceAccount tokens, by path, with its media type.
+    fn identity(&self, path: &str) -> Option<(Bytes, &'static str)>;
+
+    /// The kind behind a target.
+    fn kind(&self, target: &protocol::Target) -> Option<&'static protocol::Resource>;
+
+    /// A discovery document by path; `aggregated` asks for the `APIGroupDiscoveryList` form.
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes>;
+
     /// Objects of a kind as a `Table`; `None` where the objects are of no served kind.
     fn table(&self, resource: &protocol::Resource, object: &Value, include_object: &str) -> Option<Value>;
 }
 
 /// Whether a part of the server is well.
-pub type Check = (&'static str, Box<dyn Fn() -> Result<(), String> + Send + Sync>);
+pub struct Check {
+    /// Its name, as a path segment.
+    pub name: &'static str,
+    /// Where it counts.
+    pub scope: health::Scope,
+    /// Looks.
+    pub look: Look,
+}
+
+/// What looks whether a part of the server is well, and says what is not.
+pub type Look = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Everything that the front needs.
 pub struct FrontConfig {

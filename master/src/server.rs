@@ -15,7 +15,8 @@ use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
 use crate::front::debug::Debug;
-use crate::front::{Check, ClusterGate, Front, FrontConfig};
+use crate::front::health::Scope;
+use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
 use crate::pki::{Pair, Pki};
 use crate::store::Store;
@@ -184,6 +185,9 @@ impl Master {
 
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
         let authenticator = Authenticator::new(cache.clone(), tokens);
+        let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
+        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
+        let checks = checks(&cache, &bridge);
         let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
@@ -197,7 +201,7 @@ impl Master {
             config.workers,
             FrontConfig {
                 tls: server_tls(&serving, pki.ca())?,
-                public_address: SocketAddr::new(config.advertise, address.port()).to_string(),
+                public_address,
                 gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
                 door: door.clone(),
                 streams: streams::router(
@@ -205,8 +209,8 @@ impl Master {
                     Arc::new(nodes.clone()),
                     kubelet_tls(&kubelet_client, pki.ca())?,
                 ),
-                documents: Arc::new(ServedDocuments),
-                checks: checks(&cache),
+                documents: Arc::new(documents),
+                checks,
                 debug: Debug {
                     stage: stage.clone(),
                     nodes: nodes.clone(),
@@ -246,15 +250,43 @@ impl Master {
 }
 
 /// Ready means that the watch is fresh, not merely that the port answers.
-fn checks(cache: &Cache) -> Vec<Check> {
-    let seen = cache.clone();
-    vec![(
-        "informer-sync",
-        Box::new(
-            move || if seen.revision() > 0 { Ok(()) } else { Err("the watch cache is empty".to_owned()) },
-        ),
-    )]
+fn checks(cache: &Cache, store: &Arc<dyn Store>) -> Vec<Check> {
+    let well = || -> Look { Box::new(|| Box::pin(async { Ok(()) })) };
+    let reaches = |store: &Arc<dyn Store>| -> Look {
+        let store = store.clone();
+        Box::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let asked = tokio::time::timeout(CHECK_TIME, store.current_revision()).await;
+                match asked {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("the store does not answer".to_owned()),
+                }
+            })
+        })
+    };
+    let fresh: Look = {
+        let (cache, store) = (cache.clone(), store.clone());
+        Box::new(move || {
+            let (cache, store) = (cache.clone(), store.clone());
+            Box::pin(async move {
+                let newest = store.current_revision().await.map_err(|e| e.to_string())?;
+                let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(newest.max(1))).await;
+                shown.map(drop).map_err(|_| "the watch cache lags behind the store".to_owned())
+            })
+        })
+    };
+    vec![
+        Check { name: "ping", scope: Scope::Everywhere, look: well() },
+        Check { name: "etcd", scope: Scope::Alive, look: reaches(store) },
+        Check { name: "etcd-readiness", scope: Scope::Ready, look: reaches(store) },
+        Check { name: "informer-sync", scope: Scope::Ready, look: fresh },
+    ]
 }
+
+/// How long a health check waits for what it looks at.
+const CHECK_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// TLS towards kubelets: their certificates are the cluster's, and they see who we are.
 fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, StartError> {

@@ -1,6 +1,7 @@
 //! YAML as Kubernetes' tools read and write it.
 
 use serde_json::Value;
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 /// A value as YAML. Long strings stay on one line (the writer's folding is valid, but not what simple
 /// readers of kubeconfigs understand); strings of several lines become literal blocks.
@@ -12,4 +13,82 @@ pub fn to_text(value: &Value) -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     serde_saphyr::to_fmt_writer_with_options(&mut text, value, options)?;
     Ok(text)
+}
+
+/// What a YAML text says.
+pub struct Read {
+    /// Its first document.
+    pub value: Value,
+    /// What strict readers take offence at: keys that are there twice.
+    pub strict: Vec<String>,
+}
+
+/// Reads the first document of a YAML text. Of keys that are there twice the last counts. Aliases and depth are
+/// bounded by the reader, so a small text cannot become a huge value.
+///
+/// # Errors
+/// What is wrong with the text, as Go's reader would begin to say it.
+pub fn read(text: &str) -> Result<Read, String> {
+    let mut strict = Vec::new();
+    let options = serde_saphyr::options! {};
+    let first = serde_saphyr::from_multiple_with_options::<Value>(text, options);
+    let documents = match first {
+        Ok(documents) => documents,
+        Err(error) => match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+                let key = key.as_deref().unwrap_or_default();
+                strict.push(format!("line {}: key {key:?} already set in map", location.line()));
+                let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+                serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint(&e))?
+            }
+            _ => return Err(complaint(&error)),
+        },
+    };
+    Ok(Read { value: documents.into_iter().next().unwrap_or(Value::Null), strict })
+}
+
+/// `yaml: line 2: …`; Go leaves the first line's number out.
+fn complaint(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    let line = error.location().map_or(0, |location| location.line());
+    let text = error.to_string();
+    let text = text.lines().next().unwrap_or_default();
+    // The reader says the place itself, at either end.
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let text = match text.split_once(": ") {
+        Some((place, rest)) if place.starts_with("line ") => rest,
+        _ => text.rsplit_once(" at line ").map_or(text, |(rest, _)| rest),
+    };
+    if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_document_counts_and_so_does_the_last_of_two_keys() {
+        let read = super::read("a: 1\n---\na: 2\n").expect("is read");
+        assert_eq!((read.value, read.strict), (json!({"a": 1}), Vec::new()));
+        let read = super::read("a: 1\nb: 2\na: 3\n").expect("is read");
+        assert_eq!(read.value, json!({"a": 3, "b": 2}));
+        assert_eq!(read.strict, ["line 3: key \"a\" already set in map"]);
+        assert_eq!(
+            super::read("a: b: c\n  - x").err().as_deref(),
+            Some("yaml: mapping values are not allowed in this context")
+        );
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for i in 1..12 {
+            let of = format!("*a{}", i - 1);
+            text.push_str(&format!("a{i}: &a{i} [{}]\n", [of.as_str(); 10].join(",")));
+        }
+        assert!(super::read(&text).is_err());
+        assert!(super::read(&"[".repeat(100_000)).is_err());
+    }
 }

@@ -1,11 +1,16 @@
 //! The table of served kinds: what discovery, routing, RBAC, the store's keys and kubectl's columns are
 //! made from. Adding a kind is one line of `data/resources.txt`.
 //!
-//! The table is parsed once, at first use; everything in it lives for the whole run.
+//! The table is parsed once, at first use; everything in it lives for the whole run. Kinds that clients declare
+//! while it runs come from [`declared`].
 
 use std::sync::LazyLock;
 
 use crate::request::Verb;
+
+mod declared;
+
+pub use declared::{Declaration, declare};
 
 /// One served kind in one API version.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct Resource {
     pub selectable: &'static [&'static str],
     /// Columns of the kind's Table; empty where upstream has the default ones.
     pub columns: &'static [Column],
+    /// Declared by a client while the server runs: its fields are no table's affair.
+    pub custom: bool,
 }
 
 /// A subresource such as `status` or `scale`.
@@ -217,6 +224,7 @@ fn resource((group, version): (&'static str, &'static str), line: &'static str) 
         subresources: &[],
         selectable: &[],
         columns: &[],
+        custom: false,
     };
     for (key, value) in words.filter_map(|w| w.split_once('=')) {
         match key {

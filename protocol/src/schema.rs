@@ -12,6 +12,7 @@ use serde_json::Value;
 pub mod decode;
 mod defaults;
 pub mod protobuf;
+pub mod syntax;
 
 pub use decode::{Decoded, decode, decode_value};
 pub use defaults::apply_defaults;
@@ -123,6 +124,8 @@ pub struct Definition {
     pub gvk: Option<(&'static str, &'static str, &'static str)>,
     /// Replaced as a whole by server-side apply.
     pub atomic: bool,
+    /// Fields that are not listed may be there too, and are kept as they are.
+    pub open: bool,
     /// Fields, sorted by name.
     pub fields: Vec<Field>,
 }
@@ -165,6 +168,22 @@ pub fn all() -> &'static [Definition] {
 pub fn definition(name: &str) -> Option<&'static Definition> {
     SCHEMA.by_name.get(name).map(|i| &SCHEMA.definitions[*i])
 }
+
+/// The definition of objects whose kind a client declared: metadata, and whatever else there is.
+pub fn custom() -> &'static Definition {
+    &CUSTOM
+}
+
+static CUSTOM: LazyLock<Definition> = LazyLock::new(|| {
+    let fields = ["apiVersion s o", "kind s o", "metadata @m.ObjectMeta o"];
+    Definition {
+        name: "custom",
+        gvk: None,
+        atomic: false,
+        open: true,
+        fields: fields.iter().map(|line| field(line, &SCHEMA.by_name)).collect(),
+    }
+});
 
 /// The definition of a kind.
 pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Definition> {
@@ -219,7 +238,7 @@ fn parse(text: &'static str) -> Schema {
     let mut schema = Schema { definitions: Vec::with_capacity(names.len()), by_name };
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         if let Some(rest) = line.strip_prefix("def ") {
-            let mut made = Definition { name: "", gvk: None, atomic: false, fields: Vec::new() };
+            let mut made = Definition { name: "", gvk: None, atomic: false, open: false, fields: Vec::new() };
             for (i, word) in rest.split(' ').enumerate() {
                 match word.split_once('=') {
                     None if i == 0 => made.name = word,

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use integration::serve::{ServeArgs, serve};
 use integration::tools::actors::ActorsArgs;
 use integration::tools::trace::TraceArgs;
-use integration::tools::{Cluster, ToolError, actors, kubeconfig_path, panic, token, trace};
+use integration::tools::{Cluster, ToolError, actors, bench, kubeconfig_path, panic, token, trace};
 use integration::up::{DownArgs, UpArgs, down, up};
 
 /// Kubernetes as an actor system: a whole cluster in one process, and tools around any.
@@ -36,6 +36,9 @@ enum Command {
     Actors(ActorsArgs),
     /// Makes an actor panic, to see its supervisor rebuild it.
     Panic(panic::PanicArgs),
+    /// Measures a cluster, ours or another.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Makes and lists tokens that nodes join with.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -75,10 +78,12 @@ fn main() -> ExitCode {
 
 fn ask(tool: &Command, kubeconfig: Option<&std::path::Path>) -> Result<String, ToolError> {
     let failed = |e: std::io::Error| ToolError::Unreachable(e.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let cluster = Cluster::of(&kubeconfig_path(kubeconfig))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let kubeconfig = kubeconfig_path(kubeconfig);
+    let cluster = Cluster::of(&kubeconfig)?;
     runtime.block_on(async {
         match tool {
+            Command::Bench(command) => bench::run(&kubeconfig, command).await,
             Command::Trace(args) => trace::run(&cluster, args).await,
             Command::Actors(args) => actors::run(&cluster, args).await,
             Command::Panic(args) => panic::run(&cluster, args).await,

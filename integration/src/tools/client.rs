@@ -99,7 +99,31 @@ impl Cluster {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<T, ToolError> {
-        self.send(self.http.get(self.url(path, query))).await
+        self.send(self.request(reqwest::Method::GET, path, query)).await
+    }
+
+    /// The server's address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The server's port, if the server is named by an address of this machine's own.
+    pub fn local_port(&self) -> Option<u16> {
+        let url = reqwest::Url::parse(&self.server).ok()?;
+        let host = url.host_str()?.trim_matches(['[', ']']);
+        let local = host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|a| std::net::UdpSocket::bind((a, 0)).is_ok());
+        url.port_or_known_default().filter(|_| local)
+    }
+
+    /// A request that the caller completes and sends.
+    pub fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path, query))
     }
 
     /// Orders something, or creates an object.
@@ -109,7 +133,7 @@ impl Cluster {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<T, ToolError> {
-        let mut request = self.http.post(self.url(path, query));
+        let mut request = self.request(reqwest::Method::POST, path, query);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -1,19 +1,55 @@
 //! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
 
 use bytes::Bytes;
-use protocol::Resource;
+use protocol::{Resource, Target};
 use serde_json::{Value, json};
 
+use super::custom::Catalog;
 use super::{openapi, tables};
+use crate::auth::tokens::TokenKeys;
+use crate::cache::Cache;
 use crate::front::Documents;
 
-/// Documents made from the resource table and the field tables.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServedDocuments;
+/// Documents about the kinds that are served now, and about the key that signs tokens.
+pub struct ServedDocuments {
+    /// Where the declared kinds are found.
+    cache: Cache,
+    keys: Bytes,
+    configuration: Bytes,
+}
+
+impl ServedDocuments {
+    /// Documents of a server that signs tokens with `keys` and is reached at `address`.
+    pub fn new(cache: Cache, keys: &TokenKeys, address: &str) -> Self {
+        let jwks_uri = format!("https://{address}/openid/v1/jwks");
+        ServedDocuments {
+            cache,
+            keys: Bytes::from(keys.jwks().to_string()),
+            configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
+        }
+    }
+}
 
 impl Documents for ServedDocuments {
+    fn kind(&self, target: &Target) -> Option<&'static Resource> {
+        let catalog = self.cache.derived::<Catalog>();
+        catalog.find(&target.group, &target.version, &target.resource).map(|found| found.resource)
+    }
+
+    fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
+        self.cache.derived::<Catalog>().discovery().get(path, aggregated)
+    }
+
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         openapi::document(path, accept)
+    }
+
+    fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {
+        match path {
+            "/openid/v1/jwks" => Some((self.keys.clone(), "application/jwk-set+json")),
+            "/.well-known/openid-configuration" => Some((self.configuration.clone(), "application/json")),
+            _ => None,
+        }
     }
 
     fn table(&self, resource: &Resource, object: &Value, include_object: &str) -> Option<Value> {
@@ -43,7 +79,7 @@ fn row(resource: &Resource, item: &Value, include: &str) -> Value {
         row["conditions"] = conditions;
     }
     match include {
-        "None" => {}
+        "None" => row["object"] = Value::Null,
         "Object" => {
             let mut object = item.clone();
             object["kind"] = resource.kind.into();

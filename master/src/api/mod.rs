@@ -5,6 +5,7 @@
 //! - [`kinds`]: what is particular about kinds: defaults, validation. [`admission`]: what the server adds.
 //! - [`subresources`], [`allocate`], [`convert`], [`escalation`]: calls on objects, Service addresses, kinds
 //!   with two versions, the guard of RBAC.
+//! - [`custom`]: kinds that clients declare, and the catalog of all kinds.
 //! - [`invalid`], [`meta`], [`object`]: validation errors, metadata, untyped objects.
 //! - [`documents`], [`openapi`], [`tables`]: what the HTTP front shows of kinds.
 //!
@@ -13,6 +14,7 @@
 pub mod admission;
 pub mod allocate;
 pub mod convert;
+pub mod custom;
 pub mod documents;
 pub mod escalation;
 pub mod invalid;

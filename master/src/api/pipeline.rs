@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, Verb, WatchStream};
 use serde_json::json;
 
+use super::custom::Catalog;
+use super::custom::catalog::Found;
 use super::invalid::{Errors, Path};
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
@@ -41,6 +43,8 @@ pub struct Inner {
     pub(super) authenticator: Authenticator,
     /// The lease that events are put under, and when it was granted.
     pub(super) event_lease: Mutex<Option<(LeaseId, actors::time::Instant)>>,
+    /// Who may write to a namespace with quotas.
+    pub(super) quota_turns: super::admission::quota::Turns,
 }
 
 /// The pipeline. Cheap to clone.
@@ -59,7 +63,10 @@ impl Pipeline {
         authenticator: Authenticator,
     ) -> Self {
         let event_lease = Mutex::new(None);
-        Pipeline { inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease }) }
+        let quota_turns = Default::default();
+        Pipeline {
+            inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease, quota_turns }),
+        }
     }
 
     /// The cache that reads come from.
@@ -101,12 +108,13 @@ impl Pipeline {
 
     /// Opens a watch for an authenticated caller.
     pub async fn open_watch(&self, request: &ApiRequest) -> Result<WatchStream, ApiError> {
-        let subject = Subject::of(request)?;
+        let found = self.inner.kind_of(request).await?;
+        let subject = Subject::of(request, &found)?;
         self.authorize(request).await?;
         if !subject.resource.allows(Verb::Watch) {
             return Err(method_not_allowed());
         }
-        self.inner.watch(request, subject).await
+        self.inner.watch(request, subject, &found).await
     }
 
     /// Refuses what the caller may not do.
@@ -133,8 +141,21 @@ pub fn method_not_allowed() -> ApiError {
 }
 
 impl Inner {
+    /// The kind that a request is about.
+    async fn kind_of(&self, request: &ApiRequest) -> Result<Found, ApiError> {
+        let target = &request.target;
+        let find = || self.cache.derived::<Catalog>().find(&target.group, &target.version, &target.resource);
+        if let Some(found) = find() {
+            return Ok(found);
+        }
+        // It may have been declared a moment ago, through another master.
+        self.fresh().await?;
+        find().ok_or_else(not_served)
+    }
+
     async fn perform(&self, request: &ApiRequest, warnings: &mut Vec<String>) -> Result<Answer, ApiError> {
-        let subject = Subject::of(request)?;
+        let found = self.kind_of(request).await?;
+        let subject = Subject::of(request, &found)?;
         self.authorizer.require(&Attributes::of(request)).await?;
         let resource = subject.resource;
         let subresource = request.target.subresource.as_deref();

@@ -23,11 +23,13 @@ use protocol::Object;
 use crate::store::{self, Batch, Event, Record};
 
 pub mod actor;
+pub mod derived;
 pub mod feed;
 pub mod log;
 mod splice;
 pub mod stored;
 
+pub use derived::Derived;
 pub use log::{Cursor, Gone, WatchFrom};
 use log::{KindLog, LogShare};
 pub use splice::with_resource_version;
@@ -248,6 +250,8 @@ struct Shared {
     /// Logs know every change after this revision (unless they dropped some).
     begins: Mutex<u64>,
     parsed: Arc<Parsed>,
+    /// What is computed from objects of some kinds.
+    memo: derived::Memo,
 }
 
 impl Default for Cache {
@@ -267,6 +271,7 @@ impl Cache {
                 log_share: Arc::default(),
                 begins: Mutex::new(0),
                 parsed: Arc::default(),
+                memo: derived::Memo::default(),
             }),
         }
     }

@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::events::Recorder;
 
 pub mod cluster_role_aggregation;
+pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -22,8 +23,10 @@ pub mod namespace;
 pub mod node;
 pub mod pod_garbage;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod statefulset;
 
 use machinery::Reconciler;
 use machinery::driver::{self, Setup};
@@ -92,6 +95,8 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(deployment::DeploymentController);
     s.start(replicaset::ReplicaSetController);
     s.start(replicaset::ReplicationControllerController);
+    s.start(statefulset::StatefulSetController);
+    s.start(daemonset::DaemonSetController);
     s.start(job::JobController);
     s.start(job::ttl::TtlAfterFinishedController);
     s.start(endpoints::EndpointsController);
@@ -103,6 +108,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
+    s.start(resource_quota::ResourceQuotaController);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
 }
 

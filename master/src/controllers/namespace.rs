@@ -2,11 +2,12 @@
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, Pod};
 use k8s_openapi::jiff::Timestamp;
-use protocol::{ApiRequest, Client, Resource, Target, Verb, resources};
+use protocol::{ApiRequest, Client, Resource, Target, Verb};
 
 use super::machinery::meta::{is_deleting, time};
 use super::machinery::watches::{mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::custom::Catalog;
 use crate::cache::ChangeKind;
 
 const FINALIZER: &str = "kubernetes";
@@ -83,15 +84,13 @@ pub struct Left {
 }
 
 /// The kinds whose objects a namespace can hold.
-fn kinds() -> impl Iterator<Item = &'static Resource> {
-    resources::all()
-        .iter()
-        .filter(|r| r.namespaced && r.is_stored() && !r.is_view() && r.allows(Verb::Delete))
+fn kinds(catalog: &Catalog) -> Vec<&'static Resource> {
+    catalog.stored().filter(|r| r.namespaced && r.allows(Verb::Delete)).collect()
 }
 
 async fn delete_content(cx: &Cx, namespace: &str) -> Vec<String> {
     let mut failures = Vec::new();
-    for kind in kinds() {
+    for kind in kinds(&cx.cache.derived()) {
         let snapshot = cx.cache.snapshot();
         let mut doomed =
             snapshot.list(kind.storage_group(), kind.plural, namespace).filter(|s| !s.meta.is_deleting());
@@ -124,7 +123,7 @@ async fn content(cx: &Cx, namespace: &str) -> Vec<Left> {
     }
     let snapshot = cx.cache.snapshot();
     let mut left = Vec::new();
-    for kind in kinds() {
+    for kind in kinds(&cx.cache.derived()) {
         let mut finalizers: std::collections::BTreeMap<String, usize> = Default::default();
         let mut count = 0;
         for stored in snapshot.list(kind.storage_group(), kind.plural, namespace) {
@@ -266,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_namespaced_kind_is_deleted() {
-        let all: Vec<&str> = kinds().map(|k| k.plural).collect();
+        let all: Vec<&str> = kinds(&Catalog::default()).iter().map(|k| k.plural).collect();
         for kind in ["pods", "configmaps", "deployments", "rolebindings", "leases", "endpointslices"] {
             assert!(all.contains(&kind), "{kind}");
         }

@@ -1,76 +1,100 @@
-//! Discovery documents, made once from the resource table.
+//! Discovery documents, made from the served kinds whenever those change.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use protocol::Verb;
-use protocol::resources::{self, Resource};
+use protocol::resources::Resource;
 use serde_json::{Map, Value, json};
 
 /// The version this server says it is. Clients parse it, so it has upstream's form.
 pub const GIT_VERSION: &str = "v1.36.2";
 
-/// A discovery document for a path, or `None` when the path has none. `aggregated` asks for the
-/// `APIGroupDiscoveryList` form of `/api` and `/apis`.
-pub fn document(path: &str, aggregated: bool) -> Option<Bytes> {
-    let path = path.strip_suffix('/').filter(|p| !p.is_empty()).unwrap_or(path);
-    let documents = &*DOCUMENTS;
-    if aggregated && let Some(found) = documents.aggregated.get(path) {
-        return Some(found.clone());
-    }
-    documents.plain.get(path).cloned()
-}
-
 /// The paths that `/` lists, beside discovery's own.
-const OTHER_PATHS: &[&str] =
-    &["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+const OTHER_PATHS: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/apis/",
+    "/healthz",
+    "/healthz/etcd",
+    "/healthz/ping",
+    "/livez",
+    "/livez/etcd",
+    "/livez/ping",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/readyz/etcd-readiness",
+    "/readyz/informer-sync",
+    "/readyz/ping",
+    "/version",
+];
 
-struct Documents {
+/// The documents about one set of served kinds.
+pub struct Documents {
     plain: BTreeMap<String, Bytes>,
     aggregated: BTreeMap<String, Bytes>,
 }
 
-static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| {
-    let mut plain = BTreeMap::new();
-    let mut aggregated = BTreeMap::new();
-    let mut put = |path: String, value: Value| {
-        plain.insert(path, Bytes::from(value.to_string()));
-    };
-    let mut group_list = Vec::new();
-    let mut group_items = Vec::new();
-    for (group, versions) in resources::groups() {
-        let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        for version in versions {
-            put(format!("{base}/{version}"), resource_list(group, version));
+/// A group and its versions, the preferred one first.
+type Group = (&'static str, Vec<&'static str>);
+
+impl Documents {
+    /// The document for a path, or `None` when the path has none. `aggregated` asks for the
+    /// `APIGroupDiscoveryList` form of `/api` and `/apis`.
+    pub fn get(&self, path: &str, aggregated: bool) -> Option<Bytes> {
+        let path = path.strip_suffix('/').filter(|p| !p.is_empty()).unwrap_or(path);
+        if aggregated && let Some(found) = self.aggregated.get(path) {
+            return Some(found.clone());
         }
-        if group.is_empty() {
-            aggregated.insert("/api".to_owned(), aggregate(vec![group_item(group, versions)]));
-            continue;
-        }
-        let of = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
-        let mut document = json!({
-            "name": group,
-            "versions": versions.iter().map(of).collect::<Vec<_>>(),
-            "preferredVersion": versions.first().map(of),
-        });
-        group_list.push(document.clone());
-        document["kind"] = "APIGroup".into();
-        document["apiVersion"] = "v1".into();
-        put(base, document);
-        group_items.push(group_item(group, versions));
+        self.plain.get(path).cloned()
     }
-    put("/apis".to_owned(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": group_list}));
-    aggregated.insert("/apis".to_owned(), aggregate(group_items));
-    put("/version".to_owned(), version());
-    let mut paths: Vec<String> = plain.keys().cloned().collect();
-    paths.push("/api".to_owned());
-    paths.extend(OTHER_PATHS.iter().map(|p| (*p).to_owned()));
-    paths.sort();
-    paths.dedup();
-    plain.insert("/".to_owned(), Bytes::from(json!({"paths": paths}).to_string()));
-    Documents { plain, aggregated }
-});
+
+    /// The documents about some kinds of some groups, both in discovery order.
+    pub fn new(groups: &[Group], kinds: &[&'static Resource]) -> Self {
+        let mut plain = BTreeMap::new();
+        let mut aggregated = BTreeMap::new();
+        let mut put = |path: String, value: Value| {
+            plain.insert(path, Bytes::from(value.to_string()));
+        };
+        let mut group_list = Vec::new();
+        let mut group_items = Vec::new();
+        for (group, versions) in groups {
+            let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+            for version in versions {
+                put(format!("{base}/{version}"), resource_list(kinds, group, version));
+            }
+            if group.is_empty() {
+                aggregated.insert("/api".to_owned(), aggregate(vec![group_item(kinds, group, versions)]));
+                continue;
+            }
+            let of =
+                |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+            let mut document = json!({
+                "name": group,
+                "versions": versions.iter().map(of).collect::<Vec<_>>(),
+                "preferredVersion": versions.first().map(of),
+            });
+            group_list.push(document.clone());
+            document["kind"] = "APIGroup".into();
+            document["apiVersion"] = "v1".into();
+            put(base, document);
+            group_items.push(group_item(kinds, group, versions));
+        }
+        put("/apis".to_owned(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": group_list}));
+        aggregated.insert("/apis".to_owned(), aggregate(group_items));
+        put("/version".to_owned(), version());
+        let mut paths: Vec<String> = plain.keys().cloned().collect();
+        paths.push("/api".to_owned());
+        paths.extend(OTHER_PATHS.iter().map(|p| (*p).to_owned()));
+        paths.sort();
+        paths.dedup();
+        plain.insert("/".to_owned(), Bytes::from(json!({"paths": paths}).to_string()));
+        Documents { plain, aggregated }
+    }
+}
 
 /// `/api` names the server's address, which is only known to the running server.
 pub fn api_versions(address: &str) -> Bytes {
@@ -91,22 +115,31 @@ fn version() -> Value {
     })
 }
 
-fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
+/// Names of verbs: sorted, but for declared kinds, whose order is a fixed one.
+fn verbs(r: &Resource, verbs: &[Verb]) -> Vec<&'static str> {
     let mut names: Vec<_> = verbs.iter().map(|v| v.as_str()).collect();
-    names.sort_unstable();
+    if !r.custom {
+        names.sort_unstable();
+    }
     names
 }
 
-fn of_version(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
-    resources::all().iter().filter(move |r| r.group == group && r.version == version)
+fn of_version<'a>(
+    kinds: &'a [&'static Resource],
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'static Resource> + 'a {
+    kinds.iter().copied().filter(move |r| r.group == group && r.version == version)
 }
 
-fn resource_list(group: &str, version: &str) -> Value {
+fn resource_list(kinds: &[&'static Resource], group: &str, version: &str) -> Value {
     let mut list = Vec::new();
-    for r in of_version(group, version) {
+    let mut declared = Vec::new();
+    for r in of_version(kinds, group, version) {
+        let list = if r.custom { &mut declared } else { &mut list };
         let mut entry = json!({
             "name": r.plural, "singularName": r.singular, "namespaced": r.namespaced, "kind": r.kind,
-            "verbs": verbs(r.verbs),
+            "verbs": verbs(r, r.verbs),
         });
         let optional = [
             ("shortNames", json!(r.short_names), r.short_names.is_empty()),
@@ -122,7 +155,7 @@ fn resource_list(group: &str, version: &str) -> Value {
         for sub in r.subresources {
             let mut entry = json!({
                 "name": format!("{}/{}", r.plural, sub.name), "singularName": "", "namespaced": r.namespaced,
-                "kind": sub.kind, "verbs": verbs(sub.verbs),
+                "kind": sub.kind, "verbs": verbs(r, sub.verbs),
             });
             if let Some((group, version)) = sub.api {
                 entry["group"] = group.into();
@@ -132,6 +165,7 @@ fn resource_list(group: &str, version: &str) -> Value {
         }
     }
     list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    list.append(&mut declared);
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let mut document = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": list});
     if !group.is_empty() {
@@ -147,7 +181,7 @@ fn aggregate(items: Vec<Value>) -> Bytes {
     Bytes::from(list.to_string())
 }
 
-fn group_item(group: &str, versions: &[&str]) -> Value {
+fn group_item(kinds: &[&'static Resource], group: &str, versions: &[&str]) -> Value {
     let mut metadata = Map::new();
     if !group.is_empty() {
         metadata.insert("name".to_owned(), group.into());
@@ -155,7 +189,7 @@ fn group_item(group: &str, versions: &[&str]) -> Value {
     let versions: Vec<Value> = versions
         .iter()
         .map(|version| {
-            let mut list: Vec<_> = of_version(group, version).collect();
+            let mut list: Vec<_> = of_version(kinds, group, version).collect();
             list.sort_by_key(|r| r.plural);
             let list: Vec<Value> = list.into_iter().map(aggregated_resource).collect();
             json!({"version": version, "resources": list, "freshness": "Current"})
@@ -167,10 +201,12 @@ fn group_item(group: &str, versions: &[&str]) -> Value {
 fn aggregated_resource(r: &Resource) -> Value {
     let kind =
         |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Of the table's kinds upstream says only how they are called.
+    let (own_group, own_version) = if r.custom { (r.group, r.version) } else { ("", "") };
     let mut entry = json!({
-        "resource": r.plural, "responseKind": kind("", "", r.kind),
+        "resource": r.plural, "responseKind": kind(own_group, own_version, r.kind),
         "scope": if r.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": r.singular, "verbs": verbs(r.verbs),
+        "singularResource": r.singular, "verbs": verbs(r, r.verbs),
     });
     if !r.short_names.is_empty() {
         entry["shortNames"] = json!(r.short_names);
@@ -182,8 +218,8 @@ fn aggregated_resource(r: &Resource) -> Value {
         let mut subs: Vec<_> = r.subresources.iter().collect();
         subs.sort_by_key(|s| s.name);
         let subs = subs.into_iter().map(|s| {
-            let (group, version) = s.api.unwrap_or_default();
-            json!({"subresource": s.name, "responseKind": kind(group, version, s.kind), "verbs": verbs(s.verbs)})
+            let (group, version) = s.api.unwrap_or((own_group, own_version));
+            json!({"subresource": s.name, "responseKind": kind(group, version, s.kind), "verbs": verbs(r, s.verbs)})
         });
         entry["subresources"] = subs.collect();
     }

@@ -1,18 +1,19 @@
-//! One HTTP request.
+//! One HTTP request about a resource.
+//!
+//! The order is upstream's: who asks, whether they may, whether the path, the method and the media types fit a
+//! route, and only then what the request says.
 
 use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use protocol::{ApiError, ApiRequest, ApiResponse, Caller, PatchKind, Verb};
-use serde_json::Value;
+use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Resource, Target, Verb};
+use serde_json::json;
 
-use super::negotiate::{self, BodyType, Form, Syntax};
+use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use super::{BODY_BYTES_MAX, ClientCertificate, Shared, discovery, watch, write};
+use super::{ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -22,13 +23,14 @@ pub(super) async fn handle(
     payload: web::Payload,
     shared: web::Data<Shared>,
 ) -> HttpResponse {
-    let accepted = negotiate::accept(header(http.headers(), "accept"));
     // An error is always an answer the client can read.
-    let (form, syntax) = accepted.unwrap_or((Form::Object, Syntax::Json));
-    match answer(http, payload, &shared, accepted).await {
+    let syntax = Chosen::for_errors(header(http.headers(), "accept"));
+    let encodings = header(http.headers(), "accept-encoding").to_owned();
+    let response = match answer(http, payload, &shared).await {
         Ok(response) => response,
-        Err(e) => write::error(&e, if form == Form::Aggregated { Syntax::Json } else { syntax }),
-    }
+        Err(error) => write::error(&error, syntax),
+    };
+    write::compressed(response, &encodings).await
 }
 
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -39,78 +41,146 @@ async fn answer(
     http: HttpRequest,
     payload: web::Payload,
     shared: &web::Data<Shared>,
-    accepted: Option<(Form, Syntax)>,
+) -> Result<HttpResponse, ApiError> {
+    let query = path::query(http.query_string());
+    let named = path::parse(http.path());
+    let long = named.as_ref().is_some_and(|named| is_long(named, &query));
+    let time = if long { None } else { Some(deadline::of(&query)?) };
+    let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.clone());
+    let caller = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
+    let work = async {
+        match named {
+            Some(named) => resource(http, payload, shared, caller, named, query).await,
+            None => elsewhere::answer(http, payload, shared, caller).await,
+        }
+    };
+    match time {
+        None => work.await,
+        Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
+    }
+}
+
+/// Whether a request may last: watches and streams.
+fn is_long(named: &Named, query: &[(String, String)]) -> bool {
+    let watches = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+    named.watch || watches || is_stream(&named.target)
+}
+
+fn is_stream(target: &Target) -> bool {
+    target.subresource.as_deref().is_some_and(|name| STREAMS.contains(&name))
+}
+
+async fn resource(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    caller: Caller,
+    named: Named,
+    query: Vec<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
-    let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.as_slice());
-    let caller = config.gate.caller(certificate, http.headers()).await?;
-    let Some(named) = path::parse(http.path()) else {
-        config.gate.may_visit(&caller, http.method().as_str(), http.path())?;
-        return elsewhere(&http, payload, shared, accepted, &caller).await;
+    let method = http.method().as_str().to_owned();
+    let (watching, pretty) = {
+        let get = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let pretty = negotiate::wants_pretty(get("pretty").as_deref(), header(http.headers(), "user-agent"));
+        (get("watch").is_some_and(|v| path::truth(&v)), pretty)
     };
-    let Some(resource) = path::resource(&named.target) else {
-        config.gate.may_visit(&caller, http.method().as_str(), http.path())?;
-        return Err(ApiError::about(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-            serde_json::json!({}),
-        ));
+    let Some(verb) = path::verb(&method, &named, watching) else {
+        return Err(method_not_allowed());
     };
-    let (options, watching) =
-        path::options(path::query(http.query_string())).map_err(ApiError::bad_request)?;
-    let verb =
-        path::verb(http.method().as_str(), &named, watching).ok_or_else(|| method_not_allowed(&named))?;
     let mut request = ApiRequest::new(verb, named.target.clone());
     request.caller = caller.clone();
-    request.options = options;
     request.user_agent = header(http.headers(), "user-agent").to_owned();
+    let accept = header(http.headers(), "accept").to_owned();
+    let found = config.documents.kind(&named.target);
+    if let Err(refusal) = route(&method, &request, found, &*config.documents, &accept, http.headers()) {
+        // Who may not do it does not learn that it cannot be done.
+        config.gate.may(&request)?;
+        return match refusal {
+            Refusal::NoGroup => Ok(elsewhere::page_not_found()),
+            Refusal::Status(error) => Err(error),
+        };
+    }
+    let Some(resource) = found else { return Err(not_found()) };
+    (request.options, _) = path::options(query).map_err(ApiError::bad_request)?;
 
-    if named.target.subresource.as_deref().is_some_and(|s| STREAMS.contains(&s)) {
+    if is_stream(&named.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.
         config.gate.may(&request)?;
-        let (streams, rest) = (config.streams.clone(), named.rest.clone());
-        let key = key_of(&request);
-        let cause = cause_of(http.headers());
-        let kind = format!("{} {}", verb, named.target.subresource.as_deref().unwrap_or_default());
-        let work = streams.serve(http, payload, request, rest);
-        return Ok(trace::step_caused_by(
-            cause,
-            "master/front",
-            &kind,
-            key,
-            |r| !r.status().is_success(),
-            work,
-        )
-        .await);
+        return Ok(stream(http, payload, shared, request, named.rest).await);
     }
-    let Some((form, syntax)) = accepted else { return Err(not_acceptable()) };
+    let protobuf = protocol::schema::protobuf::knows(resource.group, resource.version, resource.kind);
+    let offer = Offer { protobuf, stream: verb == Verb::Watch, ..Offer::OBJECTS };
+    let Some(mut chosen) = negotiate::choose(&accept, offer) else {
+        config.gate.may(&request)?;
+        return Err(negotiate::not_acceptable(offer));
+    };
+    chosen.pretty |= pretty;
+    let include = include_object(&request);
     let door = (config.door)(caller);
     if verb == Verb::Watch {
-        let columns = (form == Form::Table).then(|| (config.documents.clone(), include_object(&request)));
+        check_include(chosen.form, &include)?;
+        let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let events = door.watch(request).await?;
-        return Ok(watch::respond(events, resource, form, syntax, columns));
+        return Ok(watch::respond(events, resource, chosen, columns));
     }
-    read_body(&http, payload, &mut request).await?;
-    let include = include_object(&request);
-    let response = call(&http, door, request).await?;
-    if response.code >= 400 {
-        return Ok(write::response(response, syntax));
+    let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
+    let mut response = call(&http, door, request).await?;
+    warnings.append(&mut response.warnings);
+    response.warnings = warnings;
+    if chosen.form == Form::Table && response.code < 400 {
+        check_include(chosen.form, &include)?;
     }
-    match form {
-        Form::Object | Form::Aggregated => Ok(write::response(response, syntax)),
-        Form::Table => {
-            let object: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
-            match config.documents.table(resource, &object, &include) {
-                Some(table) => Ok(write::value(&response, &table, syntax)),
-                None => Ok(write::response(response, syntax)),
-            }
-        }
-        Form::Partial => {
-            let object: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
-            Ok(write::value(&response, &write::partial(object), syntax))
-        }
+    write::object(&response, chosen, resource, &*config.documents, &include)
+}
+
+enum Refusal {
+    /// The group or version is unknown: not even the API's own 404.
+    NoGroup,
+    Status(ApiError),
+}
+
+/// Whether there is a route for a request, by what upstream's router looks at.
+fn route(
+    method: &str,
+    request: &ApiRequest,
+    resource: Option<&Resource>,
+    documents: &dyn Documents,
+    accept: &str,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    let target = &request.target;
+    let Some(resource) = resource else {
+        let Target { group, version, .. } = target;
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let known = documents.discovery(&root, false).is_some();
+        return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
+    };
+    if method == "HEAD" || method == "OPTIONS" {
+        return Err(Refusal::Status(method_not_allowed()));
     }
+    if is_stream(target) {
+        return Ok(());
+    }
+    if request.verb == Verb::Patch {
+        negotiate::consumes_patch(header(headers, "content-type")).map_err(Refusal::Status)?;
+    }
+    let watchable = matches!(request.verb, Verb::List | Verb::Watch) && resource.allows(Verb::Watch);
+    negotiate::produces(accept, watchable).map_err(Refusal::Status)
+}
+
+async fn stream(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    request: ApiRequest,
+    rest: String,
+) -> HttpResponse {
+    let key = key_of(&request);
+    let cause = cause_of(http.headers());
+    let kind = format!("{} {}", request.verb, request.target.subresource.as_deref().unwrap_or_default());
+    let work = shared.config.streams.serve(http, payload, request, rest);
+    trace::step_caused_by(cause, "master/front", &kind, key, |r| !r.status().is_success(), work).await
 }
 
 /// Calls the pipeline; a write is the root (or, with a `traceparent`, a link) of a causal chain.
@@ -158,162 +228,29 @@ fn include_object(request: &ApiRequest) -> String {
     found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
-fn method_not_allowed(named: &Named) -> ApiError {
-    ApiError::about(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-        serde_json::json!({"kind": named.target.resource}),
-    )
-}
-
-fn not_acceptable() -> ApiError {
-    ApiError::new(
-        406,
-        "NotAcceptable",
-        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    )
-}
-
-/// Reads the body within the limit.
-async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk =
-            chunk.map_err(|e| ApiError::bad_request(format!("the request's body could not be read: {e}")))?;
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(ApiError::new(
-                413,
-                "RequestEntityTooLarge",
-                format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
-            ));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-async fn read_body(
-    http: &HttpRequest,
-    payload: web::Payload,
-    request: &mut ApiRequest,
-) -> Result<(), ApiError> {
-    if matches!(request.verb, Verb::Get | Verb::List | Verb::Watch) {
+fn check_include(form: Form, include: &str) -> Result<(), ApiError> {
+    if form != Form::Table || ["", "None", "Metadata", "Object"].contains(&include) {
         return Ok(());
     }
-    let body = read_all(payload).await?;
-    let said = header(http.headers(), "content-type");
-    let kind = negotiate::content_type(said).ok_or_else(|| unsupported(request.verb))?;
-    let (body, kind) = match kind {
-        BodyType::Protobuf if body.is_empty() => (body, BodyType::Json),
-        BodyType::Protobuf => {
-            let json = protocol::schema::protobuf::to_json(&body)
-                .map_err(|e| ApiError::bad_request(e.to_string()))?;
-            (Bytes::from(json), BodyType::Json)
-        }
-        kind => (body, kind),
-    };
-    match (request.verb, kind) {
-        (Verb::Patch, BodyType::Patch(kind)) => {
-            request.patch = Some(kind);
-            request.body = if kind == PatchKind::Apply { yaml_to_json(&body)? } else { body };
-        }
-        (Verb::Patch, _) | (_, BodyType::Patch(_)) => return Err(unsupported(request.verb)),
-        (Verb::Delete | Verb::DeleteCollection, kind) => {
-            if !body.is_empty() {
-                let json = if kind == BodyType::Yaml { yaml_to_json(&body)? } else { body };
-                let value: Value = serde_json::from_slice(&json).map_err(|e| {
-                    ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
-                })?;
-                path::delete_options(&mut request.options, &value).map_err(ApiError::bad_request)?;
-                // Some DELETEs take no options but an object (a collection of a subresource): it passes on.
-                request.body = json;
-            }
-        }
-        (_, BodyType::Yaml) => request.body = yaml_to_json(&body)?,
-        (_, BodyType::Json | BodyType::Protobuf) => request.body = body,
-    }
-    Ok(())
+    Err(ApiError::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', \
+         'Object', 'None', or empty"
+    )))
 }
 
-fn unsupported(verb: Verb) -> ApiError {
-    let accepted = if verb == Verb::Patch {
-        "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-         application/apply-patch+yaml"
-    } else {
-        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
-    };
-    ApiError::new(
-        415,
-        "UnsupportedMediaType",
-        format!(
-            "the body of the request was in an unknown format - accepted media types include: {accepted}"
-        ),
-    )
+/// The answer to a method that a path does not have.
+pub(super) fn method_not_allowed() -> ApiError {
+    let message = "the server does not allow this method on the requested resource";
+    ApiError::about(405, "MethodNotAllowed", message, json!({}))
 }
 
-fn yaml_to_json(body: &Bytes) -> Result<Bytes, ApiError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: {e}")))?;
-    let value: Value = serde_saphyr::from_str(text)
-        .map_err(|e| ApiError::bad_request(format!("error converting YAML to JSON: yaml: {e}")))?;
-    Ok(Bytes::from(value.to_string()))
+/// The answer to a path that leads nowhere within a known group.
+pub(super) fn not_found() -> ApiError {
+    ApiError::about(404, "NotFound", "the server could not find the requested resource", json!({}))
 }
 
-/// Paths that are no resource.
-async fn elsewhere(
-    http: &HttpRequest,
-    payload: web::Payload,
-    shared: &web::Data<Shared>,
-    accepted: Option<(Form, Syntax)>,
-    _caller: &Caller,
-) -> Result<HttpResponse, ApiError> {
-    let config = &shared.config;
-    let path = http.path();
-    if path.starts_with("/openapi/") {
-        let accept = header(http.headers(), "accept");
-        let (body, media) = config.documents.openapi(path, accept).ok_or_else(not_found)?;
-        return Ok(HttpResponse::Ok().content_type(media).body(body));
-    }
-    match path {
-        "/healthz" | "/livez" | "/readyz" => {
-            return Ok(write::health(path, http.query_string(), &config.checks));
-        }
-        "/metrics" => return Ok(config.debug.metrics()),
-        _ => {}
-    }
-    if path.starts_with("/healthz/") || path.starts_with("/livez/") || path.starts_with("/readyz/") {
-        return Ok(write::health(path, http.query_string(), &config.checks));
-    }
-    if path.starts_with("/debug/troupe/") {
-        let body = read_all(payload).await?;
-        return config.debug.handle(http.method().as_str(), path, http.query_string(), &body).await;
-    }
-    let (form, syntax) = accepted.ok_or_else(not_acceptable)?;
-    let plain_api = path.trim_end_matches('/') == "/api" && form != Form::Aggregated;
-    let document = if plain_api {
-        Some(shared.api_versions.clone())
-    } else {
-        discovery::document(path, form == Form::Aggregated)
-    };
-    match document {
-        Some(body) => Ok(write::document(body, form == Form::Aggregated && is_root(path), syntax)),
-        None if path.starts_with("/api/") || path.starts_with("/apis/") => Err(not_found()),
-        None => Ok(HttpResponse::NotFound()
-            .content_type("text/plain; charset=utf-8")
-            .body("404 page not found\n")),
-    }
-}
-
-fn is_root(path: &str) -> bool {
-    matches!(path.trim_end_matches('/'), "/api" | "/apis")
-}
-
-fn not_found() -> ApiError {
-    ApiError::about(
-        404,
-        "NotFound",
-        "the server could not find the requested resource",
-        serde_json::json!({}),
-    )
+/// What a document is written in that has no other forms.
+pub(super) fn plain(accept: &str, offer: Offer) -> Result<Chosen, ApiError> {
+    negotiate::produces(accept, false)?;
+    negotiate::choose(accept, offer).ok_or_else(|| negotiate::not_acceptable(offer))
 }

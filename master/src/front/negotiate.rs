@@ -1,6 +1,11 @@
-//! Which form an answer takes, and which a body has.
+//! Which form an answer takes, and which a body has, by upstream's rules.
+//!
+//! Upstream asks twice. Its router compares the bare media types of `Accept` and of a patch's `Content-Type`
+//! with what a route makes and takes ([`produces`], [`consumes_patch`]); then the handler picks the best of the
+//! client's choices, parameters included ([`choose`]). Both refuse in words of their own.
 
-use protocol::PatchKind;
+use protocol::{ApiError, PatchKind};
+use serde_json::json;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +14,10 @@ pub enum Form {
     Object,
     /// A `Table` for people.
     Table,
-    /// Metadata only.
+    /// Metadata only, of one object.
     Partial,
+    /// Metadata only, of a list.
+    PartialList,
     /// Aggregated discovery.
     Aggregated,
 }
@@ -22,31 +29,165 @@ pub enum Syntax {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf, in upstream's envelope.
+    Protobuf,
 }
 
-/// What a client accepts: the first of its choices that can be served; `None` when none can.
-pub fn accept(header: &str) -> Option<(Form, Syntax)> {
-    if header.trim().is_empty() {
-        return Some((Form::Object, Syntax::Json));
+impl Syntax {
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Syntax::Json => JSON,
+            Syntax::Yaml => YAML,
+            Syntax::Protobuf => PROTOBUF,
+        }
     }
-    header.split(',').find_map(|choice| {
-        let mut parts = choice.split(';').map(str::trim);
-        let syntax = match parts.next()? {
-            "application/json" | "*/*" | "application/*" => Syntax::Json,
-            "application/yaml" => Syntax::Yaml,
-            _ => return None,
-        };
-        let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
-        let get = |name: &str| parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let form = match get("as") {
-            None => Form::Object,
-            Some("Table") if get("g") == Some("meta.k8s.io") && get("v") == Some("v1") => Form::Table,
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Partial,
-            Some("APIGroupDiscoveryList") if get("v") == Some("v2") => Form::Aggregated,
-            Some(_) => return None,
-        };
-        Some((form, syntax))
+}
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// What a route that may also be watched makes besides.
+const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// What the handler behind a route can make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The kind has a protobuf form (custom kinds have none).
+    pub protobuf: bool,
+    /// Objects may become Tables and metadata.
+    pub transforms: bool,
+    /// Discovery may be aggregated.
+    pub aggregates: bool,
+    /// The answer is a stream of events, which YAML has no form for.
+    pub stream: bool,
+}
+
+impl Offer {
+    /// What errors are written in.
+    pub const PLAIN: Offer = Offer { protobuf: true, transforms: false, aggregates: false, stream: false };
+    /// Objects of a kind.
+    pub const OBJECTS: Offer = Offer { transforms: true, ..Offer::PLAIN };
+    /// Discovery documents that have an aggregated form.
+    pub const DISCOVERY: Offer = Offer { aggregates: true, ..Offer::PLAIN };
+
+    fn media_types(self) -> impl Iterator<Item = Syntax> {
+        let all = [(Syntax::Json, true), (Syntax::Yaml, !self.stream), (Syntax::Protobuf, self.protobuf)];
+        all.into_iter().filter_map(|(syntax, offered)| offered.then_some(syntax))
+    }
+}
+
+/// An answer's form as the client chose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its form.
+    pub form: Form,
+    /// `meta.k8s.io/v1beta1` was asked for, not `v1`.
+    pub beta: bool,
+    /// How it is written.
+    pub syntax: Syntax,
+    /// Indented.
+    pub pretty: bool,
+}
+
+impl Chosen {
+    /// What errors are written as: what is asked for, as far as an error can be that.
+    pub fn for_errors(header: &str) -> Syntax {
+        choose(header, Offer::PLAIN).map_or(Syntax::Json, |chosen| chosen.syntax)
+    }
+}
+
+struct Clause<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+/// The clauses of an Accept header, best first.
+fn clauses(header: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = header
+        .split(',')
+        .filter_map(|part| {
+            let mut words = part.split(';').map(str::trim);
+            let (kind, subtype) = match words.next()? {
+                "*" => ("*", "*"),
+                range => range.split_once('/')?,
+            };
+            let parameters: Vec<(&str, &str)> =
+                words.filter_map(|w| w.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
+            let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok());
+            Some(Clause { kind: kind.trim(), subtype: subtype.trim(), parameters, quality: quality.unwrap_or(1.0) })
+        })
+        .collect();
+    clauses.sort_by(|a, b| {
+        let rank = |c: &Clause<'_>| (c.kind == "*", c.subtype == "*");
+        b.quality.total_cmp(&a.quality).then(rank(a).cmp(&rank(b)))
+    });
+    clauses
+}
+
+/// The best of a client's choices that is on offer; `None` when none is.
+pub fn choose(header: &str, offer: Offer) -> Option<Chosen> {
+    if header.trim().is_empty() {
+        return Some(Chosen { form: Form::Object, beta: false, syntax: Syntax::Json, pretty: false });
+    }
+    clauses(header).iter().find_map(|clause| {
+        offer.media_types().find_map(|syntax| {
+            let (kind, subtype) = syntax.media_type().split_once('/')?;
+            let matches = (clause.kind == kind && (clause.subtype == subtype || clause.subtype == "*"))
+                || (clause.kind == "*" && clause.subtype == "*");
+            if matches { with_parameters(clause, syntax, offer) } else { None }
+        })
     })
+}
+
+fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<Chosen> {
+    let get = |name: &str| clause.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    if get("stream").is_some_and(|stream| stream != "watch" || !offer.stream) {
+        return None;
+    }
+    let (group, version) = (get("g").unwrap_or_default(), get("v").unwrap_or_default());
+    let wanted = get("as").unwrap_or_default();
+    let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
+    let form = match wanted {
+        "" if group.is_empty() && version.is_empty() => Form::Object,
+        "Table" if offer.transforms && meta && syntax != Syntax::Protobuf => Form::Table,
+        "PartialObjectMetadata" if offer.transforms && meta => Form::Partial,
+        "PartialObjectMetadataList" if offer.transforms && meta => Form::PartialList,
+        "APIGroupDiscoveryList"
+            if offer.aggregates
+                && group == "apidiscovery.k8s.io"
+                && version == "v2"
+                && syntax != Syntax::Protobuf =>
+        {
+            Form::Aggregated
+        }
+        _ => return None,
+    };
+    Some(Chosen { form, beta: version == "v1beta1", syntax, pretty: get("pretty") == Some("1") })
+}
+
+/// The router's look at what a client accepts. `watchable` routes make streams as well.
+pub fn produces(header: &str, watchable: bool) -> Result<(), ApiError> {
+    let made = || [JSON, YAML, PROTOBUF].into_iter().chain(STREAMS.iter().copied().filter(|_| watchable));
+    let bare = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
+    if header.is_empty() || header.split(',').map(bare).any(|t| t == "*/*" || made().any(|m| m == t)) {
+        return Ok(());
+    }
+    let made: Vec<&str> = made().collect();
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", made.join(", "));
+    Err(ApiError::about(406, "NotAcceptable", message, json!({})))
+}
+
+/// The handler's refusal when nothing that a client accepts is on offer.
+pub fn not_acceptable(offer: Offer) -> ApiError {
+    let types: Vec<&str> = offer.media_types().map(Syntax::media_type).collect();
+    ApiError::new(
+        406,
+        "NotAcceptable",
+        format!("only the following media types are accepted: {}", types.join(", ")),
+    )
 }
 
 /// What can be read of a body's type.
@@ -58,22 +199,46 @@ pub enum BodyType {
     Yaml,
     /// Protobuf, in upstream's envelope.
     Protobuf,
-    /// A patch.
-    Patch(PatchKind),
 }
 
-/// A body's type by its Content-Type; `None` when it is not understood.
-pub fn content_type(header: &str) -> Option<BodyType> {
-    Some(match header.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" => BodyType::Json,
-        "application/yaml" => BodyType::Yaml,
-        "application/vnd.kubernetes.protobuf" => BodyType::Protobuf,
-        "application/json-patch+json" => BodyType::Patch(PatchKind::Json),
-        "application/merge-patch+json" => BodyType::Patch(PatchKind::Merge),
-        "application/strategic-merge-patch+json" => BodyType::Patch(PatchKind::Strategic),
-        "application/apply-patch+yaml" => BodyType::Patch(PatchKind::Apply),
-        _ => return None,
-    })
+/// The type of an object's body by its Content-Type.
+pub fn content_type(header: &str) -> Result<BodyType, ApiError> {
+    match header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "" | JSON => Ok(BodyType::Json),
+        YAML => Ok(BodyType::Yaml),
+        PROTOBUF => Ok(BodyType::Protobuf),
+        _ => Err(ApiError::new(
+            415,
+            "UnsupportedMediaType",
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
+            ),
+        )),
+    }
+}
+
+/// The router's look at a patch's Content-Type.
+pub fn consumes_patch(header: &str) -> Result<PatchKind, ApiError> {
+    header
+        .split(',')
+        .find_map(|part| {
+            Some(match part.split(';').next().unwrap_or_default().trim() {
+                "application/json-patch+json" => PatchKind::Json,
+                "application/merge-patch+json" => PatchKind::Merge,
+                "application/strategic-merge-patch+json" => PatchKind::Strategic,
+                "application/apply-patch+yaml" => PatchKind::Apply,
+                _ => return None,
+            })
+        })
+        .ok_or_else(|| ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({})))
+}
+
+/// Whether an answer is to be indented: asked for by the query, or a browser or `curl` that says nothing.
+pub fn wants_pretty(query: Option<&str>, user_agent: &str) -> bool {
+    match query {
+        Some(value) => !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F"),
+        None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| user_agent.starts_with(agent)),
+    }
 }
 
 #[cfg(test)]
@@ -81,27 +246,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_choice_that_can_be_served_is_taken() {
+    fn the_best_choice_on_offer_is_taken() {
+        use Form::{Aggregated, Object, Partial, PartialList, Table};
+        use Syntax::{Json, Protobuf, Yaml};
         for (header, expected) in [
-            ("", Some((Form::Object, Syntax::Json))),
-            ("*/*", Some((Form::Object, Syntax::Json))),
-            ("application/vnd.kubernetes.protobuf,application/json", Some((Form::Object, Syntax::Json))),
-            ("application/vnd.kubernetes.protobuf", None),
-            ("application/yaml", Some((Form::Object, Syntax::Yaml))),
+            ("", Some((Object, Json))),
+            ("*/*", Some((Object, Json))),
+            ("application/*", Some((Object, Json))),
+            ("application/vnd.kubernetes.protobuf,application/json", Some((Object, Protobuf))),
+            ("application/vnd.kubernetes.protobuf;q=0.5,application/json", Some((Object, Json))),
+            ("*/*, application/yaml", Some((Object, Yaml))),
+            ("text/html", None),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Some((Table, Json))),
+            ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Some((Table, Json))),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io, application/json", Some((Object, Json))),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", None),
             (
-                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-                Some((Form::Table, Syntax::Json)),
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+                Some((Partial, Protobuf)),
             ),
-            (
-                "application/json;as=Table;v=v1beta1;g=meta.k8s.io, application/json",
-                Some((Form::Object, Syntax::Json)),
-            ),
-            (
-                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
-                Some((Form::Aggregated, Syntax::Json)),
-            ),
+            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Some((PartialList, Json))),
+            ("application/json;stream=watch", None),
         ] {
-            assert_eq!(accept(header), expected, "{header}");
+            let got = choose(header, Offer::OBJECTS).map(|c| (c.form, c.syntax));
+            assert_eq!(got, expected, "{header}");
         }
+        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let got = choose(aggregated, Offer::DISCOVERY).map(|c| c.form);
+        assert_eq!(got, Some(Aggregated));
+        assert_eq!(choose(aggregated, Offer::OBJECTS).map(|c| c.form), Some(Object));
+        let watch = Offer { stream: true, ..Offer::OBJECTS };
+        assert_eq!(choose("application/yaml", watch), None);
+        assert_eq!(choose("application/json;stream=watch", watch).map(|c| c.syntax), Some(Json));
+        let custom = Offer { protobuf: false, ..Offer::OBJECTS };
+        assert_eq!(choose("application/vnd.kubernetes.protobuf", custom), None);
+    }
+
+    #[test]
+    fn the_router_compares_bare_types() {
+        for (header, fits) in [
+            ("", true),
+            ("*/*", true),
+            ("application/*", false),
+            ("text/html, application/json;q=0.1", true),
+            ("text/html", false),
+        ] {
+            assert_eq!(produces(header, false).is_ok(), fits, "{header}");
+        }
+        for (header, kind) in [
+            ("application/merge-patch+json; charset=utf-8", Some(PatchKind::Merge)),
+            ("application/json", None),
+            ("", None),
+        ] {
+            assert_eq!(consumes_patch(header).ok(), kind, "{header}");
+        }
+        assert_eq!(content_type("Application/JSON"), Ok(BodyType::Json));
+        assert!(content_type("text/plain").is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! Paths and queries to targets, verbs and options. Pure.
 
-use protocol::resources::{self, Resource};
 use protocol::{Options, Target, Verb};
 use serde_json::Value;
 
@@ -47,11 +46,6 @@ pub fn parse(path: &str) -> Option<Named> {
     Some(Named { target, watch, rest: rest.collect::<Vec<_>>().join("/") })
 }
 
-/// The table's entry behind a target.
-pub fn resource(target: &Target) -> Option<&'static Resource> {
-    resources::find(&target.group, &target.version, &target.resource)
-}
-
 fn decode(segment: &str) -> Option<String> {
     percent(segment, false)
 }
@@ -83,7 +77,8 @@ pub fn query(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn truth(value: &str) -> bool {
+/// A boolean of a query, as upstream reads it: anything but a clear no.
+pub fn truth(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F")
 }
 

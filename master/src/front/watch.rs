@@ -1,15 +1,16 @@
-//! Watches as streams of JSON lines.
+//! Watches as streams: lines of JSON, or frames of protobuf.
 
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use protocol::{Resource, WatchEvent, WatchKind, WatchStream};
+use protocol::schema::protobuf;
+use protocol::{ApiError, Resource, WatchEvent, WatchKind, WatchStream};
 use serde_json::Value;
 
 use super::Documents;
-use super::negotiate::{Form, Syntax};
+use super::negotiate::{Chosen, Form, Syntax};
 use super::write;
 
 /// Events that are written together when so many wait.
@@ -20,20 +21,23 @@ type Columns = (Arc<dyn Documents>, String);
 pub(super) fn respond(
     events: WatchStream,
     resource: &'static Resource,
-    form: Form,
-    syntax: Syntax,
+    chosen: Chosen,
     columns: Option<Columns>,
 ) -> HttpResponse {
     let mut first = true;
     let lines = events.ready_chunks(EVENTS_PER_WRITE).map(move |events| {
         let mut out = BytesMut::new();
         for event in events {
-            line(&mut out, &event, resource, form, columns.as_ref(), &mut first);
+            let converted = converted(&event, resource, chosen, columns.as_ref(), &mut first);
+            match chosen.syntax {
+                Syntax::Protobuf => frame(&mut out, &event, converted),
+                _ => line(&mut out, &event, converted),
+            }
         }
         Ok::<Bytes, std::convert::Infallible>(out.freeze())
     });
-    let media = match (syntax, form) {
-        (Syntax::Yaml, _) => "application/yaml;stream=watch",
+    let media = match chosen.syntax {
+        Syntax::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json",
     };
     HttpResponse::Ok()
@@ -42,22 +46,33 @@ pub(super) fn respond(
         .streaming(lines)
 }
 
-fn line(
-    out: &mut BytesMut,
+/// The event's object in another form than the stored one; `None` where it stays as it is.
+fn converted(
     event: &WatchEvent,
     resource: &Resource,
-    form: Form,
+    chosen: Chosen,
     columns: Option<&Columns>,
     first: &mut bool,
-) {
+) -> Option<Value> {
+    if event.kind == WatchKind::Error || matches!(chosen.form, Form::Object | Form::Aggregated) {
+        return None;
+    }
+    let object: Value = serde_json::from_slice(&event.object).ok()?;
+    let mut made = match chosen.form {
+        Form::Table => table(&object, resource, columns, first)?,
+        // Events carry single objects, whichever of the two was asked for.
+        _ => write::partial(Form::Partial, resource, object).ok()?,
+    };
+    if chosen.beta {
+        write::make_beta(&mut made);
+    }
+    Some(made)
+}
+
+fn line(out: &mut BytesMut, event: &WatchEvent, converted: Option<Value>) {
     out.put_slice(b"{\"type\":\"");
     out.put_slice(event.kind.as_str().as_bytes());
     out.put_slice(b"\",\"object\":");
-    let converted = match (form, event.kind) {
-        (_, WatchKind::Error) | (Form::Object | Form::Aggregated, _) => None,
-        (Form::Partial, _) => serde_json::from_slice(&event.object).ok().map(write::partial),
-        (Form::Table, _) => table(&event.object, resource, columns, first),
-    };
     match converted {
         Some(value) => out.put_slice(value.to_string().as_bytes()),
         None => out.put_slice(&event.object),
@@ -65,11 +80,19 @@ fn line(
     out.put_slice(b"}\n");
 }
 
+fn frame(out: &mut BytesMut, event: &WatchEvent, converted: Option<Value>) {
+    let object = converted.or_else(|| serde_json::from_slice(&event.object).ok()).unwrap_or(Value::Null);
+    let made = protobuf::watch_frame(event.kind.as_str(), &object).or_else(|| {
+        let status = ApiError::internal("the object has no protobuf form").to_status();
+        protobuf::watch_frame(WatchKind::Error.as_str(), &status)
+    });
+    out.put_slice(&made.unwrap_or_default());
+}
+
 /// Only the first table of a watch says what its columns are.
-fn table(object: &Bytes, resource: &Resource, columns: Option<&Columns>, first: &mut bool) -> Option<Value> {
+fn table(object: &Value, resource: &Resource, columns: Option<&Columns>, first: &mut bool) -> Option<Value> {
     let (documents, include) = columns?;
-    let object: Value = serde_json::from_slice(object).ok()?;
-    let mut table = documents.table(resource, &object, include)?;
+    let mut table = documents.table(resource, object, include)?;
     if !std::mem::take(first)
         && let Some(fields) = table.as_object_mut()
     {

@@ -1,13 +1,22 @@
 //! Answers.
 
+use std::io::Write as _;
+
+use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use protocol::{ApiError, ApiResponse};
+use protocol::schema::protobuf;
+use protocol::{ApiError, ApiResponse, Resource};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::Check;
-use super::negotiate::Syntax;
+use super::negotiate::{self, Chosen, Form, Offer, Syntax};
+use super::{Documents, pretty};
+
+/// Answers longer than this are compressed for clients that can read that.
+const COMPRESS_BYTES_MIN: usize = 128 << 10;
 
 fn builder(code: u16) -> HttpResponseBuilder {
     let mut builder =
@@ -16,16 +25,24 @@ fn builder(code: u16) -> HttpResponseBuilder {
     builder
 }
 
-fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax) -> HttpResponse {
+/// JSON in the syntax asked for.
+fn encoded(json: Bytes, syntax: Syntax, indented: bool) -> Result<Bytes, ApiError> {
+    let value = || serde_json::from_slice::<Value>(&json).map_err(ApiError::internal);
     match syntax {
-        Syntax::Json => builder.content_type("application/json").body(json),
-        Syntax::Yaml => {
-            let value: Value = serde_json::from_slice(&json).unwrap_or(Value::Null);
-            match crate::yaml::to_text(&value) {
-                Ok(text) => builder.content_type("application/yaml").body(text),
-                Err(e) => error(&ApiError::internal(e), Syntax::Json),
-            }
-        }
+        Syntax::Json if indented => Ok(pretty::indented(&json)),
+        Syntax::Json => Ok(json),
+        Syntax::Yaml => crate::yaml::to_text(&value()?).map(Bytes::from).map_err(ApiError::internal),
+        Syntax::Protobuf => match protobuf::envelope(&value()?) {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(negotiate::not_acceptable(Offer { protobuf: false, ..Offer::PLAIN })),
+        },
+    }
+}
+
+fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax, indented: bool) -> HttpResponse {
+    match encoded(json, syntax, indented) {
+        Ok(bytes) => builder.content_type(syntax.media_type()).body(bytes),
+        Err(failure) => error(&failure, Syntax::Json),
     }
 }
 
@@ -39,107 +56,157 @@ fn with_warnings(code: u16, warnings: &[String]) -> HttpResponseBuilder {
     builder
 }
 
-/// What the pipeline answered, as it is.
-pub(super) fn response(response: ApiResponse, syntax: Syntax) -> HttpResponse {
+/// What the pipeline answered, in the form that the client chose.
+pub(super) fn object(
+    response: &ApiResponse,
+    chosen: Chosen,
+    resource: &Resource,
+    documents: &dyn Documents,
+    include: &str,
+) -> Result<HttpResponse, ApiError> {
     let mut builder = with_warnings(response.code, &response.warnings);
-    if response.code == 429 {
-        builder.insert_header(("Retry-After", retry_after(&response.body)));
+    if response.code >= 400 {
+        retry_after(&mut builder, &response.body);
+        // An error has no other forms.
+        let syntax = if chosen.form == Form::Object { chosen.syntax } else { Syntax::Json };
+        return Ok(body(builder, response.body.clone(), syntax, chosen.pretty));
     }
-    body(builder, response.body, syntax)
+    if matches!(chosen.form, Form::Object | Form::Aggregated) {
+        return Ok(body(builder, response.body.clone(), chosen.syntax, chosen.pretty));
+    }
+    let object: Value = serde_json::from_slice(&response.body).map_err(ApiError::internal)?;
+    if object["kind"] == "Status" && object["apiVersion"] == "v1" {
+        return Ok(body(builder, response.body.clone(), chosen.syntax, chosen.pretty));
+    }
+    let mut converted = match chosen.form {
+        Form::Table => documents.table(resource, &object, include).unwrap_or(object),
+        form => partial(form, resource, object)?,
+    };
+    if chosen.beta {
+        make_beta(&mut converted);
+    }
+    Ok(body(builder, Bytes::from(converted.to_string()), chosen.syntax, chosen.pretty))
 }
 
-fn retry_after(status: &Bytes) -> String {
+/// Turns `meta.k8s.io/v1` into the older version, which looks the same.
+pub(super) fn make_beta(object: &mut Value) {
+    if object["apiVersion"] == "meta.k8s.io/v1" {
+        object["apiVersion"] = "meta.k8s.io/v1beta1".into();
+    }
+    for list in ["rows", "items"] {
+        for entry in object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let inner = if list == "rows" { entry.get_mut("object") } else { Some(entry) };
+            if let Some(inner) = inner.filter(|inner| inner["apiVersion"] == "meta.k8s.io/v1") {
+                inner["apiVersion"] = "meta.k8s.io/v1beta1".into();
+            }
+        }
+    }
+}
+
+/// Sets the header that a Status asks for.
+fn retry_after(builder: &mut HttpResponseBuilder, status: &Bytes) {
     let status: Value = serde_json::from_slice(status).unwrap_or(Value::Null);
-    status["details"]["retryAfterSeconds"].as_u64().unwrap_or(1).to_string()
-}
-
-/// What the pipeline answered, in another form.
-pub(super) fn value(response: &ApiResponse, value: &Value, syntax: Syntax) -> HttpResponse {
-    body(with_warnings(response.code, &response.warnings), Bytes::from(value.to_string()), syntax)
+    if let Some(seconds) = status["details"]["retryAfterSeconds"].as_u64().filter(|s| *s > 0) {
+        builder.insert_header(("Retry-After", seconds.to_string()));
+    }
 }
 
 /// A failure.
 pub(super) fn error(error: &ApiError, syntax: Syntax) -> HttpResponse {
     let status = Bytes::from(error.to_status().to_string());
-    let warnings = Vec::new();
     let code = error.code();
-    let mut builder = with_warnings(code, &warnings);
-    if code == 429 || code == 503 {
-        builder.insert_header(("Retry-After", retry_after(&status)));
-    }
+    let mut builder = builder(code);
+    retry_after(&mut builder, &status);
     if code == 401 {
         builder.insert_header(("WWW-Authenticate", "Bearer"));
     }
-    body(builder, status, syntax)
+    body(builder, status, syntax, false)
 }
 
 /// A discovery document.
-pub(super) fn document(json: Bytes, aggregated: bool, syntax: Syntax) -> HttpResponse {
-    let mut builder = builder(200);
-    if aggregated {
-        let media = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-        return builder.content_type(media).insert_header(("Vary", "Accept")).body(json);
-    }
-    body(builder, json, syntax)
+pub(super) fn document(json: Bytes, chosen: Chosen) -> Result<HttpResponse, ApiError> {
+    let bytes = encoded(json, chosen.syntax, chosen.pretty)?;
+    Ok(builder(200).content_type(chosen.syntax.media_type()).body(bytes))
 }
 
-/// Objects reduced to their metadata.
-pub(super) fn partial(mut object: Value) -> Value {
+/// The aggregated discovery document, unless the client has it already.
+pub(super) fn aggregated(json: Bytes, known: &str) -> HttpResponse {
+    tagged(json, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", known)
+}
+
+/// A document with a tag that changes with it; a client that knows the tag gets no body.
+pub(super) fn tagged(bytes: Bytes, media: &'static str, known: &str) -> HttpResponse {
+    let tag: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
+    let tag = format!("\"{tag}\"");
+    let unchanged = known.split(',').any(|t| t.trim().trim_start_matches("W/") == tag);
+    let mut builder = HttpResponse::build(if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    builder.insert_header(("ETag", tag)).insert_header(("Vary", "Accept"));
+    builder.insert_header(("Cache-Control", "public"));
+    if unchanged { builder.finish() } else { builder.content_type(media).body(bytes) }
+}
+
+/// A document that clients may keep.
+pub(super) fn cached(bytes: Bytes, media: &'static str, control: &'static str) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("Cache-Control", control)).content_type(media).body(bytes)
+}
+
+/// An object or a list reduced to its metadata. Asking for the one where the other is, is refused.
+pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Result<Value, ApiError> {
     let reduce = |mut object: Value| {
         json!({
             "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
             "metadata": object.get_mut("metadata").map_or(Value::Null, Value::take),
         })
     };
-    match object.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => json!({
+    let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource));
+    match (form, object.get_mut("items").map(Value::take)) {
+        (Form::PartialList, Some(Value::Array(items))) => Ok(json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
             "metadata": object["metadata"].take(),
             "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
-        }),
-        _ => reduce(object),
+        })),
+        (Form::PartialList, _) => Err(ApiError::new(406, "NotAcceptable", format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+            go_type(resource.kind)
+        ))),
+        (_, Some(Value::Array(_))) => Err(ApiError::new(406, "NotAcceptable", format!(
+            "you requested PartialObjectMetadata, but the requested object is a list ({})",
+            go_type(resource.list_kind)
+        ))),
+        _ => Ok(reduce(object)),
     }
 }
 
-/// `/livez`, `/readyz` and `/healthz`, in upstream's form.
-pub(super) fn health(path: &str, query: &str, checks: &[Check]) -> HttpResponse {
-    let mut parts = path.trim_start_matches('/').splitn(2, '/');
-    let (name, only) = (parts.next().unwrap_or_default(), parts.next());
-    let query = super::path::query(query);
-    let excluded = |check: &str| query.iter().any(|(n, v)| n == "exclude" && v == check);
-    let mut lines = String::new();
-    let mut failed = false;
-    let mut found = only.is_none_or(|only| only == "ping");
-    let mut ping = vec![("ping", Ok(()))];
-    ping.extend(checks.iter().map(|(name, check)| (*name, check())));
-    for (check, result) in ping {
-        if only.is_some_and(|only| only != check) {
-            continue;
-        }
-        found = true;
-        match result {
-            _ if excluded(check) => lines.push_str(&format!("[+]{check} excluded: ok\n")),
-            Ok(()) => lines.push_str(&format!("[+]{check} ok\n")),
-            Err(why) => {
-                failed = true;
-                tracing::warn!(check, why, "health check failed");
-                lines.push_str(&format!("[-]{check} failed: reason withheld\n"));
-            }
-        }
+/// The Go package of a kind's internal type, which upstream's messages name.
+fn internal_package(resource: &Resource) -> &str {
+    match resource.storage.0.split('.').next().unwrap_or_default() {
+        "" => "core",
+        first => first,
     }
-    let mut response = builder(match (found, failed) {
-        (false, _) => 404,
-        (_, true) => 500,
-        _ => 200,
+}
+
+/// A long answer in fewer bytes, where the client reads those.
+pub(super) async fn compressed(response: HttpResponse, encodings: &str) -> HttpResponse {
+    let wanted = encodings.split(',').any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"));
+    if !wanted || response.headers().contains_key("content-encoding") {
+        return response;
+    }
+    let (response, body) = response.into_parts();
+    let bytes = match body.try_into_bytes() {
+        Ok(bytes) if bytes.len() > COMPRESS_BYTES_MIN => bytes,
+        Ok(bytes) => return response.set_body(bytes).map_into_boxed_body(),
+        Err(stream) => return response.set_body(stream),
+    };
+    let plain = bytes.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&plain)?;
+        encoder.finish()
     });
-    let response = response.content_type("text/plain; charset=utf-8");
-    if !found {
-        return response.body("404 page not found\n");
-    }
-    let verbose = query.iter().any(|(name, _)| name == "verbose");
-    match (failed, verbose) {
-        (false, false) => response.body("ok"),
-        (false, true) => response.body(format!("{lines}{name} check passed\n")),
-        (true, _) => response.body(format!("{lines}{name} check failed\n")),
-    }
+    let Ok(Ok(smaller)) = work.await else { return response.set_body(bytes).map_into_boxed_body() };
+    let mut response = response.set_body(smaller).map_into_boxed_body();
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("content-encoding"), HeaderValue::from_static("gzip"));
+    headers.append(HeaderName::from_static("vary"), HeaderValue::from_static("Accept-Encoding"));
+    response
 }

@@ -277,6 +277,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 None => (element, field, parent),
                 Some(definition) => match definition.field(&name) {
                     Some(found) => (Some(&found.ty), Some(found), Some(definition)),
+                    None if definition.open => (Some(&Type::Any), None, None),
                     None => {
                         report.strict("unknown", &name);
                         entries.next_value::<serde::de::IgnoredAny>()?;
@@ -379,6 +380,9 @@ pub fn finish(definition: &'static Definition, value: Value) -> Value {
         if let Some(value) = finish_field(field, value) {
             made.insert(field.name.to_owned(), value);
         }
+    }
+    if definition.open {
+        made.extend(given);
     }
     Value::Object(made)
 }

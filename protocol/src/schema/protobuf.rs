@@ -1,15 +1,19 @@
-//! Reading objects that clients send as protobuf, by the table of field numbers.
+//! Objects as protobuf, by the table of field numbers: what Go clients send and prefer to get.
 //!
-//! The outcome is JSON text, which then goes the same way as any other body. Fields that the table does not
-//! know are passed over, as protobuf readers do.
+//! Objects are JSON everywhere else; a body that comes in is turned into JSON text, and an answer is derived
+//! from JSON when somebody asks for it.
+//!
+//! - [`read`]: messages to JSON. Fields that the table does not know are passed over, as protobuf readers do.
+//! - [`write`](mod@write): JSON to messages.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde_json::{Map, Number, Value};
-use time::OffsetDateTime;
+mod read;
+mod write;
 
-use super::decode::{print_micro, print_time};
+pub use read::to_json;
+pub use write::{envelope, watch_frame};
 
 /// What every such body starts with.
 const MAGIC: &[u8] = b"k8s\0";
@@ -46,13 +50,25 @@ enum Kind {
 }
 
 struct Entry {
+    number: u64,
     name: &'static str,
     kind: Kind,
     repeated: bool,
     map: bool,
 }
 
-type Messages = HashMap<&'static str, HashMap<u64, Entry>>;
+impl Entry {
+    /// What Go embeds is a message of its own in protobuf, while JSON shows its fields in the outer object.
+    fn is_embedded(&self, definition: Option<&super::Definition>) -> bool {
+        matches!(self.kind, Kind::Message(_))
+            && !self.repeated
+            && !self.map
+            && definition.is_some_and(|d| d.field(self.name).is_none())
+    }
+}
+
+/// The fields of each message, by number.
+type Messages = HashMap<&'static str, Vec<Entry>>;
 
 static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
     let mut messages = Messages::new();
@@ -75,233 +91,66 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
             other => other.strip_prefix('@').map_or(Kind::Int, Kind::Message),
         };
         if let Ok(number) = number.parse() {
-            messages.entry(current).or_default().insert(number, Entry { name, kind, repeated, map });
+            messages.entry(current).or_default().push(Entry { number, name, kind, repeated, map });
         }
+    }
+    for entries in messages.values_mut() {
+        entries.sort_by_key(|entry| entry.number);
     }
     messages
 });
 
-/// Reads a body in the protobuf envelope as JSON text.
-pub fn to_json(body: &[u8]) -> Result<Vec<u8>, ProtobufError> {
-    let rest = body.strip_prefix(MAGIC).ok_or(ProtobufError::Prefix)?;
-    let (mut version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
-    for field in fields(rest) {
-        match field? {
-            (1, Wire::Bytes(meta)) => {
-                for field in fields(meta) {
-                    match field? {
-                        (1, Wire::Bytes(text)) => version = String::from_utf8_lossy(text).into_owned(),
-                        (2, Wire::Bytes(text)) => kind = String::from_utf8_lossy(text).into_owned(),
-                        _ => {}
-                    }
-                }
-            }
-            (2, Wire::Bytes(bytes)) => raw = bytes,
-            _ => {}
-        }
-    }
-    let (group, short) = version.split_once('/').unwrap_or(("", &version));
-    let name = match super::kind(group, short, &kind) {
+/// The message behind a kind; `None` where there is none.
+fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let name = match super::kind(group, version, kind) {
         Some(definition) => definition.name,
         // Options have every group's version.
         None if kind == "DeleteOptions" => "m.DeleteOptions",
-        None => return Err(ProtobufError::Kind { kind, version }),
+        None if group == "meta.k8s.io" => &format!("m.{kind}"),
+        None => return None,
     };
-    let mut value = message(name, raw, 0)?;
-    value["kind"] = kind.into();
-    value["apiVersion"] = version.into();
-    Ok(value.to_string().into_bytes())
+    MESSAGES.get_key_value(name).map(|(name, _)| *name)
 }
 
-enum Wire<'a> {
-    Varint(u64),
-    Fixed(u64),
-    Bytes(&'a [u8]),
-}
-
-fn varint(bytes: &mut &[u8]) -> Result<u64, ProtobufError> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first().ok_or(ProtobufError::Malformed)?;
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(ProtobufError::Malformed)
-}
-
-fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], ProtobufError> {
-    let (taken, rest) = bytes.split_at_checked(count).ok_or(ProtobufError::Malformed)?;
-    *bytes = rest;
-    Ok(taken)
-}
-
-/// The fields of a message, one after another; ends at the first that is malformed.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), ProtobufError>> {
-    let mut broken = false;
-    std::iter::from_fn(move || {
-        if bytes.is_empty() || broken {
-            return None;
-        }
-        let mut one = || -> Result<(u64, Wire<'_>), ProtobufError> {
-            let tag = varint(&mut bytes)?;
-            let wire = match tag & 7 {
-                0 => Wire::Varint(varint(&mut bytes)?),
-                1 => {
-                    let fixed = take(&mut bytes, 8)?.try_into().map_err(|_| ProtobufError::Malformed)?;
-                    Wire::Fixed(u64::from_le_bytes(fixed))
-                }
-                2 => {
-                    let length =
-                        usize::try_from(varint(&mut bytes)?).map_err(|_| ProtobufError::Malformed)?;
-                    Wire::Bytes(take(&mut bytes, length)?)
-                }
-                5 => {
-                    let fixed = take(&mut bytes, 4)?.try_into().map_err(|_| ProtobufError::Malformed)?;
-                    Wire::Fixed(u64::from(u32::from_le_bytes(fixed)))
-                }
-                _ => return Err(ProtobufError::Malformed),
-            };
-            Ok((tag >> 3, wire))
-        };
-        let result = one();
-        broken = result.is_err();
-        Some(result)
-    })
-}
-
-fn message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, ProtobufError> {
-    if depth > DEPTH_MAX {
-        return Err(ProtobufError::Malformed);
-    }
-    if let Some(special) = special(name, bytes)? {
-        return Ok(special);
-    }
-    let Some(table) = MESSAGES.get(name) else { return Ok(Value::Object(Map::new())) };
-    let definition = super::definition(name);
-    let mut made = Map::new();
-    for field in fields(bytes) {
-        let (number, wire) = field?;
-        let Some(entry) = table.get(&number) else { continue };
-        if entry.map {
-            let Wire::Bytes(pair) = wire else { continue };
-            let (mut key, mut value) = (String::new(), None);
-            for field in fields(pair) {
-                match field? {
-                    (1, Wire::Bytes(text)) => key = String::from_utf8_lossy(text).into_owned(),
-                    (2, wire) => value = Some(scalar(entry.kind, wire, depth)?),
-                    _ => {}
-                }
-            }
-            let value = value.unwrap_or_else(|| zero(entry.kind));
-            let map = made.entry(entry.name).or_insert_with(|| Value::Object(Map::new()));
-            if let Some(map) = map.as_object_mut() {
-                map.insert(key, value);
-            }
-            continue;
-        }
-        let value = scalar(entry.kind, wire, depth)?;
-        if entry.repeated {
-            let list = made.entry(entry.name).or_insert_with(|| Value::Array(Vec::new()));
-            if let Some(list) = list.as_array_mut() {
-                list.push(value);
-            }
-        } else if definition.is_some_and(|d| d.field(entry.name).is_none()) && value.is_object() {
-            // What Go embeds, JSON shows as fields of the outer object.
-            if let Value::Object(inner) = value {
-                made.extend(inner);
-            }
-        } else {
-            made.insert(entry.name.to_owned(), value);
-        }
-    }
-    Ok(Value::Object(made))
-}
-
-fn zero(kind: Kind) -> Value {
-    match kind {
-        Kind::Text | Kind::Bytes => Value::String(String::new()),
-        Kind::Bool => Value::Bool(false),
-        Kind::Int | Kind::Double => 0.into(),
-        Kind::Message(_) => Value::Object(Map::new()),
-    }
-}
-
-fn scalar(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, ProtobufError> {
-    Ok(match (kind, wire) {
-        (Kind::Text, Wire::Bytes(text)) => String::from_utf8_lossy(text).into_owned().into(),
-        (Kind::Bytes, Wire::Bytes(bytes)) => base64(bytes).into(),
-        (Kind::Bool, Wire::Varint(n)) => (n != 0).into(),
-        (Kind::Int, Wire::Varint(n)) => (n as i64).into(),
-        (Kind::Double, Wire::Fixed(bits)) => {
-            Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
-        }
-        (Kind::Message(name), Wire::Bytes(bytes)) => message(name, bytes, depth + 1)?,
-        _ => return Err(ProtobufError::Malformed),
-    })
+/// Whether objects of a kind have a protobuf form.
+pub fn knows(group: &str, version: &str, kind: &str) -> bool {
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    message_of(&api_version, kind).is_some()
 }
 
 /// Messages whose JSON form is not an object of their fields.
-fn special(name: &str, bytes: &[u8]) -> Result<Option<Value>, ProtobufError> {
-    let mut ints = [0i64; 4];
-    let mut texts: Vec<(u64, &[u8])> = Vec::new();
-    if !matches!(
-        name,
-        "m.Time"
-            | "m.MicroTime"
-            | "p.api.resource.Quantity"
-            | "p.util.intstr.IntOrString"
-            | "p.runtime.RawExtension"
-            | "m.FieldsV1"
-            | "x.JSON"
-    ) && !name.ends_with(".ExtraValue")
-    {
-        return Ok(None);
-    }
-    for field in fields(bytes) {
-        match field? {
-            (n @ 1..=3, Wire::Varint(value)) => ints[n as usize] = value as i64,
-            (n, Wire::Bytes(text)) => texts.push((n, text)),
-            _ => {}
-        }
-    }
-    let text = |n: u64| texts.iter().find(|(number, _)| *number == n).map_or(&[][..], |(_, text)| text);
-    let string = |n: u64| Value::String(String::from_utf8_lossy(text(n)).into_owned());
-    Ok(Some(match name {
-        // No bytes are Go's zero time, which JSON shows as null.
-        "m.Time" | "m.MicroTime" if bytes.is_empty() => Value::Null,
-        "m.Time" | "m.MicroTime" => {
-            let nanos = i128::from(ints[1]) * 1_000_000_000 + i128::from(ints[2]);
-            match OffsetDateTime::from_unix_timestamp_nanos(nanos) {
-                Ok(time) if name == "m.Time" => print_time(time).into(),
-                Ok(time) => print_micro(time).into(),
-                Err(_) => return Err(ProtobufError::Malformed),
-            }
-        }
-        "p.api.resource.Quantity" => string(1),
-        "p.util.intstr.IntOrString" if ints[1] == 0 => ints[2].into(),
-        "p.util.intstr.IntOrString" => string(3),
-        "p.runtime.RawExtension" | "m.FieldsV1" | "x.JSON" => {
-            serde_json::from_slice(text(1)).unwrap_or(Value::Null)
-        }
-        _ => texts.iter().map(|(_, t)| Value::String(String::from_utf8_lossy(t).into_owned())).collect(),
-    }))
+#[derive(Clone, Copy)]
+enum Special {
+    Time,
+    MicroTime,
+    Quantity,
+    IntOrString,
+    /// JSON of any form, as text.
+    Raw,
+    /// A list of texts that is a message of its own.
+    Texts,
+    SchemaOrArray,
+    SchemaOrBool,
+    SchemaOrTexts,
 }
 
-/// Standard base64 with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * i) & 63) as usize];
-            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
-        }
+impl Special {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "m.Time" => Special::Time,
+            "m.MicroTime" => Special::MicroTime,
+            "p.api.resource.Quantity" => Special::Quantity,
+            "p.util.intstr.IntOrString" => Special::IntOrString,
+            "p.runtime.RawExtension" | "m.FieldsV1" | "x.JSON" => Special::Raw,
+            "m.Verbs" => Special::Texts,
+            name if name.ends_with(".ExtraValue") => Special::Texts,
+            "x.JSONSchemaPropsOrArray" => Special::SchemaOrArray,
+            "x.JSONSchemaPropsOrBool" => Special::SchemaOrBool,
+            "x.JSONSchemaPropsOrStringArray" => Special::SchemaOrTexts,
+            _ => return None,
+        })
     }
-    out
 }
 
 #[cfg(test)]
@@ -309,6 +158,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use serde_json::Value;
 
     fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![(number << 3 | 2) as u8, bytes.len() as u8];
@@ -338,8 +188,6 @@ mod tests {
     fn what_is_not_ours_is_refused() {
         assert_eq!(to_json(b"{}"), Err(ProtobufError::Prefix));
         assert_eq!(to_json(b"k8s\0\x0a\xff"), Err(ProtobufError::Malformed));
-        assert_eq!(base64(b"ab"), "YWI=");
-        assert_eq!(base64(b"abc"), "YWJj");
     }
 
     proptest::proptest! {

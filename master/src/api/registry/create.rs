@@ -110,12 +110,18 @@ impl Inner {
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
 
-        let mut current_state = snapshot.clone();
+        let limited = admission::quota::concerns(&write);
+        let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
+        let mut current_state = if limited { self.fresh().await? } else { snapshot.clone() };
         for attempt in 0..RETRIES_MAX {
             let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
-            let (_, json) = seal(&at, value.clone());
+            let (sealed, json) = seal(&at, value.clone());
+            let mut unsaid = Vec::new();
+            let write =
+                Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
+            let charge = admission::quota::charge(&write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
                     return Err(ApiError::already_exists(resource.group, resource.plural, &name));
@@ -126,6 +132,7 @@ impl Inner {
                 Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
             txn.ops.push(self.put(&at, &json).await?);
             allocation.add_to(&mut txn);
+            charge.add_to(&mut txn);
             match self.commit(txn).await? {
                 TxnResult::Committed { revision } => {
                     return Ok(Answer { code: 201, body: shown(&at, &json, revision)?, revision });

@@ -15,6 +15,8 @@ use protocol::{ApiError, ApiRequest, Resource};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::custom::Version;
+use super::custom::catalog::Found;
 use super::object;
 use super::pipeline::Inner;
 use crate::cache::{Snapshot, Stored, with_resource_version};
@@ -42,6 +44,8 @@ pub struct Subject<'a> {
     pub stored: &'static Resource,
     /// The stored kind's fields.
     pub definition: &'static Definition,
+    /// The kind's declaration, if it is no kind of the table.
+    pub custom: Option<&'a Version>,
     /// Namespace; empty for cluster-scoped kinds and requests across namespaces.
     pub namespace: &'a str,
     /// Name; empty for collections.
@@ -49,20 +53,33 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Looks up what a request is about.
-    pub fn of(request: &'a ApiRequest) -> Result<Self, ApiError> {
+    /// A request's object (or collection), of a kind that was looked up for it.
+    pub fn of(request: &'a ApiRequest, found: &'a Found) -> Result<Self, ApiError> {
         let target = &request.target;
-        let missing = || not_served();
-        let resource = protocol::resources::find(&target.group, &target.version, &target.resource)
-            .ok_or_else(missing)?;
-        Self::new(
-            resource,
-            target.namespace.as_deref().unwrap_or_default(),
-            target.name.as_deref().unwrap_or_default(),
-        )
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        let name = target.name.as_deref().unwrap_or_default();
+        match &found.custom {
+            None => Self::new(found.resource, namespace, name),
+            Some(kind) => kind
+                .version(found.resource.version)
+                .map(|version| Self::custom(version, namespace, name))
+                .ok_or_else(not_served),
+        }
     }
 
-    /// An object (or collection) of a kind.
+    /// An object (or collection) of a declared kind.
+    pub fn custom(version: &'a Version, namespace: &'a str, name: &'a str) -> Self {
+        Subject {
+            resource: version.resource,
+            stored: version.stored,
+            definition: schema::custom(),
+            custom: Some(version),
+            namespace: if version.resource.namespaced { namespace } else { "" },
+            name,
+        }
+    }
+
+    /// An object (or collection) of a kind of the table.
     pub fn new(resource: &'static Resource, namespace: &'a str, name: &'a str) -> Result<Self, ApiError> {
         let (group, version) = resource.storage;
         let stored = protocol::resources::find(group, version, resource.plural).unwrap_or(resource);
@@ -72,6 +89,7 @@ impl<'a> Subject<'a> {
             resource,
             stored,
             definition,
+            custom: None,
             namespace: if resource.namespaced { namespace } else { "" },
             name,
         })

@@ -246,6 +246,7 @@ impl Inner {
             }
             check(errors, resource.group, resource.kind, subject.name)?;
             admission::validate(self, &mut write, &new)?;
+            let charge = admission::quota::charge(&write, &new)?;
             warnings.append(&mut said);
 
             let mut new = new;
@@ -276,6 +277,7 @@ impl Inner {
             } else {
                 txn.ops.push(self.put(&subject, &json).await?);
                 allocation.add_to(&mut txn);
+                charge.add_to(&mut txn);
             }
             match self.commit(txn).await? {
                 TxnResult::Committed { revision } => {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::read::Choice;
 use super::{Subject, options, view};
+use crate::api::custom::catalog::Found;
 use crate::api::pipeline::Inner;
 use crate::cache::{Change, ChangeKind, Cursor, Gone, Stored, WatchFrom, with_resource_version};
 
@@ -38,7 +39,7 @@ pub fn seen(change: &Change, chosen: impl Fn(&Stored) -> bool) -> Option<WatchKi
 struct Running {
     cursor: Cursor,
     choice: Choice,
-    subject: Subject<'static>,
+    kind: Found,
     deadline: Instant,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -50,7 +51,12 @@ struct Running {
 
 impl Inner {
     /// Opens a watch.
-    pub async fn watch(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<WatchStream, ApiError> {
+    pub async fn watch(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        kind: &Found,
+    ) -> Result<WatchStream, ApiError> {
         options::check_list(request)?;
         let choice = Choice::of(request, &subject)?;
         let list = &request.options;
@@ -79,13 +85,6 @@ impl Inner {
                 WatchFrom::Revision(revision)
             }
         };
-        let owned = Subject {
-            namespace: "",
-            name: "",
-            resource: subject.resource,
-            stored: subject.stored,
-            definition: subject.definition,
-        };
         let cursor =
             match self.cache.watch(subject.stored.group, subject.stored.plural, subject.namespace, from) {
                 Ok(cursor) => cursor,
@@ -105,7 +104,7 @@ impl Inner {
         let running = Running {
             cursor,
             choice,
-            subject: owned,
+            kind: kind.clone(),
             deadline: now + Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
             bookmarks: list.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
@@ -164,12 +163,12 @@ fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
         json =
             with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
     }
-    let object = view(&watch.subject, json).ok()?;
+    let object = view(&watch.kind.subject()?, json).ok()?;
     Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })
 }
 
 fn bookmark(watch: &Running, initial_end: bool) -> WatchEvent {
-    let resource = watch.subject.resource;
+    let resource = watch.kind.resource;
     let revision = watch.cursor.revision();
     let mut meta = json!({"resourceVersion": revision.to_string()});
     if initial_end {

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use protocol::{ApiRequest, PatchKind, Target, Verb, resources};
+use protocol::{ApiRequest, PatchKind, Resource, Target, Verb, resources};
 use serde_json::{Value, json};
 
+use crate::api::custom::Catalog;
 use crate::cache::{Cache, Change, ChangeKind, OwnerRef, Stored};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::store;
@@ -93,7 +94,8 @@ impl GarbageCollector {
         item: &Stored,
         owner: &OwnerRef,
     ) -> Result<OwnerState, ReconcileError> {
-        let Some(kind) = resources::by_kind(&owner.api_version, &owner.kind) else {
+        let catalog = cx.cache.derived::<Catalog>();
+        let Some(kind) = catalog.by_kind(&owner.api_version, &owner.kind) else {
             // A kind that is not served here: nothing is known of it, so it is left alone.
             return Ok(OwnerState::Present);
         };
@@ -159,6 +161,12 @@ impl Reconciler for GarbageCollector {
         watches
     }
 
+    fn watch_declared(&self, kind: &'static Resource) -> Option<Watch> {
+        let graph = self.graph.clone();
+        let map = Box::new(move |change: &_, _: &_| GarbageCollector::concerned(&graph, change));
+        Some(Watch { group: kind.group, resource: kind.plural, map })
+    }
+
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(item) = stored_of(&cx.cache, key) else { return Ok(Outcome::DONE) };
         let deleting = item.meta.is_deleting();
@@ -205,9 +213,9 @@ impl Reconciler for GarbageCollector {
     }
 }
 
-fn target(item: &Stored) -> Option<Target> {
+fn target(cx: &Cx, item: &Stored) -> Option<Target> {
     let (group, plural) = item.kind();
-    let kind = resources::find_any(group, plural)?;
+    let kind = cx.cache.derived::<Catalog>().find_any(group, plural)?;
     Some(Target {
         group: kind.group.to_owned(),
         version: kind.version.to_owned(),
@@ -219,7 +227,7 @@ fn target(item: &Stored) -> Option<Target> {
 }
 
 async fn patch(cx: &Cx, item: &Stored, patch: Value) -> Result<(), ReconcileError> {
-    let Some(target) = target(item) else { return Ok(()) };
+    let Some(target) = target(cx, item) else { return Ok(()) };
     let mut request = ApiRequest::new(Verb::Patch, target);
     request.patch = Some(PatchKind::Merge);
     request.body = patch.to_string().into();
@@ -254,7 +262,7 @@ async fn remove_finalizer(cx: &Cx, item: &Stored, finalizer: &str) -> Result<Out
 }
 
 async fn delete(cx: &Cx, item: &Stored, policy: &str) -> Result<(), ReconcileError> {
-    let Some(target) = target(item) else { return Ok(()) };
+    let Some(target) = target(cx, item) else { return Ok(()) };
     let mut request = ApiRequest::new(Verb::Delete, target);
     request.options.propagation_policy = Some(policy.to_owned());
     request.options.precondition_uid = Some(item.meta.uid.to_string());

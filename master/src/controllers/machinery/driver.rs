@@ -18,7 +18,7 @@ use actors::{
 use protocol::{Api, Client};
 
 use super::metrics::{OneQueue, QueueMetrics};
-use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Writes, meta, trace_key};
+use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, Writes, declared, meta, trace_key};
 use crate::cache::{Cache, WatchFrom};
 use crate::events::Recorder;
 
@@ -81,6 +81,26 @@ impl actors::Message for Reconcile {
     }
     fn causes(&self) -> Vec<TraceContext> {
         self.causes.clone()
+    }
+}
+
+/// Tells a controller of the keys that changes of a kind concern. Ends with the controller.
+async fn follow<R: Reconciler>(me: ActorRef<Controller<R>>, cache: Cache, watch: Watch) {
+    cache.ready().await;
+    loop {
+        let cursor = cache.watch(watch.group, watch.resource, "", WatchFrom::InitialState);
+        let Ok(mut cursor) = cursor else { return };
+        // Falling off the log's tail means to begin anew with what exists.
+        while let Ok(changes) = cursor.next().await {
+            for change in changes {
+                for key in (watch.map)(&change, &cache) {
+                    let changed = Changed { key, resource: R::RESOURCE };
+                    if actors::trace::under(change.trace, me.tell(changed)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -175,27 +195,15 @@ impl<R: Reconciler> Actor for Controller<R> {
             self.idle.push_back(ctx.spawn_child(props));
         }
         for watch in self.setup.reconciler.watches() {
-            let (me, cache) = (ctx.me(), self.setup.cache.clone());
-            let follow = async move {
-                cache.ready().await;
-                loop {
-                    let cursor = cache.watch(watch.group, watch.resource, "", WatchFrom::InitialState);
-                    let Ok(mut cursor) = cursor else { return };
-                    // Falling off the log's tail means to begin anew with what exists.
-                    while let Ok(changes) = cursor.next().await {
-                        for change in changes {
-                            for key in (watch.map)(&change, &cache) {
-                                let changed = Changed { key, resource: R::RESOURCE };
-                                if actors::trace::under(change.trace, me.tell(changed)).await.is_err() {
-                                    return;
-                                }
-                            }
-                        }
-                    }
-                }
-            };
+            let follow = follow(ctx.me(), self.setup.cache.clone(), watch);
             ctx.run(follow, |_, (), _| {});
         }
+        let (me, setup) = (ctx.me(), self.setup.clone());
+        let (cache, reconciler) = (setup.cache.clone(), setup.reconciler.clone());
+        let each = move |kind| {
+            reconciler.watch_declared(kind).map(|watch| follow(me.clone(), setup.cache.clone(), watch))
+        };
+        ctx.run(declared::follow(cache, each), |_, (), _| {});
     }
 }
 

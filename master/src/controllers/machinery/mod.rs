@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use protocol::{ApiError, Client};
+use protocol::{ApiError, Client, Resource};
 
 use crate::cache::{Cache, Change};
 use crate::events::Recorder;
 
 pub mod claim;
+mod declared;
 pub mod driver;
+pub mod history;
 pub mod labels;
 pub mod meta;
 pub mod metrics;
@@ -96,6 +98,11 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// What it follows.
     fn watches(&self) -> Vec<Watch>;
+
+    /// How it follows a kind that clients declared; `None` where only kinds of the table concern it.
+    fn watch_declared(&self, _kind: &'static Resource) -> Option<Watch> {
+        None
+    }
 
     /// Makes one object as it should be. Must be safe to repeat; called with the same key only after the
     /// former call has ended and the cache shows what it wrote.

@@ -1,0 +1,123 @@
+//! One declared kind, as its CustomResourceDefinition says.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protocol::resources::{self, Declaration, Resource};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::api::object::{list, text};
+
+/// A declared kind that is served.
+pub struct CustomKind {
+    /// Uid of the definition.
+    pub uid: Box<str>,
+    /// API group.
+    pub group: &'static str,
+    /// Plural name.
+    pub plural: &'static str,
+    /// The definition is being deleted: nothing new may be made.
+    pub terminating: bool,
+    /// Served versions, the preferred one first.
+    pub versions: Vec<Version>,
+}
+
+/// A declared kind in one served version.
+pub struct Version {
+    /// What it is called and may do.
+    pub resource: &'static Resource,
+    /// The version in which its objects are stored.
+    pub stored: &'static Resource,
+    /// What clients of a deprecated version are told.
+    pub deprecation: Option<String>,
+}
+
+/// Whether a definition's condition is true.
+pub fn is_true(definition: &Value, condition: &str) -> bool {
+    list(definition, &["status", "conditions"])
+        .iter()
+        .any(|c| c["type"] == condition && c["status"] == "True")
+}
+
+fn texts(value: &Value, path: &[&str]) -> Vec<String> {
+    list(value, path).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What discovery shows so that clients notice kinds that are stored alike.
+fn storage_hash(group: &str, version: &str, kind: &str) -> String {
+    let digest = Sha256::digest(format!("{group}/{version}/{kind}"));
+    STANDARD.encode(&digest[..8])
+}
+
+impl CustomKind {
+    /// The kind that a definition declares; `None` while it is not established.
+    pub fn of(definition: &Value, uid: &str) -> Option<Arc<CustomKind>> {
+        if !is_true(definition, "Established") {
+            return None;
+        }
+        let spec = &definition["spec"];
+        let group = text(spec, &["group"]);
+        let all = list(spec, &["versions"]);
+        let storage_version = all.iter().find(|v| v["storage"] == true).map(|v| text(v, &["name"]))?;
+        let declared = |version: &Value| -> Option<&'static Resource> {
+            let names = &definition["status"]["acceptedNames"];
+            let kind = text(names, &["kind"]);
+            let declaration = Declaration {
+                group: group.to_owned(),
+                version: text(version, &["name"]).to_owned(),
+                kind: kind.to_owned(),
+                list_kind: text(names, &["listKind"]).to_owned(),
+                plural: text(names, &["plural"]).to_owned(),
+                singular: text(names, &["singular"]).to_owned(),
+                namespaced: text(spec, &["scope"]) == "Namespaced",
+                short_names: texts(names, &["shortNames"]),
+                categories: texts(names, &["categories"]),
+                storage_hash: storage_hash(group, storage_version, kind),
+                storage_version: storage_version.to_owned(),
+                status: version["subresources"]["status"].is_object(),
+                scale: version["subresources"]["scale"].is_object(),
+                selectable: list(version, &["selectableFields"])
+                    .iter()
+                    .map(|f| text(f, &["jsonPath"]).trim_start_matches('.').to_owned())
+                    .collect(),
+            };
+            let made = resources::declare(&declaration);
+            if made.is_none() {
+                tracing::error!(
+                    group,
+                    plural = declaration.plural,
+                    "too many kinds were declared; restart to go on"
+                );
+            }
+            made
+        };
+        let stored = declared(all.iter().find(|v| v["storage"] == true)?)?;
+        let mut versions: Vec<Version> = all
+            .iter()
+            .filter(|v| v["served"] == true)
+            .filter_map(|v| {
+                let resource = declared(v)?;
+                let deprecation = (v["deprecated"] == true).then(|| match v["deprecationWarning"].as_str() {
+                    Some(own) => own.to_owned(),
+                    None => format!("{} {} is deprecated", resource.api_version(), resource.kind),
+                });
+                Some(Version { resource, stored, deprecation })
+            })
+            .collect();
+        versions.sort_by(|a, b| super::versions::compare(a.resource.version, b.resource.version));
+        Some(Arc::new(CustomKind {
+            uid: uid.into(),
+            group: stored.group,
+            plural: stored.plural,
+            terminating: is_true(definition, "Terminating"),
+            versions,
+        }))
+    }
+
+    /// The kind in a served version.
+    pub fn version(&self, version: &str) -> Option<&Version> {
+        self.versions.iter().find(|v| v.resource.version == version)
+    }
+}

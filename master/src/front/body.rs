@@ -1,0 +1,141 @@
+//! Bodies of requests, whatever they are written in, to JSON.
+
+use actix_web::http::header::HeaderMap;
+use actix_web::web;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use protocol::schema::{protobuf, syntax};
+use protocol::{ApiError, ApiRequest, PatchKind, Resource, Verb};
+use serde_json::Value;
+
+use super::handle::header;
+use super::negotiate::{self, BodyType};
+use super::{BODY_BYTES_MAX, path};
+
+/// Reads a body within the limit.
+pub(super) async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk =
+            chunk.map_err(|e| ApiError::bad_request(format!("the request's body could not be read: {e}")))?;
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(ApiError::new(
+                413,
+                "RequestEntityTooLarge",
+                format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Reads the body of a write into the request. Returns warnings about how it is written.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    payload: web::Payload,
+    resource: &Resource,
+    request: &mut ApiRequest,
+) -> Result<Vec<String>, ApiError> {
+    if !request.verb.is_write() {
+        return Ok(Vec::new());
+    }
+    let said = header(headers, "content-type");
+    if request.verb == Verb::Patch {
+        let kind = negotiate::consumes_patch(said)?;
+        let body = read_all(payload).await?;
+        request.patch = Some(kind);
+        request.body = match kind {
+            PatchKind::Apply => yaml(&body).map_err(|why| {
+                ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
+            })?.0,
+            _ => body,
+        };
+        return Ok(Vec::new());
+    }
+    let kind = negotiate::content_type(said)?;
+    let body = read_all(payload).await?;
+    let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
+    if deletes && body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let expected = expected_kind(resource, request);
+    let unrecognized = |why: String| unrecognized(expected, &why, &body);
+    let (json, strict) = match kind {
+        BodyType::Json => (syntax::tolerated(body.clone()), Vec::new()),
+        BodyType::Yaml => yaml(&body).map_err(unrecognized)?,
+        BodyType::Protobuf => {
+            (protobuf::to_json(&body).map_err(|e| unrecognized(e.to_string()))?.into(), Vec::new())
+        }
+    };
+    if kind == BodyType::Json
+        && let Some(why) = syntax::error(&json)
+    {
+        return Err(unrecognized(format!("couldn't get version/kind; json parse error: {why}")));
+    }
+    if deletes {
+        let value: Value = serde_json::from_slice(&json).map_err(|e| unrecognized(e.to_string()))?;
+        path::delete_options(&mut request.options, &value).map_err(ApiError::bad_request)?;
+    }
+    // Some DELETEs take no options but an object (a collection of a subresource): it passes on.
+    request.body = json;
+    match request.options.field_validation.as_deref() {
+        Some("Ignore") => Ok(Vec::new()),
+        Some("Strict") if !strict.is_empty() => Err(ApiError::bad_request(format!(
+            "{expected} in version \"{}\" cannot be handled as a {expected}: strict decoding error: yaml: unmarshal \
+             errors:\n  {}",
+            resource.version,
+            strict.join("\n  ")
+        ))),
+        _ => Ok(strict),
+    }
+}
+
+/// The kind that a body is expected to be of.
+fn expected_kind<'a>(resource: &'a Resource, request: &ApiRequest) -> &'a str {
+    match request.verb {
+        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        _ => match &request.target.subresource {
+            Some(name) => resource.subresource(name).map_or(resource.kind, |sub| sub.kind),
+            None => resource.kind,
+        },
+    }
+}
+
+fn yaml(body: &Bytes) -> Result<(Bytes, Vec<String>), String> {
+    let text = String::from_utf8_lossy(body);
+    let read = crate::yaml::read(&text)?;
+    Ok((Bytes::from(read.value.to_string()), read.strict))
+}
+
+fn unrecognized(kind: &str, why: &str, body: &[u8]) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+        summary(body)
+    ))
+}
+
+/// The beginning of a body: as text where it looks like JSON, else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    const BYTES_MAX: usize = 30;
+    let shown = &body[..body.len().min(BYTES_MAX)];
+    let more = if body.len() > BYTES_MAX { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect::<String>() + more,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn bodies_are_summed_up_as_upstream_does() {
+        assert_eq!(summary(b""), "<empty>");
+        assert_eq!(summary(b"<xml/>"), "3c786d6c2f3e");
+        assert_eq!(summary(b"{\"a\":1}"), "{\"a\":1}");
+        assert_eq!(summary(&[b"{".as_slice(), &[b'x'; 40]].concat()), format!("{{{} ...", "x".repeat(29)));
+    }
+}

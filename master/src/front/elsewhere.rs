@@ -1,0 +1,86 @@
+//! Paths that are no resource: discovery, OpenAPI, health, keys, metrics.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use protocol::{ApiError, Caller};
+
+use super::handle::{header, method_not_allowed, not_found, plain};
+use super::negotiate::{Form, Offer};
+use super::{Shared, body, health, negotiate, write};
+
+pub(super) async fn answer(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    caller: Caller,
+) -> Result<HttpResponse, ApiError> {
+    let config = &shared.config;
+    let (path, method) = (http.path(), http.method().as_str());
+    config.gate.may_visit(&caller, method, path)?;
+    let accept = header(http.headers(), "accept");
+    let reads = matches!(method, "GET" | "HEAD");
+    if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") {
+        return Ok(openapi(&http, shared));
+    }
+    if ["/healthz", "/livez", "/readyz"].iter().any(|p| {
+        path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }) {
+        return Ok(health::answer(path, http.query_string(), &config.checks).await);
+    }
+    if path.starts_with("/debug/troupe/") {
+        let body = body::read_all(payload).await?;
+        return config.debug.handle(method, path, http.query_string(), &body).await;
+    }
+    match path {
+        "/metrics" => return Ok(config.debug.metrics(accept)),
+        "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
+            if let Some((body, media)) = config.documents.identity(path) {
+                return Ok(write::cached(body, media, "public, max-age=3600"));
+            }
+        }
+        _ => {}
+    }
+    let root = path.trim_end_matches('/');
+    let aggregates = matches!(root, "/api" | "/apis");
+    if config.documents.discovery(path, false).is_none() && root != "/api" {
+        let inside = path.starts_with("/api/v1/");
+        return if inside { Err(not_found()) } else { Ok(page_not_found()) };
+    }
+    if !reads && path != "/" && path != "/version" {
+        return Err(method_not_allowed());
+    }
+    if method == "HEAD" && (aggregates || root.starts_with("/api")) {
+        return Err(method_not_allowed());
+    }
+    let offer = Offer { aggregates, ..Offer::PLAIN };
+    let mut chosen = plain(accept, offer)?;
+    let query = super::path::query(http.query_string());
+    let asked = query.iter().find(|(n, _)| n == "pretty").map(|(_, v)| v.as_str());
+    chosen.pretty |= negotiate::wants_pretty(asked, header(http.headers(), "user-agent"));
+    let aggregated = chosen.form == Form::Aggregated;
+    let document = if root == "/api" && !aggregated {
+        Some(shared.api_versions.clone())
+    } else {
+        config.documents.discovery(path, aggregated)
+    };
+    let document = document.ok_or_else(not_found)?;
+    if aggregated {
+        return Ok(write::aggregated(document, header(http.headers(), "if-none-match")));
+    }
+    write::document(document, chosen)
+}
+
+/// OpenAPI's documents. What is not there, or not in the form asked for, has no body, as upstream.
+fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
+    let accept = header(http.headers(), "accept");
+    let path = http.path();
+    match shared.config.documents.openapi(path, accept) {
+        Some((body, media)) => write::tagged(body, media, header(http.headers(), "if-none-match")),
+        None if path == "/openapi/v2" => HttpResponse::NotAcceptable().finish(),
+        None => HttpResponse::NotFound().finish(),
+    }
+}
+
+/// What is nowhere.
+pub(super) fn page_not_found() -> HttpResponse {
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("404 page not found\n")
+}
