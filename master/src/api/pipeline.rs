@@ -188,7 +188,8 @@ impl Inner {
         let named_create = request.verb == Verb::Create && request.target.name.is_some();
         if !resource.allows(request.verb) || named_create {
             // Kinds that are only created have no paths of single objects at all.
-            let by_name = request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
+            let by_name =
+                request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
             return Err(if by_name { not_served() } else { method_not_allowed() });
         }
         if !resource.is_stored() {

@@ -74,7 +74,8 @@ impl Inner {
                     (None, None) => {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
                         let shown = before.clone();
-                        let mut scale = apply_patch(definition, kind, shown, &request.body, validation, said)?;
+                        let mut scale =
+                            apply_patch(definition, kind, shown, &request.body, validation, said)?;
                         tracking.update(&before, &mut scale);
                         scale
                     }

@@ -224,7 +224,8 @@ impl Inner {
             Ok(value)
         };
         for _ in 0..RETRIES_MAX {
-            let absent = request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let absent =
+                request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
             let result = if absent {
                 let mut said = Vec::new();
                 let value = produce(None, &mut said)?;
