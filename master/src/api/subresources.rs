@@ -8,7 +8,8 @@ use super::managed::apply;
 use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
-use super::registry::update::{Part, apply_patch};
+use super::registry::patch::apply_patch;
+use super::registry::update::Part;
 use super::registry::{Answer, Subject, body};
 
 impl Inner {
