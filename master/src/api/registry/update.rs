@@ -237,7 +237,7 @@ impl Inner {
                 &mut errors,
             );
             // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-            if !kinds::CHECKED_ONCE.contains(&subject.stored.plural) {
+            if !kinds::checked_once(resource) {
                 meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             }
             if part == Part::Main {
