@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use super::checks::{self, IMMUTABLE, immutable, internal, non_negative, qualified};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
-use super::{Strategy, base, cron};
+use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
+use crate::controllers::cronjob::schedule as cron;
 
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -373,7 +374,7 @@ fn schedule(spec: &Value, errors: &mut Errors) {
     } else if given.contains("TZ") {
         let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
         errors.invalid(&path, given, detail);
-    } else if let Some(wrong) = cron::schedule_error(given) {
+    } else if let Err(wrong) = cron::parse(given) {
         errors.invalid(&path, given, wrong);
     }
 }
@@ -384,7 +385,7 @@ fn time_zone(zone: &str, path: &Path, errors: &mut Errors) {
     } else if zone.eq_ignore_ascii_case("local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(path, zone, detail);
-    } else if !cron::is_time_zone(zone) {
-        errors.invalid(path, zone, format!("unknown time zone {zone}"));
+    } else if let Err(wrong) = cron::zone(Some(zone)) {
+        errors.invalid(path, zone, wrong);
     }
 }

@@ -283,7 +283,7 @@ impl Inner {
         );
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-        if !kinds::checked_once(subject.stored) {
+        if !kinds::checked_once(resource) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
         subject.check_fields(&new, Some(&old), &mut errors);
