@@ -191,8 +191,9 @@ impl Sync {
         sandbox: &str,
         start: &Start,
     ) -> Result<Option<SystemTime>, SyncError> {
-        let found = owner.spec.as_ref().and_then(|s| pod::containers(s).find(|(_, c)| c.name == start.name));
+        let found = owner.spec.as_ref().and_then(|s| pod::container(s, &start.name));
         let Some((_, container)) = found else { return Ok(None) };
+        let container = &container;
         let name = &container.name;
         let image = match self.image(owner, container).await? {
             Ok(image) => image,
