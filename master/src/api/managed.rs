@@ -57,8 +57,19 @@ impl<'a> Tracking<'a> {
         Manager::new(name, operation, &self.version, self.subresource)
     }
 
-    fn write<'w>(&'w self, live: &'w Value, now: &'w str, operation: Operation) -> Write<'w, KindVersions<'a>> {
-        Write { versions: &self.versions, version: &self.version, live, manager: self.manager(operation), now }
+    fn write<'w>(
+        &'w self,
+        live: &'w Value,
+        now: &'w str,
+        operation: Operation,
+    ) -> Write<'w, KindVersions<'a>> {
+        Write {
+            versions: &self.versions,
+            version: &self.version,
+            live,
+            manager: self.manager(operation),
+            now,
+        }
     }
 
     /// Gives a new object's fields to its writer.
@@ -135,7 +146,13 @@ fn untracked(why: &Refusal) {
 }
 
 /// The entries after a write of fields that belong to nobody but the writer already: at most its time differs.
-fn unchanged(live: &Value, changes: &Comparison, writer: &Manager, version: &str, now: &str) -> Option<Value> {
+fn unchanged(
+    live: &Value,
+    changes: &Comparison,
+    writer: &Manager,
+    version: &str,
+    now: &str,
+) -> Option<Value> {
     if changes.is_same() {
         return Some(live.clone());
     }

@@ -27,7 +27,7 @@ pub(super) async fn answer(path: &str, query: &str, checks: &[Check]) -> HttpRes
 }
 
 async fn report(path: &str, query: &str, checks: &[Check]) -> (u16, String) {
-    let mut parts = path.trim_matches('/').splitn(2, '/');
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (name, only) = (parts.next().unwrap_or_default(), parts.next());
     let query = super::path::query(query);
     let excluded: Vec<&str> =
@@ -99,6 +99,7 @@ mod tests {
         ];
         for (path, query, expected) in [
             ("/livez/ping", "", (200, "ok")),
+            ("/livez/", "", (404, "404 page not found\n")),
             ("/livez/informer-sync", "", (404, "404 page not found\n")),
             ("/readyz/informer-sync", "", (200, "ok")),
             ("/livez", "exclude=etcd", (200, "ok")),

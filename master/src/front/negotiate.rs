@@ -150,7 +150,8 @@ pub fn choose(header: &str, offer: Offer) -> Option<Chosen> {
 
 fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<Chosen> {
     let get = |name: &str| clause.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-    if get("stream").is_some_and(|stream| stream != "watch" || !offer.stream) {
+    // Saying that a watch would be read too does no harm to other answers.
+    if get("stream").is_some_and(|stream| stream != "watch" || syntax == Syntax::Yaml) {
         return None;
     }
     let (group, version) = (get("g").unwrap_or_default(), get("v").unwrap_or_default());
@@ -272,7 +273,8 @@ mod tests {
                 Some((Partial, Protobuf)),
             ),
             ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Some((PartialList, Json))),
-            ("application/json;stream=watch", None),
+            ("application/json;stream=watch", Some((Object, Json))),
+            ("application/yaml;stream=watch", None),
         ] {
             let got = choose(header, Offer::OBJECTS).map(|c| (c.form, c.syntax));
             assert_eq!(got, expected, "{header}");

@@ -61,7 +61,8 @@ impl Tracking<'_> {
         if config["metadata"]["managedFields"].is_array() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
-        let mut live = old.map_or_else(|| empty.clone(), |o| self.versions.shown(o, &self.version).into_owned());
+        let mut live =
+            old.map_or_else(|| empty.clone(), |o| self.versions.shown(o, &self.version).into_owned());
         entries::take(&mut live);
         let now = object::now();
         let write = self.write(&live, &now, Operation::Apply);
@@ -69,7 +70,9 @@ impl Tracking<'_> {
             Refusal::Config(why) => {
                 failed(format!("failed to create typed patch object ({}): {why}", named(config)))
             }
-            Refusal::Live(why) => failed(format!("failed to create typed live object ({}): {why}", named(&live))),
+            Refusal::Live(why) => {
+                failed(format!("failed to create typed live object ({}): {why}", named(&live)))
+            }
             Refusal::Conflicts(conflicts) => conflict(&conflicts),
             other => failed(other.to_string()),
         };

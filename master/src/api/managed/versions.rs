@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use protocol::apply::Table;
 use protocol::apply::compare::Filter;
 use protocol::apply::update::Versions;
-use protocol::apply::Table;
 use protocol::schema::{self, Definition, decode::finish};
 use protocol::{Resource, resources};
 use serde_json::{Value, json};

@@ -118,6 +118,7 @@ impl Inner {
             preconditions(request, &subject, &stored)?;
             admission::deletion(&subject)?;
             let old = stored.value().map_err(ApiError::internal)?;
+            admission::node_restriction::deletion(request, &old)?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
             let dry = request.options.dry_run;
@@ -208,7 +209,6 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
         ));
     }
     if let Some(version) = request.options.precondition_resource_version.as_deref()
-        && !version.is_empty()
         && version != stored_revision
     {
         if resource.plural == "namespaces" || resource.plural == "customresourcedefinitions" {

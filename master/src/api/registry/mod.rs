@@ -194,18 +194,7 @@ impl Inner {
         }
         match timeout(FRESH_SECONDS_MAX, self.cache.wait_for(revision)).await {
             Ok(snapshot) => Ok(snapshot),
-            Err(_) => Err(ApiError::about(
-                504,
-                "Timeout",
-                format!(
-                    "Timeout: Too large resource version: {revision}, current: {}",
-                    self.cache.revision()
-                ),
-                serde_json::json!({
-                    "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-                    "retryAfterSeconds": 1,
-                }),
-            )),
+            Err(_) => Err(too_large(revision, self.cache.revision(), Some(1))),
         }
     }
 
@@ -236,6 +225,18 @@ impl Inner {
         *self.event_lease.lock() = Some((lease, now));
         Ok(lease)
     }
+}
+
+/// The answer to a request for a revision that does not exist yet.
+pub(super) fn too_large(revision: u64, current: u64, retry_after_seconds: Option<u32>) -> ApiError {
+    let mut details = serde_json::json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+    });
+    if let Some(seconds) = retry_after_seconds {
+        details["retryAfterSeconds"] = seconds.into();
+    }
+    let message = format!("Timeout: Too large resource version: {revision}, current: {current}");
+    ApiError::about(504, "Timeout", message, details)
 }
 
 /// The object as it is stored: canonical, without a resourceVersion.

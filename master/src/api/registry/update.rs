@@ -150,7 +150,8 @@ impl Inner {
             Ok(value)
         };
         for _ in 0..RETRIES_MAX {
-            let absent = request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let absent =
+                request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
             let result = if absent {
                 let mut said = Vec::new();
                 let value = produce(None, &mut said)?;
@@ -282,7 +283,7 @@ impl Inner {
         );
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-        if !kinds::checked_once(subject.stored) {
+        if !kinds::checked_once(resource) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
         subject.check_fields(&new, Some(&old), &mut errors);

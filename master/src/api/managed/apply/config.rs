@@ -17,8 +17,8 @@ pub struct Config {
 /// Reads a configuration.
 pub fn read(body: &[u8]) -> Result<Config, ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
-    let text = std::str::from_utf8(body)
-        .map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?;
+    let text =
+        std::str::from_utf8(body).map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?;
     let config = match serde_json::from_str::<Json>(text) {
         Ok(json) if !json.repeats => Config { value: json.value, repeated: Vec::new() },
         _ => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
