@@ -37,7 +37,7 @@ pub fn generate_name(prefix: &str) -> String {
 pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(name);
     }
     if namespace.is_empty() {
