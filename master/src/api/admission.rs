@@ -60,7 +60,7 @@ impl Write<'_> {
 }
 
 /// Changes a new object, or a new state of one.
-pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+pub fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
     node_restriction::write(write, value)?;
     namespace_lifecycle::mutate(write, value)?;
     limit_ranger::mutate(write, value);
@@ -72,7 +72,8 @@ pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(),
     storage::protect(write, value);
     runtime_class::mutate(write, value)?;
     certificates::mutate(write, value);
-    default_class::ingress(write, value)
+    default_class::ingress(write, value)?;
+    inner.apply_policies(write, value)
 }
 
 /// Refuses what policy forbids.
@@ -86,10 +87,11 @@ pub fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(
     if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
         inner.check_escalation(write, value)?;
     }
-    Ok(())
+    inner.check_policies(write, Some(value))
 }
 
 /// Refuses to delete what a cluster cannot do without.
-pub fn deletion(subject: &Subject<'_>) -> Result<(), ApiError> {
-    namespace_lifecycle::deletion(subject)
+pub fn deletion(inner: &Inner, write: &mut Write<'_>) -> Result<(), ApiError> {
+    namespace_lifecycle::deletion(&write.subject)?;
+    inner.check_policies(write, None)
 }

@@ -115,12 +115,17 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &merged) {
             return Err(why);
         }
-        let value = protocol::schema::decode_value(definition, merged)?.value;
+        let mut value = protocol::schema::decode_value(definition, merged)?.value;
         Ok(match &self.versions {
             KindVersions::Scale(_) => value,
-            KindVersions::Kind { subject, .. } => {
-                body::defaulted(subject.resource, subject.stored, subject.definition, value)
-            }
+            KindVersions::Kind { subject, .. } => match subject.custom {
+                Some(custom) => {
+                    // Fields that the schema does not know were refused already.
+                    custom.admit(&mut value);
+                    value
+                }
+                None => body::defaulted(subject.resource, subject.stored, subject.definition, value),
+            },
         })
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::reset;
 use crate::api::convert;
+use crate::api::custom::shape::Place;
 use crate::api::registry::Subject;
 
 /// The version of the scale that workloads show.
@@ -80,12 +81,22 @@ impl<'a> KindVersions<'a> {
 
 impl Versions for KindVersions<'_> {
     type Shape<'s>
-        = Table
+        = Place<'s>
     where
         Self: 's;
 
-    fn shape(&self, version: &str) -> Option<Table> {
-        self.definition(version).map(Table::of)
+    fn shape(&self, version: &str) -> Option<Place<'_>> {
+        if let KindVersions::Kind { subject, .. } = self
+            && let Some(custom) = subject.custom
+        {
+            let fields = match version {
+                version if version == custom.resource.api_version() => &custom.fields,
+                version if version == custom.stored.api_version() => &custom.stored_fields,
+                _ => return None,
+            };
+            return Some(Place::Resource(fields.schema()));
+        }
+        self.definition(version).map(|definition| Place::Meta(Table::of(definition)))
     }
 
     fn convert<'v>(&self, object: &'v Value, from: &str, to: &str) -> Cow<'v, Value> {

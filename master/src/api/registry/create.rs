@@ -101,6 +101,7 @@ impl Inner {
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
+        self.call_mutating(&mut write, &mut value).await?;
         if !subject.resource.is_view() {
             (strategy.prepare_create)(&mut value);
         }
@@ -110,6 +111,7 @@ impl Inner {
             &value["metadata"],
             resource.namespaced,
             strategy.names,
+            strategy.plain_finalizers,
             &Path::new("metadata"),
             &mut errors,
         );
@@ -118,6 +120,7 @@ impl Inner {
         subject.check_fields(&value, None, &mut errors);
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        self.call_validating(&mut write, Some(&canonical)).await?;
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };

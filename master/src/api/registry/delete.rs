@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::{Answer, RETRIES_MAX, Subject, seal, shown};
+use crate::api::admission::{self, Write};
 use crate::api::pipeline::Inner;
-use crate::api::{admission, kinds, object};
+use crate::api::{kinds, object};
 use crate::cache::Stored;
 use crate::store::{Compare, Op, Txn, TxnResult};
 
@@ -116,9 +117,14 @@ impl Inner {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
             preconditions(request, &subject, &stored)?;
-            admission::deletion(&subject)?;
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
+            let seen = subject.opened(&stored)?;
+            let mut unsaid = Vec::new();
+            let mut write =
+                Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
+            admission::deletion(self, &mut write)?;
+            self.call_validating(&mut write, None).await?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
             if request.options.dry_run {
