@@ -17,6 +17,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taint;
 mod pod_security;
+pub mod pod_topology;
 mod priority;
 pub mod quota;
 mod runtime_class;
