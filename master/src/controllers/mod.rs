@@ -17,6 +17,7 @@ pub mod bootstrap_tokens;
 pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cronjob;
+pub mod custom_resources;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -84,11 +85,11 @@ struct Starter<'a, F> {
 
 impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
     fn start<R: Reconciler>(&self, reconciler: R) {
-        let api = (self.api_for)(caller(R::ACCOUNT));
+        let api = (self.api_for)(R::caller());
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
-            events: Recorder::start(self.stage, R::COMPONENT, api.clone()),
+            events: Recorder::start(self.stage, R::COMPONENT, machinery::AGENT, api.clone()),
             api,
             metrics: self.metrics.clone(),
         };
@@ -99,6 +100,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 /// Starts every controller. Once per stage.
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
     let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
+    s.start(custom_resources::CustomResourceController);
     s.start(namespace::NamespaceController);
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });

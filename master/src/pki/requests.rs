@@ -55,11 +55,13 @@ pub fn parse(base64: &str) -> Result<Asked, PkiError> {
         for name in &names.general_names {
             match name {
                 GeneralName::DNSName(name) => asked.dns_names.push((*name).to_owned()),
-                GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
-                    (Ok(v4), _) => asked.addresses.push(v4.into()),
-                    (_, Ok(v6)) => asked.addresses.push(v6.into()),
-                    _ => asked.other_names += 1,
-                },
+                GeneralName::IPAddress(bytes) => {
+                    match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                        (Ok(v4), _) => asked.addresses.push(v4.into()),
+                        (_, Ok(v6)) => asked.addresses.push(v6.into()),
+                        _ => asked.other_names += 1,
+                    }
+                }
                 _ => asked.other_names += 1,
             }
         }

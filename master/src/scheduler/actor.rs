@@ -110,7 +110,7 @@ impl Scheduler {
     pub fn new(cache: Cache, api: Arc<dyn Api>, events: Recorder, config: Config) -> Self {
         Scheduler {
             cache,
-            client: Client::new(api.clone(), "kube-scheduler"),
+            client: Client::new(api.clone(), super::AGENT),
             api,
             events,
             config,
@@ -477,10 +477,8 @@ impl Actor for Scheduler {
     fn started(&mut self, ctx: &mut Context<Self>) {
         for n in 0..self.config.binders.max(1) {
             let (api, cache) = (self.api.clone(), self.cache.clone());
-            let make = move || Binder {
-                client: Client::new(api.clone(), "kube-scheduler"),
-                cache: cache.clone(),
-            };
+            let make =
+                move || Binder { client: Client::new(api.clone(), super::AGENT), cache: cache.clone() };
             let props = Props::new(format!("{}/binder", ctx.path()), make);
             self.binders.push(ctx.spawn_child(props.instance(n.to_string()).capacity(256)));
         }

@@ -54,7 +54,9 @@ impl Handler<Bind> for Binder {
         let bind = async move {
             match timeout(VOLUMES_MAX, volumes(&client, &cache, &m)).await {
                 Ok(done) => done?,
-                Err(_) => return Err(ApiError::new(504, "Timeout", "binding volumes: context deadline exceeded")),
+                Err(_) => {
+                    return Err(ApiError::new(504, "Timeout", "binding volumes: context deadline exceeded"));
+                }
             }
             let body = json!({
                 "apiVersion": "v1", "kind": "Binding",

@@ -58,7 +58,9 @@ pub fn claims(snapshot: &Snapshot, pod: &Pod) -> Result<Option<Claims>, Obstacle
         }
         let volume = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref()).unwrap_or_default();
         if claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Lost") {
-            return Err(format!("persistentvolumeclaim {n:?} bound to non-existent persistentvolume {volume:?}"));
+            return Err(format!(
+                "persistentvolumeclaim {n:?} bound to non-existent persistentvolume {volume:?}"
+            ));
         }
         if !volume.is_empty() && annotation(&claim.metadata, BIND_COMPLETED).is_some() {
             out.bound.push(typed(snapshot, "", volume));
@@ -82,11 +84,8 @@ pub fn claims(snapshot: &Snapshot, pod: &Pod) -> Result<Option<Claims>, Obstacle
 
 /// Whether a volume can be reached from a node.
 fn reaches(volume: &PersistentVolume, node: &Node) -> bool {
-    let required = volume
-        .spec
-        .as_ref()
-        .and_then(|s| s.node_affinity.as_ref())
-        .and_then(|a| a.required.as_ref());
+    let required =
+        volume.spec.as_ref().and_then(|s| s.node_affinity.as_ref()).and_then(|a| a.required.as_ref());
     let labels = node.metadata.labels.as_ref();
     required.is_none_or(|selector| {
         node_terms(selector)
@@ -116,7 +115,9 @@ impl Claims {
     pub fn on(&self, node: &Node) -> Result<Vec<Step>, &'static str> {
         for volume in &self.bound {
             match volume {
-                None => return Err("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
+                None => {
+                    return Err("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)");
+                }
                 Some(volume) if !reaches(volume, node) => {
                     return Err("node(s) didn't match PersistentVolume's node affinity");
                 }

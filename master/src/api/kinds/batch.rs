@@ -152,7 +152,8 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         &path.child("podReplacementPolicy"),
         errors,
     );
-    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed" {
+    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed"
+    {
         errors.unsupported(&path.child("podReplacementPolicy"), "TerminatingOrFailed", &["Failed"]);
     }
     template_spec(&spec["template"], &path.child("template"), errors);
@@ -177,7 +178,8 @@ fn indexes(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.required(&path.child("completions"), "when completion mode is Indexed");
         }
         if let Some(parallel) = number("parallelism").filter(|p| *p > PARALLEL_MAX) {
-            let detail = format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
+            let detail =
+                format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
             errors.invalid(&path.child("parallelism"), parallel, detail);
         }
         if let (Some(failed), Some(all)) = (number("maxFailedIndexes"), number("completions"))
@@ -280,8 +282,7 @@ fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
     let (selector, before) = (&new["selector"], &old["selector"]);
     checks::immutable_struct("m.LabelSelector", selector, before, &path("selector"), errors);
     let mut template = new["template"].clone();
-    let waiting =
-        old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
+    let waiting = old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
     if waiting {
         // Nothing runs yet: where its pods will may still be decided.
         for name in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
@@ -338,7 +339,12 @@ pub(super) fn cron_job() -> Strategy {
                 time_zone(zone, &path("timeZone"), errors);
             }
             let policies = ["Allow", "Forbid", "Replace"];
-            checks::required_choice(&spec["concurrencyPolicy"], &policies, &path("concurrencyPolicy"), errors);
+            checks::required_choice(
+                &spec["concurrencyPolicy"],
+                &policies,
+                &path("concurrencyPolicy"),
+                errors,
+            );
             let (job, at) = (&spec["jobTemplate"]["spec"], path("jobTemplate").child("spec"));
             if !job["selector"].is_null() {
                 let shown = checks::shown_selector(&job["selector"]);
@@ -377,8 +383,7 @@ fn time_zone(zone: &str, path: &Path, errors: &mut Errors) {
     if zone.is_empty() {
         errors.invalid(path, zone, "timeZone must be nil or non-empty string");
     } else if zone.eq_ignore_ascii_case("local") {
-        let detail =
-            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(path, zone, detail);
     } else if let Err(wrong) = cron::zone(Some(zone)) {
         errors.invalid(path, zone, wrong);

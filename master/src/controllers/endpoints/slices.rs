@@ -206,9 +206,8 @@ pub fn plan(
 
 /// Lets slices that would go take the place of those that would come, so that nobody sees both, or neither.
 fn reuse(address_type: &str, existing: &[Arc<EndpointSlice>], plan: &mut Plan) {
-    let spare = |n: &String| {
-        existing.iter().find(|s| name(&s.metadata) == n && s.address_type == address_type)
-    };
+    let spare =
+        |n: &String| existing.iter().find(|s| name(&s.metadata) == n && s.address_type == address_type);
     let mut create = std::mem::take(&mut plan.create);
     while let Some(at) = plan.delete.iter().position(|n| spare(n).is_some())
         && let Some(new) = create.pop()

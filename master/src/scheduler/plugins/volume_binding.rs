@@ -32,9 +32,7 @@ impl Prepared for Ready<'_> {
     fn filter(&self, node: Slot) -> Result<(), Rejection> {
         match &self.claims {
             Err(why) => Err(Rejection::everywhere(why.clone())),
-            Ok(claims) => {
-                claims.on(self.facts.node(node)).map(drop).map_err(Rejection::for_good)
-            }
+            Ok(claims) => claims.on(self.facts.node(node)).map(drop).map_err(Rejection::for_good),
         }
     }
 }
