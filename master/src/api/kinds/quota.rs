@@ -84,7 +84,7 @@ fn amounts(map: &Value) -> Amounts<'_> {
 }
 
 fn limit(limit: &Value, kind: &str, path: &Path, errors: &mut Errors) {
-    let mut read = |field: &str, errors: &mut Errors| {
+    let read = |field: &str, errors: &mut Errors| {
         let found = amounts(&limit[field]);
         for name in found.keys() {
             let path = path.child(field).key(name);

@@ -86,16 +86,17 @@ impl Inner {
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
 
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
-        if !subject.resource.is_view() {
-            (strategy.prepare_create)(&mut value);
+        if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
+            object::object_mut(&mut value, &[]).remove("status");
         }
+        (strategy.prepare_create)(&mut value);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(
@@ -107,8 +108,10 @@ impl Inner {
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        (strategy.validate_create)(&canonical, &mut errors);
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        (strategy.warnings)(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };

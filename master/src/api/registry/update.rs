@@ -24,13 +24,16 @@ pub enum Part {
     EphemeralContainers,
     /// A signing request's conditions about approval.
     Approval,
+    /// The resources of a pod's containers.
+    Resize,
 }
 
 impl Part {
     /// The part that a subresource writes to; `None` for those that are no part of the object.
     pub fn of(subresource: Option<&str>) -> Option<Part> {
         Some(match subresource {
-            None | Some("resize") => Part::Main,
+            None => Part::Main,
+            Some("resize") => Part::Resize,
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalizers,
             Some("ephemeralcontainers") => Part::EphemeralContainers,
@@ -220,7 +223,7 @@ impl Inner {
                     return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
                 }
             }
-            let strategy = kinds::strategy(subject.stored);
+            let strategy = kinds::strategy(resource);
             self.prepare(&subject, part, &strategy, &mut new, &old);
             let mut write =
                 Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
@@ -232,20 +235,17 @@ impl Inner {
             meta::validate(
                 &new["metadata"],
                 resource.namespaced,
-                kinds::strategy(subject.stored).names,
+                strategy.names,
                 &at,
                 &mut errors,
             );
-            // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-            if !kinds::CHECKED_ONCE.contains(&subject.stored.plural) {
+            if !kinds::checked_once(resource) {
                 meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             }
-            if part == Part::Main {
-                (strategy.validate)(&new, &mut errors);
-                (strategy.validate_update)(&new, &old, &mut errors);
-            }
+            strategy.check_change(part, &new, &old, &mut errors);
             check(errors, resource.group, resource.kind, subject.name)?;
             admission::validate(self, &mut write, &new)?;
+            (strategy.warnings)(&new, Some(&old), write.warnings);
             let charge = admission::quota::charge(&write, &new)?;
             warnings.append(&mut said);
 
@@ -311,12 +311,16 @@ impl Inner {
         }
         let has_status = subject.stored.subresource("status").is_some();
         match part {
-            Part::Main => {
+            Part::Main | Part::Resize => {
                 if has_status {
                     object::copy_field(old, new, "status");
                 }
-                (strategy.prepare_update)(new, old);
-                if strategy.generation {
+                if part == Part::Main {
+                    (strategy.prepare_update)(new, old);
+                } else {
+                    (strategy.prepare_resize)(new, old);
+                }
+                if strategy.generation || strategy.generation_of_changes {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
                         !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion")
@@ -335,7 +339,7 @@ impl Inner {
                 if subject.stored.plural == "deployments" {
                     object::copy_meta(old, new, "labels");
                 }
-                object::copy_meta(old, new, "ownerReferences");
+                (strategy.prepare_status)(new, old);
             }
             Part::Finalizers => {
                 let finalizers = new["spec"]["finalizers"].clone();
