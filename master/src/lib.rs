@@ -16,6 +16,7 @@
 //! - [`store`]: where objects live; embedded or etcd.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod controllers;
 pub mod events;
 pub mod front;
 pub mod link;
+pub mod options;
 pub mod pki;
 pub mod scheduler;
 pub mod server;

@@ -76,7 +76,9 @@ pub fn go_quote(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
-            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
+                out.push_str(&format!("\\x{:02x}", u32::from(c)))
+            }
             c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
@@ -167,6 +169,16 @@ impl Errors {
     /// A value that is too long.
     pub fn too_long(&mut self, path: &Path, max: usize) {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// A value that makes no sense and is too big to show.
+    pub fn invalid_unshown(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
+    }
+
+    /// Adds what else was found.
+    pub fn append(&mut self, other: Errors) {
+        self.list.extend(other.list);
     }
 
     /// How many errors there are.

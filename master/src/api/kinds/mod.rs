@@ -16,10 +16,10 @@ mod certificates;
 pub mod checks;
 mod cluster;
 mod config;
-mod cron;
 mod devices;
 mod endpoints;
 mod events;
+mod extension;
 mod flowcontrol;
 mod networking;
 mod notices;
@@ -81,6 +81,8 @@ pub struct Strategy {
     pub returns_deleted: bool,
     /// Dependents are orphaned by a delete that does not say.
     pub orphans_by_default: bool,
+    /// What the first delete changes, for kinds that end by a controller's work and know no time of grace.
+    pub mark_deleted: Option<fn(&mut Value)>,
 }
 
 impl Strategy {
@@ -211,6 +213,9 @@ const RETURNED: &[&str] = &[
 
 /// The behaviour of a kind, in the version asked for or the one that is stored.
 pub fn strategy(resource: &Resource) -> Strategy {
+    if resource.custom {
+        return Strategy { generation: true, unconditional_update: false, ..base() };
+    }
     let plural = resource.plural;
     let made = match (resource.storage.0, plural) {
         ("", "pods") => pods::strategy(),
@@ -270,6 +275,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         ("admissionregistration.k8s.io", _) => webhooks::policy_binding(),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => flowcontrol::flow_schema(),
         ("flowcontrol.apiserver.k8s.io", _) => flowcontrol::priority_level(),
+        ("apiextensions.k8s.io", _) => extension::definition(),
         ("apiregistration.k8s.io", _) => cluster::api_service(),
         _ => base(),
     };
@@ -313,5 +319,6 @@ fn base() -> Strategy {
         create_on_update: false,
         returns_deleted: false,
         orphans_by_default: false,
+        mark_deleted: None,
     }
 }

@@ -34,12 +34,12 @@ pub fn unknown_field(resource: &Resource, field: &str) -> String {
             format!("field label not supported for {}, Kind={}: {field}", resource.api_version(), resource.kind)
         }
         // Kinds with field labels of their own word it differently.
-        _ if !resource.selectable.is_empty() => format!("field label not supported: {field}"),
+        _ if resource.custom || !resource.selectable.is_empty() => format!("field label not supported: {field}"),
         _ => format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
     }
 }
 
 /// Whether objects of a kind can be selected by their namespace, though they may have none.
 pub fn selects_namespace(resource: &Resource) -> bool {
-    resource.namespaced || resource.selectable.is_empty()
+    resource.namespaced || resource.custom || resource.selectable.is_empty()
 }
