@@ -118,7 +118,7 @@ impl Inner {
         (strategy.validate)(&canonical, &mut errors);
         (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
-        check(errors, resource.group, resource.kind, &name)?;
+        check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
         (strategy.warnings)(&canonical, None, write.warnings);
 

@@ -291,7 +291,8 @@ impl Inner {
         }
         subject.check_fields(&new, Some(&old), &mut errors);
         strategy.check_change(part, &new, &old, &mut errors);
-        check(errors, resource.group, resource.kind, subject.name)?;
+        // What is wrong is said about the stored kind, whichever version was asked for.
+        check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         admission::validate(self, &mut write, &new)?;
         (strategy.warnings)(&new, Some(&old), write.warnings);
         let charge = admission::quota::charge(&write, &new)?;
@@ -415,6 +416,7 @@ impl Inner {
                 let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
+                (strategy.prepare_status)(new, old);
             }
         }
     }
