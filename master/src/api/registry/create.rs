@@ -104,7 +104,7 @@ impl Inner {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
         if subject.custom.is_some() && resource.subresource("status").is_some() {
@@ -114,9 +114,10 @@ impl Inner {
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
-        if !subject.resource.is_view() {
-            (strategy.prepare_create)(&mut value);
+        if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
+            object::object_mut(&mut value, &[]).remove("status");
         }
+        (strategy.prepare_create)(&mut value);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(
@@ -128,9 +129,11 @@ impl Inner {
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
-        check(errors, resource.group, resource.kind, &name)?;
+        check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        (strategy.warnings)(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
