@@ -5,19 +5,25 @@
 //!
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
 //! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
+//! - `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
 //! - `write`, `pretty`: answers; `watch`: streams of events.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
 //!   and actors.
 
 mod accept;
+mod audited;
 mod body;
+pub mod certificate;
+mod counted;
 pub mod deadline;
 pub mod debug;
 pub mod discovery;
 mod elsewhere;
+pub mod fairness;
 mod gate;
 mod handle;
 pub mod health;
+pub mod metrics;
 pub mod negotiate;
 pub mod path;
 mod pretty;
@@ -38,6 +44,9 @@ use futures::future::LocalBoxFuture;
 use protocol::{Api, ApiError, ApiRequest, Caller};
 use serde_json::Value;
 
+use crate::audit::Auditor;
+use crate::auth::{Attributes, Decision};
+
 /// The largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 3 << 20;
 
@@ -45,13 +54,25 @@ pub const BODY_BYTES_MAX: usize = 3 << 20;
 #[async_trait]
 pub trait Gate: Send + Sync + 'static {
     /// Who asks: by the client certificate of the connection (DER, verified) or by the request's headers.
-    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Caller, ApiError>;
+    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Admitted, ApiError>;
+
+    /// What the authorizer says of something, and why.
+    fn decision(&self, attributes: &Attributes) -> Decision;
 
     /// Whether a path that is no resource may be asked for.
     fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError>;
 
     /// Whether a request that the pipeline will not see (a stream into a pod) may be made.
     fn may(&self, request: &ApiRequest) -> Result<(), ApiError>;
+}
+
+/// Somebody who came in.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// On whose behalf the request is made.
+    pub caller: Caller,
+    /// Who makes it, where that is somebody else: an impersonator.
+    pub actor: Option<Caller>,
 }
 
 /// Serves what is a stream in both directions: exec, attach, port-forward, logs, proxies.
@@ -113,6 +134,12 @@ pub struct FrontConfig {
     pub documents: Arc<dyn Documents>,
     /// What `/livez` and `/readyz` look at.
     pub checks: Vec<Check>,
+    /// The audit log, where one is kept.
+    pub audit: Option<Auditor>,
+    /// Seats.
+    pub fairness: Arc<fairness::Fairness>,
+    /// What is counted of requests.
+    pub metrics: metrics::FrontMetrics,
     /// Traces, actors, metrics.
     pub debug: debug::Debug,
 }

@@ -7,7 +7,6 @@
 //! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`controllers`]: what keeps the cluster as declared.
-//! - [`events`]: what they tell people about it.
 //! - [`front`]: the HTTP door; [`streams`]: exec, attach, port-forward and logs through it.
 //! - [`link`]: the door for nodes, and the way into them.
 //! - [`server`]: a whole master, put together.
@@ -16,13 +15,14 @@
 //! - [`store`]: where objects live; embedded or etcd.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
 pub mod controllers;
-pub mod events;
 pub mod front;
 pub mod link;
+pub mod options;
 pub mod pki;
 pub mod scheduler;
 pub mod server;

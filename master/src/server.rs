@@ -11,16 +11,23 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
+use crate::audit::Auditor;
+use crate::auth::oidc::Oidc;
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
 use crate::front::debug::Debug;
+use crate::front::certificate::FileCertificate;
+use crate::front::fairness::Fairness;
 use crate::front::health::Scope;
+use crate::front::metrics::FrontMetrics;
 use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
+use crate::options::ServingOptions;
 use crate::pki::{Pair, Pki};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::encrypted::EncryptedStore;
 use crate::store::etcd::EtcdStore;
 use crate::{bootstrap, controllers, scheduler, streams};
 
@@ -47,6 +54,8 @@ pub struct MasterConfig {
     pub in_process_node: Option<String>,
     /// Threads that serve HTTP.
     pub workers: usize,
+    /// Audit, encryption, identities from outside, a certificate of one's own.
+    pub serving: ServingOptions,
 }
 
 impl MasterConfig {
@@ -64,6 +73,7 @@ impl MasterConfig {
             cluster_cidr: net([10, 244, 0, 0], 16),
             in_process_node: None,
             workers: 2,
+            serving: ServingOptions::default(),
         }
     }
 
@@ -107,6 +117,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that a flag names.
+    #[error("{0}")]
+    File(String),
     /// Something within the program.
     #[error("{0}")]
     Internal(String),
@@ -157,7 +170,14 @@ impl Master {
                     &["system:masters"],
                 )?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
-                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens)))
+                let own = match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone()) {
+                    (Some(certificate), Some(key)) => {
+                        Some(FileCertificate::open(certificate, key).map_err(StartError::Tls)?)
+                    }
+                    _ => None,
+                };
+                let loaded = config.serving.load()?;
+                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -165,8 +185,13 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, kubelet_client, tokens) =
+        let (pki, serving, admin, kubelet_client, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
+        let store: Arc<dyn Store> = match loaded.encryption {
+            Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
+            None => store,
+        };
+        let oidc = loaded.oidc.map(Oidc::start).transpose().map_err(StartError::File)?;
         passed("store and certificates");
 
         let settings = bootstrap::Settings {
@@ -184,7 +209,7 @@ impl Master {
         passed("cluster's own objects");
 
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
-        let authenticator = Authenticator::new(cache.clone(), tokens);
+        let authenticator = Authenticator::new(cache.clone(), tokens).with_oidc(oidc);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
         let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
         let checks = checks(&cache, &bridge);
@@ -196,11 +221,16 @@ impl Master {
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
         let nodes = Nodes::default();
+        let metrics = FrontMetrics::register(stage);
+        let front_tls = match own {
+            Some(own) => tls_with(pki.ca(), Arc::new(own))?,
+            None => server_tls(&serving, pki.ca())?,
+        };
         let front = Front::start(
             listener,
             config.workers,
             FrontConfig {
-                tls: server_tls(&serving, pki.ca())?,
+                tls: front_tls,
                 public_address,
                 gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
                 door: door.clone(),
@@ -211,6 +241,9 @@ impl Master {
                 ),
                 documents: Arc::new(documents),
                 checks,
+                audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
+                fairness: Fairness::new(cache.clone(), metrics.clone()),
+                metrics,
                 debug: Debug {
                     stage: stage.clone(),
                     nodes: nodes.clone(),
@@ -241,6 +274,7 @@ impl Master {
         let controllers_config = controllers::Config {
             cluster_cidr: config.cluster_cidr.to_string(),
             root_ca_pem: pki.ca().to_owned(),
+            pki: Some(pki.clone()),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);
@@ -306,8 +340,25 @@ fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, Sta
     Ok(Arc::new(config))
 }
 
-/// TLS that asks for, but does not insist on, a client certificate of the cluster's CA.
+/// TLS with the cluster's own certificate.
 fn server_tls(serving: &Pair, ca: &str) -> Result<rustls::ServerConfig, StartError> {
+    let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
+    let chain = CertificateDer::pem_slice_iter(serving.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(&e))?;
+    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes()).map_err(|e| bad(&e))?;
+    tls_for(ca)?.with_single_cert(chain, key).map_err(|e| bad(&e))
+}
+
+/// TLS with a certificate from elsewhere.
+fn tls_with(ca: &str, certificate: Arc<FileCertificate>) -> Result<rustls::ServerConfig, StartError> {
+    Ok(tls_for(ca)?.with_cert_resolver(certificate))
+}
+
+/// TLS that asks for, but does not insist on, a client certificate of the cluster's CA.
+fn tls_for(
+    ca: &str,
+) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>, StartError> {
     let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
@@ -317,12 +368,5 @@ fn server_tls(serving: &Pair, ca: &str) -> Result<rustls::ServerConfig, StartErr
         .allow_unauthenticated()
         .build()
         .map_err(|e| bad(&e))?;
-    let chain = CertificateDer::pem_slice_iter(serving.certificate.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| bad(&e))?;
-    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes()).map_err(|e| bad(&e))?;
-    rustls::ServerConfig::builder()
-        .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
-        .map_err(|e| bad(&e))
+    Ok(rustls::ServerConfig::builder().with_client_cert_verifier(clients))
 }

@@ -66,8 +66,6 @@ fn complaint(error: &serde_saphyr::Error) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::*;
-
     #[test]
     fn the_first_document_counts_and_so_does_the_last_of_two_keys() {
         let read = super::read("a: 1\n---\na: 2\n").expect("is read");

@@ -146,7 +146,7 @@ impl Node {
         let streams = Arc::new(LateStreams::default());
         let (api, link) = link::start(stage, connector, streams.clone());
         let renewal = config.certificate.keep_renewed(stage, api.clone());
-        let client = Client::new(Arc::new(api), "troupe-node");
+        let client = Client::new(Arc::new(api), "kubelet");
 
         let network_dir = config.state_dir.join("network");
         let network = ClusterNetwork::start(

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+pub mod typed;
+
 use crate::schema::{Definition, Field, Type};
 
 /// Why a patch cannot be applied.

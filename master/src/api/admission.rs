@@ -1,7 +1,7 @@
 //! Admission: what the server adds to objects, and what it forbids beyond validation.
 //!
 //! All of it reads only the snapshot. The plugins are those that upstream has on by default, one file each,
-//! in upstream's order; NodeRestriction is the Node authorizer's.
+//! in upstream's order.
 
 use protocol::{ApiError, ApiRequest};
 use serde_json::Value;
@@ -15,6 +15,7 @@ mod default_class;
 mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
+pub(super) mod node_restriction;
 mod node_taint;
 mod pod_security;
 mod priority;
@@ -60,6 +61,7 @@ impl Write<'_> {
 
 /// Changes a new object, or a new state of one.
 pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+    node_restriction::write(write, value)?;
     namespace_lifecycle::mutate(write, value)?;
     limit_ranger::mutate(write, value);
     service_account::mutate(write, value)?;

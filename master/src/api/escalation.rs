@@ -40,7 +40,9 @@ impl Inner {
                     return Ok(());
                 }
                 let Some(rules) = self.authorizer.rbac().role_rules(write.subject.namespace, &role) else {
-                    return Err(ApiError::not_found("rbac.authorization.k8s.io", plural, &role.name));
+                    // Upstream names the binding's kind, whose role is missing.
+                    let resource = write.subject.resource;
+                    return Err(ApiError::not_found(resource.group, resource.plural, &role.name));
                 };
                 self.covered(write, value, &rules)
             }

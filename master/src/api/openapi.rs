@@ -3,13 +3,16 @@
 //! Made once, at first use, and kept. Clients use them for `explain`, client-side validation, strategic merge
 //! on their side, and to learn that dry runs and server-side field validation exist.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use protocol::resources::{self, Resource};
+use protocol::Verb;
+use protocol::resources;
 use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
+mod paths;
 mod proto;
 
 const JSON: &str = "application/json";
@@ -21,7 +24,11 @@ pub fn document(path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
         "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
             Some((V2_PROTO.clone(), PROTOBUF))
         }
-        "/openapi/v2" => Some((V2_JSON.clone(), JSON)),
+        // What is neither is refused; upstream's reader of this header knows no more.
+        "/openapi/v2" if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) => {
+            Some((V2_JSON.clone(), JSON))
+        }
+        "/openapi/v2" => None,
         "/openapi/v3" => Some((V3_INDEX.clone(), "text/plain; charset=utf-8")),
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
@@ -37,12 +44,17 @@ static V2_PROTO: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(proto::document(
 static V3: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
     let versions =
         resources::groups().iter().flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
+    let documents = documents().into_iter().map(|name| {
+        let body = Bytes::from(v3_document(&name).to_string());
+        (name, body)
+    });
     versions
         .map(|(group, version)| {
             let name =
                 if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
             (name, Bytes::from(v3(group, version).to_string()))
         })
+        .chain(documents)
         .collect()
 });
 static V3_INDEX: LazyLock<Bytes> = LazyLock::new(|| {
@@ -70,29 +82,100 @@ fn v2() -> Value {
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "v1.36.2"},
-        "paths": paths(resources::all().iter(), false),
+        "paths": v2_paths(),
         "definitions": all,
     })
 }
 
+fn v2_paths() -> Value {
+    let mut all = paths::of_kinds(resources::all().iter(), false);
+    for (group, versions) in resources::groups() {
+        all.extend(versions.iter().map(|v| paths::document(&format!("{}/", paths::root(group, v)))));
+    }
+    all.extend(documents().iter().map(|name| paths::document(&format!("/{name}/"))));
+    Value::Object(all)
+}
+
+/// Names of documents that are of no version of a group.
+fn documents() -> Vec<String> {
+    let mut names: Vec<String> =
+        [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"].map(str::to_owned).into();
+    let groups = resources::groups().iter().filter(|(group, _)| !group.is_empty());
+    names.extend(groups.map(|(group, _)| format!("apis/{group}")));
+    names
+}
+
+/// The document about one of [`documents`].
+fn v3_document(name: &str) -> Value {
+    let root = match name {
+        "version" => "p.version.Info",
+        "api" => "m.APIVersions",
+        "apis" => "m.APIGroupList",
+        name if name.starts_with("apis/") => "m.APIGroup",
+        _ => "",
+    };
+    v3_of(vec![paths::document(&format!("/{name}/"))].into_iter().collect(), schema::definition(root))
+}
+
 fn v3(group: &str, version: &str) -> Value {
-    let mut names: Vec<&'static Definition> = Vec::new();
-    let mut add = |d: &'static Definition| reach(d, &mut names);
-    let here = resources::all().iter().filter(|r| r.group == group && r.version == version);
-    for d in schema::all() {
-        if d.gvk.is_some_and(|(g, v, _)| g == group && v == version) {
-            add(d);
+    let here = || resources::all().iter().filter(|r| r.group == group && r.version == version);
+    let mut paths = paths::of_kinds(here(), true);
+    paths.extend([paths::document(&format!("{}/", paths::root(group, version)))]);
+    let mut roots = vec!["m.APIResourceList"];
+    for (verb, names) in [
+        (Verb::Delete, &["m.DeleteOptions", "m.Status"][..]),
+        (Verb::Patch, &["m.Patch"]),
+        (Verb::Watch, &["m.WatchEvent"]),
+    ] {
+        if here().any(|r| r.allows(verb)) {
+            roots.extend(names);
         }
     }
-    let mut schemas: Map<String, Value> =
-        names.iter().map(|d| (d.full_name(), definition(d, "#/components/schemas/"))).collect();
-    schemas.extend(scalars());
+    let kinds = here().flat_map(|r| {
+        let own = [r.kind, if r.allows(Verb::List) { r.list_kind } else { r.kind }];
+        let own = own.map(|kind| schema::kind(group, version, kind));
+        let subs = r.subresources.iter().filter_map(|sub| {
+            let (group, version) = sub.api.unwrap_or((group, version));
+            schema::kind(group, version, sub.kind)
+        });
+        own.into_iter().flatten().chain(subs)
+    });
+    v3_of(paths, roots.into_iter().filter_map(schema::definition).chain(kinds))
+}
+
+/// A version 3 document of some paths, and of some definitions with all that they mention.
+fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Definition>) -> Value {
+    let mut found = Vec::new();
+    roots.into_iter().for_each(|d| reach(d, &mut found));
+    let mut mentioned = BTreeSet::new();
+    let mut schemas: Map<String, Value> = Map::new();
+    for d in &found {
+        let made = definition(d, "#/components/schemas/");
+        mention(&made, &mut mentioned);
+        schemas.insert(d.full_name(), made);
+    }
+    let scalars = scalars().into_iter().filter(|(name, _)| mentioned.contains(name));
+    schemas.extend(scalars);
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.36.2"},
-        "paths": paths(here, true),
+        "paths": paths,
         "components": {"schemas": schemas},
     })
+}
+
+/// The names that a schema refers to.
+fn mention(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next()) {
+                names.insert(name.to_owned());
+            }
+            map.values().for_each(|value| mention(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| mention(value, names)),
+        _ => {}
+    }
 }
 
 /// A definition and all that it mentions.
@@ -117,9 +200,30 @@ const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
+const FIELDS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
+const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
-fn scalars() -> [(String, Value); 5] {
+/// What a field that holds any JSON is called.
+fn any_name(definition: &Definition, field: &Field) -> String {
+    let of_schemas = |name: &str| format!("{EXTENSIONS}.{name}");
+    match (definition.name, field.name) {
+        ("m.ManagedFieldsEntry", _) => FIELDS.to_owned(),
+        ("x.JSONSchemaProps", "items") => of_schemas("JSONSchemaPropsOrArray"),
+        ("x.JSONSchemaProps", "additionalItems" | "additionalProperties") => of_schemas("JSONSchemaPropsOrBool"),
+        ("x.JSONSchemaProps", "dependencies") => of_schemas("JSONSchemaPropsOrStringArray"),
+        ("x.JSONSchemaProps", _) => of_schemas("JSON"),
+        _ => RAW.to_owned(),
+    }
+}
+
+fn scalars() -> [(String, Value); 10] {
+    let of_schemas = |name: &str| (format!("{EXTENSIONS}.{name}"), json!({}));
     [
+        (FIELDS.to_owned(), json!({"type": "object"})),
+        of_schemas("JSON"),
+        of_schemas("JSONSchemaPropsOrArray"),
+        of_schemas("JSONSchemaPropsOrBool"),
+        of_schemas("JSONSchemaPropsOrStringArray"),
         (TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
         (MICRO_TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
         (QUANTITY.to_owned(), json!({"type": "string"})),
@@ -130,7 +234,7 @@ fn scalars() -> [(String, Value); 5] {
 
 fn definition(definition: &Definition, prefix: &str) -> Value {
     let properties: Map<String, Value> =
-        definition.fields.iter().map(|f| (f.name.to_owned(), property(f, prefix))).collect();
+        definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, prefix))).collect();
     let mut made = json!({"type": "object"});
     if !properties.is_empty() {
         made["properties"] = Value::Object(properties);
@@ -148,8 +252,8 @@ fn definition(definition: &Definition, prefix: &str) -> Value {
     made
 }
 
-fn property(field: &Field, prefix: &str) -> Value {
-    let mut made = type_of(&field.ty, prefix);
+fn property(definition: &Definition, field: &Field, prefix: &str) -> Value {
+    let mut made = type_of(&field.ty, &any_name(definition, field), prefix);
     // A reference has no room for anything else in version 3.
     let reference = made.get("$ref").is_some();
     if reference && prefix.contains("components") && (field.retain_keys || field.merge) {
@@ -189,7 +293,8 @@ fn property(field: &Field, prefix: &str) -> Value {
     made
 }
 
-fn type_of(ty: &Type, prefix: &str) -> Value {
+/// A type; `any` is what any JSON is called here.
+fn type_of(ty: &Type, any: &str, prefix: &str) -> Value {
     let reference = |name: &str| json!({"$ref": format!("{prefix}{name}")});
     match ty {
         Type::String => json!({"type": "string"}),
@@ -202,88 +307,9 @@ fn type_of(ty: &Type, prefix: &str) -> Value {
         Type::MicroTime => reference(MICRO_TIME),
         Type::Quantity => reference(QUANTITY),
         Type::IntOrString => reference(INT_OR_STRING),
-        Type::Any => reference(RAW),
+        Type::Any => reference(any),
         Type::Object(_) => reference(&ty.definition().map(Definition::full_name).unwrap_or_default()),
-        Type::List(element) => json!({"type": "array", "items": type_of(element, prefix)}),
-        Type::Map(element) => json!({"type": "object", "additionalProperties": type_of(element, prefix)}),
+        Type::List(element) => json!({"type": "array", "items": type_of(element, any, prefix)}),
+        Type::Map(element) => json!({"type": "object", "additionalProperties": type_of(element, any, prefix)}),
     }
-}
-
-fn paths<'a>(resources: impl Iterator<Item = &'a Resource>, v3: bool) -> Value {
-    let mut paths = Map::new();
-    for resource in resources {
-        let root = if resource.group.is_empty() {
-            format!("/api/{}", resource.version)
-        } else {
-            format!("/apis/{}/{}", resource.group, resource.version)
-        };
-        let base = if resource.namespaced {
-            format!("{root}/namespaces/{{namespace}}/{}", resource.plural)
-        } else {
-            format!("{root}/{}", resource.plural)
-        };
-        let has = |verb: protocol::Verb| resource.verbs.contains(&verb);
-        use protocol::Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update};
-        let mut collection = Map::new();
-        for (verb, method, action) in [
-            (List, "get", "list"),
-            (Create, "post", "post"),
-            (DeleteCollection, "delete", "deletecollection"),
-        ] {
-            if has(verb) {
-                collection.insert(method.to_owned(), operation(resource, verb, action, v3));
-            }
-        }
-        if !collection.is_empty() {
-            paths.insert(base.clone(), Value::Object(collection));
-        }
-        let mut single = Map::new();
-        for (verb, method, action) in [
-            (Get, "get", "get"),
-            (Update, "put", "put"),
-            (Patch, "patch", "patch"),
-            (Delete, "delete", "delete"),
-        ] {
-            if has(verb) {
-                single.insert(method.to_owned(), operation(resource, verb, action, v3));
-            }
-        }
-        if !single.is_empty() {
-            paths.insert(format!("{base}/{{name}}"), Value::Object(single));
-        }
-    }
-    Value::Object(paths)
-}
-
-fn operation(resource: &Resource, verb: protocol::Verb, action: &str, v3: bool) -> Value {
-    let query = |name: &str, kind: &str| {
-        if v3 {
-            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
-        } else {
-            json!({"name": name, "in": "query", "type": kind, "uniqueItems": true})
-        }
-    };
-    let mut parameters = Vec::new();
-    use protocol::Verb::{Create, Delete, DeleteCollection, Patch, Update};
-    if verb.is_write() {
-        parameters.push(query("dryRun", "string"));
-    }
-    if matches!(verb, Create | Update | Patch) {
-        parameters.push(query("fieldManager", "string"));
-        parameters.push(query("fieldValidation", "string"));
-    }
-    if verb == Patch {
-        parameters.push(query("force", "boolean"));
-    }
-    if matches!(verb, Delete | DeleteCollection) {
-        parameters.push(query("gracePeriodSeconds", "integer"));
-        parameters.push(query("propagationPolicy", "string"));
-    }
-    json!({
-        "operationId": format!("{action}{}{}", resource.version.to_uppercase(), resource.kind),
-        "parameters": parameters,
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
-    })
 }

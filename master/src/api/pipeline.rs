@@ -65,7 +65,15 @@ impl Pipeline {
         let event_lease = Mutex::new(None);
         let quota_turns = Default::default();
         Pipeline {
-            inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease, quota_turns }),
+            inner: Arc::new(Inner {
+                config,
+                store,
+                cache,
+                authorizer,
+                authenticator,
+                event_lease,
+                quota_turns,
+            }),
         }
     }
 
@@ -162,8 +170,10 @@ impl Inner {
         if request.verb.is_write() {
             options::check_write(request)?;
         }
+        warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
         if let Some(name) = subresource {
-            let offered = resource.subresource(name).ok_or_else(not_served)?;
+            let absent = || if resource.custom { subject.not_found() } else { not_served() };
+            let offered = resource.subresource(name).ok_or_else(absent)?;
             if !offered.verbs.contains(&request.verb) {
                 return Err(method_not_allowed());
             }
@@ -177,21 +187,30 @@ impl Inner {
         }
         let named_create = request.verb == Verb::Create && request.target.name.is_some();
         if !resource.allows(request.verb) || named_create {
-            return Err(method_not_allowed());
+            // Kinds that are only created have no paths of single objects at all.
+            let by_name = request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
+            return Err(if by_name { not_served() } else { method_not_allowed() });
         }
         if !resource.is_stored() {
             return match (resource.plural, request.verb) {
                 ("bindings", _) => self.bind(request, subject, warnings).await,
-                ("componentstatuses", Verb::List) => Ok(component_statuses()),
+                ("componentstatuses", verb) => {
+                    warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
+                    match verb {
+                        Verb::List => Ok(component_statuses()),
+                        _ => Err(ApiError::not_found("", "componentstatus", subject.name)),
+                    }
+                }
                 (_, Verb::Create) => self.review(request, subject, warnings),
-                _ => Err(subject.not_found()),
+                _ => Err(not_served()),
             };
         }
         if resource.namespaced
             && subject.namespace.is_empty()
             && !matches!(request.verb, Verb::List | Verb::Watch)
         {
-            return Err(method_not_allowed());
+            // Without a namespace there is the collection only.
+            return Err(if subject.name.is_empty() { method_not_allowed() } else { not_served() });
         }
         match request.verb {
             Verb::Get => self.get(request, subject).await,

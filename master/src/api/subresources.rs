@@ -1,14 +1,15 @@
-//! Subresources and kinds that are calls rather than objects: scale, binding, eviction, tokens, reviews.
+//! Subresources that are calls rather than objects: scale, binding, eviction.
 
 use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
 use super::invalid::{Errors, Path, check};
+use super::managed::apply;
+use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
 use super::registry::update::{Part, apply_patch};
 use super::registry::{Answer, Subject, body};
-use crate::auth::{Attributes, reviews};
 
 impl Inner {
     /// Reads or writes the `scale` of a workload.
@@ -21,8 +22,12 @@ impl Inner {
         if request.verb == Verb::Get {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-            let value = stored.value().map_err(ApiError::internal)?;
-            return Ok(Answer { revision: stored.revision, ..Answer::json(200, &scale_of(&value)) });
+            let value = subject.opened(&stored)?;
+            let scale = match subject.custom.and_then(|custom| custom.scale.as_ref()) {
+                Some(paths) => paths.read(&value)?,
+                None => scale_of(&value),
+            };
+            return Ok(Answer { revision: stored.revision, ..Answer::json(200, &scale) });
         }
         let validation = request.options.field_validation.as_deref();
         let given = match request.verb {
@@ -39,15 +44,39 @@ impl Inner {
             }
             _ => None,
         };
+        let paths = subject.custom.and_then(|custom| custom.scale.as_ref());
+        let scale_of = |object: &Value| match paths {
+            Some(paths) => paths.read_or_empty(object),
+            None => scale_of(object),
+        };
         let definition = protocol::schema::kind("autoscaling", "v1", "Scale")
             .ok_or_else(|| ApiError::internal("no field table for Scale"))?;
+        let tracking = ScaleTracking::of(request, subject, definition);
+        let config = match request.patch {
+            Some(PatchKind::Apply) => Some(apply::config::read(&request.body)?),
+            _ => None,
+        };
         let answer = self
             .rewrite(request, subject, Part::Main, warnings, |old, said| {
-                let scale = match &given {
-                    Some(scale) => scale.clone(),
-                    None => {
+                let mut before = scale_of(old);
+                tracking.show(old, &mut before)?;
+                let scale = match (&given, &config) {
+                    (Some(scale), _) => {
+                        let mut scale = scale.clone();
+                        tracking.update(&before, &mut scale);
+                        scale
+                    }
+                    (None, Some(config)) => {
+                        let scale = tracking.apply(&before, &config.value, request.options.force)?;
+                        apply::config::strict(config, validation, said)?;
+                        scale
+                    }
+                    (None, None) => {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
-                        apply_patch(definition, kind, scale_of(old), &request.body, validation, said)?
+                        let shown = before.clone();
+                        let mut scale = apply_patch(definition, kind, shown, &request.body, validation, said)?;
+                        tracking.update(&before, &mut scale);
+                        scale
                     }
                 };
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
@@ -61,8 +90,12 @@ impl Inner {
                 }
                 check(errors, "autoscaling", "Scale", subject.name)?;
                 let mut new = old.clone();
-                new["spec"]["replicas"] = replicas.into();
+                match paths {
+                    Some(paths) => paths.write(&mut new, replicas),
+                    None => new["spec"]["replicas"] = replicas.into(),
+                }
                 new["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+                tracking.hand_down(&scale, &mut new)?;
                 Ok(new)
             })
             .await?;
@@ -149,6 +182,7 @@ impl Inner {
         let snapshot = self.fresh().await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
         let pod = stored.value().map_err(ApiError::internal)?;
+        super::admission::node_restriction::eviction(request, &pod)?;
         let phase = text(&pod, &["status", "phase"]);
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || stored.meta.is_deleting();
         if !free {
@@ -257,121 +291,6 @@ impl Inner {
             subject.name,
             "too many conflicting writes",
         ))
-    }
-
-    /// Answers a TokenRequest.
-    pub fn token(
-        &self,
-        request: &ApiRequest,
-        subject: Subject<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Answer, ApiError> {
-        let validation = request.options.field_validation.as_deref();
-        let body =
-            body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
-        let keys = self.authenticator.keys();
-        let made = reviews::token_request(keys, &self.cache, subject.namespace, subject.name, &body)?;
-        Ok(Answer::json(201, &made))
-    }
-
-    /// Answers one of the review kinds, which are only ever created.
-    pub fn review(
-        &self,
-        request: &ApiRequest,
-        subject: Subject<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Answer, ApiError> {
-        let r = subject.resource;
-        let validation = request.options.field_validation.as_deref();
-        let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
-        let spec = body["spec"].clone();
-        body["status"] = match r.kind {
-            "TokenReview" => reviews::token_review(&self.authenticator, &body)?["status"].clone(),
-            "SelfSubjectReview" => {
-                body["metadata"]["creationTimestamp"] = object::now().into();
-                json!({"userInfo": reviews::user_info(&request.caller)})
-            }
-            "SelfSubjectRulesReview" => {
-                let namespace = text(&spec, &["namespace"]);
-                if namespace.is_empty() {
-                    return Err(ApiError::bad_request("no namespace on request"));
-                }
-                reviews::rules_for(&self.authorizer, &request.caller, namespace)
-            }
-            _ => self.access(request, &subject, &spec)?,
-        };
-        Ok(Answer::json(201, &body))
-    }
-
-    /// The SubjectAccessReview family.
-    fn access(&self, request: &ApiRequest, subject: &Subject<'_>, spec: &Value) -> Result<Value, ApiError> {
-        let kind = subject.resource.kind;
-        let (resource, url) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-        let mut errors = Errors::default();
-        let path = Path::new("spec.resourceAttributes");
-        match (resource.is_object(), url.is_object()) {
-            (true, true) => errors.invalid(
-                &Path::new("spec.nonResourceAttributes"),
-                url.clone(),
-                "cannot be specified in combination with resourceAttributes",
-            ),
-            (false, false) => errors.invalid(
-                &path,
-                Value::Null,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ),
-            _ => {}
-        }
-        let own = kind == "SelfSubjectAccessReview";
-        let groups: Vec<String> =
-            list(spec, &["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        if !own && text(spec, &["user"]).is_empty() && groups.is_empty() {
-            errors.invalid(&Path::new("spec.user"), "", "at least one of user or group must be specified");
-        }
-        if kind == "LocalSubjectAccessReview" && text(resource, &["namespace"]) != subject.namespace {
-            errors.invalid(
-                &path.child("namespace"),
-                text(resource, &["namespace"]),
-                "must match metadata.namespace",
-            );
-        }
-        check(errors, subject.resource.group, kind, "")?;
-        let caller = if own {
-            request.caller.clone()
-        } else {
-            let extra = serde_json::from_value(spec["extra"].clone()).unwrap_or_default();
-            protocol::Caller {
-                user: text(spec, &["user"]).to_owned(),
-                uid: text(spec, &["uid"]).to_owned(),
-                groups,
-                extra,
-            }
-        };
-        let attributes = if resource.is_object() {
-            let field = |name: &str| text(resource, &[name]).to_owned();
-            Attributes {
-                caller,
-                verb: field("verb"),
-                group: field("group"),
-                version: field("version"),
-                resource: field("resource"),
-                subresource: field("subresource"),
-                namespace: field("namespace"),
-                name: field("name"),
-                ..Attributes::default()
-            }
-        } else {
-            Attributes::path(caller, text(url, &["verb"]), text(url, &["path"]))
-        };
-        let decision = self.authorizer.decide(&attributes);
-        let mut status = json!({"allowed": decision.is_allowed()});
-        if let crate::auth::Decision::Deny(_) = decision {
-            status["denied"] = true.into();
-        }
-        if !decision.reason().is_empty() {
-            status["reason"] = decision.reason().into();
-        }
-        Ok(status)
     }
 }
 

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::cache::Cache;
 
+use super::oidc::{Oidc, OidcError};
 use super::tokens::{self, TokenError, TokenKeys, account_groups, account_of};
 use super::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 
@@ -28,12 +29,19 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 pub struct Authenticator {
     cache: Cache,
     keys: Arc<TokenKeys>,
+    oidc: Option<Arc<Oidc>>,
 }
 
 impl Authenticator {
     /// Accounts, secrets and pods are looked up in `cache`.
     pub fn new(cache: Cache, keys: Arc<TokenKeys>) -> Self {
-        Authenticator { cache, keys }
+        Authenticator { cache, keys, oidc: None }
+    }
+
+    /// Accepts the tokens of an outside issuer too.
+    pub fn with_oidc(mut self, oidc: Option<Arc<Oidc>>) -> Self {
+        self.oidc = oidc;
+        self
     }
 
     /// The key that signs ServiceAccount tokens.
@@ -67,6 +75,16 @@ impl Authenticator {
         if let Some((id, secret)) = bootstrap_parts(token) {
             let caller = self.bootstrap(id, secret, now).ok_or(TokenError::Invalid)?;
             return Ok((caller, audiences.to_vec()));
+        }
+        if let Some(oidc) = &self.oidc {
+            match oidc.caller(token, now) {
+                Ok(caller) => return Ok((caller, audiences.to_vec())),
+                Err(OidcError::Foreign) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a token of the outside issuer was refused");
+                    return Err(TokenError::Invalid);
+                }
+            }
         }
         let (claims, common) = self.keys.verify(token, audiences, now)?;
         tokens::caller_of(&claims, &self.cache, now).map(|caller| (caller, common))

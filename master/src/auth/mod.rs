@@ -1,6 +1,7 @@
 //! Who asks, and whether they may.
 //!
 //! - [`authenticate`]: credentials to [`Caller`]; impersonation.
+//! - [`oidc`]: users of an outside issuer.
 //! - [`tokens`]: ServiceAccount tokens: minting and checking.
 //! - [`reviews`]: TokenRequest, TokenReview and rules reviews.
 //! - [`rbac`]: roles and bindings; [`node`]: what a node may touch.
@@ -14,6 +15,7 @@ use crate::cache::Cache;
 
 pub mod authenticate;
 pub mod node;
+pub mod oidc;
 pub mod rbac;
 pub mod reviews;
 pub mod tokens;
@@ -71,6 +73,10 @@ impl Attributes {
             name: target.name.clone().unwrap_or_default(),
             ..Attributes::default()
         };
+        // A namespace lies in itself: who has a role in it may be allowed to read it.
+        if target.group.is_empty() && target.resource == "namespaces" {
+            attributes.namespace = attributes.name.clone();
+        }
         let selective = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
         if let (true, Some(text)) = (selective, &request.options.field_selector)
             && let Ok(selector) = protocol::selector::FieldSelector::parse(text)

@@ -9,6 +9,7 @@ use actors::Stage;
 use clap::Parser;
 use k8s_openapi::api::core::v1::Secret;
 use master::auth::authenticate::bootstrap_secret;
+use master::options::ServingOptions;
 use master::pki::kubeconfig::{self, Access};
 use master::pki::new_bootstrap_token;
 use master::server::{Master, MasterConfig, StartError};
@@ -51,6 +52,8 @@ struct Args {
     /// The file that the administrator's kubeconfig is merged into [default: STATE_DIR/admin.kubeconfig].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    serving: ServingOptions,
 }
 
 /// Any failure, for the last line of the program.
@@ -116,6 +119,7 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
         advertise,
         names,
         link_listen: Some(args.link_listen),
+        serving: args.serving.clone(),
         ..MasterConfig::new(args.state_dir.clone())
     };
     let passed = |what: &str| tracing::info!("{what}");

@@ -331,6 +331,12 @@ fn subject(text: &str) -> Value {
     }
 }
 
+/// The flow control objects, for tests of what reads them.
+#[cfg(test)]
+pub(crate) fn flow_control_objects() -> Vec<Value> {
+    table_objects().into_iter().map(|seed| seed.object).filter(|o| !o["spec"].is_null()).collect()
+}
+
 fn table_objects() -> Vec<Seed> {
     let mut made = Vec::new();
     for line in include_str!("objects.txt").lines().filter(|line| !line.starts_with('#')) {

@@ -73,9 +73,8 @@ impl Reconciler for ResourceQuotaController {
 
 /// The kinds whose objects are counted, each once.
 fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let counted = |r: &&protocol::Resource| {
-        r.namespaced && r.is_stored() && !r.is_view() && r.plural != "events"
-    };
+    let counted =
+        |r: &&protocol::Resource| r.namespaced && r.is_stored() && !r.is_view() && r.plural != "events";
     let mut seen = std::collections::BTreeSet::new();
     protocol::resources::all()
         .iter()
@@ -116,7 +115,8 @@ fn changes_usage(group: &str, plural: &str, change: &Change) -> bool {
     // A pod that begins to end stops to count later, which only a look at it then finds.
     plural == "pods" && change.stored.meta.is_deleting()
         || usage::usage(group, plural, &before, now) != usage::usage(group, plural, &after, now)
-        || (plural == "pods" && before["spec"]["activeDeadlineSeconds"] != after["spec"]["activeDeadlineSeconds"])
+        || (plural == "pods"
+            && before["spec"]["activeDeadlineSeconds"] != after["spec"]["activeDeadlineSeconds"])
 }
 
 struct Count {
@@ -136,7 +136,8 @@ fn count(
     let mut out = Count { used: Amounts::new(), again: false };
     let known: Vec<(&str, &str)> = kinds().collect();
     // Kinds that others define are counted by what the limit's name says.
-    let foreign = hard.keys().filter_map(|name| name.strip_prefix("count/")?.split_once('.').map(|(p, g)| (g, p)));
+    let foreign =
+        hard.keys().filter_map(|name| name.strip_prefix("count/")?.split_once('.').map(|(p, g)| (g, p)));
     let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).collect();
     out.again = !foreign.is_empty();
     for (group, plural) in known.into_iter().chain(foreign) {

@@ -5,7 +5,7 @@ use protocol::{ApiError, Caller};
 
 use super::handle::{header, method_not_allowed, not_found, plain};
 use super::negotiate::{Form, Offer};
-use super::{Shared, body, health, negotiate, write};
+use super::{Documents, Shared, body, health, negotiate, write};
 
 pub(super) async fn answer(
     http: HttpRequest,
@@ -17,13 +17,13 @@ pub(super) async fn answer(
     let (path, method) = (http.path(), http.method().as_str());
     config.gate.may_visit(&caller, method, path)?;
     let accept = header(http.headers(), "accept");
-    let reads = matches!(method, "GET" | "HEAD");
     if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") {
         return Ok(openapi(&http, shared));
     }
-    if ["/healthz", "/livez", "/readyz"].iter().any(|p| {
-        path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }) {
+    if ["/healthz", "/livez", "/readyz"]
+        .iter()
+        .any(|p| path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    {
         return Ok(health::answer(path, http.query_string(), &config.checks).await);
     }
     if path.starts_with("/debug/troupe/") {
@@ -42,13 +42,17 @@ pub(super) async fn answer(
     let root = path.trim_end_matches('/');
     let aggregates = matches!(root, "/api" | "/apis");
     if config.documents.discovery(path, false).is_none() && root != "/api" {
-        let inside = path.starts_with("/api/v1/");
+        let mut segments = path.split('/').skip(1);
+        let inside = match (segments.next(), segments.next()) {
+            (Some("api"), _) => true,
+            (Some("apis"), Some(group)) => !group.is_empty() && knows_group(&*config.documents, group),
+            _ => false,
+        };
         return if inside { Err(not_found()) } else { Ok(page_not_found()) };
     }
-    if !reads && path != "/" && path != "/version" {
-        return Err(method_not_allowed());
-    }
-    if method == "HEAD" && (aggregates || root.starts_with("/api")) {
+    // `/apis` and what is above it are handlers that look at no method; the rest are routes.
+    let routed = root == "/api" || root.starts_with("/api/") || root.starts_with("/apis/");
+    if routed && method != "GET" {
         return Err(method_not_allowed());
     }
     let offer = Offer { aggregates, ..Offer::PLAIN };
@@ -67,6 +71,11 @@ pub(super) async fn answer(
         return Ok(write::aggregated(document, header(http.headers(), "if-none-match")));
     }
     write::document(document, chosen)
+}
+
+/// Whether a group is served, in whatever version.
+pub(super) fn knows_group(documents: &dyn Documents, group: &str) -> bool {
+    group.is_empty() || documents.discovery(&format!("/apis/{group}"), false).is_some()
 }
 
 /// OpenAPI's documents. What is not there, or not in the form asked for, has no body, as upstream.

@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderMap;
 use async_trait::async_trait;
 use protocol::{ApiError, ApiRequest, Caller};
 
-use super::Gate;
+use super::{Admitted, Gate};
 use super::handle::header;
 use crate::auth::{Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
 
@@ -32,15 +32,21 @@ impl ClusterGate {
 
 #[async_trait]
 impl Gate for ClusterGate {
-    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Admitted, ApiError> {
         let authorization = Some(header(headers, "authorization")).filter(|h| !h.is_empty());
         let actor = self.authenticator.authenticate(certificate, authorization)?;
         let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let Some(wanted) = Impersonation::from_headers(pairs)? else { return Ok(actor) };
+        let Some(wanted) = Impersonation::from_headers(pairs)? else {
+            return Ok(Admitted { caller: actor, actor: None });
+        };
         for permission in wanted.permissions(&actor) {
             self.require(&permission)?;
         }
-        Ok(wanted.caller())
+        Ok(Admitted { caller: wanted.caller(), actor: Some(actor) })
+    }
+
+    fn decision(&self, attributes: &Attributes) -> Decision {
+        self.authorizer.decide(attributes)
     }
 
     fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError> {

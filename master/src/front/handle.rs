@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
-use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, ApiResponse, Resource, Target, Verb};
 use serde_json::json;
 
+use super::audited::Audited;
+use super::counted::{Counted, seated};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use super::{ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
+use crate::auth::Attributes;
+use super::{Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -26,10 +29,12 @@ pub(super) async fn handle(
     // An error is always an answer the client can read.
     let syntax = Chosen::for_errors(header(http.headers(), "accept"));
     let encodings = header(http.headers(), "accept-encoding").to_owned();
+    let counted = Counted::new(&http, &shared);
     let response = match answer(http, payload, &shared).await {
         Ok(response) => response,
         Err(error) => write::error(&error, syntax),
     };
+    counted.answered(response.status().as_u16());
     write::compressed(response, &encodings).await
 }
 
@@ -47,21 +52,93 @@ async fn answer(
     let long = named.as_ref().is_some_and(|named| is_long(named, &query));
     let time = if long { None } else { Some(deadline::of(&query)?) };
     let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.clone());
-    let caller = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
-    let work = async {
-        match named {
-            Some(named) => resource(http, payload, shared, caller, named, query).await,
-            None => elsewhere::answer(http, payload, shared, caller).await,
-        }
-    };
-    match time {
+    let admitted = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
+    let asked = Asked::new(&http, &admitted, named, query)?;
+    let target = asked.named.as_ref().map(|named| &named.target);
+    let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
+    let id = audited.id();
+    let work = work(http, payload, shared, asked, &mut audited);
+    let mut result = match time {
         None => work.await,
         Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
+    };
+    match &mut result {
+        Ok(response) => {
+            if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+                response.headers_mut().insert(HeaderName::from_static("audit-id"), id);
+            }
+            audited.finish(response.status().as_u16()).await;
+        }
+        Err(error) => {
+            audited.failure(error);
+            audited.finish(error.code()).await;
+        }
+    }
+    result
+}
+
+/// A request whose caller is known.
+struct Asked {
+    /// The path as a resource's; `None` for other paths.
+    named: Option<Named>,
+    query: Vec<(String, String)>,
+    /// What the pipeline will be asked; empty for other paths.
+    request: ApiRequest,
+    /// What the caller wants to do, as authorizers see it.
+    attributes: Attributes,
+}
+
+impl Asked {
+    fn new(
+        http: &HttpRequest,
+        admitted: &Admitted,
+        named: Option<Named>,
+        query: Vec<(String, String)>,
+    ) -> Result<Self, ApiError> {
+        let method = http.method().as_str();
+        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+        let verb = match &named {
+            Some(named) => path::verb(method, named, watching).ok_or_else(method_not_allowed)?,
+            None => Verb::Get,
+        };
+        let target = named.as_ref().map(|named| named.target.clone()).unwrap_or_default();
+        let mut request = ApiRequest::new(verb, target);
+        request.caller = admitted.caller.clone();
+        request.user_agent = header(http.headers(), "user-agent").to_owned();
+        let attributes = match &named {
+            Some(_) => Attributes::of(&request),
+            None => Attributes::path(request.caller.clone(), method, http.path()),
+        };
+        Ok(Asked { named, query, request, attributes })
     }
 }
 
+/// Serves a request, in its seat.
+async fn work(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    asked: Asked,
+    audited: &mut Audited,
+) -> Result<HttpResponse, ApiError> {
+    let Asked { named, query, request, attributes } = asked;
+    let fairness = &shared.config.fairness;
+    let Some(named) = named else {
+        let permit = fairness.admit(&attributes, 1).await;
+        return seated(permit, || elsewhere::answer(http, payload, shared, request.caller)).await;
+    };
+    if is_stream(&named.target) {
+        return serve(http, payload, shared, request, named, query, audited).await;
+    }
+    let kind = shared.config.documents.kind(&named.target);
+    let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
+    let seats = fairness.width(&attributes, stored);
+    let permit = fairness.admit(&attributes, seats).await;
+    seated(permit, || serve(http, payload, shared, request, named, query, audited)).await
+}
+
 /// Whether a request may last: watches and streams.
-fn is_long(named: &Named, query: &[(String, String)]) -> bool {
+pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
     let watches = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
     named.watch || watches || is_stream(&named.target)
 }
@@ -70,27 +147,21 @@ fn is_stream(target: &Target) -> bool {
     target.subresource.as_deref().is_some_and(|name| STREAMS.contains(&name))
 }
 
-async fn resource(
+/// A request that has its seat.
+async fn serve(
     http: HttpRequest,
     payload: web::Payload,
     shared: &web::Data<Shared>,
-    caller: Caller,
+    mut request: ApiRequest,
     named: Named,
     query: Vec<(String, String)>,
+    audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
+    let verb = request.verb;
     let method = http.method().as_str().to_owned();
-    let (watching, pretty) = {
-        let get = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        let pretty = negotiate::wants_pretty(get("pretty").as_deref(), header(http.headers(), "user-agent"));
-        (get("watch").is_some_and(|v| path::truth(&v)), pretty)
-    };
-    let Some(verb) = path::verb(&method, &named, watching) else {
-        return Err(method_not_allowed());
-    };
-    let mut request = ApiRequest::new(verb, named.target.clone());
-    request.caller = caller.clone();
-    request.user_agent = header(http.headers(), "user-agent").to_owned();
+    let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());
+    let pretty = negotiate::wants_pretty(asked, &request.user_agent);
     let accept = header(http.headers(), "accept").to_owned();
     let found = config.documents.kind(&named.target);
     if let Err(refusal) = route(&method, &request, found, &*config.documents, &accept, http.headers()) {
@@ -117,15 +188,18 @@ async fn resource(
     };
     chosen.pretty |= pretty;
     let include = include_object(&request);
-    let door = (config.door)(caller);
+    let door = (config.door)(request.caller.clone());
     if verb == Verb::Watch {
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let events = door.watch(request).await?;
-        return Ok(watch::respond(events, resource, chosen, columns));
+        let lasting = audited.last(200).await;
+        return Ok(watch::respond(events, resource, chosen, columns, lasting));
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
+    audited.request(&request.body);
     let mut response = call(&http, door, request).await?;
+    audited.response(response.code, &response.body);
     warnings.append(&mut response.warnings);
     response.warnings = warnings;
     if chosen.form == Form::Table && response.code < 400 {
@@ -151,9 +225,7 @@ fn route(
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
-        let Target { group, version, .. } = target;
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let known = documents.discovery(&root, false).is_some();
+        let known = elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
     if method == "HEAD" || method == "OPTIONS" {

@@ -27,7 +27,7 @@ pub(super) async fn answer(path: &str, query: &str, checks: &[Check]) -> HttpRes
 }
 
 async fn report(path: &str, query: &str, checks: &[Check]) -> (u16, String) {
-    let mut parts = path.trim_matches('/').splitn(2, '/');
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (name, only) = (parts.next().unwrap_or_default(), parts.next());
     let query = super::path::query(query);
     let excluded: Vec<&str> =
@@ -88,7 +88,9 @@ mod tests {
         let check = |name, scope, well: bool| Check {
             name,
             scope,
-            look: Box::new(move || Box::pin(async move { if well { Ok(()) } else { Err("broken".to_owned()) } })),
+            look: Box::new(move || {
+                Box::pin(async move { if well { Ok(()) } else { Err("broken".to_owned()) } })
+            }),
         };
         let checks = [
             check("ping", Scope::Everywhere, true),
@@ -97,6 +99,7 @@ mod tests {
         ];
         for (path, query, expected) in [
             ("/livez/ping", "", (200, "ok")),
+            ("/livez/", "", (404, "404 page not found\n")),
             ("/livez/informer-sync", "", (404, "404 page not found\n")),
             ("/readyz/informer-sync", "", (200, "ok")),
             ("/livez", "exclude=etcd", (200, "ok")),

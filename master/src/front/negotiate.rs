@@ -48,7 +48,8 @@ const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// What a route that may also be watched makes besides.
-const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const STREAMS: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// What the handler behind a route can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,12 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
             let parameters: Vec<(&str, &str)> =
                 words.filter_map(|w| w.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
             let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok());
-            Some(Clause { kind: kind.trim(), subtype: subtype.trim(), parameters, quality: quality.unwrap_or(1.0) })
+            Some(Clause {
+                kind: kind.trim(),
+                subtype: subtype.trim(),
+                parameters,
+                quality: quality.unwrap_or(1.0),
+            })
         })
         .collect();
     clauses.sort_by(|a, b| {
@@ -144,7 +150,8 @@ pub fn choose(header: &str, offer: Offer) -> Option<Chosen> {
 
 fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<Chosen> {
     let get = |name: &str| clause.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-    if get("stream").is_some_and(|stream| stream != "watch" || !offer.stream) {
+    // Saying that a watch would be read too does no harm to other answers.
+    if get("stream").is_some_and(|stream| stream != "watch" || syntax == Syntax::Yaml) {
         return None;
     }
     let (group, version) = (get("g").unwrap_or_default(), get("v").unwrap_or_default());
@@ -266,12 +273,14 @@ mod tests {
                 Some((Partial, Protobuf)),
             ),
             ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Some((PartialList, Json))),
-            ("application/json;stream=watch", None),
+            ("application/json;stream=watch", Some((Object, Json))),
+            ("application/yaml;stream=watch", None),
         ] {
             let got = choose(header, Offer::OBJECTS).map(|c| (c.form, c.syntax));
             assert_eq!(got, expected, "{header}");
         }
-        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let aggregated =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         let got = choose(aggregated, Offer::DISCOVERY).map(|c| c.form);
         assert_eq!(got, Some(Aggregated));
         assert_eq!(choose(aggregated, Offer::OBJECTS).map(|c| c.form), Some(Object));

@@ -10,6 +10,7 @@ use protocol::{ApiError, Resource, WatchEvent, WatchKind, WatchStream};
 use serde_json::Value;
 
 use super::Documents;
+use super::audited::Lasting;
 use super::negotiate::{Chosen, Form, Syntax};
 use super::write;
 
@@ -23,9 +24,12 @@ pub(super) fn respond(
     resource: &'static Resource,
     chosen: Chosen,
     columns: Option<Columns>,
+    audited: Option<Lasting>,
 ) -> HttpResponse {
     let mut first = true;
     let lines = events.ready_chunks(EVENTS_PER_WRITE).map(move |events| {
+        // Lives as long as the stream does.
+        let _ = &audited;
         let mut out = BytesMut::new();
         for event in events {
             let converted = converted(&event, resource, chosen, columns.as_ref(), &mut first);

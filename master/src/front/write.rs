@@ -32,11 +32,19 @@ fn encoded(json: Bytes, syntax: Syntax, indented: bool) -> Result<Bytes, ApiErro
         Syntax::Json if indented => Ok(pretty::indented(&json)),
         Syntax::Json => Ok(json),
         Syntax::Yaml => crate::yaml::to_text(&value()?).map(Bytes::from).map_err(ApiError::internal),
-        Syntax::Protobuf => match protobuf::envelope(&value()?) {
+        Syntax::Protobuf => match protobuf::envelope(&versioned(value()?)) {
             Some(bytes) => Ok(bytes.into()),
             None => Err(negotiate::not_acceptable(Offer { protobuf: false, ..Offer::PLAIN })),
         },
     }
+}
+
+/// Discovery documents of the core group say no version in JSON, and are `v1`.
+fn versioned(mut value: Value) -> Value {
+    if value["apiVersion"].is_null() {
+        value["apiVersion"] = "v1".into();
+    }
+    value
 }
 
 fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax, indented: bool) -> HttpResponse {
@@ -123,6 +131,14 @@ pub(super) fn error(error: &ApiError, syntax: Syntax) -> HttpResponse {
     body(builder, status, syntax, false)
 }
 
+/// The answer to a request that found no seat: plain text, as upstream's.
+pub(super) fn too_many() -> HttpResponse {
+    builder(429)
+        .insert_header(("Retry-After", "1"))
+        .content_type("text/plain; charset=utf-8")
+        .body("Too many requests, please try again later.\n")
+}
+
 /// A discovery document.
 pub(super) fn document(json: Bytes, chosen: Chosen) -> Result<HttpResponse, ApiError> {
     let bytes = encoded(json, chosen.syntax, chosen.pretty)?;
@@ -165,14 +181,22 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
             "metadata": object["metadata"].take(),
             "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
         })),
-        (Form::PartialList, _) => Err(ApiError::new(406, "NotAcceptable", format!(
-            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
-            go_type(resource.kind)
-        ))),
-        (_, Some(Value::Array(_))) => Err(ApiError::new(406, "NotAcceptable", format!(
-            "you requested PartialObjectMetadata, but the requested object is a list ({})",
-            go_type(resource.list_kind)
-        ))),
+        (Form::PartialList, _) => Err(ApiError::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                go_type(resource.kind)
+            ),
+        )),
+        (_, Some(Value::Array(_))) => Err(ApiError::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                go_type(resource.list_kind)
+            ),
+        )),
         _ => Ok(reduce(object)),
     }
 }

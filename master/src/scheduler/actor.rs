@@ -25,7 +25,7 @@ use super::{Config, DEFAULT_NAME};
 use crate::cache::{Cache, WatchFrom};
 use crate::controllers::machinery::meta::{self, Key, time};
 use crate::controllers::machinery::pods::{condition, is_finished, node_name};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 /// How long a binding may take.
 const BIND_MAX: Duration = Duration::from_secs(100);
@@ -110,7 +110,7 @@ impl Scheduler {
     pub fn new(cache: Cache, api: Arc<dyn Api>, events: Recorder, config: Config) -> Self {
         Scheduler {
             cache,
-            client: Client::new(api.clone(), "kube-scheduler"),
+            client: Client::new(api.clone(), super::AGENT),
             api,
             events,
             config,
@@ -476,7 +476,7 @@ impl Actor for Scheduler {
         for n in 0..self.config.binders.max(1) {
             let (api, path) = (self.api.clone(), format!("{}/binder", ctx.path()));
             let props =
-                Props::new(path, move || Binder { client: Client::new(api.clone(), "kube-scheduler") });
+                Props::new(path, move || Binder { client: Client::new(api.clone(), super::AGENT) });
             self.binders.push(ctx.spawn_child(props.instance(n.to_string()).capacity(256)));
         }
         // Nodes are known before the first pod is tried, so that no pod is told that there are none.

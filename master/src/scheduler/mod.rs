@@ -12,7 +12,7 @@ use actors::{ActorRef, Props, Stage};
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
-use crate::events::Recorder;
+use protocol::events::{Recorder, Source};
 
 pub mod actor;
 pub mod binder;
@@ -28,6 +28,9 @@ pub use actor::{Scheduler, Verdict, Why};
 
 /// The name that pods ask for when they ask for none.
 pub const DEFAULT_NAME: &str = "default-scheduler";
+
+/// The program that the scheduler is upstream: what it writes belongs to it.
+const AGENT: &str = "kube-scheduler";
 
 /// How the scheduler runs.
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ pub fn start(
     config: Config,
 ) -> ActorRef<Scheduler> {
     let api = api_for(caller());
-    let events = Recorder::start(stage, &config.name, api.clone());
+    let events = Recorder::start(stage, Source::master(&config.name, AGENT), api.clone());
     let make = move || Scheduler::new(cache.clone(), api.clone(), events.clone(), config.clone());
     stage.spawn(Props::new("master/scheduler", make).capacity(4096))
 }

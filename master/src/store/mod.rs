@@ -18,6 +18,7 @@ use actors::TraceContext;
 
 pub mod bridge;
 pub mod embedded;
+pub mod encrypted;
 pub mod envelope;
 pub mod etcd;
 pub mod keys;

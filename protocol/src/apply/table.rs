@@ -75,7 +75,10 @@ impl<'s> Shape<'s> for Table {
 
     fn field(self, name: &str) -> Option<Member<'s, Table>> {
         if let Some(definition) = self.definition {
-            let field = definition.field(name)?;
+            let Some(field) = definition.field(name) else {
+                let free = Table::place(&Type::Any, None);
+                return definition.open.then_some(Member { shape: free, declared: false, default: None });
+            };
             let shape = Table::place(&field.ty, Some(field));
             return Some(Member { shape, declared: true, default: field.default.as_ref() });
         }

@@ -65,10 +65,10 @@ pub(super) fn validate(inner: &Inner, write: &Write<'_>, value: &Value) -> Resul
 
 /// Whether an update brings a certificate, or says that there will be none.
 fn signs(new: &Value, old: &Value) -> bool {
-    let failed = |v: &Value| {
-        list(v, &["status", "conditions"]).iter().any(|c| text(c, &["type"]) == "Failed")
-    };
-    text(new, &["status", "certificate"]) != text(old, &["status", "certificate"]) || (failed(new) != failed(old))
+    let failed =
+        |v: &Value| list(v, &["status", "conditions"]).iter().any(|c| text(c, &["type"]) == "Failed");
+    text(new, &["status", "certificate"]) != text(old, &["status", "certificate"])
+        || (failed(new) != failed(old))
 }
 
 fn asks_for_masters(request: &Value) -> bool {

@@ -13,9 +13,7 @@ fn newest(write: &Write<'_>, group: &str, plural: &str, annotation: &str) -> Opt
     write
         .snapshot
         .list(group, plural, "")
-        .filter(|s| {
-            s.value().is_ok_and(|v| text(&v, &["metadata", "annotations", annotation]) == "true")
-        })
+        .filter(|s| s.value().is_ok_and(|v| text(&v, &["metadata", "annotations", annotation]) == "true"))
         .max_by(|a, b| {
             a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp).then(b.meta.name.cmp(&a.meta.name))
         })

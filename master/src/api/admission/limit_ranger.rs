@@ -205,12 +205,20 @@ mod tests {
     #[test]
     fn bounds_are_told_as_upstream_tells_them() {
         let max = json!({"max": {"cpu": "1"}});
-        check(max.clone(), json!({"limits": {"cpu": "2"}}), &["maximum cpu usage per Container is 1, but limit is 2"]);
+        check(
+            max.clone(),
+            json!({"limits": {"cpu": "2"}}),
+            &["maximum cpu usage per Container is 1, but limit is 2"],
+        );
         check(max.clone(), json!({}), &["maximum cpu usage per Container is 1.  No limit is specified"]);
         check(max, json!({"limits": {"cpu": "1"}, "requests": {"cpu": "500m"}}), &[]);
         let min = json!({"min": {"cpu": "100m"}});
         check(min.clone(), json!({}), &["minimum cpu usage per Container is 100m.  No request is specified"]);
-        check(min, json!({"requests": {"cpu": "50m"}}), &["minimum cpu usage per Container is 100m, but request is 50m"]);
+        check(
+            min,
+            json!({"requests": {"cpu": "50m"}}),
+            &["minimum cpu usage per Container is 100m, but request is 50m"],
+        );
         let ratio = json!({"maxLimitRequestRatio": {"cpu": "2"}});
         check(
             ratio.clone(),

@@ -14,7 +14,8 @@ fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
     match write.snapshot.get("node.k8s.io", "runtimeclasses", "", name) {
         Some(stored) => stored.value().map(Some).map_err(ApiError::internal),
         None => {
-            Err(write.forbidden(object::name(pod), &format!("pod rejected: RuntimeClass \"{name}\" not found")))
+            Err(write
+                .forbidden(object::name(pod), &format!("pod rejected: RuntimeClass \"{name}\" not found")))
         }
     }
 }

@@ -14,7 +14,10 @@ const TOKEN_SECONDS: i64 = 3607;
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     // What a node says of its own static pods stands for itself.
-    if !write.is("", "pods") || !write.creates() || !text(pod, &["metadata", "annotations", MIRROR]).is_empty() {
+    if !write.is("", "pods")
+        || !write.creates()
+        || !text(pod, &["metadata", "annotations", MIRROR]).is_empty()
+    {
         return Ok(());
     }
     service_account(write, pod)

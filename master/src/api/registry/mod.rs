@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::custom::Version;
 use super::custom::catalog::Found;
+use super::invalid::Errors;
 use super::object;
 use super::pipeline::Inner;
 use crate::cache::{Snapshot, Stored, with_resource_version};
@@ -105,6 +106,19 @@ impl<'a> Subject<'a> {
         snapshot.get_key(&self.key()).cloned()
     }
 
+    /// A stored object, as writes that ask for this version see it.
+    pub fn opened(&self, stored: &Stored) -> Result<Value, ApiError> {
+        let value = stored.value().map_err(ApiError::internal)?;
+        Ok(self.custom.map_or_else(|| value.clone(), |custom| custom.from_storage(value.clone())))
+    }
+
+    /// Checks what a declared kind's schema says, in the version asked for.
+    pub fn check_fields(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(custom) = self.custom {
+            custom.fields.validate(value, old, errors);
+        }
+    }
+
     /// The 404 answer.
     pub fn not_found(&self) -> ApiError {
         ApiError::not_found(self.resource.group, self.resource.plural, self.name)
@@ -179,18 +193,7 @@ impl Inner {
         }
         match timeout(FRESH_SECONDS_MAX, self.cache.wait_for(revision)).await {
             Ok(snapshot) => Ok(snapshot),
-            Err(_) => Err(ApiError::about(
-                504,
-                "Timeout",
-                format!(
-                    "Timeout: Too large resource version: {revision}, current: {}",
-                    self.cache.revision()
-                ),
-                serde_json::json!({
-                    "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-                    "retryAfterSeconds": 1,
-                }),
-            )),
+            Err(_) => Err(too_large(revision, self.cache.revision(), Some(1))),
         }
     }
 
@@ -223,11 +226,26 @@ impl Inner {
     }
 }
 
+/// The answer to a request for a revision that does not exist yet.
+pub(super) fn too_large(revision: u64, current: u64, retry_after_seconds: Option<u32>) -> ApiError {
+    let mut details = serde_json::json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+    });
+    if let Some(seconds) = retry_after_seconds {
+        details["retryAfterSeconds"] = seconds.into();
+    }
+    let message = format!("Timeout: Too large resource version: {revision}, current: {current}");
+    ApiError::about(504, "Timeout", message, details)
+}
+
 /// The object as it is stored: canonical, without a resourceVersion.
 pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
     if let Some(meta) = object::existing_mut(&mut value, &["metadata"]) {
         meta.remove("resourceVersion");
         meta.remove("selfLink");
+    }
+    if let Some(custom) = subject.custom {
+        value = custom.to_storage(value);
     }
     let value = schema::decode::finish(subject.definition, value);
     let json = object::encode(subject.stored, &value);
@@ -241,11 +259,19 @@ pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Resul
     } else {
         with_resource_version(json, revision).unwrap_or_else(|| json.clone())
     };
-    view(subject, json)
+    // What was made now was made by the schemas of now.
+    view(subject, json, u64::MAX)
 }
 
-/// Stored JSON in the version asked for.
-pub(super) fn view(subject: &Subject<'_>, json: Bytes) -> Result<Bytes, ApiError> {
+/// JSON stored at a revision, in the version asked for.
+pub(super) fn view(subject: &Subject<'_>, json: Bytes, revision: u64) -> Result<Bytes, ApiError> {
+    if let Some(custom) = subject.custom {
+        if !subject.resource.is_view() && revision > custom.since {
+            return Ok(json);
+        }
+        let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+        return Ok(object::encode(subject.resource, &custom.from_storage(value)));
+    }
     if !subject.resource.is_view() {
         return Ok(json);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::{ApiError, ApiRequest, FieldSelector, Selector};
+use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector};
 use serde_json::{Value, json};
 
 use super::{Answer, Subject, options, view};
@@ -41,7 +41,7 @@ impl Choice {
     /// Whether an object is chosen.
     pub fn matches(&self, stored: &Stored) -> bool {
         self.labels.matches_by(|key| stored.meta.labels.get(key))
-            && self.fields.matches(|path| stored.meta.field(path))
+            && self.fields.matches(|path| stored.field(path))
     }
 }
 
@@ -70,7 +70,7 @@ fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> 
 
 /// Kinds with field labels of their own word the refusal differently.
 fn has_own_labels(resource: &protocol::Resource) -> bool {
-    !resource.selectable.is_empty()
+    resource.custom || !resource.selectable.is_empty()
 }
 
 /// What a list found.
@@ -89,7 +89,8 @@ struct Continue {
     after: String,
 }
 
-fn encode_continue(revision: u64, after: &str) -> String {
+/// A token; revision -1 goes on with whatever is there by then.
+fn encode_continue(revision: i64, after: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": after}).to_string())
 }
 
@@ -107,9 +108,15 @@ fn decode_continue(token: &str) -> Result<Continue, ApiError> {
 impl Inner {
     /// Reads one object.
     pub async fn get(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
-        let snapshot = self.snapshot_for(request.options.resource_version.as_deref()).await?;
+        let version = request.options.resource_version.as_deref();
+        options::storage_revision(version.unwrap_or_default())?;
+        let snapshot = self.snapshot_for(version).await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-        Ok(Answer { code: 200, body: view(&subject, stored.json.clone())?, revision: stored.revision })
+        Ok(Answer {
+            code: 200,
+            body: view(&subject, stored.json.clone(), stored.revision)?,
+            revision: stored.revision,
+        })
     }
 
     /// The snapshot that a resourceVersion asks for: none is the newest, `0` whatever is there.
@@ -151,7 +158,7 @@ impl Inner {
                 self.select_past(subject, &choice, revision, after, limit).await
             }
             Some(revision) if revision > snapshot.revision() => {
-                self.at_least(revision).await.map(|_| Chosen { items: Vec::new(), revision, next: None })
+                Err(super::too_large(revision, snapshot.revision(), None))
             }
             at => {
                 let (group, plural) = (subject.stored.group, subject.stored.plural);
@@ -181,7 +188,7 @@ impl Inner {
             revision: Some(revision),
         };
         let result = self.store.range(range).await.map_err(|e| match e {
-            StoreError::Compacted { .. } => expired(),
+            StoreError::Compacted { .. } => compacted(),
             other => super::store_error(other),
         })?;
         let all: Vec<_> = result.records.into_iter().filter_map(|r| self.cache.stored(r)).collect();
@@ -192,15 +199,21 @@ impl Inner {
     /// Lists a collection.
     pub async fn list(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
         options::check_list(request)?;
-        let chosen = self.select(request, &subject).await?;
+        let chosen = match self.select(request, &subject).await {
+            Err(error) if error == compacted() => return Ok(expired(&request.options)),
+            chosen => chosen?,
+        };
         let mut meta = json!({"resourceVersion": chosen.revision.to_string()});
         if let Some((after, left)) = &chosen.next {
-            meta["continue"] = encode_continue(chosen.revision, after).into();
+            meta["continue"] = encode_continue(i64::try_from(chosen.revision).unwrap_or(-1), after).into();
             let selective =
                 request.options.label_selector.is_some() || request.options.field_selector.is_some();
             if !selective {
                 meta["remainingItemCount"] = (*left).into();
             }
+        }
+        if subject.resource.custom && meta.get("continue").is_none() {
+            meta["continue"] = "".into();
         }
         let body = list_body(&subject, &chosen.items, &meta)?;
         Ok(Answer { code: 200, body, revision: chosen.revision })
@@ -225,14 +238,26 @@ fn cut(all: impl Iterator<Item = Arc<Stored>>, limit: usize, revision: u64, subj
     Chosen { items, revision, next }
 }
 
-/// The answer to a list that asks for history which is gone.
-pub fn expired() -> ApiError {
-    ApiError::new(
-        410,
-        "Expired",
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-         without the continue parameter.",
-    )
+/// The answer to a list as of a revision that is gone.
+fn compacted() -> ApiError {
+    ApiError::new(410, "Expired", "The resourceVersion for the provided list is too old.")
+}
+
+/// The answer to a list whose history is gone. Who was in the midst of it gets a token to go on with, at the
+/// price of a list that is of no single revision.
+fn expired(list: &Options) -> Answer {
+    let token = list.continue_token.as_deref().filter(|t| !t.is_empty());
+    let Some(after) = token.and_then(|token| decode_continue(token).ok()) else {
+        return Answer::json(410, &compacted().to_status());
+    };
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a \
+                   new list without the continue parameter, or use the continue token in this response to retrieve \
+                   the remainder of the results. Continuing with the provided token results in an inconsistent list \
+                   - objects that were created, modified, or deleted between the time the first chunk was returned \
+                   and now may show up in the list.";
+    let mut status = ApiError::new(410, "Expired", message).to_status();
+    status["metadata"]["continue"] = encode_continue(-1, &after.after).into();
+    Answer::json(410, &status)
 }
 
 /// A list's JSON: the items' stored bytes one after another, without kind and apiVersion.
@@ -253,7 +278,12 @@ pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> 
         if i > 0 {
             out.put_u8(b',');
         }
-        let json = view(subject, stored.json.clone())?;
+        let json = view(subject, stored.json.clone(), stored.revision)?;
+        if resource.custom {
+            // Items of declared kinds say what they are.
+            out.put_slice(&json);
+            continue;
+        }
         match json.strip_prefix(head.as_bytes()) {
             // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
             Some([b',', rest @ ..]) => {

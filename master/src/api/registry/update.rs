@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::{Answer, RETRIES_MAX, Subject, body, options, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::managed::{Tracking, apply, entries};
 use crate::api::pipeline::Inner;
 use crate::api::{convert, kinds, meta, object};
+use crate::auth::{Attributes, Authorizer};
 use crate::store::{Compare, Op, Txn, TxnResult};
 
 /// Which part of an object a write may change.
@@ -92,22 +94,20 @@ pub fn apply_patch(
             patch::strategic(definition, &mut patched, given)
                 .map_err(|e| ApiError::bad_request(e.to_string()))?;
         }
+        // Not a change of an object but a rule of its own.
         PatchKind::Apply => return Err(unsupported_media()),
     }
-    let invalid = |why: &str| {
-        let mut details = json!({"causes": [{
-            "reason": "FieldValueInvalid", "message": format!("Invalid value: {display}: {why}"), "field": "patch"}]});
-        details["causes"][0]["field"] = "patch".into();
-        ApiError::about(
-            422,
-            "Invalid",
-            format!(" \"\" is invalid: patch: Invalid value: {display}: {why}"),
-            details,
-        )
-    };
+    let invalid = |why: &str| invalid_patch(&display, why);
     let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
     body::strict(decoded.strict, validation, warnings).map_err(|e| invalid(&e))?;
     Ok(decoded.value)
+}
+
+/// The answer to a patch that makes no object of the kind.
+fn invalid_patch(display: &str, why: &str) -> ApiError {
+    let message = format!("Invalid value: {display}: {why}");
+    let details = json!({"causes": [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]});
+    ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), details)
 }
 
 /// The answer to a patch in a language that is not spoken here.
@@ -135,6 +135,7 @@ impl Inner {
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
+            Tracking::of(request, subject).create(&mut new);
             return self.create_object(request, subject, new, warnings).await;
         }
         let version = object::text(&new, &["metadata", "resourceVersion"]);
@@ -148,7 +149,13 @@ impl Inner {
             }
             check(errors, subject.resource.group, subject.resource.plural, subject.name)?;
         }
-        self.rewrite(request, subject, part, warnings, |_, _| Ok(new.clone())).await
+        let tracking = Tracking::of(request, subject);
+        let produce = |old: &Value, _: &mut Vec<String>| {
+            let mut new = new.clone();
+            tracking.update(old, &mut new);
+            Ok(new)
+        };
+        self.rewrite(request, subject, part, warnings, produce).await
     }
 
     /// Patches an object.
@@ -160,20 +167,104 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        let definition = schema::kind(resource.group, resource.version, resource.kind)
-            .ok_or_else(|| ApiError::internal("no field table"))?;
+        let definition = match subject.custom {
+            Some(_) => schema::custom(),
+            None => schema::kind(resource.group, resource.version, resource.kind)
+                .ok_or_else(|| ApiError::internal("no field table"))?,
+        };
         let kind = request.patch.unwrap_or(PatchKind::Merge);
+        if kind == PatchKind::Apply {
+            return self.apply(request, subject, part, warnings).await;
+        }
+        if kind == PatchKind::Strategic && subject.custom.is_some() {
+            return Err(unsupported_media());
+        }
         let validation = request.options.field_validation.as_deref();
+        let tracking = Tracking::of(request, subject);
         self.rewrite(request, subject, part, warnings, |old, warnings| {
-            let shown = convert::from_storage(resource, old.clone());
+            let shown = if subject.custom.is_some() {
+                old.clone()
+            } else {
+                convert::from_storage(resource, old.clone())
+            };
             let mut said = Vec::new();
-            let value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
+            let mut value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
+            if let Some(custom) = subject.custom {
+                let unknown = custom.admit(&mut value);
+                body::strict(unknown, validation, &mut said)
+                    .map_err(|why| invalid_patch("\"<object>\"", &why))?;
+                *warnings = said;
+                check_name(&subject, &value)?;
+                return Ok(value);
+            }
             *warnings = said;
-            let value = body::defaulted(resource, subject.stored, subject.definition, value);
+            let mut value = body::defaulted(resource, subject.stored, subject.definition, value);
+            tracking.update(old, &mut value);
             check_name(&subject, &value)?;
             Ok(value)
         })
         .await
+    }
+
+    /// Applies a configuration to an object; one that is absent is made.
+    async fn apply(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        part: Part,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let config = apply::config::read(&request.body)?;
+        let tracking = Tracking::of(request, subject);
+        let force = request.options.force;
+        let produce = |old: Option<&Value>, said: &mut Vec<String>| {
+            let value = tracking.apply(old, &config.value, force)?;
+            apply::config::strict(&config, request.options.field_validation.as_deref(), said)?;
+            check_name(&subject, &value)?;
+            Ok(value)
+        };
+        for _ in 0..RETRIES_MAX {
+            let absent = request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let result = if absent {
+                let mut said = Vec::new();
+                let value = produce(None, &mut said)?;
+                self.apply_new(request, subject, value, said, warnings).await
+            } else {
+                self.rewrite(request, subject, part, warnings, |old, said| produce(Some(old), said)).await
+            };
+            match result {
+                // Somebody made or deleted the object meanwhile.
+                Err(error) if absent && error.is_already_exists() && !request.options.dry_run => {}
+                Err(error) if !absent && error.is_not_found() && request.target.subresource.is_none() => {}
+                result => return result,
+            }
+        }
+        Err(ApiError::conflict(subject.resource.group, subject.resource.plural, subject.name, MODIFIED))
+    }
+
+    /// Makes the object of a configuration, which takes the right to make it.
+    async fn apply_new(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        mut value: Value,
+        mut said: Vec<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
+        let (resource, name) = (subject.resource, subject.name);
+        let uid = object::text(&value, &["metadata", "uid"]);
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict(resource.group, resource.plural, name, &why));
+        }
+        let mut making = request.clone();
+        making.verb = Verb::Create;
+        self.authorizer.require(&Attributes::of(&making)).await?;
+        object::object_mut(&mut value, &["metadata"]).remove("resourceVersion");
+        warnings.append(&mut said);
+        self.create_object(&making, subject, value, warnings).await
     }
 
     /// Rewrites one part of an object: reads it, lets `produce` make the new state, and writes that if
@@ -190,7 +281,7 @@ impl Inner {
         for _ in 0..RETRIES_MAX {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-            let old = stored.value().map_err(ApiError::internal)?;
+            let old = subject.opened(&stored)?;
             let mut said = Vec::new();
             let mut new = produce(&old, &mut said)?;
             let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
@@ -225,9 +316,12 @@ impl Inner {
             let mut write =
                 Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
             admission::mutate(self, &mut write, &mut new)?;
-            let new = finish(subject.definition, new);
+            let mut new = finish(subject.definition, new);
+            entries::keep_times(&old, &mut new);
+            let new = new;
             let mut errors = Errors::default();
             let at = Path::new("metadata");
+            entries::validate(&new["metadata"], &at, &mut errors);
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             meta::validate(
                 &new["metadata"],
@@ -237,9 +331,10 @@ impl Inner {
                 &mut errors,
             );
             // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-            if !kinds::CHECKED_ONCE.contains(&subject.stored.plural) {
+            if !kinds::checked_once(subject.stored) {
                 meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             }
+            subject.check_fields(&new, Some(&old), &mut errors);
             if part == Part::Main {
                 (strategy.validate)(&new, &mut errors);
                 (strategy.validate_update)(&new, &old, &mut errors);
@@ -252,7 +347,10 @@ impl Inner {
             let mut new = new;
             let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
             let (sealed, json) = seal(&subject, new);
-            let (before, json_before) = seal(&subject, old);
+            // What stands in the store may lack defaults that the kind got later.
+            let stands =
+                if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
+            let (before, json_before) = seal(&subject, stands);
             if json == json_before {
                 return Ok(Answer {
                     code: 200,
@@ -319,7 +417,8 @@ impl Inner {
                 if strategy.generation {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+                        !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
+                            && !(has_status && name == "status")
                             && old.get(name) != Some(value)
                     });
                     let annotated = subject.stored.plural == "deployments"
@@ -329,6 +428,12 @@ impl Inner {
                         new["metadata"]["generation"] = generation.into();
                     }
                 }
+            }
+            Part::Status if subject.custom.is_some() => {
+                keep_all_but(new, old, "status");
+                let revision = new["metadata"]["resourceVersion"].clone();
+                object::copy_field(old, new, "metadata");
+                new["metadata"]["resourceVersion"] = revision;
             }
             Part::Status => {
                 keep_all_but(new, old, "status");
@@ -349,8 +454,7 @@ impl Inner {
             }
             Part::EphemeralContainers => {
                 let containers = new["spec"]["ephemeralContainers"].clone();
-                let mut kept = old.clone();
-                kept["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
+                let mut kept = kept_but_managed(old, new);
                 if !containers.is_null() && containers != kept["spec"]["ephemeralContainers"] {
                     kept["spec"]["ephemeralContainers"] = containers;
                     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
@@ -360,13 +464,21 @@ impl Inner {
             }
             Part::Approval => {
                 let conditions = new["status"]["conditions"].clone();
-                let mut kept = old.clone();
-                kept["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
+                let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
             }
         }
     }
+}
+
+/// The object as it is, with the managers (and the demanded revision) of a write.
+fn kept_but_managed(old: &Value, new: &Value) -> Value {
+    let mut kept = old.clone();
+    for name in ["resourceVersion", "managedFields"] {
+        object::copy_meta(new, &mut kept, name);
+    }
+    kept
 }
 
 fn not_possible() -> ApiError {
@@ -397,7 +509,10 @@ fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
         )));
     }
     if given.is_empty() {
-        return Err(ApiError::bad_request("the name of the object must be specified (metadata.name)"));
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            subject.name
+        )));
     }
     let namespace = object::namespace(value);
     if subject.resource.namespaced && !namespace.is_empty() && namespace != subject.namespace {

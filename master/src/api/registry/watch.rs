@@ -61,7 +61,7 @@ impl Inner {
         let choice = Choice::of(request, &subject)?;
         let list = &request.options;
         let version = list.resource_version.as_deref().unwrap_or_default();
-        let revision = options::revision(version)?;
+        let revision = options::storage_revision(version)?;
         let from = match list.send_initial_events {
             Some(true) => {
                 if version.is_empty() {
@@ -80,10 +80,8 @@ impl Inner {
                 WatchFrom::InitialState
             }
             _ if revision == 0 => WatchFrom::InitialState,
-            _ => {
-                self.at_least(revision).await?;
-                WatchFrom::Revision(revision)
-            }
+            // A revision that is still to come is waited for, without an answer until then.
+            _ => WatchFrom::Revision(revision),
         };
         let cursor =
             match self.cache.watch(subject.stored.group, subject.stored.plural, subject.namespace, from) {
@@ -163,7 +161,7 @@ fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
         json =
             with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
     }
-    let object = view(&watch.kind.subject()?, json).ok()?;
+    let object = view(&watch.kind.subject()?, json, change.stored.revision).ok()?;
     Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })
 }
 

@@ -86,7 +86,13 @@ fn oldest_first(pods: &mut [&Arc<Pod>]) {
         _ => 2,
     };
     pods.sort_by_key(|p| {
-        (node_name(p).is_empty(), stage(p), !is_ready(p), created_second(&p.metadata), name(&p.metadata).to_owned())
+        (
+            node_name(p).is_empty(),
+            stage(p),
+            !is_ready(p),
+            created_second(&p.metadata),
+            name(&p.metadata).to_owned(),
+        )
     });
 }
 
@@ -152,7 +158,10 @@ fn keep_one(node: &str, verdict: Verdict, pods: &[&Arc<Pod>], wants: &Wants<'_>,
 }
 
 /// The one pod of the new template on a node and the one of an older, `None` where there are more.
-fn pair<'a>(pods: &[&'a Arc<Pod>], wants: &Wants<'_>) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+fn pair<'a>(
+    pods: &[&'a Arc<Pod>],
+    wants: &Wants<'_>,
+) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
     let (mut new, mut old) = (None, None);
     for pod in pods.iter().filter(|p| !is_deleting(&p.metadata)) {
         let place = if wants.updated(pod) { &mut new } else { &mut old };

@@ -87,8 +87,7 @@ impl Reconciler for DaemonSetController {
         let by_node = by_node(&pods);
         let rule = Rule::of(&set);
         let nodes = cx.cache.list::<Node>("");
-        let judged: Vec<(&str, Verdict)> =
-            nodes.iter().map(|n| (name(&n.metadata), rule.judge(n))).collect();
+        let judged: Vec<(&str, Verdict)> = nodes.iter().map(|n| (name(&n.metadata), rule.judge(n))).collect();
         let desired = judged.iter().filter(|(_, v)| v.should_run).count();
         let wants = Wants::of(&set, hash, i32::try_from(desired).unwrap_or(i32::MAX), cx.now);
 
@@ -127,7 +126,8 @@ async fn act(cx: &Cx, set: &DaemonSet, hash: &str, plan: Plan) -> Result<(), Rec
             let message = format!("Found failed daemon pod {ns}/{n} on node {node}, will try to kill it");
             cx.events.warning(set, "FailedDaemonPod", message);
         } else {
-            let message = format!("Found succeeded daemon pod {ns}/{n} on node {node}, will try to delete it");
+            let message =
+                format!("Found succeeded daemon pod {ns}/{n} on node {node}, will try to delete it");
             cx.events.normal(set, "SucceededDaemonPod", message);
         }
     }

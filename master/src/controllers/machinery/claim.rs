@@ -96,7 +96,8 @@ pub async fn claim_pods_named<K: Object>(
             Some(controller) => &*controller.uid == uid(meta),
             None => selector.matches_by(|label| stored.meta.labels.get(label)),
         });
-    let candidates = candidates.filter(|stored| named(&stored.meta.name)).filter_map(|stored| stored.typed::<Pod>().ok());
+    let candidates =
+        candidates.filter(|stored| named(&stored.meta.name)).filter_map(|stored| stored.typed::<Pod>().ok());
     let claimed = classify(meta, selector, candidates, |pod| &pod.metadata);
     let mut pods = claimed.keep;
     let adopt: Vec<_> = claimed.adopt.into_iter().filter(|p| is_active(p)).collect();

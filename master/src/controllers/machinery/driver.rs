@@ -20,7 +20,7 @@ use protocol::{Api, Client};
 use super::metrics::{OneQueue, QueueMetrics};
 use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, Writes, declared, meta, trace_key};
 use crate::cache::{Cache, WatchFrom};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 /// A reconcile that takes longer is given up and retried.
 const RECONCILE_MAX: Duration = Duration::from_secs(120);
@@ -234,7 +234,7 @@ impl<R: Reconciler> Handler<Reconcile> for Worker<R> {
         let reconcile = async move {
             let writes = Writes::new(setup.api.clone());
             let cx = Cx {
-                client: Client::new(writes.clone(), R::ACCOUNT),
+                client: Client::new(writes.clone(), super::AGENT),
                 cache: setup.cache.clone(),
                 events: setup.events.clone(),
                 now: meta::now(),

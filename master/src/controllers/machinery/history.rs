@@ -51,7 +51,8 @@ pub fn hash(data: &Value, collisions: i32) -> String {
 /// The revisions of an owner, oldest first.
 pub fn list<K: Object>(cx: &Cx, owner: &K) -> Vec<Arc<ControllerRevision>> {
     let snapshot = cx.cache.snapshot();
-    let owned = snapshot.owned_by(uid(owner.metadata())).filter(|s| s.kind() == ("apps", "controllerrevisions"));
+    let owned =
+        snapshot.owned_by(uid(owner.metadata())).filter(|s| s.kind() == ("apps", "controllerrevisions"));
     let mut revisions: Vec<Arc<ControllerRevision>> = owned
         .filter_map(|s| s.typed::<ControllerRevision>().ok())
         .filter(|r| is_controlled_by(&r.metadata, uid(owner.metadata())))
@@ -151,7 +152,8 @@ pub async fn current<K: Object>(
 
 fn revision_name(owner: &str, hash: &str) -> String {
     const OWNER_BYTES_MAX: usize = 223;
-    let end = owner.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|e| *e <= OWNER_BYTES_MAX).last();
+    let end =
+        owner.char_indices().map(|(i, c)| i + c.len_utf8()).take_while(|e| *e <= OWNER_BYTES_MAX).last();
     format!("{}-{hash}", &owner[..end.unwrap_or(0)])
 }
 
@@ -166,7 +168,8 @@ pub async fn truncate(
     let surplus = dead.len().saturating_sub(usize::try_from(keep).unwrap_or(0));
     for revision in &dead[..surplus] {
         let meta = &revision.metadata;
-        match cx.client.delete::<ControllerRevision>(namespace(meta), name(meta), Some(uid(meta)), None).await {
+        match cx.client.delete::<ControllerRevision>(namespace(meta), name(meta), Some(uid(meta)), None).await
+        {
             Err(e) if !e.is_not_found() && !e.is_conflict() => return Err(e.into()),
             _ => {}
         }
@@ -181,8 +184,13 @@ mod tests {
     fn revision(name: &str, number: i64, image: &str) -> Arc<ControllerRevision> {
         let template: PodTemplateSpec =
             serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "image": image}]}})).unwrap();
-        let meta = ObjectMeta { name: Some(name.to_owned()), uid: Some(name.to_owned()), ..ObjectMeta::default() };
-        Arc::new(ControllerRevision { metadata: meta, data: Some(RawExtension(data(&template))), revision: number })
+        let meta =
+            ObjectMeta { name: Some(name.to_owned()), uid: Some(name.to_owned()), ..ObjectMeta::default() };
+        Arc::new(ControllerRevision {
+            metadata: meta,
+            data: Some(RawExtension(data(&template))),
+            revision: number,
+        })
     }
 
     #[test]

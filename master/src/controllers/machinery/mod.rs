@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use protocol::{ApiError, Client, Resource};
+use protocol::{ApiError, Caller, Client, Resource};
 
 use crate::cache::{Cache, Change};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 pub mod claim;
 mod declared;
@@ -28,6 +28,9 @@ mod writes;
 
 pub use meta::Key;
 pub use writes::Writes;
+
+/// The program that runs controllers upstream: what they write belongs to it.
+pub const AGENT: &str = "kube-controller-manager";
 
 /// What one reconcile works with.
 #[derive(Clone)]
@@ -93,6 +96,10 @@ pub trait Reconciler: Send + Sync + 'static {
     const COMPONENT: &'static str = Self::ACCOUNT;
     /// The plural of what its keys name, for traces: `deployments`.
     const RESOURCE: &'static str;
+    /// Whom its requests are made as.
+    fn caller() -> Caller {
+        super::caller(Self::ACCOUNT)
+    }
     /// How many keys are worked on at a time.
     const WORKERS: usize = 4;
 

@@ -33,7 +33,8 @@ pub fn claims(set: &StatefulSet, ordinal: i32) -> BTreeMap<String, PersistentVol
 pub fn mount(set: &StatefulSet, ordinal: i32, pod: &mut Pod) {
     let claims = claims(set, ordinal);
     let spec = pod.spec.get_or_insert_default();
-    let others = spec.volumes.take().unwrap_or_default().into_iter().filter(|v| !claims.contains_key(&v.name));
+    let others =
+        spec.volumes.take().unwrap_or_default().into_iter().filter(|v| !claims.contains_key(&v.name));
     let mut volumes: Vec<Volume> = claims
         .iter()
         .map(|(volume, claim)| Volume {
@@ -127,7 +128,12 @@ pub fn retained(cx: &Cx, set: &StatefulSet, ordinal: i32, pod: Option<&Pod>) -> 
 }
 
 /// Gives the claims that exist the owners that they should have.
-pub async fn retain(cx: &Cx, set: &StatefulSet, ordinal: i32, pod: Option<&Pod>) -> Result<(), ReconcileError> {
+pub async fn retain(
+    cx: &Cx,
+    set: &StatefulSet,
+    ordinal: i32,
+    pod: Option<&Pod>,
+) -> Result<(), ReconcileError> {
     for claim in claims(set, ordinal).values() {
         let found = cx.cache.get::<PersistentVolumeClaim>(namespace(&set.metadata), name(&claim.metadata));
         let Some(found) = found else { continue };

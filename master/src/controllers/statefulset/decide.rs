@@ -128,7 +128,8 @@ pub fn plan(
     let condemned: Vec<&Arc<Pod>> =
         by_ordinal.iter().rev().filter(|(o, _)| !(first..end).contains(o)).map(|(_, p)| *p).collect();
 
-    if !living(set, &replicas, &fits, now, &mut plan) || !surplus(set, &replicas, &condemned, now, &mut plan) {
+    if !living(set, &replicas, &fits, now, &mut plan) || !surplus(set, &replicas, &condemned, now, &mut plan)
+    {
         return plan;
     }
     outdated(set, &replicas, revisions, now, &mut plan);

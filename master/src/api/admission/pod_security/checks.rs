@@ -169,7 +169,10 @@ fn app_armor(pod: &Subject<'_>) -> Option<Violation> {
     }
     let values: Vec<String> = values.into_iter().chain(annotations).collect();
     let reason = plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len());
-    found(reason, format!("{} must not set AppArmor profile type to {}", parts.join(" and "), quoted(&values)))
+    found(
+        reason,
+        format!("{} must not set AppArmor profile type to {}", parts.join(" and "), quoted(&values)),
+    )
 }
 
 /// What containers have without asking.
@@ -202,11 +205,7 @@ fn added_beyond<'a>(pod: &'a Subject<'_>, allowed: &[&str]) -> Option<(Vec<&'a s
 }
 
 fn must_not_add((containers, beyond): (Vec<&str>, BTreeSet<String>)) -> String {
-    format!(
-        "{} must not include {} in securityContext.capabilities.add",
-        named(&containers),
-        quoted(&beyond)
-    )
+    format!("{} must not include {} in securityContext.capabilities.add", named(&containers), quoted(&beyond))
 }
 
 fn capabilities_baseline(pod: &Subject<'_>) -> Option<Violation> {
@@ -329,7 +328,8 @@ fn proc_mount(pod: &Subject<'_>) -> Option<Violation> {
     if containers.is_empty() {
         return None;
     }
-    let detail = format!("{} must not set securityContext.procMount to {}", named(&containers), quoted(&kinds));
+    let detail =
+        format!("{} must not set securityContext.procMount to {}", named(&containers), quoted(&kinds));
     found("procMount", detail)
 }
 
@@ -341,7 +341,8 @@ fn se_linux(pod: &Subject<'_>) -> Option<Violation> {
         let kind = text(options, &["type"]);
         let allowed = matches!(kind, "" | "container_t" | "container_init_t" | "container_kvm_t")
             || (engine && kind == "container_engine_t");
-        let (has_user, has_role) = (!text(options, &["user"]).is_empty(), !text(options, &["role"]).is_empty());
+        let (has_user, has_role) =
+            (!text(options, &["user"]).is_empty(), !text(options, &["role"]).is_empty());
         if !allowed {
             kinds.insert(kind.to_owned());
         }
@@ -366,10 +367,7 @@ fn se_linux(pod: &Subject<'_>) -> Option<Violation> {
     found("seLinuxOptions", detail)
 }
 
-fn seccomp_setters(
-    pod: &Subject<'_>,
-    bad: impl Fn(&str) -> bool,
-) -> Option<Violation> {
+fn seccomp_setters(pod: &Subject<'_>, bad: impl Fn(&str) -> bool) -> Option<Violation> {
     let mut kinds = BTreeSet::new();
     let mut test = |context: &Value| {
         let kind = text(context, &["seccompProfile", "type"]);
@@ -480,7 +478,8 @@ const ALLOWED_VOLUMES: [&str; 9] = [
 fn restricted_volumes(pod: &Subject<'_>) -> Option<Violation> {
     let (mut names, mut kinds) = (Vec::new(), BTreeSet::new());
     for volume in list(pod.spec, &["volumes"]) {
-        let sources = volume.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).filter(|k| *k != "name");
+        let sources =
+            volume.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).filter(|k| *k != "name");
         let bad: Vec<&str> = sources.filter(|k| !ALLOWED_VOLUMES.contains(k)).collect();
         if !bad.is_empty() {
             names.push(text(volume, &["name"]));
@@ -508,7 +507,10 @@ fn run_as_non_root(pod: &Subject<'_>) -> Option<Violation> {
     let of_pod = pod.security()["runAsNonRoot"].as_bool();
     let explicit = pod.containers_where(|c| c["securityContext"]["runAsNonRoot"] == Value::Bool(false));
     if let Some(setters) = setters(of_pod == Some(false), &explicit) {
-        return found("runAsNonRoot != true", format!("{setters} must not set securityContext.runAsNonRoot=false"));
+        return found(
+            "runAsNonRoot != true",
+            format!("{setters} must not set securityContext.runAsNonRoot=false"),
+        );
     }
     if of_pod == Some(true) {
         return None;

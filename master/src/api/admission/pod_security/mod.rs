@@ -47,7 +47,11 @@ pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiEr
         Some(path) if subresource.is_empty() => {
             let template = at(value, path);
             // A ReplicationController may do without.
-            if template.is_null() { Ok(()) } else { pod(write, &template["metadata"], &template["spec"], false) }
+            if template.is_null() {
+                Ok(())
+            } else {
+                pod(write, &template["metadata"], &template["spec"], false)
+            }
         }
         _ => Ok(()),
     }
@@ -55,7 +59,9 @@ pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiEr
 
 /// Checks a pod, or a template whose pods are checked when they come.
 fn pod(write: &mut Write<'_>, meta: &Value, spec: &Value, enforce: bool) -> Result<(), ApiError> {
-    let Some(stored) = write.snapshot.get("", "namespaces", "", write.subject.namespace) else { return Ok(()) };
+    let Some(stored) = write.snapshot.get("", "namespaces", "", write.subject.namespace) else {
+        return Ok(());
+    };
     // Most namespaces say nothing.
     if !stored.meta.labels.iter().any(|(key, _)| key.starts_with("pod-security.kubernetes.io/")) {
         return Ok(());
@@ -102,7 +108,9 @@ fn is_significant(new: &Value, old: &Value) -> bool {
         let (new, old) = (list(new, &["spec", kind]), list(old, &["spec", kind]));
         new.len() != old.len()
             || new.iter().zip(old).any(|(n, o)| {
-                n["image"] != o["image"] || n["name"] != o["name"] || n["securityContext"] != o["securityContext"]
+                n["image"] != o["image"]
+                    || n["name"] != o["name"]
+                    || n["securityContext"] != o["securityContext"]
             })
     })
 }
@@ -118,8 +126,7 @@ fn namespace(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     if !errors.is_empty() && errors.messages() != errors_before.messages() {
         return invalid::check(errors, "", "Namespace", name);
     }
-    let relaxed =
-        new.enforce.version == before.enforce.version && new.enforce.level <= before.enforce.level;
+    let relaxed = new.enforce.version == before.enforce.version && new.enforce.level <= before.enforce.level;
     if new.enforce == before.enforce || new.enforce.level == Level::Privileged || relaxed {
         return Ok(());
     }
@@ -155,7 +162,9 @@ fn existing(write: &Write<'_>, namespace: &str, standard: Standard) -> Vec<Strin
     }
     let mut out = Vec::new();
     if total > PODS_MAX {
-        out.push(format!("new PodSecurity enforce level only checked against the first {PODS_MAX} of {total} existing pods"));
+        out.push(format!(
+            "new PodSecurity enforce level only checked against the first {PODS_MAX} of {total} existing pods"
+        ));
     }
     if !seen.is_empty() {
         out.push(format!(

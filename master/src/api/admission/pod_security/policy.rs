@@ -112,7 +112,10 @@ pub fn of_labels(labels: &Value) -> (Policy, Errors) {
     mode(labels, "audit", Level::Privileged, &mut errors);
     let warn = mode(labels, "warn", Level::Privileged, &mut errors);
     let mut policy = Policy {
-        enforce: Standard { level: enforce.level.unwrap_or_default(), version: enforce.version.unwrap_or_default() },
+        enforce: Standard {
+            level: enforce.level.unwrap_or_default(),
+            version: enforce.version.unwrap_or_default(),
+        },
         warn: Standard { level: warn.level.unwrap_or_default(), version: warn.version.unwrap_or_default() },
     };
     // Who enforces without saying anything about warnings is warned of the same: that is how one learns of

@@ -85,7 +85,8 @@ fn the_restricted_level_asks_for_more() {
         "seccompProfile (container \"c\" must not set securityContext.seccompProfile.type to \"Unconfined\")",
     );
     let mut volumes = one(hardened());
-    volumes["volumes"] = json!([{"name": "a", "nfs": {}}, {"name": "b", "hostPath": {}}, {"name": "c", "secret": {}}]);
+    volumes["volumes"] =
+        json!([{"name": "a", "nfs": {}}, {"name": "b", "hostPath": {}}, {"name": "c", "secret": {}}]);
     check(
         volumes,
         "restricted volume types (volumes \"a\", \"b\" use restricted volume types \"hostPath\", \"nfs\")",
@@ -100,8 +101,11 @@ fn older_versions_know_less() {
     let sysctl = json!({"containers": [], "securityContext": {"sysctls": [{"name": "net.ipv4.tcp_rmem"}]}});
     check("baseline:v1.31", sysctl.clone(), "forbidden sysctls (net.ipv4.tcp_rmem)");
     check("baseline:v1.32", sysctl, "");
-    let adds = with(json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true,
-        "seccompProfile": {"type": "RuntimeDefault"}}), json!({"capabilities": {"add": ["SYS_ADMIN"]}}));
+    let adds = with(
+        json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true,
+        "seccompProfile": {"type": "RuntimeDefault"}}),
+        json!({"capabilities": {"add": ["SYS_ADMIN"]}}),
+    );
     check(
         "restricted:v1.21",
         adds,
@@ -120,8 +124,11 @@ fn labels_stand_for_a_policy() {
         "pod-security.kubernetes.io/warn-version": "v1.01"}));
     assert_eq!(policy.enforce.level, Level::Restricted, "what cannot be read is refused at its strictest");
     assert_eq!(policy.warn.level, Level::Privileged);
-    assert_eq!(errors.messages(), [
-        "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"x\": must be one of privileged, baseline, restricted",
-        "metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"v1.01\": must be \"latest\" or \"v1.x\"",
-    ]);
+    assert_eq!(
+        errors.messages(),
+        [
+            "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"x\": must be one of privileged, baseline, restricted",
+            "metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"v1.01\": must be \"latest\" or \"v1.x\"",
+        ]
+    );
 }

@@ -47,7 +47,10 @@ pub fn concerns(write: &Write<'_>) -> bool {
 }
 
 fn handles(write: &Write<'_>) -> bool {
-    if write.subject.namespace.is_empty() || write.subject.stored.group == "events.k8s.io" || write.is("", "events") {
+    if write.subject.namespace.is_empty()
+        || write.subject.stored.group == "events.k8s.io"
+        || write.is("", "events")
+    {
         return false;
     }
     match (write.subresource(), write.creates()) {
@@ -88,7 +91,8 @@ pub fn charge(write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
     }
     let now = OffsetDateTime::from(actors::time::now());
     let mut delta = usage::usage(group, plural, value, now);
-    let negative: Vec<&str> = delta.iter().filter(|(_, q)| q.is_negative()).map(|(n, _)| n.as_str()).collect();
+    let negative: Vec<&str> =
+        delta.iter().filter(|(_, q)| q.is_negative()).map(|(n, _)| n.as_str()).collect();
     if !negative.is_empty() {
         return forbidden(format!("quota usage is negative for resource(s): {}", negative.join(",")));
     }

@@ -135,7 +135,8 @@ pub(super) fn unsaid(pod: &Value, counted: &[String]) -> Option<String> {
     const NEEDED: [&str; 6] =
         ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
     let needed: Vec<&str> = counted.iter().map(String::as_str).filter(|n| NEEDED.contains(n)).collect();
-    let whole = named(&amounts(&pod["spec"]["resources"]["requests"]), &amounts(&pod["spec"]["resources"]["limits"]));
+    let whole =
+        named(&amounts(&pod["spec"]["resources"]["requests"]), &amounts(&pod["spec"]["resources"]["limits"]));
     let mut missing: BTreeMap<&str, std::collections::BTreeSet<&str>> = BTreeMap::new();
     for kind in ["containers", "initContainers"] {
         for container in list(pod, &["spec", kind]) {
@@ -165,18 +166,15 @@ pub(super) fn in_scope(pod: &Value, scope: &str, operator: &str, values: &[Value
         "NotTerminating" => !ends,
         "BestEffort" => qos_class(pod) == "BestEffort",
         "NotBestEffort" => qos_class(pod) != "BestEffort",
-        "PriorityClass" => {
-            super::usage::selects(operator, values, text(pod, &["spec", "priorityClassName"]))
-        }
+        "PriorityClass" => super::usage::selects(operator, values, text(pod, &["spec", "priorityClassName"])),
         "CrossNamespacePodAffinity" => crosses_namespaces(pod),
         _ => false,
     }
 }
 
 fn crosses_namespaces(pod: &Value) -> bool {
-    let crosses = |term: &Value| {
-        !list(term, &["namespaces"]).is_empty() || !term["namespaceSelector"].is_null()
-    };
+    let crosses =
+        |term: &Value| !list(term, &["namespaces"]).is_empty() || !term["namespaceSelector"].is_null();
     ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
         let affinity = &pod["spec"]["affinity"][kind];
         list(affinity, &["requiredDuringSchedulingIgnoredDuringExecution"]).iter().any(crosses)

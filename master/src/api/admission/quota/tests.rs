@@ -6,10 +6,11 @@ use super::usage::{counts, in_scopes, usage};
 use super::*;
 
 fn check(group: &str, plural: &str, object: Value, expected: Value) {
-    let got: serde_json::Map<String, Value> = usage(group, plural, &object, datetime!(2026-01-01 00:01:00 UTC))
-        .into_iter()
-        .map(|(n, q)| (n, q.to_string().into()))
-        .collect();
+    let got: serde_json::Map<String, Value> =
+        usage(group, plural, &object, datetime!(2026-01-01 00:01:00 UTC))
+            .into_iter()
+            .map(|(n, q)| (n, q.to_string().into()))
+            .collect();
     assert_eq!(Value::Object(got), expected, "{object}");
 }
 
@@ -74,10 +75,18 @@ fn scopes_choose_pods() {
         (quota(json!(["Terminating"])), true, false),
         (quota(json!(["NotTerminating", "BestEffort"])), false, true),
         (quota(json!(["NotBestEffort"])), false, false),
-        (json!({"spec": {"scopeSelector": {"matchExpressions": [
-            {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}}), false, true),
-        (json!({"spec": {"scopeSelector": {"matchExpressions": [
-            {"scopeName": "PriorityClass", "operator": "NotIn", "values": ["high"]}]}}}), true, false),
+        (
+            json!({"spec": {"scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}}),
+            false,
+            true,
+        ),
+        (
+            json!({"spec": {"scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "NotIn", "values": ["high"]}]}}}),
+            true,
+            false,
+        ),
     ];
     for (quota, first, second) in cases {
         assert_eq!(in_scopes("", "pods", &quota, &ends), first, "{quota}");

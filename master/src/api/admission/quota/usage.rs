@@ -20,7 +20,12 @@ fn has_short_name(group: &str, plural: &str) -> bool {
     group.is_empty()
         && matches!(
             plural,
-            "configmaps" | "resourcequotas" | "replicationcontrollers" | "secrets" | "services" | "persistentvolumeclaims"
+            "configmaps"
+                | "resourcequotas"
+                | "replicationcontrollers"
+                | "secrets"
+                | "services"
+                | "persistentvolumeclaims"
         )
 }
 
@@ -32,9 +37,9 @@ pub fn counts(group: &str, plural: &str, name: &str) -> bool {
         ("", "services") => matches!(name, "services.nodeports" | "services.loadbalancers"),
         ("", "persistentvolumeclaims") => {
             name == "requests.storage"
-                || name.split_once(OF_CLASS).is_some_and(|(_, what)| {
-                    matches!(what, "requests.storage" | "persistentvolumeclaims")
-                })
+                || name
+                    .split_once(OF_CLASS)
+                    .is_some_and(|(_, what)| matches!(what, "requests.storage" | "persistentvolumeclaims"))
         }
         _ => false,
     }
@@ -62,7 +67,9 @@ fn service(service: &Value, out: &mut Amounts) {
     let ports = list(service, &["spec", "ports"]);
     let named = ports.iter().filter(|p| p["nodePort"].as_i64().is_some_and(|n| n != 0)).count();
     let (node_ports, balancers) = match text(service, &["spec", "type"]) {
-        "LoadBalancer" if service["spec"]["allocateLoadBalancerNodePorts"] == Value::Bool(false) => (named, 1),
+        "LoadBalancer" if service["spec"]["allocateLoadBalancerNodePorts"] == Value::Bool(false) => {
+            (named, 1)
+        }
         "LoadBalancer" => (ports.len(), 1),
         "NodePort" => (ports.len(), 0),
         _ => (0, 0),
@@ -92,9 +99,9 @@ fn claim(claim: &Value, out: &mut Amounts) {
 /// Whether an object is in all of a quota's scopes.
 pub fn in_scopes(group: &str, plural: &str, quota: &Value, object: &Value) -> bool {
     let named = list(quota, &["spec", "scopes"]).iter().filter_map(Value::as_str);
-    let selected = list(quota, &["spec", "scopeSelector", "matchExpressions"]).iter().map(|e| {
-        (text(e, &["scopeName"]), text(e, &["operator"]), list(e, &["values"]))
-    });
+    let selected = list(quota, &["spec", "scopeSelector", "matchExpressions"])
+        .iter()
+        .map(|e| (text(e, &["scopeName"]), text(e, &["operator"]), list(e, &["values"])));
     let none: &[Value] = &[];
     named.map(|scope| (scope, "Exists", none)).chain(selected).all(|(scope, operator, values)| {
         match (group, plural) {

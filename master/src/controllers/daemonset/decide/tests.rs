@@ -95,11 +95,14 @@ fn the_status_counts_nodes() {
 #[test]
 fn nodes_are_judged_by_labels_and_taints() {
     let set = |spec: Value| -> DaemonSet {
-        serde_json::from_value(json!({"metadata": {"name": "d"}, "spec": {"selector": {}, "template": {"spec": spec}}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "d"}, "spec": {"selector": {}, "template": {"spec": spec}}}),
+        )
+        .unwrap()
     };
     let judge = |spec: Value, node: Value| {
-        let node = serde_json::from_value(json!({"metadata": {"name": "n1", "labels": {"os": "x"}}, "spec": node}));
+        let node =
+            serde_json::from_value(json!({"metadata": {"name": "n1", "labels": {"os": "x"}}, "spec": node}));
         let v = Rule::of(&set(spec)).judge(&node.unwrap());
         (v.should_run, v.may_stay)
     };

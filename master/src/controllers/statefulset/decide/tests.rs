@@ -71,12 +71,9 @@ fn ordered_sets_move_one_pod_at_a_time() {
 #[test]
 fn parallel_sets_move_at_once() {
     let s = set(json!({"podManagementPolicy": "Parallel"}));
-    for (pods, expected) in [
-        ("", "+0b +1b +2b"),
-        ("0b! 2b", "+1b"),
-        ("0b 1b 2b 3b 4b!", "-4 -3"),
-        ("0bf 1b", "~0 +2b"),
-    ] {
+    for (pods, expected) in
+        [("", "+0b +1b +2b"), ("0b! 2b", "+1b"), ("0b 1b 2b 3b 4b!", "-4 -3"), ("0bf 1b", "~0 +2b")]
+    {
         assert_eq!(steps(&s, pods), expected, "{pods}");
     }
 }
@@ -120,7 +117,10 @@ fn a_pod_must_be_ready_for_long_enough() {
 fn the_status_counts_and_completes() {
     let now = NOW.parse().unwrap();
     let s = status(&set(json!({})), &pods("0a 1b! 2b"), REVISIONS, 0, now);
-    assert_eq!((s.replicas, s.ready_replicas, s.current_replicas, s.updated_replicas), (3, Some(2), Some(1), Some(2)));
+    assert_eq!(
+        (s.replicas, s.ready_replicas, s.current_replicas, s.updated_replicas),
+        (3, Some(2), Some(1), Some(2))
+    );
     assert_eq!(s.current_revision.as_deref(), Some("w-a"));
     let s = status(&set(json!({})), &pods("0b 1b 2b"), REVISIONS, 0, now);
     assert_eq!((s.current_replicas, s.current_revision.as_deref()), (Some(3), Some("w-b")));

@@ -1,0 +1,300 @@
+//! NodeRestriction: what a node may write, beyond what it may touch.
+//!
+//! The Node authorizer decides by path; here the object's content is looked at. A node writes its own Node,
+//! Lease and CSINode, its own pods' status, mirror pods of itself, and asks for tokens of its own pods.
+
+use protocol::{ApiError, ApiRequest, Verb};
+use serde_json::Value;
+
+use super::Write;
+use crate::api::object::{self, list, text};
+use crate::auth::node::node_name;
+use crate::cache::Snapshot;
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const LEASES: &str = "kube-node-lease";
+
+/// Labels of the project's namespaces that kubelets set.
+const KUBELET_LABELS: &[&str] = &[
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
+
+/// Refuses a node's create or update of what is not its own.
+pub(super) fn write(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
+    let Some(node) = node_name(&write.request.caller) else { return Ok(()) };
+    let resource = write.subject.resource;
+    let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
+    let name = object::name(value);
+    let why = match (resource.group, resource.plural, subresource, write.old) {
+        ("", "pods", "", None) => mirror_pod(node, value),
+        ("", "pods", "status", Some(old)) => pod_status(node, old, value),
+        ("", "pods", "eviction", _) => None,
+        ("", "pods", "", Some(_)) => Some(format!(
+            "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
+        )),
+        ("", "pods", other, _) => {
+            Some(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
+        }
+        ("", "nodes", _, old) => own_node(node, name, old, value),
+        ("", "persistentvolumeclaims", "", _) => Some("may only update PVC status".to_owned()),
+        ("coordination.k8s.io", "leases", ..) => own_lease(node, write.subject.namespace, name),
+        ("storage.k8s.io", "csinodes", ..) if name != node => {
+            Some("can only access CSINode with the same name as the requesting node".to_owned())
+        }
+        _ => None,
+    };
+    why.map_or(Ok(()), |why| Err(ApiError::forbidden(resource.group, resource.plural, name, &why)))
+}
+
+/// Refuses a node's deletion of a pod that does not run on it.
+pub(crate) fn deletion(request: &ApiRequest, stored: &Value) -> Result<(), ApiError> {
+    let Some(node) = node_name(&request.caller) else { return Ok(()) };
+    let target = &request.target;
+    if !target.group.is_empty() || target.resource != "pods" || on(stored, node) {
+        return Ok(());
+    }
+    let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
+    Err(ApiError::forbidden("", "pods", object::name(stored), &why))
+}
+
+/// Refuses a node's eviction of a pod that does not run on it.
+pub(crate) fn eviction(request: &ApiRequest, stored: &Value) -> Result<(), ApiError> {
+    let Some(node) = node_name(&request.caller) else { return Ok(()) };
+    if on(stored, node) {
+        return Ok(());
+    }
+    let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
+    Err(ApiError::forbidden("", "pods", object::name(stored), &why))
+}
+
+/// Refuses a node's request of a token that is not bound to one of its pods.
+pub(crate) fn token(snapshot: &Snapshot, request: &ApiRequest, body: &Value) -> Result<(), ApiError> {
+    let Some(node) = node_name(&request.caller) else { return Ok(()) };
+    debug_assert_eq!(request.verb, Verb::Create);
+    let target = &request.target;
+    let account = target.name.as_deref().unwrap_or_default();
+    let refuse = |why: &str| Err(ApiError::forbidden("", "serviceaccounts", account, why));
+    let bound = &body["spec"]["boundObjectRef"];
+    let (kind, name, uid) = (text(bound, &["kind"]), text(bound, &["name"]), text(bound, &["uid"]));
+    if text(bound, &["apiVersion"]) != "v1" || kind != "Pod" || name.is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if uid.is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let Some(pod) = snapshot.get("", "pods", namespace, name) else {
+        return Err(ApiError::not_found("", "pods", name));
+    };
+    if uid != &*pod.meta.uid {
+        return refuse(&format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have \
+             been deleted and then recreated"
+        ));
+    }
+    if pod.meta.field("spec.nodeName") != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    Ok(())
+}
+
+fn on(pod: &Value, node: &str) -> bool {
+    text(pod, &["spec", "nodeName"]) == node
+}
+
+fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
+    if pod["metadata"]["annotations"].get(MIRROR).is_none() {
+        return Some(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+    }
+    if !on(pod, node) {
+        return Some(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+    }
+    let spec = &pod["spec"];
+    if !text(spec, &["serviceAccountName"]).is_empty() {
+        return Some("a mirror pod may not reference service accounts".to_owned());
+    }
+    let owner = match list(pod, &["metadata", "ownerReferences"]) {
+        [] => return Some(format!("node {node:?} can only create pods with an owner reference set to itself")),
+        [owner] => owner,
+        _ => {
+            return Some(format!(
+                "node {node:?} can only create pods with a single owner reference set to itself"
+            ));
+        }
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return Some(format!("node {node:?} can only create pods with an owner reference set to itself"));
+    }
+    if owner["controller"] != true {
+        return Some(format!(
+            "node {node:?} can only create pods with a controller owner reference set to itself"
+        ));
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return Some(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+    }
+    let volumes = list(spec, &["volumes"]);
+    for (field, what) in [
+        ("secret", "secrets"),
+        ("configMap", "configmaps"),
+        ("persistentVolumeClaim", "persistentvolumeclaims"),
+    ] {
+        if volumes.iter().any(|volume| volume[field].is_object()) {
+            return Some(format!("node {node:?} can not create pods that reference {what}"));
+        }
+    }
+    None
+}
+
+fn pod_status(node: &str, old: &Value, new: &Value) -> Option<String> {
+    if !on(old, node) {
+        return Some(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+    }
+    if !object::same(old, new, &["metadata", "labels"]) {
+        return Some(format!("node {node:?} cannot update labels through pod status"));
+    }
+    None
+}
+
+fn own_node(node: &str, name: &str, old: Option<&Value>, new: &Value) -> Option<String> {
+    let none = Value::Null;
+    let changed = changed_labels(old.unwrap_or(&none), new);
+    let forbidden: Vec<&str> = changed.into_iter().filter(|label| !may_set(label)).collect();
+    match old {
+        None if !forbidden.is_empty() => {
+            return Some(format!(
+                "node {node:?} is not allowed to set the following labels: {}",
+                forbidden.join(", ")
+            ));
+        }
+        Some(_) if !forbidden.is_empty() => {
+            return Some(format!("is not allowed to modify labels: {}", forbidden.join(", ")));
+        }
+        Some(old) if old["spec"]["taints"] != new["spec"]["taints"] => {
+            return Some(format!("node {node:?} is not allowed to modify taints"));
+        }
+        _ => {}
+    }
+    (name != node).then(|| format!("node {node:?} is not allowed to modify node {name:?}"))
+}
+
+/// Labels that are in one of two objects only, or have another value, in order.
+fn changed_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {
+    fn of(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        object["metadata"]["labels"].as_object().into_iter().flatten()
+    }
+    let mut changed: Vec<&str> = of(new)
+        .filter(|(key, value)| old["metadata"]["labels"].get(key.as_str()) != Some(*value))
+        .chain(of(old).filter(|(key, _)| new["metadata"]["labels"].get(key.as_str()).is_none()))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    changed.sort_unstable();
+    changed
+}
+
+/// Whether a node may set a label of itself.
+fn may_set(label: &str) -> bool {
+    let namespace = label.split_once('/').map_or("", |(namespace, _)| namespace);
+    let within = |of: &str| {
+        namespace == of || namespace.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'))
+    };
+    if within("node-restriction.kubernetes.io") {
+        return false;
+    }
+    let reserved = within("kubernetes.io") || within("k8s.io");
+    !reserved
+        || KUBELET_LABELS.contains(&label)
+        || within("kubelet.kubernetes.io")
+        || within("node.kubernetes.io")
+}
+
+fn own_lease(node: &str, namespace: &str, name: &str) -> Option<String> {
+    if namespace != LEASES {
+        return Some(format!("can only access leases in the {LEASES:?} system namespace"));
+    }
+    (name != node).then(|| "can only access node lease with the same name as the requesting node".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_labels_itself_within_limits() {
+        for (label, allowed) in [
+            ("golden", true),
+            ("example.com/x", true),
+            ("kubernetes.io/hostname", true),
+            ("kubernetes.io/other", false),
+            ("x.k8s.io/other", false),
+            ("node.kubernetes.io/anything", true),
+            ("sub.kubelet.kubernetes.io/x", true),
+            ("node-restriction.kubernetes.io/x", false),
+            ("a.node-restriction.kubernetes.io/x", false),
+            ("notkubernetes.io/x", true),
+        ] {
+            assert_eq!(may_set(label), allowed, "{label}");
+        }
+    }
+
+    #[test]
+    fn only_its_own_node_and_no_taints() {
+        let plain = json!({"metadata": {"labels": {"a": "1"}}, "spec": {}});
+        let tainted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"taints": [{"key": "k"}]}});
+        let labelled = json!({"metadata": {"labels": {"a": "2", "kubernetes.io/x": "y"}}, "spec": {}});
+        for (name, old, new, expected) in [
+            ("n", None, &plain, None),
+            ("n", None, &tainted, None),
+            ("o", None, &plain, Some("node \"n\" is not allowed to modify node \"o\"")),
+            ("n", Some(&plain), &tainted, Some("node \"n\" is not allowed to modify taints")),
+            ("n", Some(&plain), &labelled, Some("is not allowed to modify labels: kubernetes.io/x")),
+            (
+                "n",
+                None,
+                &labelled,
+                Some("node \"n\" is not allowed to set the following labels: kubernetes.io/x"),
+            ),
+        ] {
+            assert_eq!(own_node("n", name, old, new).as_deref(), expected, "{name} {new}");
+        }
+    }
+
+    #[test]
+    fn mirror_pods_are_the_nodes_own() {
+        let pod = |annotated: bool, on: &str, owner: Value| {
+            let annotations = if annotated { json!({MIRROR: "x"}) } else { json!({}) };
+            json!({
+                "metadata": {"annotations": annotations, "ownerReferences": owner}, "spec": {"nodeName": on},
+            })
+        };
+        let own = json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true}]);
+        for (pod, expected) in [
+            (pod(true, "n", own.clone()), None),
+            (
+                pod(false, "n", own.clone()),
+                Some(
+                    "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n\" can only create mirror pods",
+                ),
+            ),
+            (pod(true, "o", own), Some("node \"n\" can only create pods with spec.nodeName set to itself")),
+            (
+                pod(true, "n", json!([])),
+                Some("node \"n\" can only create pods with an owner reference set to itself"),
+            ),
+        ] {
+            assert_eq!(mirror_pod("n", &pod).as_deref(), expected, "{pod}");
+        }
+    }
+}

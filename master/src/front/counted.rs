@@ -1,0 +1,97 @@
+//! What a request counts for: its metrics, and its seat.
+
+use std::future::Future;
+use std::time::Instant;
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use protocol::{ApiError, Target, Verb};
+
+use super::fairness::{Permit, Refused};
+use super::handle::is_long;
+use super::metrics::{self, FrontMetrics, Running};
+use super::{Shared, path, write};
+
+/// What metrics say of a request.
+pub(super) struct Counted<'a> {
+    metrics: &'a FrontMetrics,
+    target: Option<Target>,
+    verb: &'static str,
+    dry_run: bool,
+    /// Requests that last are not timed.
+    long: bool,
+    started: Instant,
+    _running: Running,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(http: &HttpRequest, shared: &'a Shared) -> Self {
+        let query = path::query(http.query_string());
+        let named = path::parse(http.path());
+        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
+        let long = named.as_ref().is_some_and(|named| is_long(named, &query));
+        let verb = match (&named, http.method().as_str()) {
+            (Some(named), method) => match path::verb(method, named, watching) {
+                Some(Verb::Get) => "GET",
+                Some(Verb::List) => "LIST",
+                Some(Verb::Watch) => "WATCH",
+                Some(Verb::Create) => "POST",
+                Some(Verb::Update) => "PUT",
+                Some(Verb::Patch) => "PATCH",
+                Some(Verb::Delete) => "DELETE",
+                Some(Verb::DeleteCollection) => "DELETECOLLECTION",
+                None => "other",
+            },
+            (None, "GET") => "GET",
+            (None, "POST") => "POST",
+            (None, _) => "other",
+        };
+        // Labels are made of served kinds only: paths that anybody thinks up would be labels without end.
+        let target = named.map(|named| named.target).filter(|t| shared.config.documents.kind(t).is_some());
+        let metrics = &shared.config.metrics;
+        Counted {
+            metrics,
+            target,
+            verb,
+            dry_run: query.iter().any(|(name, value)| name == "dryRun" && value == "All"),
+            long,
+            started: Instant::now(),
+            _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
+        }
+    }
+
+    pub(super) fn answered(self, code: u16) {
+        let request =
+            metrics::Request { target: self.target.as_ref(), verb: self.verb, dry_run: self.dry_run };
+        let took = (!self.long).then(|| self.started.elapsed());
+        self.metrics.answered(&request, code, took);
+    }
+}
+
+/// Does the work under a permit, and says in the answer whose it was. A watch keeps no seat once it runs.
+pub(super) async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(
+    permit: Result<Permit, Refused>,
+    work: impl FnOnce() -> F,
+) -> Result<HttpResponse, ApiError> {
+    let (schema, level, mut response) = match permit {
+        Ok(mut permit) => {
+            let response = work().await;
+            let (schema, level) = (std::mem::take(&mut permit.schema), std::mem::take(&mut permit.level));
+            drop(permit);
+            // A refusal is answered by whoever knows the client's syntax; it has no such headers.
+            (schema, level, response?)
+        }
+        Err(refused) => (refused.schema, refused.level, write::too_many()),
+    };
+    for (name, uid) in [(FLOW_SCHEMA, schema), (PRIORITY_LEVEL, level)] {
+        if let Ok(value) = HeaderValue::from_str(&uid)
+            && !uid.is_empty()
+        {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(response)
+}
+
+const FLOW_SCHEMA: &str = "x-kubernetes-pf-flowschema-uid";
+const PRIORITY_LEVEL: &str = "x-kubernetes-pf-prioritylevel-uid";

@@ -1,0 +1,136 @@
+//! Settings of the API server that most clusters leave alone: audit, encryption at rest, identities from
+//! outside, a serving certificate of one's own. Named as upstream's flags.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::audit::{LogConfig, Policy};
+use crate::auth::oidc::OidcConfig;
+use crate::server::StartError;
+use crate::store::encrypted::EncryptionConfig;
+
+/// The flags.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServingOptions {
+    /// A file that says what is audited (audit.k8s.io/v1 Policy). Without it, nothing is.
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The file that audit events are written to; `-` is standard output.
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes after which the audit log is put aside.
+    #[arg(long, value_name = "MB", default_value_t = 100)]
+    pub audit_log_maxsize: u64,
+    /// Audit logs put aside that are kept; 0 keeps all.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Days that audit logs put aside are kept; 0 keeps them for ever.
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub audit_log_maxage: u64,
+    /// A file that says which objects are encrypted at rest (EncryptionConfiguration; aesgcm and identity).
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// The serving certificate, PEM; read again when it changes. Without it, the cluster makes its own.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// The key of the serving certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// The issuer of OpenID Connect tokens that are accepted.
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    pub oidc_issuer_url: Option<String>,
+    /// The audience that such tokens must be for.
+    #[arg(long, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// The claim that is the user's name.
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What user names are prefixed with; `-` for nothing [default: the issuer and `#`, unless the claim is
+    /// email].
+    #[arg(long, value_name = "TEXT")]
+    pub oidc_username_prefix: Option<String>,
+    /// The claim that lists the user's groups.
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_groups_claim: Option<String>,
+    /// What group names are prefixed with.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub oidc_groups_prefix: String,
+    /// A claim that tokens must have with this value. May be repeated.
+    #[arg(long, value_name = "CLAIM=VALUE")]
+    pub oidc_required_claim: Vec<String>,
+    /// The issuer's CA, PEM; without it, the issuer must be known to the machine.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// A file with the issuer's keys (a JSON web key set), instead of asking the issuer for them.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_jwks_file: Option<PathBuf>,
+}
+
+fn read(path: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|e| StartError::File(format!("{}: {e}", path.display())))
+}
+
+fn of_file<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, StartError> {
+    parse(&read(path)?).map_err(|why| StartError::File(format!("{}: {why}", path.display())))
+}
+
+/// What the files that the flags name say. Reading them blocks.
+pub struct Loaded {
+    /// What is audited, and where to.
+    pub audit: Option<(Policy, LogConfig)>,
+    /// What is encrypted at rest.
+    pub encryption: Option<EncryptionConfig>,
+    /// Identities from outside.
+    pub oidc: Option<OidcConfig>,
+}
+
+impl ServingOptions {
+    /// Reads the files.
+    pub fn load(&self) -> Result<Loaded, StartError> {
+        let audit = match (&self.audit_policy_file, &self.audit_log_path) {
+            (Some(policy), Some(path)) => {
+                let log = LogConfig {
+                    path: path.clone(),
+                    bytes_max: self.audit_log_maxsize.max(1) << 20,
+                    backups_max: self.audit_log_maxbackup,
+                    days_max: self.audit_log_maxage,
+                };
+                Some((of_file(policy, Policy::parse)?, log))
+            }
+            _ => None,
+        };
+        let encryption =
+            self.encryption_provider_config.as_deref().map(|p| of_file(p, EncryptionConfig::parse)).transpose()?;
+        Ok(Loaded { audit, encryption, oidc: self.oidc()? })
+    }
+
+    fn oidc(&self) -> Result<Option<OidcConfig>, StartError> {
+        let (Some(issuer), Some(client)) = (&self.oidc_issuer_url, &self.oidc_client_id) else {
+            return Ok(None);
+        };
+        let prefix = match self.oidc_username_prefix.as_deref() {
+            Some("-") => String::new(),
+            Some(prefix) => prefix.to_owned(),
+            None if self.oidc_username_claim == "email" => String::new(),
+            None => format!("{issuer}#"),
+        };
+        let required = self.oidc_required_claim.iter().map(|pair| {
+            let (claim, value) = pair
+                .split_once('=')
+                .ok_or_else(|| StartError::File(format!("--oidc-required-claim {pair}: no CLAIM=VALUE")))?;
+            Ok((claim.to_owned(), value.to_owned()))
+        });
+        Ok(Some(OidcConfig {
+            issuer: issuer.clone(),
+            audience: client.clone(),
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: prefix,
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone(),
+            required: required.collect::<Result<_, StartError>>()?,
+            ca: self.oidc_ca_file.as_deref().map(read).transpose()?,
+            keys: self.oidc_jwks_file.as_deref().map(read).transpose()?,
+        }))
+    }
+}
