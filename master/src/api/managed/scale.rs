@@ -49,7 +49,8 @@ impl<'a> ScaleTracking<'a> {
         let replicas = path(&self.replicas());
         shown.0.retain(|_, owned| owned.fields.has(&replicas));
         for owned in shown.0.values_mut() {
-            *owned = Owned { fields: Set::of(&[&REPLICAS]), version: SCALE.to_owned(), time: owned.time.take() };
+            *owned =
+                Owned { fields: Set::of(&[&REPLICAS]), version: SCALE.to_owned(), time: owned.time.take() };
         }
         entries::set(scale, shown.encode());
         Ok(())

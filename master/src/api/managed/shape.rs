@@ -107,7 +107,11 @@ impl<'s> Declared<'s> {
             }
         }
         if let Some(listed) = self.schema.and_then(|s| s.properties.get(name)) {
-            return Some(Member { shape: self.below(listed), declared: true, default: listed.default.as_ref() });
+            return Some(Member {
+                shape: self.below(listed),
+                declared: true,
+                default: listed.default.as_ref(),
+            });
         }
         match self.schema.map(|s| &s.additional) {
             Some(Additional::Schema(values)) => {
@@ -169,17 +173,17 @@ mod tests {
 
     fn schema() -> Schema {
         Schema::parse(&json!({"type": "object", "properties": {
-            "spec": {"type": "object", "properties": {
-                "text": {"type": "string"},
-                "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-                "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "kind"],
-                        "items": {"type": "object", "properties": {
-                            "name": {"type": "string"}, "kind": {"type": "string", "default": "A"}, "v": {"type": "integer"}}}},
-                "whole": {"type": "array", "items": {"type": "integer"}},
-                "one": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": {"type": "string"}}},
-                "values": {"type": "object", "additionalProperties": {"type": "string"}},
-                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            }}}}))
+        "spec": {"type": "object", "properties": {
+            "text": {"type": "string"},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "kind"],
+                    "items": {"type": "object", "properties": {
+                        "name": {"type": "string"}, "kind": {"type": "string", "default": "A"}, "v": {"type": "integer"}}}},
+            "whole": {"type": "array", "items": {"type": "integer"}},
+            "one": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": {"type": "string"}}},
+            "values": {"type": "object", "additionalProperties": {"type": "string"}},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }}}}))
     }
 
     #[test]
@@ -209,7 +213,10 @@ mod tests {
     fn unknown_fields_and_wrong_types_are_refused() {
         let schema = schema();
         let refusal = |object: Value| {
-            validate(Place::declared(&schema), &object, false).map_err(|e| e.to_string()).err().unwrap_or_default()
+            validate(Place::declared(&schema), &object, false)
+                .map_err(|e| e.to_string())
+                .err()
+                .unwrap_or_default()
         };
         assert_eq!(refusal(json!({"spec": {"golden": 1}})), ".spec.golden: field not declared in schema");
         assert_eq!(refusal(json!({"golden": 1})), ".golden: field not declared in schema");
@@ -217,6 +224,9 @@ mod tests {
             refusal(json!({"metadata": {"labels": {"a": 1}}})),
             ".metadata.labels.a: expected string, got &value.valueUnstructured{Value:1}"
         );
-        assert_eq!(refusal(json!({"metadata": {"labels": {"a": "b"}}, "kind": "A", "apiVersion": "a/v1"})), "");
+        assert_eq!(
+            refusal(json!({"metadata": {"labels": {"a": "b"}}, "kind": "A", "apiVersion": "a/v1"})),
+            ""
+        );
     }
 }

@@ -275,13 +275,7 @@ impl Inner {
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        meta::validate(
-            &new["metadata"],
-            resource.namespaced,
-            strategy.names,
-            &at,
-            &mut errors,
-        );
+        meta::validate(&new["metadata"], resource.namespaced, strategy.names, &at, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {

@@ -28,7 +28,14 @@ fn what_is_written_is_what_was_read() {
 
 #[test]
 fn what_is_no_set_is_refused() {
-    for fields in [json!({"a": {}}), json!({"fa": {}}), json!({"f:a": 1}), json!([]), json!({"k:x": {}}), json!({"i:x": {}})] {
+    for fields in [
+        json!({"a": {}}),
+        json!({"fa": {}}),
+        json!({"f:a": 1}),
+        json!([]),
+        json!({"k:x": {}}),
+        json!({"i:x": {}}),
+    ] {
         assert!(Set::decode(&fields).is_err(), "{fields}");
     }
 }

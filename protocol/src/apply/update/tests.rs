@@ -41,8 +41,20 @@ impl Kept {
         Kept { object: finish(definition, json!({})), managed: Managed::default() }
     }
 
-    fn write<'w>(&'w self, name: &str, operation: Operation, version: &'w str, now: &'w str) -> Write<'w, Deployments> {
-        Write { versions: &Deployments, version, live: &self.object, manager: Manager::new(name, operation, version, ""), now }
+    fn write<'w>(
+        &'w self,
+        name: &str,
+        operation: Operation,
+        version: &'w str,
+        now: &'w str,
+    ) -> Write<'w, Deployments> {
+        Write {
+            versions: &Deployments,
+            version,
+            live: &self.object,
+            manager: Manager::new(name, operation, version, ""),
+            now,
+        }
     }
 
     fn apply_at(&self, name: &str, config: Value, force: bool, now: &str) -> Result<Kept, Refusal> {
@@ -135,7 +147,8 @@ fn entries_of_lists_are_found_by_their_keys() {
 #[test]
 fn the_configurations_order_counts() {
     let names = |kept: &Kept| -> Vec<String> {
-        let list = kept.object["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default();
+        let list =
+            kept.object["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default();
         list.iter().filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
     };
     let list = |names: &[&str]| containers(names.iter().map(|n| json!({"name": n})).collect());
@@ -156,13 +169,22 @@ fn the_configurations_order_counts() {
 fn what_has_another_form_is_refused_in_upstreams_words() {
     let cases = [
         (json!({"spec": {"golden": 1}}), ".spec.golden: field not declared in schema"),
-        (containers(json!([{"name": "a"}, {"name": "a"}])), ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]"),
+        (
+            containers(json!([{"name": "a"}, {"name": "a"}])),
+            ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]",
+        ),
         (json!({"spec": {"replicas": "x"}}), ".spec.replicas: expected numeric (int or float), got string"),
         (json!({"spec": {"paused": {}}}), ".spec.paused: expected boolean, got &{map[]}"),
         (json!({"spec": []}), ".spec: expected map, got &{[]}"),
         (containers(json!("x")), ".spec.template.spec.containers: expected list, got &{x}"),
-        (containers(json!([1])), ".spec.template.spec.containers: element 0: associative list with keys may not have non-map elements"),
-        (json!({"metadata": {"name": 1}}), ".metadata.name: expected string, got &value.valueUnstructured{Value:1}"),
+        (
+            containers(json!([1])),
+            ".spec.template.spec.containers: element 0: associative list with keys may not have non-map elements",
+        ),
+        (
+            json!({"metadata": {"name": 1}}),
+            ".metadata.name: expected string, got &value.valueUnstructured{Value:1}",
+        ),
         (
             json!({"spec": {"paused": 1, "replicas": "x"}}),
             "errors:\n  .spec.paused: expected boolean, got &{1}\n  .spec.replicas: expected numeric (int or float), got string",
@@ -190,7 +212,10 @@ fn updaters_take_what_they_change_and_lose_what_is_removed() {
     object["spec"]["replicas"] = 5.into();
     object["spec"].as_object_mut().expect("spec").remove("paused");
     let updated = first.update("u", "apps/v1", object);
-    assert_eq!((updated.owned("a"), updated.owned("u")), (Value::Null, json!({"f:spec": {"f:replicas": {}}})));
+    assert_eq!(
+        (updated.owned("a"), updated.owned("u")),
+        (Value::Null, json!({"f:spec": {"f:replicas": {}}}))
+    );
 }
 
 #[test]
@@ -227,8 +252,8 @@ fn old_updaters_become_one() {
 fn any_config() -> impl Strategy<Value = Value> {
     let container = (0..3usize, prop::option::of(0..3u8), prop::option::of(0..2u8));
     let containers = prop::collection::btree_map(0..3usize, container, 0..3);
-    (prop::option::of(0..3i64), prop::option::of(any::<bool>()), containers, prop::option::of("[ab]")).prop_map(
-        |(replicas, paused, containers, label)| {
+    (prop::option::of(0..3i64), prop::option::of(any::<bool>()), containers, prop::option::of("[ab]"))
+        .prop_map(|(replicas, paused, containers, label)| {
             let mut config = json!({});
             if let Some(replicas) = replicas {
                 config["spec"]["replicas"] = replicas.into();
@@ -256,8 +281,7 @@ fn any_config() -> impl Strategy<Value = Value> {
                 config["spec"]["template"]["spec"]["containers"] = list.into();
             }
             config
-        },
-    )
+        })
 }
 
 proptest! {

@@ -85,10 +85,19 @@ fn what_is_wrong_is_told_in_upstreams_words() {
             json!({"spec": {"$setElementOrder/containers": [{"name": "z"}], "containers": [{"name": "a", "image": "n"}]}}),
             "The order in patch list:\n[map[image:n name:a]]\n doesn't match $setElementOrder list:\n[map[name:z]]\n",
         ),
-        (json!({"spec": {"containers": [{"$patch": "merge", "name": "a"}]}}), "merging lists cannot yet be specified in the patch"),
+        (
+            json!({"spec": {"containers": [{"$patch": "merge", "name": "a"}]}}),
+            "merging lists cannot yet be specified in the patch",
+        ),
         (json!({"spec": {"$retainKeys": ["x"], "nodeName": "n"}}), "invalid patch format of retainKeys"),
-        (json!({"spec": {"$setElementOrder/golden": []}}), "unable to find api field in struct PodSpec for the json field \"golden\""),
-        (json!({"spec": {"containers": [1]}}), "list element types are not identical: [[map[image:x name:a]] [1]]"),
+        (
+            json!({"spec": {"$setElementOrder/golden": []}}),
+            "unable to find api field in struct PodSpec for the json field \"golden\"",
+        ),
+        (
+            json!({"spec": {"containers": [1]}}),
+            "list element types are not identical: [[map[image:x name:a]] [1]]",
+        ),
         (json!([]), "invalid JSON document"),
     ];
     for (patch, wanted) in cases {
@@ -100,7 +109,11 @@ fn what_is_wrong_is_told_in_upstreams_words() {
         } else {
             patch
         };
-        assert_eq!(pod(containers(&["a"]), patch.clone()).map_err(|e| e.to_string()), Err(wanted.to_owned()), "{patch}");
+        assert_eq!(
+            pod(containers(&["a"]), patch.clone()).map_err(|e| e.to_string()),
+            Err(wanted.to_owned()),
+            "{patch}"
+        );
     }
 }
 
@@ -128,12 +141,25 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 fn any_patch() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
-        Just("spec"), Just("containers"), Just("name"), Just("metadata"), Just("finalizers"), Just("tolerations"),
-        Just("$patch"), Just("$retainKeys"), Just("$setElementOrder/containers"), Just("$setElementOrder"),
-        Just("$deleteFromPrimitiveList/finalizers"), Just("$deleteFromPrimitiveList"), Just("volumes"),
+        Just("spec"),
+        Just("containers"),
+        Just("name"),
+        Just("metadata"),
+        Just("finalizers"),
+        Just("tolerations"),
+        Just("$patch"),
+        Just("$retainKeys"),
+        Just("$setElementOrder/containers"),
+        Just("$setElementOrder"),
+        Just("$deleteFromPrimitiveList/finalizers"),
+        Just("$deleteFromPrimitiveList"),
+        Just("volumes"),
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), "a|b|delete|replace|merge".prop_map(Value::from), (0..3).prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        "a|b|delete|replace|merge".prop_map(Value::from),
+        (0..3).prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 40, 4, move |inner| {
         prop_oneof![
