@@ -3,7 +3,6 @@
 //! - [`catalog`]: every served kind, the table's and the declared ones. - [`kind`]: one declared kind.
 //! - [`definition`]: the objects that declare kinds. - [`schema`], [`fields`], [`rules`]: what fields objects
 //!   have, and what must be true of them. - [`body`]: reading objects.
-//! - [`shape`]: the schema as server-side apply sees it.
 //! - [`columns`], [`jsonpath`]: Tables. - [`scale`]: the scale of an object. - [`versions`]: the order of API
 //!   versions.
 
@@ -17,7 +16,6 @@ pub mod kind;
 pub mod rules;
 pub mod scale;
 pub mod schema;
-pub mod shape;
 pub mod versions;
 
 pub use catalog::Catalog;

@@ -11,7 +11,7 @@ use super::request::described;
 use super::validating::{Input, conditions_hold, evaluate, namespace_of, refusal, scope};
 use crate::api::admission::Write;
 use crate::api::cel::TOTAL_COST_MAX;
-use crate::api::custom::shape::Place;
+use crate::api::managed::shape::Place;
 use crate::api::pipeline::Inner;
 use crate::auth::Attributes;
 
@@ -97,7 +97,7 @@ fn change(write: &Write<'_>, mutation: &Mutation, object: Value, made: Value) ->
         }
     }
     let merged = match write.subject.custom {
-        Some(custom) => merge::merge(Place::Resource(custom.fields.schema()), &object, &made),
+        Some(custom) => merge::merge(Place::declared(custom.fields.schema()), &object, &made),
         None => merge::merge(Table::of(write.subject.definition), &object, &made),
     };
     merged.map_err(|e| format!("error applying patch: {e}"))
