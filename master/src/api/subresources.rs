@@ -10,7 +10,7 @@ use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
 use super::registry::patch::apply_patch;
-use super::registry::update::Part;
+use super::registry::update::{Part, check_name};
 use super::registry::{Answer, Subject, body};
 
 impl Inner {
@@ -35,13 +35,7 @@ impl Inner {
         let given = match request.verb {
             Verb::Update => {
                 let scale = body::decode("autoscaling", "v1", "Scale", &request.body, validation, warnings)?;
-                let name = object::name(&scale);
-                if !name.is_empty() && name != subject.name {
-                    return Err(ApiError::bad_request(format!(
-                        "the name of the object ({name}) does not match the name on the URL ({})",
-                        subject.name
-                    )));
-                }
+                check_name(&subject, &scale)?;
                 Some(scale)
             }
             _ => None,
@@ -82,6 +76,16 @@ impl Inner {
                         scale
                     }
                 };
+                check_name(&subject, &scale)?;
+                let uid = text(&scale, &["metadata", "uid"]);
+                let stored_uid = text(old, &["metadata", "uid"]);
+                if !uid.is_empty() && uid != stored_uid {
+                    let why = format!(
+                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
+                    );
+                    let resource = subject.resource;
+                    return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+                }
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
                 let mut errors = Errors::default();
                 if replicas < 0 {

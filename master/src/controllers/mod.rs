@@ -9,8 +9,8 @@ use actors::Stage;
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
-use crate::events::Recorder;
 use crate::pki::Pki;
+use protocol::events::{Recorder, Source};
 
 pub mod autoscaler;
 pub mod bootstrap_tokens;
@@ -89,7 +89,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
-            events: Recorder::start(self.stage, R::COMPONENT, machinery::AGENT, api.clone()),
+            events: Recorder::start(self.stage, Source::master(R::COMPONENT, machinery::AGENT), api.clone()),
             api,
             metrics: self.metrics.clone(),
         };

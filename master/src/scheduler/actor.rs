@@ -25,7 +25,7 @@ use super::{Config, DEFAULT_NAME};
 use crate::cache::{Cache, WatchFrom};
 use crate::controllers::machinery::meta::{self, Key, time};
 use crate::controllers::machinery::pods::{condition, is_finished, node_name};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 /// How long a binding may take.
 const BIND_MAX: Duration = Duration::from_secs(100);
