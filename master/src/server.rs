@@ -16,8 +16,8 @@ use crate::auth::oidc::Oidc;
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
-use crate::front::debug::Debug;
 use crate::front::certificate::FileCertificate;
+use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
 use crate::front::health::Scope;
 use crate::front::metrics::FrontMetrics;
@@ -165,12 +165,14 @@ impl Master {
                 let serving = pki.serving(&names)?;
                 let admin = pki.admin()?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
-                let own = match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone()) {
-                    (Some(certificate), Some(key)) => {
-                        Some(FileCertificate::open(certificate, key).map_err(StartError::Tls)?)
-                    }
-                    _ => None,
-                };
+                let own =
+                    match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
+                    {
+                        (Some(certificate), Some(key)) => {
+                            Some(FileCertificate::open(certificate, key).map_err(StartError::Tls)?)
+                        }
+                        _ => None,
+                    };
                 let loaded = config.serving.load()?;
                 Ok((Arc::new(pki), serving, admin, Arc::new(tokens), own, loaded))
             })
@@ -180,7 +182,8 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, tokens, own, loaded) = keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
+        let (pki, serving, admin, tokens, own, loaded) =
+            keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         let store: Arc<dyn Store> = match loaded.encryption {
             Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
             None => store,

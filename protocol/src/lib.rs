@@ -4,6 +4,7 @@
 //!
 //! ## Layout
 //!
+//! - [`apply`]: server-side apply: who owns which fields, how configurations merge.
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
 //! - [`link`]: the messages between a node and its master.
@@ -14,6 +15,7 @@
 //! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
 //! - [`streams`]: exec, attach, port-forward and logs between a client and a node.
 
+pub mod apply;
 pub mod client;
 pub mod error;
 pub mod link;

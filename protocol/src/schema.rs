@@ -11,6 +11,7 @@ use serde_json::Value;
 
 pub mod decode;
 mod defaults;
+pub mod internal;
 pub mod protobuf;
 pub mod syntax;
 

@@ -5,6 +5,7 @@ use protocol::{Resource, Target};
 use serde_json::{Value, json};
 
 use super::custom::Catalog;
+use super::custom::columns::{self, PrinterColumn};
 use super::{openapi, tables};
 use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
@@ -53,28 +54,39 @@ impl Documents for ServedDocuments {
     }
 
     fn table(&self, resource: &Resource, object: &Value, include_object: &str) -> Option<Value> {
-        Some(table(resource, object, include_object))
+        let catalog = self.cache.derived::<Catalog>();
+        let columns = catalog.version(resource).map_or(&[][..], |version| &version.columns);
+        Some(table(resource, columns, object, include_object))
     }
 }
 
 /// A Table of an object or a list.
-pub fn table(resource: &Resource, value: &Value, include: &str) -> Value {
+pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, include: &str) -> Value {
     let (items, meta) = match value["items"].as_array() {
         Some(items) if value["kind"] == resource.list_kind => (items.as_slice(), value["metadata"].clone()),
         _ => (std::slice::from_ref(value), json!({"resourceVersion": value["metadata"]["resourceVersion"]})),
     };
-    let rows: Vec<Value> = items.iter().map(|item| row(resource, item, include)).collect();
-    let columns: Vec<Value> = tables::columns(resource)
-        .iter()
-        .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
-        .collect();
+    let rows: Vec<Value> = items.iter().map(|item| row(resource, declared, item, include)).collect();
+    let columns: Vec<Value> = if resource.custom {
+        columns::headers(declared)
+    } else {
+        tables::columns(resource)
+            .iter()
+            .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
+            .collect()
+    };
+    let mut meta = meta;
+    if meta["continue"] == "" {
+        meta.as_object_mut().and_then(|map| map.remove("continue"));
+    }
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": columns, "rows": rows,
     })
 }
 
-fn row(resource: &Resource, item: &Value, include: &str) -> Value {
-    let mut row = json!({"cells": tables::cells(resource, item)});
+fn row(resource: &Resource, declared: &[PrinterColumn], item: &Value, include: &str) -> Value {
+    let cells = if resource.custom { columns::cells(declared, item) } else { tables::cells(resource, item) };
+    let mut row = json!({"cells": cells});
     if let Some(conditions) = tables::conditions(resource, item) {
         row["conditions"] = conditions;
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use protocol::ApiError;
+use protocol::schema::internal::go_json;
 use serde_json::{Value, json};
 
 /// Where a field lies, as upstream prints it: `spec.containers[0].image`.
@@ -56,13 +57,32 @@ pub struct Errors {
 pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => go_quote(text),
-        other => other.to_string(),
+        other => go_json(&other.to_string()),
     }
 }
 
 /// Go's `%q`.
 pub fn go_quote(text: &str) -> String {
-    format!("{text:?}").replace("\\'", "'")
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 impl Errors {
@@ -99,6 +119,36 @@ impl Errors {
         self.push(path, "FieldValueNotSupported", message);
     }
 
+    /// A value that is not one of a set, shown in a form of its own.
+    pub fn unsupported_shown(&mut self, path: &Path, shown: &str, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
+        let message = format!("Unsupported value: {shown}: supported values: {}", supported.join(", "));
+        self.push(path, "FieldValueNotSupported", message);
+    }
+
+    /// A value that must be unique and is not, shown in a form of its own.
+    pub fn duplicate_shown(&mut self, path: &Path, shown: &str) {
+        self.push(path, "FieldValueDuplicate", format!("Duplicate value: {shown}"));
+    }
+
+    /// A list with too many entries.
+    pub fn too_many(&mut self, path: &Path, actual: usize, max: usize) {
+        let items = if max == 1 { "item" } else { "items" };
+        let message = format!("Too many: {actual}: must have at most {max} {items}");
+        self.push(path, "FieldValueTooMany", message);
+    }
+
+    /// A value of the wrong type.
+    pub fn wrong_type(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
+        let message = format!("Invalid value: {}: {detail}", shown(&value.into()));
+        self.push(path, "FieldValueTypeInvalid", message);
+    }
+
+    /// Something that should not have happened.
+    pub fn internal(&mut self, path: &Path, detail: &str) {
+        self.push(path, "InternalError", format!("Internal error: {detail}"));
+    }
+
     /// A value that must be unique and is not.
     pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(path, "FieldValueDuplicate", format!("Duplicate value: {}", shown(&value.into())));
@@ -117,6 +167,16 @@ impl Errors {
     /// A value that is too long.
     pub fn too_long(&mut self, path: &Path, max: usize) {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// A value that makes no sense and is too big to show.
+    pub fn invalid_unshown(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
+    }
+
+    /// Adds what else was found.
+    pub fn append(&mut self, other: Errors) {
+        self.list.extend(other.list);
     }
 
     /// How many errors there are.

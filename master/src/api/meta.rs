@@ -1,6 +1,6 @@
 //! Validation of object metadata, the same for every kind.
 
-use protocol::selector::{is_dns1123_label, is_dns1123_subdomain, label_value_error, qualified_name_error};
+use protocol::selector::{label_value_error, qualified_name_error};
 use serde_json::Value;
 
 use super::invalid::{Errors, Path};
@@ -28,6 +28,10 @@ pub enum NameRule {
     Label1035,
     /// Whatever fits into a path segment.
     PathSegment,
+    /// An IP address in its canonical form.
+    Address,
+    /// Checked by the kind's own validation, or not at all.
+    Any,
 }
 
 /// What is wrong with a name (or, with `prefix`, a generateName).
@@ -49,20 +53,21 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     match rule {
         NameRule::Subdomain => {
             limit(253);
-            if !is_dns1123_subdomain(&name.chars().take(253).collect::<String>()) {
+            if !subdomain_form(name) {
                 errors.push(SUBDOMAIN.to_owned());
             }
         }
         NameRule::Label => {
             limit(63);
-            if !is_dns1123_label(&name.chars().take(63).collect::<String>()) {
-                errors.push(LABEL.to_owned());
+            if !label_form(name) {
+                // Long or not: what would be a subdomain can only be wrong for its dots.
+                let dots = subdomain_form(name);
+                errors.push(if dots { "must not contain dots".to_owned() } else { LABEL.to_owned() });
             }
         }
         NameRule::Label1035 => {
             limit(63);
-            let short: String = name.chars().take(63).collect();
-            if !is_dns1123_label(&short) || !short.starts_with(|c: char| c.is_ascii_lowercase()) {
+            if !label_form(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
                 errors.push(LABEL_1035.to_owned());
             }
         }
@@ -77,8 +82,24 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
                 }
             }
         }
+        NameRule::Address => errors.extend(super::kinds::checks::strict_ip(name)),
+        NameRule::Any => {}
     }
     errors
+}
+
+/// A DNS label of any length.
+fn label_form(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|b| inner(*b))
+        && bytes.last().is_some_and(|b| inner(*b))
+        && bytes.iter().all(|b| inner(*b) || *b == b'-')
+}
+
+/// DNS labels of any length, joined by dots.
+fn subdomain_form(text: &str) -> bool {
+    text.split('.').all(label_form)
 }
 
 /// Checks the metadata of an object.
@@ -187,11 +208,7 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
 
 /// Owner references as Go prints them: fields in the order of its struct.
 fn shown_owners(meta: &Value) -> String {
-    let one = |owner: &Value| {
-        let names = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
-        let fields = names.iter().filter_map(|n| owner.get(*n).map(|v| format!("\"{n}\":{v}")));
-        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-    };
+    let one = |owner: &Value| super::kinds::checks::internal("m.OwnerReference", owner);
     let owners: Vec<String> = list(meta, &["ownerReferences"]).iter().map(one).collect();
     format!("[{}]", owners.join(","))
 }

@@ -14,6 +14,7 @@
 
 pub mod admission;
 pub mod allocate;
+pub mod cel;
 pub mod convert;
 pub mod custom;
 pub mod documents;
@@ -28,6 +29,7 @@ pub mod registry;
 pub mod reviews;
 pub mod subresources;
 pub mod tables;
+pub mod webhook;
 
 pub use pipeline::{Config, Pipeline};
 

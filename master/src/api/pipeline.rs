@@ -43,6 +43,8 @@ pub struct Inner {
     pub(super) authenticator: Authenticator,
     /// The lease that events are put under, and when it was granted.
     pub(super) event_lease: Mutex<Option<(LeaseId, actors::time::Instant)>>,
+    /// Who may write to a namespace with quotas.
+    pub(super) quota_turns: super::admission::quota::Turns,
 }
 
 /// The pipeline. Cheap to clone.
@@ -61,7 +63,18 @@ impl Pipeline {
         authenticator: Authenticator,
     ) -> Self {
         let event_lease = Mutex::new(None);
-        Pipeline { inner: Arc::new(Inner { config, store, cache, authorizer, authenticator, event_lease }) }
+        let quota_turns = Default::default();
+        Pipeline {
+            inner: Arc::new(Inner {
+                config,
+                store,
+                cache,
+                authorizer,
+                authenticator,
+                event_lease,
+                quota_turns,
+            }),
+        }
     }
 
     /// The cache that reads come from.
@@ -157,8 +170,10 @@ impl Inner {
         if request.verb.is_write() {
             options::check_write(request)?;
         }
+        warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
         if let Some(name) = subresource {
-            let offered = resource.subresource(name).ok_or_else(not_served)?;
+            let absent = || if resource.custom { subject.not_found() } else { not_served() };
+            let offered = resource.subresource(name).ok_or_else(absent)?;
             if !offered.verbs.contains(&request.verb) {
                 return Err(method_not_allowed());
             }
@@ -173,7 +188,8 @@ impl Inner {
         let named_create = request.verb == Verb::Create && request.target.name.is_some();
         if !resource.allows(request.verb) || named_create {
             // Kinds that are only created have no paths of single objects at all.
-            let by_name = request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
+            let by_name =
+                request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
             return Err(if by_name { not_served() } else { method_not_allowed() });
         }
         if !resource.is_stored() {

@@ -20,8 +20,12 @@ impl Inner {
         if request.verb == Verb::Get {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-            let value = stored.value().map_err(ApiError::internal)?;
-            return Ok(Answer { revision: stored.revision, ..Answer::json(200, &scale_of(&value)) });
+            let value = subject.opened(&stored)?;
+            let scale = match subject.custom.and_then(|custom| custom.scale.as_ref()) {
+                Some(paths) => paths.read(&value)?,
+                None => scale_of(&value),
+            };
+            return Ok(Answer { revision: stored.revision, ..Answer::json(200, &scale) });
         }
         let validation = request.options.field_validation.as_deref();
         let given = match request.verb {
@@ -37,6 +41,11 @@ impl Inner {
                 Some(scale)
             }
             _ => None,
+        };
+        let paths = subject.custom.and_then(|custom| custom.scale.as_ref());
+        let scale_of = |object: &Value| match paths {
+            Some(paths) => paths.read_or_empty(object),
+            None => scale_of(object),
         };
         let definition = protocol::schema::kind("autoscaling", "v1", "Scale")
             .ok_or_else(|| ApiError::internal("no field table for Scale"))?;
@@ -60,7 +69,10 @@ impl Inner {
                 }
                 check(errors, "autoscaling", "Scale", subject.name)?;
                 let mut new = old.clone();
-                new["spec"]["replicas"] = replicas.into();
+                match paths {
+                    Some(paths) => paths.write(&mut new, replicas),
+                    None => new["spec"]["replicas"] = replicas.into(),
+                }
                 new["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
                 Ok(new)
             })

@@ -193,6 +193,17 @@ impl Stored {
         parse_key(&self.key).map_or(("", ""), |parts| (parts.group, parts.resource))
     }
 
+    /// A field's value as selectors compare it. Fields of kinds that are no kinds of the table are not kept,
+    /// but looked up.
+    pub fn field(&self, path: &str) -> Cow<'_, str> {
+        let (group, plural) = self.kind();
+        if path.starts_with("metadata.") || resources::find_any(group, plural).is_some() {
+            return Cow::Borrowed(self.meta.field(path));
+        }
+        let members = serde_json::from_slice::<Members<'_>>(&self.json).ok();
+        Cow::Owned(members.and_then(|m| descend(&m, path)).map(String::from).unwrap_or_default())
+    }
+
     /// The object as untyped JSON; parsed anew at each call.
     pub fn value(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(&self.json)

@@ -12,6 +12,8 @@ use crate::cache::Cache;
 use crate::events::Recorder;
 
 pub mod cluster_role_aggregation;
+pub mod custom_resources;
+pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -22,8 +24,10 @@ pub mod namespace;
 pub mod node;
 pub mod pod_garbage;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod statefulset;
 
 use machinery::Reconciler;
 use machinery::driver::{self, Setup};
@@ -71,7 +75,7 @@ struct Starter<'a, F> {
 
 impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
     fn start<R: Reconciler>(&self, reconciler: R) {
-        let api = (self.api_for)(caller(R::ACCOUNT));
+        let api = (self.api_for)(R::caller());
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
@@ -86,12 +90,15 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 /// Starts every controller. Once per stage.
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
     let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
+    s.start(custom_resources::CustomResourceController);
     s.start(namespace::NamespaceController);
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
     s.start(deployment::DeploymentController);
     s.start(replicaset::ReplicaSetController);
     s.start(replicaset::ReplicationControllerController);
+    s.start(statefulset::StatefulSetController);
+    s.start(daemonset::DaemonSetController);
     s.start(job::JobController);
     s.start(job::ttl::TtlAfterFinishedController);
     s.start(endpoints::EndpointsController);
@@ -103,6 +110,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
+    s.start(resource_quota::ResourceQuotaController);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
 }
 

@@ -46,9 +46,15 @@ pub(super) async fn read(
         let body = read_all(payload).await?;
         request.patch = Some(kind);
         request.body = match kind {
-            PatchKind::Apply => yaml(&body).map_err(|why| {
-                ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
-            })?.0,
+            PatchKind::Apply => {
+                yaml(&body)
+                    .map_err(|why| {
+                        ApiError::bad_request(format!(
+                            "error decoding YAML: error converting YAML to JSON: {why}"
+                        ))
+                    })?
+                    .0
+            }
             _ => body,
         };
         return Ok(Vec::new());

@@ -113,10 +113,8 @@ impl Debug {
 /// OpenMetrics' text as readers of the older format want it: a counter is declared under the name that its
 /// samples have, and there are neither units nor an end.
 fn plain_metrics(text: &str) -> String {
-    let mut counters: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-        .collect();
+    let mut counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     counters.sort_unstable();
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {

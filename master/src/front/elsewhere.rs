@@ -20,9 +20,10 @@ pub(super) async fn answer(
     if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") {
         return Ok(openapi(&http, shared));
     }
-    if ["/healthz", "/livez", "/readyz"].iter().any(|p| {
-        path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }) {
+    if ["/healthz", "/livez", "/readyz"]
+        .iter()
+        .any(|p| path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    {
         return Ok(health::answer(path, http.query_string(), &config.checks).await);
     }
     if path.starts_with("/debug/troupe/") {

@@ -88,7 +88,9 @@ mod tests {
         let check = |name, scope, well: bool| Check {
             name,
             scope,
-            look: Box::new(move || Box::pin(async move { if well { Ok(()) } else { Err("broken".to_owned()) } })),
+            look: Box::new(move || {
+                Box::pin(async move { if well { Ok(()) } else { Err("broken".to_owned()) } })
+            }),
         };
         let checks = [
             check("ping", Scope::Everywhere, true),

@@ -48,7 +48,8 @@ const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// What a route that may also be watched makes besides.
-const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const STREAMS: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// What the handler behind a route can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,12 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
             let parameters: Vec<(&str, &str)> =
                 words.filter_map(|w| w.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
             let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok());
-            Some(Clause { kind: kind.trim(), subtype: subtype.trim(), parameters, quality: quality.unwrap_or(1.0) })
+            Some(Clause {
+                kind: kind.trim(),
+                subtype: subtype.trim(),
+                parameters,
+                quality: quality.unwrap_or(1.0),
+            })
         })
         .collect();
     clauses.sort_by(|a, b| {
@@ -273,7 +279,8 @@ mod tests {
             let got = choose(header, Offer::OBJECTS).map(|c| (c.form, c.syntax));
             assert_eq!(got, expected, "{header}");
         }
-        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let aggregated =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         let got = choose(aggregated, Offer::DISCOVERY).map(|c| c.form);
         assert_eq!(got, Some(Aggregated));
         assert_eq!(choose(aggregated, Offer::OBJECTS).map(|c| c.form), Some(Object));

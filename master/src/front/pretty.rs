@@ -21,7 +21,8 @@ pub(super) fn indented(json: &[u8]) -> Bytes {
                 let close = if byte == b'{' { b'}' } else { b']' };
                 if next_token(json, at + 1) == Some(close) {
                     out.push(close);
-                    at = json.iter().skip(at + 1).position(|b| *b == close).map_or(json.len(), |p| at + p + 2);
+                    at =
+                        json.iter().skip(at + 1).position(|b| *b == close).map_or(json.len(), |p| at + p + 2);
                     continue;
                 }
                 depth += 1;

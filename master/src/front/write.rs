@@ -181,14 +181,22 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
             "metadata": object["metadata"].take(),
             "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
         })),
-        (Form::PartialList, _) => Err(ApiError::new(406, "NotAcceptable", format!(
-            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
-            go_type(resource.kind)
-        ))),
-        (_, Some(Value::Array(_))) => Err(ApiError::new(406, "NotAcceptable", format!(
-            "you requested PartialObjectMetadata, but the requested object is a list ({})",
-            go_type(resource.list_kind)
-        ))),
+        (Form::PartialList, _) => Err(ApiError::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                go_type(resource.kind)
+            ),
+        )),
+        (_, Some(Value::Array(_))) => Err(ApiError::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({})",
+                go_type(resource.list_kind)
+            ),
+        )),
         _ => Ok(reduce(object)),
     }
 }

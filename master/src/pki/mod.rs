@@ -2,6 +2,7 @@
 //! owner, and used again at the next.
 //!
 //! - [`kubeconfig`]: writing kubeconfig files, and merging a context into one that exists.
+//! - [`requests`]: reading certificate signing requests.
 //!
 //! Everything here reads and writes files: call it at start, or on a blocking thread.
 
@@ -18,6 +19,7 @@ use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub mod kubeconfig;
+pub mod requests;
 
 /// How long the CAs are good.
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);

@@ -155,13 +155,18 @@ impl NodeTerm {
     }
 }
 
+/// The terms of a node selector, any of which is enough.
+pub fn node_terms(selector: &NodeSelector) -> Vec<NodeTerm> {
+    selector.node_selector_terms.iter().map(NodeTerm::of).collect()
+}
+
 impl NodeAffinity {
-    fn of(pod: &Pod) -> Self {
-        let Some(spec) = &pod.spec else { return NodeAffinity::default() };
+    /// What a pod's spec says.
+    pub fn of(spec: &PodSpec) -> Self {
         let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
         let required = affinity
             .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
-            .map(|s: &NodeSelector| s.node_selector_terms.iter().map(NodeTerm::of).collect());
+            .map(node_terms);
         let preferred = affinity
             .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref())
             .into_iter()
@@ -209,7 +214,7 @@ impl PodFacts {
             ports,
             priority: spec.priority.unwrap_or(0),
             affinity: affinity(&pod),
-            nodes: NodeAffinity::of(&pod),
+            nodes: NodeAffinity::of(spec),
             deleting: is_deleting(meta),
             started: started.unwrap_or_else(|| created_second(meta)),
             pod,

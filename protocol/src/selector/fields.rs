@@ -43,8 +43,8 @@ impl FieldSelector {
     }
 
     /// Whether an object is selected, whose fields `get` looks up (absent ones are empty).
-    pub fn matches<'a>(&self, get: impl Fn(&str) -> &'a str) -> bool {
-        self.requirements.iter().all(|r| (get(&r.field) == r.value) != r.negated)
+    pub fn matches<S: AsRef<str>>(&self, get: impl Fn(&str) -> S) -> bool {
+        self.requirements.iter().all(|r| (get(&r.field).as_ref() == r.value) != r.negated)
     }
 
     /// The value that a field must have exactly, where the selector says so.

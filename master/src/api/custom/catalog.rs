@@ -56,7 +56,7 @@ impl Derived for Catalog {
                 return Some((*same).clone());
             }
             let value = stored.value().ok()?;
-            CustomKind::of(&value, &stored.meta.uid).map(|kind| (stored.revision, kind))
+            CustomKind::of(&value, &stored.meta.uid, stored.revision).map(|kind| (stored.revision, kind))
         };
         let (group, plural) = DEFINITIONS;
         let mut kinds: BTreeMap<&str, BTreeMap<&str, Entry>> = BTreeMap::new();

@@ -8,6 +8,9 @@ use protocol::resources::{self, Declaration, Resource};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::columns::{self, PrinterColumn};
+use super::fields::Fields;
+use super::scale::ScalePaths;
 use crate::api::object::{list, text};
 
 /// A declared kind that is served.
@@ -18,8 +21,6 @@ pub struct CustomKind {
     pub group: &'static str,
     /// Plural name.
     pub plural: &'static str,
-    /// The definition is being deleted: nothing new may be made.
-    pub terminating: bool,
     /// Served versions, the preferred one first.
     pub versions: Vec<Version>,
 }
@@ -32,6 +33,18 @@ pub struct Version {
     pub stored: &'static Resource,
     /// What clients of a deprecated version are told.
     pub deprecation: Option<String>,
+    /// The fields of its objects.
+    pub fields: Arc<Fields>,
+    /// The fields of objects as they are stored.
+    pub stored_fields: Arc<Fields>,
+    /// Columns of its Table.
+    pub columns: Vec<PrinterColumn>,
+    /// Where its scale is found.
+    pub scale: Option<ScalePaths>,
+    /// The definition is being deleted: nothing new may be made.
+    pub terminating: bool,
+    /// Objects stored after this revision were made by these very schemas.
+    pub since: u64,
 }
 
 /// Whether a definition's condition is true.
@@ -53,11 +66,12 @@ fn storage_hash(group: &str, version: &str, kind: &str) -> String {
 
 impl CustomKind {
     /// The kind that a definition declares; `None` while it is not established.
-    pub fn of(definition: &Value, uid: &str) -> Option<Arc<CustomKind>> {
+    pub fn of(definition: &Value, uid: &str, revision: u64) -> Option<Arc<CustomKind>> {
         if !is_true(definition, "Established") {
             return None;
         }
         let spec = &definition["spec"];
+        let terminating = is_true(definition, "Terminating");
         let group = text(spec, &["group"]);
         let all = list(spec, &["versions"]);
         let storage_version = all.iter().find(|v| v["storage"] == true).map(|v| text(v, &["name"]))?;
@@ -93,7 +107,15 @@ impl CustomKind {
             }
             made
         };
-        let stored = declared(all.iter().find(|v| v["storage"] == true)?)?;
+        let storage = all.iter().find(|v| v["storage"] == true)?;
+        let stored = declared(storage)?;
+        let fields = |version: &Value| {
+            Arc::new(Fields::new(
+                &version["schema"]["openAPIV3Schema"],
+                spec["preserveUnknownFields"] == true,
+            ))
+        };
+        let stored_fields = fields(storage);
         let mut versions: Vec<Version> = all
             .iter()
             .filter(|v| v["served"] == true)
@@ -103,17 +125,21 @@ impl CustomKind {
                     Some(own) => own.to_owned(),
                     None => format!("{} {} is deprecated", resource.api_version(), resource.kind),
                 });
-                Some(Version { resource, stored, deprecation })
+                Some(Version {
+                    resource,
+                    stored,
+                    deprecation,
+                    fields: if v["storage"] == true { stored_fields.clone() } else { fields(v) },
+                    stored_fields: stored_fields.clone(),
+                    columns: columns::declared(v),
+                    scale: ScalePaths::of(&v["subresources"]["scale"]),
+                    terminating,
+                    since: revision,
+                })
             })
             .collect();
         versions.sort_by(|a, b| super::versions::compare(a.resource.version, b.resource.version));
-        Some(Arc::new(CustomKind {
-            uid: uid.into(),
-            group: stored.group,
-            plural: stored.plural,
-            terminating: is_true(definition, "Terminating"),
-            versions,
-        }))
+        Some(Arc::new(CustomKind { uid: uid.into(), group: stored.group, plural: stored.plural, versions }))
     }
 
     /// The kind in a served version.

@@ -1,21 +1,34 @@
 //! Job and CronJob.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::podspec::{label_selector, selector_of, template_spec};
-use super::{Strategy, base, immutable, non_negative, podspec_defaults};
+use super::checks::{self, IMMUTABLE, immutable, internal, non_negative, qualified};
+use super::pods::defaults::pod_spec;
+use super::pods::spec::{selector_of, template_spec};
+use super::{Strategy, base, cron};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{at, default, name, object_mut, text};
+use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
+
+const POLICY_RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
+const PARALLEL_MAX: i64 = 100_000;
+const MANAGER_CHARS_MAX: usize = 63;
+const CRON_NAME_CHARS_MAX: usize = 52;
+const LABELS: [(&str, bool); 4] = [
+    ("controller-uid", true),
+    ("job-name", false),
+    ("batch.kubernetes.io/controller-uid", true),
+    ("batch.kubernetes.io/job-name", false),
+];
 
 fn path(name: &str) -> Path {
     Path::new("spec").child(name)
 }
 
 fn job_spec_defaults(spec: &mut Value) {
-    podspec_defaults::pod_spec(&mut spec["template"]["spec"]);
+    pod_spec(&mut spec["template"]["spec"]);
     let fields = object_mut(spec, &[]);
-    let unset =
-        |fields: &serde_json::Map<String, Value>, name: &str| fields.get(name).is_none_or(Value::is_null);
+    let unset = |fields: &Map<String, Value>, name: &str| fields.get(name).is_none_or(Value::is_null);
     if unset(fields, "completions") && unset(fields, "parallelism") {
         default(fields, "completions", 1);
     }
@@ -24,6 +37,7 @@ fn job_spec_defaults(spec: &mut Value) {
     default(fields, "backoffLimit", if unset(fields, "backoffLimitPerIndex") { 6 } else { i32::MAX });
     default(fields, "completionMode", "NonIndexed");
     default(fields, "suspend", false);
+    default(fields, "manualSelector", false);
     let replacement = if unset(fields, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     default(fields, "podReplacementPolicy", replacement);
 }
@@ -43,55 +57,253 @@ pub(super) fn job() -> Strategy {
                 generate_selector(job);
             }
         },
-        validate: |job, errors| {
-            let spec = &job["spec"];
-            for name in [
-                "parallelism",
-                "completions",
-                "activeDeadlineSeconds",
-                "backoffLimit",
-                "ttlSecondsAfterFinished",
-            ] {
-                non_negative(&spec[name], &path(name), errors);
-            }
-            if spec["selector"].is_null() {
-                errors.required(&path("selector"), "");
-            } else {
-                label_selector(&spec["selector"], &path("selector"), errors);
-            }
-            let labels = at(spec, &["template", "metadata", "labels"]);
-            let selected = selector_of(&spec["selector"])
-                .filter(|_| !spec["selector"].is_null())
-                .is_some_and(|s| s.matches_by(|key| labels.get(key).and_then(Value::as_str)));
-            let template = path("template");
-            if !selected {
-                let at = template.child("metadata").child("labels");
-                errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
-            }
-            template_spec(&spec["template"], &template, &["Always", "OnFailure", "Never"], errors);
-            restart_policy(&spec["template"], &template, errors);
-        },
+        validate: validate_job,
         validate_update: |new, old, errors| {
-            for name in
-                ["completions", "selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"]
-            {
-                immutable(&new["spec"][name], &old["spec"][name], &path(name), errors);
-            }
-            let suspended =
-                old["spec"]["suspend"] == Value::Bool(true) && old["status"]["startTime"].is_null();
-            if !suspended {
-                immutable(&new["spec"]["template"], &old["spec"]["template"], &path("template"), errors);
+            // Upstream checks the whole again here.
+            selected_spec(&new["spec"], errors);
+            update(&new["spec"], old, errors);
+        },
+        validate_status: |new, _, errors| {
+            let (status, path) = (&new["status"], Path::new("status"));
+            checks::all_non_negative(status, &["active", "succeeded", "failed"], &path, errors);
+            for name in ["ready", "terminating"] {
+                non_negative(&status[name], &path.child(name), errors);
             }
         },
         ..base()
     }
 }
 
-fn restart_policy(template: &Value, path: &Path, errors: &mut Errors) {
-    let policy = text(template, &["spec", "restartPolicy"]);
-    if policy == "Always" {
-        let at = path.child("spec").child("restartPolicy");
-        errors.required(&at, "valid values: \"OnFailure\", \"Never\"");
+fn validate_job(job: &Value, errors: &mut Errors) {
+    generated_selector(job, errors);
+    selected_spec(&job["spec"], errors);
+}
+
+fn generated_selector(job: &Value, errors: &mut Errors) {
+    let (spec, labels) = (&job["spec"], at(job, &["spec", "template", "metadata", "labels"]));
+    if spec["manualSelector"] == Value::Bool(true) || spec["selector"].is_null() {
+        return;
+    }
+    let (uid, name) = (text(job, &["metadata", "uid"]), name(job));
+    let at = path("template").child("metadata").child("labels");
+    for (key, is_uid) in LABELS {
+        let wanted = if is_uid { uid } else { name };
+        match labels.get(key).and_then(Value::as_str) {
+            None => errors.required(&at.key(key), &format!("must be '{wanted}'")),
+            Some(found) if found != wanted => {
+                errors.invalid(&at.key(key), labels.clone(), format!("must be '{wanted}'"));
+            }
+            Some(_) => {}
+        }
+    }
+    let own = |key: &str| json!({"matchLabels": {key: uid}});
+    let generated = [own("batch.kubernetes.io/controller-uid"), own("controller-uid")];
+    if !generated.contains(&spec["selector"]) {
+        let shown = checks::shown_selector(&spec["selector"]);
+        errors.invalid_shown(&path("selector"), &shown, "`selector` not auto-generated");
+    }
+}
+
+fn selected_spec(spec: &Value, errors: &mut Errors) {
+    job_spec(spec, &Path::new("spec"), errors);
+    if spec["selector"].is_null() {
+        errors.required(&path("selector"), "");
+    } else {
+        checks::label_selector(&spec["selector"], &path("selector"), errors);
+    }
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    let selected = if spec["selector"].is_null() {
+        false
+    } else {
+        selector_of(&spec["selector"])
+            .is_none_or(|s| s.matches_by(|key| labels.get(key).and_then(Value::as_str)))
+    };
+    if !selected {
+        let at = path("template").child("metadata").child("labels");
+        errors.invalid(&at, labels.clone(), "`selector` does not match template `labels`");
+    }
+}
+
+fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+    let numbers = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
+    checks::all_non_negative(spec, &numbers, path, errors);
+    if let Some(manager) = spec["managedBy"].as_str() {
+        checks::domain_prefixed_path(manager, &path.child("managedBy"), errors);
+        if manager.len() > MANAGER_CHARS_MAX {
+            errors.too_long(&path.child("managedBy"), MANAGER_CHARS_MAX);
+        }
+    }
+    indexes(spec, path, errors);
+    if spec["podFailurePolicy"].is_object() {
+        failure_policy(spec, &path.child("podFailurePolicy"), errors);
+    }
+    checks::choice(
+        &spec["podReplacementPolicy"],
+        &["Failed", "TerminatingOrFailed"],
+        &path.child("podReplacementPolicy"),
+        errors,
+    );
+    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed" {
+        errors.unsupported(&path.child("podReplacementPolicy"), "TerminatingOrFailed", &["Failed"]);
+    }
+    template_spec(&spec["template"], &path.child("template"), errors);
+    let at = path.child("template").child("spec").child("restartPolicy");
+    match text(spec, &["template", "spec", "restartPolicy"]) {
+        "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if spec["podFailurePolicy"].is_object() => {
+            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.invalid(&at, "OnFailure", detail);
+        }
+        "OnFailure" | "Never" => {}
+        other => errors.unsupported(&at, other, &["OnFailure", "Never"]),
+    }
+}
+
+fn indexes(spec: &Value, path: &Path, errors: &mut Errors) {
+    let mode = &spec["completionMode"];
+    checks::choice(mode, &["NonIndexed", "Indexed"], &path.child("completionMode"), errors);
+    let number = |name: &str| spec[name].as_i64();
+    if mode == "Indexed" {
+        if spec["completions"].is_null() {
+            errors.required(&path.child("completions"), "when completion mode is Indexed");
+        }
+        if let Some(parallel) = number("parallelism").filter(|p| *p > PARALLEL_MAX) {
+            let detail = format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
+            errors.invalid(&path.child("parallelism"), parallel, detail);
+        }
+        if let (Some(failed), Some(all)) = (number("maxFailedIndexes"), number("completions"))
+            && failed > all
+        {
+            let detail = "must be less than or equal to completions";
+            errors.invalid(&path.child("maxFailedIndexes"), failed, detail);
+        }
+    } else if let Some(limit) = number("backoffLimitPerIndex") {
+        let detail = "requires indexed completion mode";
+        errors.invalid(&path.child("backoffLimitPerIndex"), limit, detail);
+    }
+    if !spec["maxFailedIndexes"].is_null() && spec["backoffLimitPerIndex"].is_null() {
+        errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+}
+
+fn failure_policy(spec: &Value, path: &Path, errors: &mut Errors) {
+    let rules = list(spec, &["podFailurePolicy", "rules"]);
+    let path = path.child("rules");
+    if rules.len() > POLICY_RULES_MAX {
+        errors.too_many(&path, rules.len(), POLICY_RULES_MAX);
+        return;
+    }
+    let names: Vec<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|kind| list(spec, &["template", "spec", kind]))
+        .map(|container| text(container, &["name"]))
+        .collect();
+    for (i, rule) in rules.iter().enumerate() {
+        failure_rule(rule, &names, &path.index(i), errors);
+    }
+}
+
+fn failure_rule(rule: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
+    let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
+    checks::required_choice(&rule["action"], &actions, &path.child("action"), errors);
+    let (codes, conditions) = (&rule["onExitCodes"], list(rule, &["onPodConditions"]));
+    if codes.is_object() {
+        exit_codes(codes, names, &path.child("onExitCodes"), errors);
+    }
+    for (i, condition) in conditions.iter().enumerate() {
+        let path = path.child("onPodConditions").index(i);
+        qualified(text(condition, &["type"]), &path.child("type"), errors);
+        let known = ["False", "True", "Unknown"];
+        checks::required_choice(&condition["status"], &known, &path.child("status"), errors);
+    }
+    let shown = || internal("a.batch.v1.PodFailurePolicyRule", rule);
+    match (codes.is_object(), !conditions.is_empty()) {
+        (true, true) => {
+            let detail = "specifying both OnExitCodes and OnPodConditions is not supported";
+            errors.invalid_shown(path, &shown(), detail);
+        }
+        (false, false) => {
+            let detail = "specifying one of OnExitCodes and OnPodConditions is required";
+            errors.invalid_shown(path, &shown(), detail);
+        }
+        _ => {}
+    }
+}
+
+fn exit_codes(codes: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
+    let operator = text(codes, &["operator"]);
+    checks::required_choice(&codes["operator"], &["In", "NotIn"], &path.child("operator"), errors);
+    if let Some(container) = codes["containerName"].as_str()
+        && !names.contains(&container)
+    {
+        let detail = "must be one of the container or initContainer names in the pod template";
+        errors.invalid(&path.child("containerName"), container, detail);
+    }
+    let (values, path) = (list(codes, &["values"]), path.child("values"));
+    if values.is_empty() {
+        errors.invalid(&path, codes["values"].clone(), "at least one value is required");
+    } else if values.len() > EXIT_CODES_MAX {
+        errors.too_many(&path, values.len(), EXIT_CODES_MAX);
+    }
+    let mut ordered = true;
+    for (i, value) in values.iter().enumerate() {
+        if operator == "In" && value.as_i64() == Some(0) {
+            errors.invalid(&path.index(i), 0, "must not be 0 for the In operator");
+        }
+        if values[..i].contains(value) {
+            errors.duplicate(&path.index(i), value.clone());
+        }
+        ordered &= i == 0 || values[i - 1].as_i64() <= value.as_i64();
+    }
+    if !ordered {
+        errors.invalid(&path, codes["values"].clone(), "must be ordered");
+    }
+}
+
+fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
+    let old = &old_job["spec"];
+    let elastic = new["completionMode"] == "Indexed"
+        && !new["completions"].is_null()
+        && new["completions"] == new["parallelism"];
+    if !elastic {
+        immutable(&new["completions"], &old["completions"], &path("completions"), errors);
+    }
+    let (selector, before) = (&new["selector"], &old["selector"]);
+    checks::immutable_struct("m.LabelSelector", selector, before, &path("selector"), errors);
+    let mut template = new["template"].clone();
+    let waiting =
+        old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
+    if waiting {
+        // Nothing runs yet: where its pods will may still be decided.
+        for name in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
+            copy_field(&old["template"]["spec"], &mut template["spec"], name);
+        }
+        for name in ["labels", "annotations"] {
+            copy_field(&old["template"]["metadata"], &mut template["metadata"], name);
+        }
+    }
+    if template != old["template"] {
+        let shown = internal("a.core.v1.PodTemplateSpec", &new["template"]);
+        errors.invalid_shown(&path("template"), &shown, IMMUTABLE);
+    }
+    for name in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        let definition = match name {
+            "podFailurePolicy" => "a.batch.v1.PodFailurePolicy",
+            "successPolicy" => "a.batch.v1.SuccessPolicy",
+            _ => {
+                immutable(&new[name], &old[name], &path(name), errors);
+                continue;
+            }
+        };
+        checks::immutable_struct(definition, &new[name], &old[name], &path(name), errors);
     }
 }
 
@@ -99,13 +311,9 @@ fn restart_policy(template: &Value, path: &Path, errors: &mut Errors) {
 fn generate_selector(job: &mut Value) {
     let (uid, name) = (text(job, &["metadata", "uid"]).to_owned(), name(job).to_owned());
     let labels = object_mut(job, &["spec", "template", "metadata", "labels"]);
-    for (key, value) in [
-        ("controller-uid", &uid),
-        ("job-name", &name),
-        ("batch.kubernetes.io/controller-uid", &uid),
-        ("batch.kubernetes.io/job-name", &name),
-    ] {
-        labels.entry(key).or_insert_with(|| value.as_str().into());
+    for (key, is_uid) in LABELS {
+        let value = if is_uid { uid.as_str() } else { name.as_str() };
+        labels.entry(key).or_insert_with(|| value.into());
     }
     let selector = object_mut(job, &["spec", "selector", "matchLabels"]);
     selector.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.into());
@@ -119,32 +327,59 @@ pub(super) fn cron_job() -> Strategy {
             default(spec, "suspend", false);
             default(spec, "successfulJobsHistoryLimit", 3);
             default(spec, "failedJobsHistoryLimit", 1);
-            if let Some(template) = object.pointer_mut("/spec/jobTemplate/spec/template/spec") {
-                podspec_defaults::pod_spec(template);
-            }
+            pod_spec(&mut object["spec"]["jobTemplate"]["spec"]["template"]["spec"]);
         },
         validate: |object, errors| {
             let spec = &object["spec"];
-            let schedule = text(spec, &["schedule"]);
-            if schedule.is_empty() {
-                errors.required(&path("schedule"), "");
-            } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-                let found = schedule.split_whitespace().count();
-                let message = format!("expected exactly 5 fields, found {found}: [{schedule}]");
-                errors.invalid(&path("schedule"), schedule, message);
+            schedule(spec, errors);
+            non_negative(&spec["startingDeadlineSeconds"], &path("startingDeadlineSeconds"), errors);
+            if let Some(zone) = spec["timeZone"].as_str() {
+                time_zone(zone, &path("timeZone"), errors);
             }
-            let policy = text(spec, &["concurrencyPolicy"]);
-            if !["Allow", "Forbid", "Replace"].contains(&policy) {
-                errors.unsupported(&path("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
+            let policies = ["Allow", "Forbid", "Replace"];
+            checks::required_choice(&spec["concurrencyPolicy"], &policies, &path("concurrencyPolicy"), errors);
+            let (job, at) = (&spec["jobTemplate"]["spec"], path("jobTemplate").child("spec"));
+            if !job["selector"].is_null() {
+                let shown = checks::shown_selector(&job["selector"]);
+                errors.invalid_shown(&at.child("selector"), &shown, "`selector` will be auto-generated");
             }
-            for name in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+            if job["manualSelector"] == Value::Bool(true) {
+                errors.unsupported(&at.child("manualSelector"), true, &["nil", "false"]);
+            }
+            job_spec(job, &at, errors);
+            for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
                 non_negative(&spec[name], &path(name), errors);
             }
-            let at = path("jobTemplate").child("spec").child("template");
-            let template = &spec["jobTemplate"]["spec"]["template"];
-            template_spec(template, &at, &["Always", "OnFailure", "Never"], errors);
-            restart_policy(template, &at, errors);
+            let given = name(object);
+            if given.len() > CRON_NAME_CHARS_MAX {
+                let detail = format!("must be no more than {CRON_NAME_CHARS_MAX} characters");
+                errors.invalid(&Path::new("metadata.name"), given, detail);
+            }
         },
         ..base()
+    }
+}
+
+fn schedule(spec: &Value, errors: &mut Errors) {
+    let (given, path) = (text(spec, &["schedule"]), path("schedule"));
+    if given.is_empty() {
+        errors.required(&path, "");
+    } else if given.contains("TZ") {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.invalid(&path, given, detail);
+    } else if let Some(wrong) = cron::schedule_error(given) {
+        errors.invalid(&path, given, wrong);
+    }
+}
+
+fn time_zone(zone: &str, path: &Path, errors: &mut Errors) {
+    if zone.is_empty() {
+        errors.invalid(path, zone, "timeZone must be nil or non-empty string");
+    } else if zone.eq_ignore_ascii_case("local") {
+        let detail =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.invalid(path, zone, detail);
+    } else if !cron::is_time_zone(zone) {
+        errors.invalid(path, zone, format!("unknown time zone {zone}"));
     }
 }

@@ -1,28 +1,36 @@
-//! Namespaces, nodes, budgets, priorities, autoscalers, and the admission and flow-control configuration.
+//! Namespaces, nodes, budgets, priorities, leases, runtime classes, API services, revisions.
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::podspec::label_selector;
-use super::{Strategy, base, immutable, non_negative, workloads};
-use crate::api::invalid::Path;
-use crate::api::meta::NameRule;
-use crate::api::object::{default, list, list_mut, name, object_mut, text};
+use super::checks::{self, IMMUTABLE, internal, named, qualified};
+use super::{Strategy, base, resources};
+use crate::api::invalid::{Errors, Path};
+use crate::api::meta::{NameRule, name_errors};
+use crate::api::object::{copy_field, default, list, name, object_mut, text};
+
+const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
 }
 
+fn label_namespace(object: &mut Value) {
+    let label = name(object).to_owned();
+    if !label.is_empty() {
+        object_mut(object, &["metadata", "labels"])
+            .insert("kubernetes.io/metadata.name".to_owned(), label.into());
+    }
+}
+
 pub(super) fn namespace() -> Strategy {
     Strategy {
         names: NameRule::Label,
-        defaults: |object| {
-            let label = name(object).to_owned();
-            if !label.is_empty() {
-                object_mut(object, &["metadata", "labels"])
-                    .insert("kubernetes.io/metadata.name".to_owned(), label.into());
-            }
-        },
+        defaults: label_namespace,
         prepare_create: |object| {
+            // A generated name is known only now.
+            label_namespace(object);
             let mut finalizers = list(object, &["spec", "finalizers"]).to_vec();
             if !finalizers.iter().any(|f| f == "kubernetes") {
                 finalizers.push("kubernetes".into());
@@ -31,8 +39,19 @@ pub(super) fn namespace() -> Strategy {
             object["status"] = json!({"phase": "Active"});
         },
         prepare_update: |new, old| {
-            crate::api::object::copy_field(old, new, "spec");
-            crate::api::object::copy_field(old, new, "status");
+            copy_field(old, new, "spec");
+            copy_field(old, new, "status");
+        },
+        validate: |object, errors| {
+            for finalizer in list(object, &["spec", "finalizers"]).iter().filter_map(Value::as_str) {
+                let path = spec("finalizers");
+                qualified(finalizer, &path, errors);
+                let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer);
+                if !finalizer.contains('/') && !standard {
+                    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+                    errors.invalid(&path, finalizer, detail);
+                }
+            }
         },
         ..base()
     }
@@ -40,45 +59,83 @@ pub(super) fn namespace() -> Strategy {
 
 pub(super) fn node() -> Strategy {
     Strategy {
-        prepare_create: |_| {},
-        validate: |object, errors| {
-            let taints = list(object, &["spec", "taints"]);
-            for (i, taint) in taints.iter().enumerate() {
-                let path = spec("taints").index(i);
-                for error in protocol::selector::qualified_name_error(text(taint, &["key"])) {
-                    errors.invalid(&path.child("key"), text(taint, &["key"]), error);
-                }
-                let effect = text(taint, &["effect"]);
-                if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-                    errors.unsupported(
-                        &path.child("effect"),
-                        effect,
-                        &["NoSchedule", "PreferNoSchedule", "NoExecute"],
-                    );
-                }
-                let same = |t: &Value| t["key"] == taint["key"] && t["effect"] == taint["effect"];
-                if taints[..i].iter().any(same) {
-                    errors.duplicate(&path, taint.clone());
-                }
+        keeps_status: true,
+        defaults: |object| {
+            // What is there is there to be used, unless the node says less.
+            let capacity = object["status"]["capacity"].as_object().cloned().unwrap_or_default();
+            let unset = object["status"]["allocatable"].as_object().is_none_or(|a| a.is_empty());
+            if unset && !capacity.is_empty() {
+                object["status"]["allocatable"] = capacity.into();
             }
         },
-        validate_update: |new, old, errors| {
-            let (before, after) = (&old["spec"]["podCIDR"], &new["spec"]["podCIDR"]);
-            if !before.is_null() && before != after {
-                errors.forbidden(
-                    &spec("podCIDRs"),
-                    "node updates may not change podCIDR except from \"\" to valid",
-                );
+        validate: |object, errors| {
+            taints(list(object, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
+            let (ranges, path) = (list(object, &["spec", "podCIDRs"]), spec("podCIDRs"));
+            for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+                checks::cidr(range, &path.index(i), errors);
             }
-            let (before, after) = (&old["spec"]["providerID"], &new["spec"]["providerID"]);
-            if !before.is_null() && before != after {
-                errors.forbidden(
-                    &spec("providerID"),
-                    "node updates may not change providerID except from \"\" to valid",
-                );
+            let is_v6 = |range: &Value| range.as_str().is_some_and(|r| r.contains(':'));
+            if ranges.len() > 1 && (ranges.len() > 2 || is_v6(&ranges[0]) == is_v6(&ranges[1])) {
+                let detail = "may specify no more than one CIDR for each IP family";
+                errors.invalid(&path, ranges.to_vec(), detail);
+            }
+            amounts(object, errors);
+        },
+        validate_update: |new, old, errors| {
+            let ranges = |node: &Value| list(node, &["spec", "podCIDRs"]).to_vec();
+            if !ranges(old).is_empty() && ranges(old) != ranges(new) {
+                let detail = "node updates may not change podCIDR except from \"\" to valid";
+                errors.forbidden(&spec("podCIDRs"), detail);
+            }
+            let provider = |node: &Value| text(node, &["spec", "providerID"]).to_owned();
+            if !provider(old).is_empty() && provider(old) != provider(new) {
+                let detail = "node updates may not change providerID except from \"\" to valid";
+                errors.forbidden(&spec("providerID"), detail);
+            }
+        },
+        validate_status: |new, _, errors| {
+            amounts(new, errors);
+            let addresses = list(new, &["status", "addresses"]);
+            for (i, address) in addresses.iter().enumerate() {
+                if addresses[..i].contains(address) {
+                    let shown = internal("a.core.v1.NodeAddress", address);
+                    errors.duplicate_shown(&Path::new("status.addresses").index(i), &shown);
+                }
             }
         },
         ..base()
+    }
+}
+
+fn amounts(node: &Value, errors: &mut Errors) {
+    for field in ["capacity", "allocatable"] {
+        for (name, value) in node["status"][field].as_object().into_iter().flatten() {
+            let path = Path::new("status").child(field).child(name);
+            checks::quantity(value, &path, errors);
+            let whole = name == "pods" || resources::is_extended(name);
+            if whole && checks::amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
+                errors.invalid(&path, value.clone(), "must be an integer");
+            }
+        }
+    }
+}
+
+fn taints(taints: &[Value], path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    for (i, taint) in taints.iter().enumerate() {
+        let path = path.index(i);
+        let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
+        qualified(key, &path.child("key"), errors);
+        let wrong = protocol::selector::label_value_error(text(taint, &["value"]));
+        if !wrong.is_empty() {
+            errors.invalid(&path.child("value"), text(taint, &["value"]), wrong.join(";"));
+        }
+        checks::required_choice(&taint["effect"], TAINT_EFFECTS, &path.child("effect"), errors);
+        if !seen.insert((key, effect)) {
+            let shown = internal("a.core.v1.Taint", taint);
+            let detail = "taints must be unique by key and effect pair";
+            errors.duplicate_shown(&path, &format!("{shown}: {detail}"));
+        }
     }
 }
 
@@ -87,104 +144,79 @@ pub(super) fn disruption_budget() -> Strategy {
         validate: |object, errors| {
             let budget = &object["spec"];
             if !budget["minAvailable"].is_null() && !budget["maxUnavailable"].is_null() {
-                errors.invalid(
+                errors.invalid_shown(
                     &Path::new("spec"),
-                    budget.clone(),
+                    &internal("a.policy.v1.PodDisruptionBudgetSpec", budget),
                     "minAvailable and maxUnavailable cannot be both set",
                 );
             }
             for name in ["minAvailable", "maxUnavailable"] {
-                workloads::int_or_percent(&budget[name], &spec(name), errors);
+                if !budget[name].is_null() {
+                    checks::int_or_percent(&budget[name], &spec(name), errors);
+                    checks::at_most_all(&budget[name], &spec(name), errors);
+                }
             }
-            label_selector(&budget["selector"], &spec("selector"), errors);
-            let policy = &budget["unhealthyPodEvictionPolicy"];
-            if let Some(value) = policy.as_str()
-                && !["AlwaysAllow", "IfHealthyBudget"].contains(&value)
-            {
-                errors.unsupported(
-                    &spec("unhealthyPodEvictionPolicy"),
-                    value,
-                    &["AlwaysAllow", "IfHealthyBudget"],
-                );
-            }
+            checks::label_selector(&budget["selector"], &spec("selector"), errors);
+            checks::choice(
+                &budget["unhealthyPodEvictionPolicy"],
+                &["AlwaysAllow", "IfHealthyBudget"],
+                &spec("unhealthyPodEvictionPolicy"),
+                errors,
+            );
+        },
+        validate_status: |new, _, errors| {
+            let (status, path) = (&new["status"], Path::new("status"));
+            checks::conditions(list(status, &["conditions"]), &path.child("conditions"), errors);
+            let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+            checks::all_non_negative(status, &counts, &path, errors);
         },
         ..base()
     }
 }
+
+const PRIORITY_MAX: i64 = 1_000_000_000;
+const SYSTEM_PRIORITIES: &[(&str, i64)] =
+    &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 pub(super) fn priority_class() -> Strategy {
     Strategy {
         defaults: |object| default(object_mut(object, &[]), "preemptionPolicy", "PreemptLowerPriority"),
         validate: |object, errors| {
-            let value = object["value"].as_i64().unwrap_or(0);
-            let system = name(object).starts_with("system-");
-            let known = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
-            if system {
-                if !known.contains(&(name(object), value)) {
-                    errors.forbidden(
-                        &Path::new("metadata.name"),
-                        "priority class names with 'system-' prefix are reserved for system use only. error: the \
-                         priority class is not a known system priority class",
+            let (given, value) = (name(object), object["value"].as_i64().unwrap_or(0));
+            if given.starts_with("system-") {
+                let wrong = match SYSTEM_PRIORITIES.iter().find(|(n, _)| *n == given) {
+                    None => Some(format!("{given} is not a known system priority class")),
+                    Some((_, known)) if *known != value => {
+                        Some(format!("value of {given} PriorityClass must be {known}"))
+                    }
+                    Some(_) if object["globalDefault"] == Value::Bool(true) => {
+                        Some(format!("globalDefault of {given} PriorityClass must be false"))
+                    }
+                    Some(_) => None,
+                };
+                if let Some(why) = wrong {
+                    let detail = format!(
+                        "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
                     );
+                    errors.forbidden(&Path::new("metadata.name"), detail);
                 }
-            } else if value > 1_000_000_000 {
-                errors.forbidden(
-                    &Path::new("value"),
-                    "maximum allowed value of a user defined priority is 1000000000",
-                );
+            } else if value > PRIORITY_MAX {
+                let detail = format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}");
+                errors.forbidden(&Path::new("value"), detail);
             }
-            let policy = text(object, &["preemptionPolicy"]);
-            if !["Never", "PreemptLowerPriority"].contains(&policy) {
-                errors.unsupported(
-                    &Path::new("preemptionPolicy"),
-                    policy,
-                    &["Never", "PreemptLowerPriority"],
-                );
-            }
-        },
-        validate_update: |new, old, errors| {
-            if new["value"] != old["value"] {
-                errors.invalid(&Path::new("value"), new["value"].clone(), "field is immutable");
-            }
-            immutable(
-                &new["preemptionPolicy"],
-                &old["preemptionPolicy"],
+            checks::choice(
+                &object["preemptionPolicy"],
+                &["PreemptLowerPriority", "Never"],
                 &Path::new("preemptionPolicy"),
                 errors,
             );
         },
-        ..base()
-    }
-}
-
-pub(super) fn autoscaler() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            default(object_mut(object, &["spec"]), "minReplicas", 1);
-            if list(object, &["spec", "metrics"]).is_empty() {
-                object["spec"]["metrics"] = json!([{
-                    "type": "Resource",
-                    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
-                }]);
+        validate_update: |new, old, errors| {
+            if new["value"] != old["value"] {
+                errors.forbidden(&Path::new("value"), "may not be changed in an update.");
             }
-        },
-        validate: |object, errors| {
-            let (min, max) =
-                (object["spec"]["minReplicas"].as_i64(), object["spec"]["maxReplicas"].as_i64().unwrap_or(0));
-            if min.is_some_and(|m| m < 1) {
-                errors.invalid(&spec("minReplicas"), min, "must be greater than or equal to 1");
-            }
-            if max < 1 {
-                errors.invalid(&spec("maxReplicas"), max, "must be greater than 0");
-            }
-            if min.is_some_and(|m| max < m) {
-                errors.invalid(&spec("maxReplicas"), max, "must be greater than or equal to `minReplicas`");
-            }
-            for name in ["kind", "name"] {
-                if text(object, &["spec", "scaleTargetRef", name]).is_empty() {
-                    errors.required(&spec("scaleTargetRef").child(name), "");
-                }
-            }
+            let path = Path::new("preemptionPolicy");
+            checks::immutable(&new["preemptionPolicy"], &old["preemptionPolicy"], &path, errors);
         },
         ..base()
     }
@@ -193,110 +225,144 @@ pub(super) fn autoscaler() -> Strategy {
 /// API services, which name where another server serves a group.
 pub(super) fn api_service() -> Strategy {
     Strategy {
-        names: NameRule::PathSegment,
+        names: NameRule::Any,
         defaults: |object| {
             if let Some(service) = object.pointer_mut("/spec/service").and_then(Value::as_object_mut) {
                 default(service, "port", 443);
             }
         },
+        validate: |object, errors| {
+            let (service, given) = (&object["spec"], name(object));
+            let (group, version) = (text(service, &["group"]), text(service, &["version"]));
+            let wanted = format!("{version}.{group}");
+            let wrong = name_errors(NameRule::PathSegment, given, false);
+            let path = Path::new("metadata.name");
+            if !wrong.is_empty() {
+                wrong.into_iter().for_each(|e| errors.invalid(&path, given, e));
+            } else if given != wanted {
+                let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+                errors.invalid(&path, given, detail);
+            }
+            if group.is_empty() {
+                if version != "v1" {
+                    let detail = "only v1 may have an empty group and it better be legacy kube";
+                    errors.required(&spec("group"), detail);
+                }
+            } else {
+                named(NameRule::Subdomain, group, &spec("group"), errors);
+            }
+            named(NameRule::Label1035, version, &spec("version"), errors);
+            for (field, most) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
+                let number = service[field].as_i64().unwrap_or(0);
+                if number <= 0 || number > most {
+                    errors.invalid(
+                        &spec(field),
+                        number,
+                        format!("must be positive and less than {most}"),
+                    );
+                }
+            }
+            api_backend(service, errors);
+        },
         ..base()
     }
 }
 
-/// Webhooks and policies.
-pub(super) fn admission(plural: &str) -> Strategy {
-    match plural {
-        "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => Strategy {
-            defaults: |object| {
-                let mutating = object["kind"] == "MutatingWebhookConfiguration";
-                for hook in list_mut(object, &["webhooks"]) {
-                    let fields = object_mut(hook, &[]);
-                    default(fields, "failurePolicy", "Fail");
-                    default(fields, "matchPolicy", "Equivalent");
-                    default(fields, "namespaceSelector", json!({}));
-                    default(fields, "objectSelector", json!({}));
-                    default(fields, "timeoutSeconds", 10);
-                    if mutating {
-                        default(fields, "reinvocationPolicy", "Never");
-                    }
-                    if let Some(service) =
-                        hook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut)
-                    {
-                        default(service, "port", 443);
-                    }
-                    for rule in list_mut(hook, &["rules"]) {
-                        default(object_mut(rule, &[]), "scope", "*");
-                    }
-                }
-            },
-            ..base()
-        },
-        "validatingadmissionpolicies" | "mutatingadmissionpolicies" => Strategy {
-            defaults: |object| {
-                let fields = object_mut(object, &["spec"]);
-                default(fields, "failurePolicy", "Fail");
-                if object["spec"]["matchConstraints"].is_object() {
-                    let fields = object_mut(object, &["spec", "matchConstraints"]);
-                    default(fields, "matchPolicy", "Equivalent");
-                    default(fields, "namespaceSelector", json!({}));
-                    default(fields, "objectSelector", json!({}));
-                    for kind in ["resourceRules", "excludeResourceRules"] {
-                        for rule in list_mut(object, &["spec", "matchConstraints", kind]) {
-                            default(object_mut(rule, &[]), "scope", "*");
-                        }
-                    }
-                }
-            },
-            ..base()
-        },
-        _ => Strategy {
-            defaults: |object| {
-                if object["spec"]["matchResources"].is_object() {
-                    let fields = object_mut(object, &["spec", "matchResources"]);
-                    default(fields, "matchPolicy", "Equivalent");
-                    default(fields, "namespaceSelector", json!({}));
-                    default(fields, "objectSelector", json!({}));
-                }
-            },
-            ..base()
-        },
+fn api_backend(service: &Value, errors: &mut Errors) {
+    let bundle = text(service, &["caBundle"]);
+    let insecure = service["insecureSkipTLSVerify"] == Value::Bool(true);
+    let backend = &service["service"];
+    if !backend.is_object() {
+        if !bundle.is_empty() {
+            let bytes = bundle.trim_end_matches('=').len() * 3 / 4;
+            let detail = "local APIServices may not have a caBundle";
+            errors.invalid(&spec("caBundle"), format!("{bytes} bytes"), detail);
+        }
+        if insecure {
+            let detail = "local APIServices may not have insecureSkipTLSVerify";
+            errors.invalid(&spec("insecureSkipTLSVerify"), true, detail);
+        }
+        return;
+    }
+    let path = spec("service");
+    checks::required(backend, "namespace", &path, errors);
+    checks::required(backend, "name", &path, errors);
+    if backend["port"].as_i64().is_some_and(|port| !(1..=65535).contains(&port)) {
+        let detail = "port is not valid: must be between 1 and 65535, inclusive";
+        errors.invalid(&path.child("port"), backend["port"].clone(), detail);
+    }
+    if insecure && !bundle.is_empty() {
+        let detail = "may not be true if caBundle is present";
+        errors.invalid(&spec("insecureSkipTLSVerify"), true, detail);
     }
 }
 
-/// Flow schemas and priority levels: kept, not enforced.
-pub(super) fn flow(plural: &str) -> Strategy {
-    if plural == "flowschemas" {
-        return Strategy {
-            defaults: |object| {
-                let fields = object_mut(object, &["spec"]);
-                if fields.get("matchingPrecedence").and_then(Value::as_i64).unwrap_or(0) == 0 {
-                    fields.insert("matchingPrecedence".to_owned(), 1000.into());
-                }
-            },
-            ..base()
-        };
-    }
+pub(super) fn lease() -> Strategy {
     Strategy {
-        defaults: |object| {
-            for kind in ["limited", "exempt"] {
-                if !object["spec"][kind].is_object() {
-                    continue;
-                }
-                let fields = object_mut(object, &["spec", kind]);
-                default(fields, "nominalConcurrencyShares", if kind == "limited" { 30 } else { 0 });
-                default(fields, "lendablePercent", 0);
+        // Coordinated leader election is off, and so are its fields.
+        prepare_create: uncoordinated,
+        prepare_update: |new, _| uncoordinated(new),
+        validate: |object, errors| {
+            let lease = &object["spec"];
+            if lease["leaseDurationSeconds"].as_i64().is_some_and(|n| n <= 0) {
+                let path = spec("leaseDurationSeconds");
+                errors.invalid(&path, lease["leaseDurationSeconds"].clone(), "must be greater than 0");
             }
-            if object["spec"]["limited"]["limitResponse"]["type"] == "Queue" {
-                let fields = object_mut(object, &["spec", "limited", "limitResponse", "queuing"]);
-                for (name, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-                    if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
-                        fields.insert(name.to_owned(), value.into());
-                    }
+            checks::non_negative(&lease["leaseTransitions"], &spec("leaseTransitions"), errors);
+        },
+        ..base()
+    }
+}
+
+fn uncoordinated(object: &mut Value) {
+    for name in ["strategy", "preferredHolder"] {
+        object_mut(object, &["spec"]).remove(name);
+    }
+}
+
+pub(super) fn runtime_class() -> Strategy {
+    Strategy {
+        validate: |object, errors| {
+            let path = Path::new("");
+            checks::required_name(NameRule::Label, object, "handler", &path, errors);
+            if object["overhead"].is_object() {
+                let limits = json!({"limits": object["overhead"]["podFixed"]});
+                resources::requirements(&limits, &[], false, &Path::new("overhead.podFixed"), errors);
+            }
+            let scheduling = &object["scheduling"];
+            let path = Path::new("scheduling");
+            crate::api::meta::labels(&scheduling["nodeSelector"], &path.child("nodeSelector"), errors);
+            let tolerations = list(scheduling, &["tolerations"]);
+            super::pods::scheduling::tolerations(tolerations, &path.child("tolerations"), errors);
+            for (i, toleration) in tolerations.iter().enumerate() {
+                if tolerations[..i].contains(toleration) {
+                    let shown = internal("a.core.v1.Toleration", toleration);
+                    errors.duplicate_shown(&path.child("tolerations").index(i), &shown);
                 }
             }
         },
+        validate_update: |new, old, errors| {
+            checks::immutable(&new["handler"], &old["handler"], &Path::new("handler"), errors);
+        },
+        ..base()
+    }
+}
+
+pub(super) fn controller_revision() -> Strategy {
+    Strategy {
         validate: |object, errors| {
-            non_negative(&object["spec"]["limited"]["nominalConcurrencyShares"], &spec("limited"), errors)
+            let path = Path::new("data");
+            match &object["data"] {
+                Value::Null => errors.required(&path, "data is mandatory"),
+                Value::Object(_) => {}
+                _ => errors.required(&path, "data must be a valid JSON object"),
+            }
+            checks::non_negative(&object["revision"], &Path::new("revision"), errors);
+        },
+        validate_update: |new, old, errors| {
+            if new["data"] != old["data"] {
+                errors.invalid(&Path::new("data"), new["data"].clone(), IMMUTABLE);
+            }
         },
         ..base()
     }

@@ -1,35 +1,15 @@
-//! ConfigMap, Secret, LimitRange.
+//! ConfigMap and Secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
-use super::{Strategy, base, immutable};
+use super::checks::{config_key_errors, immutable};
+use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{default, list_mut, object_mut, text};
+use crate::api::object::{default, object_mut, text};
 
 const DATA_BYTES_MAX: usize = 1024 * 1024;
-
-fn key_errors(key: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if key.len() > 253 {
-        errors.push("must be no more than 253 characters".to_owned());
-    }
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-        errors.push(
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
-             'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-                .to_owned(),
-        );
-    } else if key == "." {
-        errors.push("must not be '.'".to_owned());
-    } else if key == ".." {
-        errors.push("must not be '..'".to_owned());
-    } else if key.starts_with("..") {
-        errors.push("must not start with '..'".to_owned());
-    }
-    errors
-}
 
 fn size(value: &Value) -> usize {
     value.as_object().into_iter().flatten().map(|(_, v)| v.as_str().map_or(0, str::len)).sum()
@@ -53,7 +33,7 @@ pub(super) fn config_map() -> Strategy {
     Strategy {
         validate: |object, errors| {
             for (key, _) in object["data"].as_object().into_iter().flatten() {
-                for error in key_errors(key) {
+                for error in config_key_errors(key) {
                     errors.invalid(&Path::new("data").key(key), key.as_str(), error);
                 }
                 if object["binaryData"].get(key).is_some() {
@@ -62,7 +42,7 @@ pub(super) fn config_map() -> Strategy {
                 }
             }
             for (key, _) in object["binaryData"].as_object().into_iter().flatten() {
-                for error in key_errors(key) {
+                for error in config_key_errors(key) {
                     errors.invalid(&Path::new("binaryData").key(key), key.as_str(), error);
                 }
             }
@@ -73,6 +53,30 @@ pub(super) fn config_map() -> Strategy {
         validate_update: |new, old, errors| unchanged_if_immutable(new, old, &["data", "binaryData"], errors),
         ..base()
     }
+}
+
+/// A secret of logins holds JSON; what it holds instead is not repeated.
+fn registry_logins(data: Option<&Map<String, Value>>, key: &str, errors: &mut Errors) {
+    let path = Path::new("data").key(key);
+    let Some(encoded) = data.and_then(|d| d.get(key)).and_then(Value::as_str) else {
+        errors.required(&path, "");
+        return;
+    };
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let wrong = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(other) => {
+            let kind = match other {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Number(_) => "number",
+                _ => "bool",
+            };
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        }
+        Err(error) => protocol::schema::syntax::error(&bytes).unwrap_or_else(|| error.to_string()),
+    };
+    errors.invalid(&path, "<secret contents redacted>", wrong);
 }
 
 pub(super) fn secret() -> Strategy {
@@ -91,7 +95,7 @@ pub(super) fn secret() -> Strategy {
         validate: |object, errors| {
             let data = object["data"].as_object();
             for (key, value) in data.into_iter().flatten() {
-                for error in key_errors(key) {
+                for error in config_key_errors(key) {
                     errors.invalid(&Path::new("data").key(key), key.as_str(), error);
                 }
                 if STANDARD.decode(value.as_str().unwrap_or_default()).is_err() {
@@ -102,18 +106,18 @@ pub(super) fn secret() -> Strategy {
                 errors.too_long(&Path::new("data"), DATA_BYTES_MAX);
             }
             let has = |key: &str| data.is_some_and(|d| d.contains_key(key));
-            let mut need = |keys: &[&str]| {
+            let need = |keys: &[&str], errors: &mut Errors| {
                 for key in keys.iter().filter(|k| !has(k)) {
                     errors.required(&Path::new("data").key(key), "");
                 }
             };
             match text(object, &["type"]) {
-                "kubernetes.io/tls" => need(&["tls.crt", "tls.key"]),
-                "kubernetes.io/dockerconfigjson" => need(&[".dockerconfigjson"]),
-                "kubernetes.io/dockercfg" => need(&[".dockercfg"]),
-                "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"]),
+                "kubernetes.io/tls" => need(&["tls.crt", "tls.key"], errors),
+                "kubernetes.io/dockerconfigjson" => registry_logins(data, ".dockerconfigjson", errors),
+                "kubernetes.io/dockercfg" => registry_logins(data, ".dockercfg", errors),
+                "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"], errors),
                 "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
-                    need(&["username", "password"])
+                    need(&["username", "password"], errors);
                 }
                 "kubernetes.io/service-account-token" => {
                     let annotation =
@@ -130,37 +134,6 @@ pub(super) fn secret() -> Strategy {
         validate_update: |new, old, errors| {
             immutable(&new["type"], &old["type"], &Path::new("type"), errors);
             unchanged_if_immutable(new, old, &["data"], errors);
-        },
-        ..base()
-    }
-}
-
-pub(super) fn limit_range() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            for limit in list_mut(object, &["spec", "limits"]) {
-                if limit["type"] != "Container" {
-                    continue;
-                }
-                let map = |v: &Value| v.as_object().cloned().unwrap_or_default();
-                let (max, min) = (map(&limit["max"]), map(&limit["min"]));
-                let mut defaults = map(&limit["default"]);
-                for (name, value) in max {
-                    defaults.entry(name).or_insert(value);
-                }
-                let mut requests = map(&limit["defaultRequest"]);
-                for (name, value) in &defaults {
-                    requests.entry(name.clone()).or_insert(value.clone());
-                }
-                for (name, value) in min {
-                    requests.entry(name).or_insert(value);
-                }
-                for (name, value) in [("default", defaults), ("defaultRequest", requests)] {
-                    if !value.is_empty() {
-                        limit[name] = json!(value);
-                    }
-                }
-            }
         },
         ..base()
     }

@@ -6,24 +6,36 @@
 use protocol::Resource;
 use serde_json::Value;
 
-use super::invalid::{Errors, Path};
+use super::invalid::Errors;
 use super::meta::NameRule;
 
+mod autoscaling;
 mod batch;
+mod certificates;
+pub mod checks;
 mod cluster;
 mod config;
-mod containers;
+mod cron;
+mod devices;
+mod endpoints;
+mod events;
+mod extension;
+mod flowcontrol;
+mod networking;
 mod pods;
-mod podspec;
-mod podspec_defaults;
+mod quota;
 mod rbac;
 mod resources;
 mod services;
 mod storage;
+mod volumes;
+pub mod webhooks;
 mod workloads;
 
 pub use pods::qos_class;
-pub use podspec::validate_template;
+
+/// What checks a new state against an old one.
+pub type Change = fn(&Value, &Value, &mut Errors);
 
 /// How a kind behaves.
 pub struct Strategy {
@@ -35,10 +47,26 @@ pub struct Strategy {
     pub prepare_create: fn(&mut Value),
     /// The same before an update of the main resource; the second is the stored object.
     pub prepare_update: fn(&mut Value, &Value),
+    /// The same before an update of the status.
+    pub prepare_status: fn(&mut Value, &Value),
+    /// The same before a resize.
+    pub prepare_resize: fn(&mut Value, &Value),
     /// Checks an object.
     pub validate: fn(&Value, &mut Errors),
+    /// Checks what only a new object must satisfy; runs besides `validate`.
+    pub validate_create: fn(&Value, &mut Errors),
     /// Checks a change; runs besides `validate`.
-    pub validate_update: fn(&Value, &Value, &mut Errors),
+    pub validate_update: Change,
+    /// Checks a change of the status.
+    pub validate_status: Change,
+    /// Checks a resize; runs besides `validate`.
+    pub validate_resize: Change,
+    /// Checks a change of the ephemeral containers; runs besides `validate`.
+    pub validate_ephemeral: Change,
+    /// Says what is allowed but unwise; the second is the stored object, on updates.
+    pub warnings: fn(&Value, Option<&Value>, &mut Vec<String>),
+    /// A new object keeps the status that its author gave it.
+    pub keeps_status: bool,
     /// `metadata.generation` counts changes of the spec.
     pub generation: bool,
     /// Updates need no resourceVersion.
@@ -49,12 +77,22 @@ pub struct Strategy {
     pub returns_deleted: bool,
     /// Dependents are orphaned by a delete that does not say.
     pub orphans_by_default: bool,
+    /// What the first delete changes, for kinds that end by a controller's work and know no time of grace.
+    pub mark_deleted: Option<fn(&mut Value)>,
 }
 
 fn nothing(_: &mut Value) {}
 fn nothing_old(_: &mut Value, _: &Value) {}
 fn valid(_: &Value, _: &mut Errors) {}
 fn valid_update(_: &Value, _: &Value, _: &mut Errors) {}
+fn silent(_: &Value, _: Option<&Value>, _: &mut Vec<String>) {}
+
+/// Keeps the metadata on a write of the status, but for who manages which field.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    for name in ["labels", "annotations", "finalizers", "ownerReferences", "generateName"] {
+        crate::api::object::copy_meta(old, new, name);
+    }
+}
 
 /// Kinds whose generation counts changes of the spec.
 const GENERATION: &[&str] = &[
@@ -92,7 +130,6 @@ const CONDITIONAL: &[&str] = &[
     "csinodes",
     "csistoragecapacities",
     "customresourcedefinitions",
-    "ipaddresses",
     "leases",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
@@ -118,7 +155,8 @@ const CREATED_BY_UPDATE: &[&str] = &[
     "services",
 ];
 /// Kinds whose own validation does not look at metadata again after the common one.
-pub const CHECKED_ONCE: &[&str] = &[
+const CHECKED_ONCE: &[&str] = &[
+    "csinodes",
     "customresourcedefinitions",
     "events",
     "limitranges",
@@ -129,6 +167,7 @@ pub const CHECKED_ONCE: &[&str] = &[
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
     "persistentvolumes",
+    "poddisruptionbudgets",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
 ];
@@ -153,66 +192,88 @@ const RETURNED: &[&str] = &[
     "volumeattributesclasses",
 ];
 
-/// The behaviour of a kind.
+/// The behaviour of a kind, in the version asked for or the one that is stored.
 pub fn strategy(resource: &Resource) -> Strategy {
+    if resource.custom {
+        return Strategy { generation: true, unconditional_update: false, ..base() };
+    }
     let plural = resource.plural;
-    let common = Strategy {
-        names: NameRule::Subdomain,
-        defaults: nothing,
-        prepare_create: nothing,
-        prepare_update: nothing_old,
-        validate: valid,
-        validate_update: valid_update,
-        generation: GENERATION.contains(&plural),
-        unconditional_update: !CONDITIONAL.contains(&plural),
-        create_on_update: CREATED_BY_UPDATE.contains(&plural),
-        returns_deleted: RETURNED.contains(&plural),
-        orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
-    };
-    let particular = |strategy: Strategy| Strategy {
-        generation: common.generation,
-        unconditional_update: common.unconditional_update,
-        create_on_update: common.create_on_update,
-        returns_deleted: common.returns_deleted,
-        orphans_by_default: common.orphans_by_default,
-        ..strategy
-    };
     let made = match (resource.storage.0, plural) {
         ("", "pods") => pods::strategy(),
         ("", "podtemplates") => workloads::pod_template(),
         ("", "replicationcontrollers") => workloads::replication_controller(),
         ("", "services") => services::service(),
-        ("", "endpoints") => services::endpoints(),
-        ("discovery.k8s.io", "endpointslices") => services::endpoint_slice(),
+        ("", "endpoints") => endpoints::endpoints(),
+        ("discovery.k8s.io", "endpointslices") => endpoints::endpoint_slice(),
         ("", "namespaces") => cluster::namespace(),
         ("", "nodes") => cluster::node(),
         ("", "configmaps") => config::config_map(),
         ("", "secrets") => config::secret(),
-        ("", "limitranges") => config::limit_range(),
-        ("", "persistentvolumes") => storage::volume(),
-        ("", "persistentvolumeclaims") => storage::claim(),
+        ("", "limitranges") => quota::limit_range(),
+        ("", "resourcequotas") => quota::resource_quota(),
+        ("", "persistentvolumes") => volumes::volume(),
+        ("", "persistentvolumeclaims") => volumes::claim(),
+        // The two APIs of events share a store, not their rules.
+        ("", "events") if resource.is_view() => events::own(),
+        ("", "events") => events::core(),
         ("storage.k8s.io", "storageclasses") => storage::class(),
         ("storage.k8s.io", "csidrivers") => storage::csi_driver(),
+        ("storage.k8s.io", "csinodes") => storage::csi_node(),
+        ("storage.k8s.io", "csistoragecapacities") => storage::storage_capacity(),
+        ("storage.k8s.io", "volumeattachments") => storage::attachment(),
+        ("storage.k8s.io", "volumeattributesclasses") => storage::attributes_class(),
         ("apps", "deployments") => workloads::deployment(),
         ("apps", "replicasets") => workloads::replica_set(),
         ("apps", "statefulsets") => workloads::stateful_set(),
         ("apps", "daemonsets") => workloads::daemon_set(),
+        ("apps", "controllerrevisions") => cluster::controller_revision(),
         ("batch", "jobs") => batch::job(),
         ("batch", "cronjobs") => batch::cron_job(),
         ("policy", "poddisruptionbudgets") => cluster::disruption_budget(),
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(),
-        ("autoscaling", "horizontalpodautoscalers") => cluster::autoscaler(),
-        ("networking.k8s.io", "networkpolicies") => services::network_policy(),
-        ("rbac.authorization.k8s.io", "roles") => rbac::role(),
-        ("rbac.authorization.k8s.io", "clusterroles") => rbac::role(),
-        ("rbac.authorization.k8s.io", "rolebindings") => rbac::binding(),
-        ("rbac.authorization.k8s.io", "clusterrolebindings") => rbac::binding(),
-        ("admissionregistration.k8s.io", _) => cluster::admission(plural),
-        ("flowcontrol.apiserver.k8s.io", _) => cluster::flow(plural),
+        ("coordination.k8s.io", "leases") => cluster::lease(),
+        ("node.k8s.io", "runtimeclasses") => cluster::runtime_class(),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaling::autoscaler(),
+        ("networking.k8s.io", "ingresses") => networking::ingress(),
+        ("networking.k8s.io", "ingressclasses") => networking::ingress_class(),
+        ("networking.k8s.io", "networkpolicies") => networking::network_policy(),
+        ("networking.k8s.io", "ipaddresses") => networking::ip_address(),
+        ("networking.k8s.io", "servicecidrs") => networking::service_cidr(),
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => rbac::role(),
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => rbac::binding(),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificates::signing_request(),
+        ("resource.k8s.io", "resourceclaims") => devices::claim(),
+        ("resource.k8s.io", "resourceclaimtemplates") => devices::claim_template(),
+        ("resource.k8s.io", "deviceclasses") => devices::class(),
+        ("resource.k8s.io", "resourceslices") => devices::slice(),
+        (
+            "admissionregistration.k8s.io",
+            "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
+        ) => webhooks::configuration(),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies" | "mutatingadmissionpolicies") => {
+            webhooks::policy()
+        }
+        ("admissionregistration.k8s.io", _) => webhooks::policy_binding(),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => flowcontrol::flow_schema(),
+        ("flowcontrol.apiserver.k8s.io", _) => flowcontrol::priority_level(),
+        ("apiextensions.k8s.io", _) => extension::definition(),
         ("apiregistration.k8s.io", _) => cluster::api_service(),
         _ => base(),
     };
-    particular(made)
+    Strategy {
+        generation: GENERATION.contains(&plural),
+        unconditional_update: !CONDITIONAL.contains(&plural),
+        create_on_update: CREATED_BY_UPDATE.contains(&plural),
+        returns_deleted: RETURNED.contains(&plural),
+        orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
+        ..made
+    }
+}
+
+/// Whether an update finds what is wrong with metadata only once. Upstream looks twice on its way, but for
+/// kinds whose own validation does not look again.
+pub fn checked_once(resource: &Resource) -> bool {
+    CHECKED_ONCE.contains(&resource.plural) && !(resource.plural == "events" && resource.is_view())
 }
 
 /// The common behaviour, to be completed with what a kind has of its own.
@@ -222,26 +283,21 @@ fn base() -> Strategy {
         defaults: nothing,
         prepare_create: nothing,
         prepare_update: nothing_old,
+        prepare_status: nothing_old,
+        prepare_resize: nothing_old,
         validate: valid,
+        validate_create: valid,
         validate_update: valid_update,
+        validate_status: valid_update,
+        validate_resize: valid_update,
+        validate_ephemeral: valid_update,
+        warnings: silent,
+        keeps_status: false,
         generation: false,
         unconditional_update: true,
         create_on_update: false,
         returns_deleted: false,
         orphans_by_default: false,
-    }
-}
-
-/// A field that must not change.
-fn immutable(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    if new != old {
-        errors.invalid(path, new.clone(), "field is immutable");
-    }
-}
-
-/// A number that must not be negative.
-fn non_negative(value: &Value, path: &Path, errors: &mut Errors) {
-    if value.as_i64().is_some_and(|n| n < 0) {
-        errors.invalid(path, value.clone(), "must be greater than or equal to 0");
+        mark_deleted: None,
     }
 }

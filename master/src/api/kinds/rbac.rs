@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::checks::{self, internal};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::meta::NameRule;
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -17,8 +18,27 @@ pub(super) fn role() -> Strategy {
             for (i, rule) in list(object, &["rules"]).iter().enumerate() {
                 self::rule(rule, cluster, &Path::new("rules").index(i), errors);
             }
+            if object["aggregationRule"].is_object() {
+                aggregation(&object["aggregationRule"], errors);
+            }
         },
         ..base()
+    }
+}
+
+fn aggregation(rule: &Value, errors: &mut Errors) {
+    let path = Path::new("aggregationRule.clusterRoleSelectors");
+    let selectors = list(rule, &["clusterRoleSelectors"]);
+    if selectors.is_empty() {
+        errors.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+    }
+    for (i, selector) in selectors.iter().enumerate() {
+        let before = errors.len();
+        checks::label_selector(selector, &path.index(i), errors);
+        if errors.len() > before && super::pods::spec::selector_of(selector).is_none() {
+            let shown = checks::shown_selector(selector);
+            errors.invalid_shown(&path.index(i), &shown, "invalid label selector.");
+        }
     }
 }
 
@@ -69,42 +89,44 @@ pub(super) fn binding() -> Strategy {
             if group != GROUP {
                 errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
             }
-            let kinds: &[&str] = if object["kind"] == "ClusterRoleBinding" {
-                &["ClusterRole"]
-            } else {
-                &["Role", "ClusterRole"]
-            };
+            let cluster = object["kind"] == "ClusterRoleBinding";
+            let kinds: &[&str] = if cluster { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
             let kind = text(object, &["roleRef", "kind"]);
             if !kinds.contains(&kind) {
                 errors.unsupported(&path.child("kind"), kind, kinds);
             }
-            if text(object, &["roleRef", "name"]).is_empty() {
-                errors.required(&path.child("name"), "");
-            }
+            checks::required_name(NameRule::PathSegment, &object["roleRef"], "name", &path, errors);
             for (i, subject) in list(object, &["subjects"]).iter().enumerate() {
-                self::subject(subject, &Path::new("subjects").index(i), errors);
+                self::subject(subject, cluster, &Path::new("subjects").index(i), errors);
             }
         },
         validate_update: |new, old, errors| {
             if new["roleRef"] != old["roleRef"] {
-                errors.invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef");
+                let shown = internal("a.rbac.v1.RoleRef", &new["roleRef"]);
+                errors.invalid_shown(&Path::new("roleRef"), &shown, "cannot change roleRef");
             }
         },
         ..base()
     }
 }
 
-fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
-    if text(subject, &["name"]).is_empty() {
+fn subject(subject: &Value, cluster: bool, path: &Path, errors: &mut Errors) {
+    let name = text(subject, &["name"]);
+    if name.is_empty() {
         errors.required(&path.child("name"), "");
     }
     let (kind, group) = (text(subject, &["kind"]), text(subject, &["apiGroup"]));
     match kind {
         "ServiceAccount" => {
+            if !name.is_empty() {
+                for error in name_errors(NameRule::Subdomain, name, false) {
+                    errors.invalid(&path.child("name"), name, error);
+                }
+            }
             if !group.is_empty() {
                 errors.unsupported(&path.child("apiGroup"), group, &[""]);
             }
-            if text(subject, &["namespace"]).is_empty() {
+            if cluster && text(subject, &["namespace"]).is_empty() {
                 errors.required(&path.child("namespace"), "");
             }
         }

@@ -1,37 +1,51 @@
-//! Service, Endpoints, EndpointSlice, NetworkPolicy.
+//! Services.
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::containers::{port_name_errors, port_number};
-use super::{Strategy, base, immutable};
+use super::checks::{self, ip, named, port, port_number, qualified};
+use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::meta::{self, NameRule, name_errors};
+use crate::api::meta::{self, NameRule};
 use crate::api::object::{default, list, list_mut, object_mut, text};
+
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+const POLICIES: &[&str] = &["Cluster", "Local"];
+const KUBELET_PORT: i64 = 10250;
+const LB_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 fn path(name: &str) -> Path {
     Path::new("spec").child(name)
 }
 
+fn is(service: &Value, kind: &str) -> bool {
+    text(service, &["spec", "type"]) == kind
+}
+
+fn is_headless(spec: &Value) -> bool {
+    list(spec, &["clusterIPs"]).first().is_some_and(|ip| ip == "None") || text(spec, &["clusterIP"]) == "None"
+}
+
 pub(super) fn service() -> Strategy {
     Strategy {
-        names: NameRule::Label1035,
+        names: NameRule::Label,
         defaults: service_defaults,
         prepare_create: |object| object["status"] = json!({"loadBalancer": {}}),
         prepare_update: keep_addresses,
-        validate: service_validate,
-        validate_update: |new, old, errors| {
-            let (before, after) = (text(old, &["spec", "clusterIP"]), text(new, &["spec", "clusterIP"]));
-            let external = |s: &Value| text(s, &["spec", "type"]) == "ExternalName";
-            if !external(new) && !external(old) && !before.is_empty() && after != before {
-                errors.invalid(
-                    &path("clusterIPs").index(0),
-                    list(new, &["spec", "clusterIPs"]).to_vec(),
-                    "may not change once set",
-                );
+        validate,
+        validate_update,
+        validate_status: |new, _, errors| {
+            let balancer = &new["status"]["loadBalancer"];
+            let at = Path::new("status.loadBalancer.ingress");
+            if !is(new, "LoadBalancer") && !list(balancer, &["ingress"]).is_empty() {
+                errors.forbidden(&at, "may only be used when `spec.type` is 'LoadBalancer'");
+                return;
             }
+            balancer_ingress(balancer, true, &at, errors);
         },
+        warnings,
         ..base()
     }
 }
@@ -48,12 +62,19 @@ fn service_defaults(object: &mut Value) {
         spec.remove("sessionAffinityConfig");
     }
     let spec = object_mut(object, &["spec"]);
-    if kind == "NodePort" || kind == "LoadBalancer" {
+    let external = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    if kind == "NodePort" || kind == "LoadBalancer" || (kind == "ClusterIP" && external) {
         default(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);
+        for ingress in list_mut(object, &["status", "loadBalancer", "ingress"]) {
+            if !text(ingress, &["ip"]).is_empty() {
+                default(object_mut(ingress, &[]), "ipMode", "VIP");
+            }
+        }
     }
+    let spec = object_mut(object, &["spec"]);
     if kind != "ExternalName" {
         default(spec, "internalTrafficPolicy", "Cluster");
     }
@@ -131,80 +152,88 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     }
 }
 
-fn service_validate(object: &Value, errors: &mut Errors) {
+fn validate(object: &Value, errors: &mut Errors) {
     let spec = &object["spec"];
     let kind = text(spec, &["type"]);
-    let headless = text(spec, &["clusterIP"]) == "None";
+    let headless = is_headless(spec);
     let ports = list(spec, &["ports"]);
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.required(&path("ports"), "");
     }
-    match kind {
-        "ExternalName" => {
-            let name = text(spec, &["externalName"]).trim_end_matches('.');
-            if name.is_empty() {
-                errors.required(&path("externalName"), "");
-            } else {
-                for error in name_errors(NameRule::Subdomain, name, false) {
-                    errors.invalid(&path("externalName"), name, error);
-                }
-            }
-        }
-        "LoadBalancer" | "NodePort" if headless => {
-            let message = format!("may not be set to 'None' for {kind} services");
-            errors.invalid(&path("clusterIPs").index(0), "None", message);
-        }
-        "ClusterIP" | "LoadBalancer" | "NodePort" => {}
-        other => errors.unsupported(
-            &path("type"),
-            other,
-            &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-        ),
-    }
+    of_type(spec, kind, headless, ports, errors);
     let mut names = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
-        service_port(port, ports.len() > 1, kind, &mut names, &path("ports").index(i), errors);
+        service_port(port, ports.len() > 1, &mut names, &path("ports").index(i), errors);
     }
-    duplicates(ports, errors);
     meta::labels(&spec["selector"], &path("selector"), errors);
-    let affinity = text(spec, &["sessionAffinity"]);
-    if affinity.is_empty() {
-        errors.required(&path("sessionAffinity"), "");
-    } else if !["ClientIP", "None"].contains(&affinity) {
-        errors.unsupported(&path("sessionAffinity"), affinity, &["ClientIP", "None"]);
-    }
-    if let Some(seconds) = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_i64()
-        && !(1..=86400).contains(&seconds)
-    {
-        let at = path("sessionAffinityConfig").child("clientIP").child("timeoutSeconds");
-        errors.invalid(&at, seconds, "must be greater than 0 and less than 86400");
+    affinity(spec, errors);
+    if kind != "ExternalName" {
+        addresses(spec, headless, errors);
     }
     for (i, address) in list(spec, &["externalIPs"]).iter().enumerate() {
-        let value = address.as_str().unwrap_or_default();
-        if value.parse::<std::net::IpAddr>().is_err() {
-            let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.invalid(&path("externalIPs").index(i), value, message);
+        let (value, at) = (address.as_str().unwrap_or_default(), path("externalIPs").index(i));
+        if ip(value, &at, errors).is_some() {
+            checks::endpoint_ip(value, &at, errors);
         }
     }
-    let external = text(spec, &["externalTrafficPolicy"]);
-    if !external.is_empty() {
-        if kind != "NodePort" && kind != "LoadBalancer" && list(spec, &["externalIPs"]).is_empty() {
-            let message = "may only be set for externally-accessible services";
-            errors.invalid(&path("externalTrafficPolicy"), external, message);
-        } else if !["Cluster", "Local"].contains(&external) {
-            errors.unsupported(&path("externalTrafficPolicy"), external, &["Cluster", "Local"]);
+    match kind {
+        "" => errors.required(&path("type"), ""),
+        "ClusterIP" | "LoadBalancer" | "NodePort" | "ExternalName" => {}
+        other => {
+            errors.unsupported(
+                &path("type"),
+                other,
+                &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+            );
         }
     }
-    let internal = text(spec, &["internalTrafficPolicy"]);
-    if !internal.is_empty() && !["Cluster", "Local"].contains(&internal) {
-        errors.unsupported(&path("internalTrafficPolicy"), internal, &["Cluster", "Local"]);
+    node_ports(kind, ports, errors);
+    duplicates(ports, errors);
+    source_ranges(object, kind, errors);
+    balancer(spec, kind, errors);
+    traffic(spec, kind, errors);
+}
+
+fn of_type(spec: &Value, kind: &str, headless: bool, ports: &[Value], errors: &mut Errors) {
+    match kind {
+        "LoadBalancer" | "NodePort" => {
+            if kind == "LoadBalancer" {
+                for (i, port) in ports.iter().enumerate() {
+                    if port["port"].as_i64() == Some(KUBELET_PORT) {
+                        let detail =
+                            format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                        errors.invalid(&path("ports").index(i), KUBELET_PORT, detail);
+                    }
+                }
+            }
+            if headless {
+                let detail = format!("may not be set to 'None' for {kind} services");
+                errors.invalid(&path("clusterIPs").index(0), "None", detail);
+            }
+        }
+        "ExternalName" => {
+            let detail = "may not be set for ExternalName services";
+            for name in ["clusterIPs", "ipFamilies"] {
+                if !list(spec, &[name]).is_empty() {
+                    errors.forbidden(&path(name), detail);
+                }
+            }
+            if !spec["ipFamilyPolicy"].is_null() {
+                errors.forbidden(&path("ipFamilyPolicy"), detail);
+            }
+            let given = text(spec, &["externalName"]);
+            match given.strip_suffix('.').unwrap_or(given) {
+                "" => errors.required(&path("externalName"), ""),
+                name => named(NameRule::Subdomain, name, &path("externalName"), errors),
+            }
+        }
+        _ => {}
     }
 }
 
 fn service_port<'a>(
     port: &'a Value,
     several: bool,
-    kind: &str,
     names: &mut HashSet<&'a str>,
     path: &Path,
     errors: &mut Errors,
@@ -215,132 +244,291 @@ fn service_port<'a>(
             errors.required(&path.child("name"), "");
         }
     } else {
-        for error in name_errors(NameRule::Label, name, false) {
-            errors.invalid(&path.child("name"), name, error);
-        }
+        named(NameRule::Label, name, &path.child("name"), errors);
         if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
     }
     port_number(port["port"].as_i64().unwrap_or(0), &path.child("port"), errors);
-    let protocol = text(port, &["protocol"]);
-    if protocol.is_empty() {
-        errors.required(&path.child("protocol"), "");
-    } else if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-        errors.unsupported(&path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
+    checks::required_choice(&port["protocol"], PROTOCOLS, &path.child("protocol"), errors);
+    self::port(&port["targetPort"], &path.child("targetPort"), errors);
+    if let Some(protocol) = port["appProtocol"].as_str() {
+        qualified(protocol, &path.child("appProtocol"), errors);
     }
-    match &port["targetPort"] {
-        Value::String(target) => {
-            for error in port_name_errors(target) {
-                errors.invalid(&path.child("targetPort"), target.as_str(), error);
+}
+
+fn affinity(spec: &Value, errors: &mut Errors) {
+    checks::required_choice(
+        &spec["sessionAffinity"],
+        &["ClientIP", "None"],
+        &path("sessionAffinity"),
+        errors,
+    );
+    let at = path("sessionAffinityConfig");
+    match text(spec, &["sessionAffinity"]) {
+        "ClientIP" => {
+            let need = "when session affinity type is ClientIP";
+            let config = &spec["sessionAffinityConfig"];
+            if config.is_null() {
+                errors.required(&at, need);
+            } else if config["clientIP"].is_null() {
+                errors.required(&at.child("clientIP"), need);
+            } else {
+                let at = at.child("clientIP").child("timeoutSeconds");
+                match config["clientIP"]["timeoutSeconds"].as_i64() {
+                    None => errors.required(&at, need),
+                    Some(seconds) if !(1..=86400).contains(&seconds) => {
+                        errors.invalid(&at, seconds, "must be greater than 0 and less than 86400");
+                    }
+                    Some(_) => {}
+                }
             }
         }
-        target => port_number(target.as_i64().unwrap_or(0), &path.child("targetPort"), errors),
+        "None" if !spec["sessionAffinityConfig"].is_null() => {
+            errors.forbidden(&at, "must not be set when session affinity is None");
+        }
+        _ => {}
     }
-    let number = port["nodePort"].as_i64().unwrap_or(0);
-    if number != 0 && kind == "ClusterIP" {
-        errors.forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'");
+}
+
+fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
+    let (single, all) = (text(spec, &["clusterIP"]), list(spec, &["clusterIPs"]));
+    let at = path("clusterIPs");
+    let shown = || Value::from(all.to_vec());
+    if !single.is_empty() && !all.is_empty() && all[0] != single {
+        errors.invalid(&at, shown(), "first value must match `clusterIP`");
+    } else if single.is_empty() && !all.is_empty() {
+        errors.invalid(&at, shown(), "must be empty when `clusterIP` is not specified");
+    }
+    let families = list(spec, &["ipFamilies"]);
+    for (i, family) in families.iter().enumerate() {
+        let at = path("ipFamilies").index(i);
+        checks::choice(family, &["IPv4", "IPv6"], &at, errors);
+        if families[..i].contains(family) {
+            errors.duplicate(&at, family.clone());
+        }
+    }
+    checks::choice(
+        &spec["ipFamilyPolicy"],
+        &["PreferDualStack", "RequireDualStack", "SingleStack"],
+        &path("ipFamilyPolicy"),
+        errors,
+    );
+    let before = errors.len();
+    for (i, address) in all.iter().enumerate() {
+        if i == 0 && address == "None" {
+            if all.len() > 1 {
+                errors.invalid(&at, shown(), "'None' must be the first and only value");
+            }
+            continue;
+        }
+        ip(address.as_str().unwrap_or_default(), &at.index(i), errors);
+    }
+    if all.len() > 2 {
+        errors.invalid(&at, shown(), "may only hold up to 2 values");
+    }
+    if errors.len() > before || headless {
+        return;
+    }
+    let is_v6 = |address: &Value| address.as_str().is_some_and(|a| a.contains(':'));
+    if all.len() > 1 && is_v6(&all[0]) == is_v6(&all[1]) {
+        errors.invalid(&at, shown(), "may specify no more than one IP for each IP family");
+    }
+    for (i, (address, family)) in all.iter().zip(families).enumerate() {
+        if is_v6(address) != (family == "IPv6") {
+            let family = family.as_str().unwrap_or_default();
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
+            errors.invalid(&at.index(i), address.clone(), detail);
+        }
+    }
+}
+
+fn node_ports(kind: &str, ports: &[Value], errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let number = port["nodePort"].as_i64().unwrap_or(0);
+        let at = path("ports").index(i).child("nodePort");
+        if number == 0 {
+            continue;
+        }
+        if kind == "ClusterIP" {
+            errors.forbidden(&at, "may not be used when `type` is 'ClusterIP'");
+        } else if !seen.insert((text(port, &["protocol"]), number)) {
+            errors.duplicate(&at, number);
+        }
     }
 }
 
 fn duplicates(ports: &[Value], errors: &mut Errors) {
     let mut seen = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let key = (port["port"].as_i64(), text(port, &["protocol"]));
-        if !seen.insert(key) {
-            let mut shown = Map::new();
-            shown.insert("protocol".into(), port["protocol"].clone());
-            shown.insert("port".into(), port["port"].clone());
-            errors.duplicate(&path("ports").index(i), Value::Object(shown));
+        if !seen.insert((port["port"].as_i64(), text(port, &["protocol"]))) {
+            let key = json!({"protocol": port["protocol"], "port": port["port"]});
+            errors.duplicate_shown(&path("ports").index(i), &checks::internal("a.core.v1.ServicePort", &key));
         }
     }
 }
 
-pub(super) fn endpoints() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            for subset in list_mut(object, &["subsets"]) {
-                for port in list_mut(subset, &["ports"]) {
-                    default(object_mut(port, &[]), "protocol", "TCP");
-                }
+fn source_ranges(object: &Value, kind: &str, errors: &mut Errors) {
+    let ranges = list(&object["spec"], &["loadBalancerSourceRanges"]);
+    if !ranges.is_empty() {
+        let at = path("LoadBalancerSourceRanges");
+        if kind != "LoadBalancer" {
+            errors.forbidden(&at, LB_ONLY);
+        }
+        for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+            checks::cidr(range.trim(), &at.index(i), errors);
+        }
+    } else if let Some(ranges) = object["metadata"]["annotations"][SOURCE_RANGES].as_str() {
+        let at = Path::new("metadata.annotations").key(SOURCE_RANGES);
+        if kind != "LoadBalancer" {
+            errors.forbidden(&at, LB_ONLY);
+        }
+        let ranges = ranges.trim();
+        if !ranges.is_empty() {
+            for range in ranges.split(',') {
+                checks::cidr(range.trim(), &at, errors);
             }
-        },
-        validate: |object, errors| {
-            for (i, subset) in list(object, &["subsets"]).iter().enumerate() {
-                let path = Path::new("subsets").index(i);
-                if list(subset, &["addresses"]).is_empty() && list(subset, &["notReadyAddresses"]).is_empty()
-                {
-                    errors.required(&path, "must specify `addresses` or `notReadyAddresses`");
-                }
-                for kind in ["addresses", "notReadyAddresses"] {
-                    for (j, address) in list(subset, &[kind]).iter().enumerate() {
-                        let ip = text(address, &["ip"]);
-                        if ip.parse::<std::net::IpAddr>().is_err() {
-                            let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                            errors.invalid(&path.child(kind).index(j).child("ip"), ip, message);
-                        }
-                    }
-                }
-                let ports = list(subset, &["ports"]);
-                for (j, port) in ports.iter().enumerate() {
-                    let path = path.child("ports").index(j);
-                    if ports.len() > 1 && text(port, &["name"]).is_empty() {
-                        errors.required(&path.child("name"), "");
-                    }
-                    port_number(port["port"].as_i64().unwrap_or(0), &path.child("port"), errors);
-                }
-            }
-        },
-        ..base()
+        }
     }
 }
 
-pub(super) fn endpoint_slice() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            for port in list_mut(object, &["ports"]) {
-                let port = object_mut(port, &[]);
-                default(port, "protocol", "TCP");
-                port.entry("name").or_insert_with(|| "".into());
-            }
-        },
-        validate: |object, errors| {
-            let kind = text(object, &["addressType"]);
-            if kind.is_empty() {
-                errors.required(&Path::new("addressType"), "");
-            } else if !["FQDN", "IPv4", "IPv6"].contains(&kind) {
-                errors.unsupported(&Path::new("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
-            }
-            for (i, endpoint) in list(object, &["endpoints"]).iter().enumerate() {
-                let path = Path::new("endpoints").index(i).child("addresses");
-                if list(endpoint, &["addresses"]).is_empty() {
-                    errors.required(&path, "must contain at least 1 address");
-                }
-            }
-        },
-        validate_update: |new, old, errors| {
-            immutable(&new["addressType"], &old["addressType"], &Path::new("addressType"), errors);
-        },
-        ..base()
+fn balancer(spec: &Value, kind: &str, errors: &mut Errors) {
+    let allocate = &spec["allocateLoadBalancerNodePorts"];
+    let at = path("allocateLoadBalancerNodePorts");
+    if !allocate.is_null() && kind != "LoadBalancer" {
+        errors.forbidden(&at, LB_ONLY);
+    }
+    if allocate.is_null() && kind == "LoadBalancer" {
+        errors.required(&at, "");
+    }
+    if let Some(class) = spec["loadBalancerClass"].as_str() {
+        if kind == "LoadBalancer" {
+            qualified(class, &path("loadBalancerClass"), errors);
+        } else {
+            errors.forbidden(&path("loadBalancerClass"), LB_ONLY);
+        }
     }
 }
 
-pub(super) fn network_policy() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            for direction in ["ingress", "egress"] {
-                for rule in list_mut(object, &["spec", direction]) {
-                    for port in list_mut(rule, &["ports"]) {
-                        default(object_mut(port, &[]), "protocol", "TCP");
-                    }
+fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
+    let external = text(spec, &["externalTrafficPolicy"]);
+    let reachable = match kind {
+        "LoadBalancer" | "NodePort" => true,
+        "ClusterIP" => !list(spec, &["externalIPs"]).is_empty(),
+        _ => false,
+    };
+    let at = path("externalTrafficPolicy");
+    if reachable {
+        checks::required_choice(&spec["externalTrafficPolicy"], POLICIES, &at, errors);
+    } else if !external.is_empty() {
+        errors.invalid(&at, external, "may only be set for externally-accessible services");
+    }
+    let health = spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    let checked = kind == "LoadBalancer" && external == "Local";
+    if health != 0 && !checked {
+        errors.invalid(
+            &path("healthCheckNodePort"),
+            health,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        );
+    } else if health != 0 {
+        port_number(health, &path("healthCheckNodePort"), errors);
+    }
+    match spec["internalTrafficPolicy"].as_str() {
+        None if kind != "ExternalName" => errors.required(&path("internalTrafficPolicy"), ""),
+        _ => checks::choice(
+            &spec["internalTrafficPolicy"],
+            POLICIES,
+            &path("internalTrafficPolicy"),
+            errors,
+        ),
+    }
+    checks::choice(
+        &spec["trafficDistribution"],
+        &["PreferClose", "PreferSameNode", "PreferSameZone"],
+        &path("trafficDistribution"),
+        errors,
+    );
+}
+
+fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
+    if !is(new, "ExternalName") && !is(old, "ExternalName") {
+        let (before, after) = (list(old, &["spec", "clusterIPs"]), list(new, &["spec", "clusterIPs"]));
+        for (i, address) in before.iter().enumerate() {
+            let at = path("clusterIPs").index(i);
+            match after.get(i) {
+                Some(other) if other != address => {
+                    errors.invalid(&at, after.to_vec(), "may not change once set");
                 }
+                None if i == 0 => errors.invalid(&at, after.to_vec(), "primary clusterIP can not be unset"),
+                _ => {}
             }
-            if list(object, &["spec", "policyTypes"]).is_empty() {
-                let egress = !list(object, &["spec", "egress"]).is_empty();
-                object["spec"]["policyTypes"] =
-                    if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        }
+    }
+    let class = |service: &Value| service["spec"]["loadBalancerClass"].clone();
+    if is(new, "LoadBalancer") && is(old, "LoadBalancer") && class(new) != class(old) {
+        errors.invalid(&path("loadBalancerClass"), class(new), "may not change once set");
+    }
+}
+
+/// Where a load balancer is reached, as services and ingresses say it in their status.
+pub(super) fn balancer_ingress(balancer: &Value, modes: bool, path: &Path, errors: &mut Errors) {
+    for (i, ingress) in list(balancer, &["ingress"]).iter().enumerate() {
+        let path = path.index(i);
+        let address = text(ingress, &["ip"]);
+        if !address.is_empty() {
+            ip(address, &path.child("ip"), errors);
+        }
+        if modes {
+            match ingress["ipMode"].as_str() {
+                None if !address.is_empty() => {
+                    errors.required(&path.child("ipMode"), "must be specified when `ip` is set");
+                }
+                Some(_) if address.is_empty() => {
+                    errors.forbidden(&path.child("ipMode"), "may not be specified when `ip` is not set");
+                }
+                _ => checks::choice(&ingress["ipMode"], &["Proxy", "VIP"], &path.child("ipMode"), errors),
             }
-        },
-        ..base()
+        }
+        let host = text(ingress, &["hostname"]);
+        if !host.is_empty() {
+            named(NameRule::Subdomain, host, &path.child("hostname"), errors);
+            if checks::parse_ip(host).is_some() {
+                errors.invalid(&path.child("hostname"), host, "must be a DNS name, not an IP address");
+            }
+        }
+    }
+}
+
+fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
+    let spec = &object["spec"];
+    let external_ips = !list(spec, &["externalIPs"]).is_empty();
+    if is_headless(spec) {
+        if !text(spec, &["loadBalancerIP"]).is_empty() {
+            said.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+        }
+        if external_ips {
+            said.push("spec.externalIPs is ignored for headless services".to_owned());
+        }
+        if text(spec, &["sessionAffinity"]) != "None" {
+            said.push("spec.sessionAffinity is ignored for headless services".to_owned());
+        }
+    }
+    if is(object, "ExternalName") && external_ips {
+        said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !is(object, "ExternalName") && !text(spec, &["externalName"]).is_empty() {
+        said.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if external_ips {
+        said.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
+    if text(spec, &["trafficDistribution"]) == "PreferClose" {
+        said.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
     }
 }

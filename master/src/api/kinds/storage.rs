@@ -1,82 +1,63 @@
-//! Volumes and claims, storage classes, CSI drivers.
+//! Storage classes, CSI drivers and what they know about nodes, capacity and attachments.
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::{Strategy, base, immutable};
-use crate::api::invalid::Path;
+use super::checks::{self, IMMUTABLE, named, qualified};
+use super::volumes::protect;
+use super::{Strategy, base};
+use crate::api::invalid::{Errors, Path};
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, object_mut, text};
 
-const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const PARAMETERS_MAX: usize = 512;
+const PARAMETER_BYTES_MAX: usize = 256 * 1024;
+const DRIVER_CHARS_MAX: usize = 63;
+const NODE_ID_CHARS_MAX: usize = 192;
 
-/// Adds the finalizer that keeps an object while it is in use.
-fn protect(object: &mut Value, finalizer: &str) {
-    let mut finalizers = list(object, &["metadata", "finalizers"]).to_vec();
-    if !finalizers.iter().any(|f| f == finalizer) {
-        finalizers.push(finalizer.into());
-        object["metadata"]["finalizers"] = finalizers.into();
-    }
+fn spec(name: &str) -> Path {
+    Path::new("spec").child(name)
 }
 
-pub(super) fn volume() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            let spec = object_mut(object, &["spec"]);
-            default(spec, "persistentVolumeReclaimPolicy", "Retain");
-            default(spec, "volumeMode", "Filesystem");
-            if let Some(source) = spec.get_mut("hostPath").and_then(Value::as_object_mut) {
-                source.entry("type").or_insert_with(|| "".into());
-            }
-            default(object_mut(object, &["status"]), "phase", "Pending");
-        },
-        prepare_create: |object| {
-            object["status"] = json!({"phase": "Pending"});
-            protect(object, "kubernetes.io/pv-protection");
-        },
-        validate: |object, errors| {
-            let path = |name: &str| Path::new("spec").child(name);
-            modes(object, &path("accessModes"), errors);
-            if object["spec"]["capacity"].as_object().is_none_or(|c| c.is_empty()) {
-                errors.required(&path("capacity"), "");
-            }
-        },
-        ..base()
-    }
-}
-
-fn modes(object: &Value, path: &Path, errors: &mut crate::api::invalid::Errors) {
-    let found = list(object, &["spec", "accessModes"]);
-    if found.is_empty() {
+/// What a driver or provisioner is called: case does not matter.
+fn provisioner(value: &str, path: &Path, errors: &mut Errors) {
+    if value.is_empty() {
         errors.required(path, "");
+        return;
     }
-    for mode in found.iter().filter_map(Value::as_str) {
-        if !MODES.contains(&mode) {
-            errors.unsupported(path, mode, MODES);
-        }
+    for error in protocol::selector::qualified_name_error(&value.to_lowercase()) {
+        errors.invalid(path, value, error);
     }
 }
 
-pub(super) fn claim() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            default(object_mut(object, &["spec"]), "volumeMode", "Filesystem");
-            default(object_mut(object, &["status"]), "phase", "Pending");
-        },
-        prepare_create: |object| {
-            object["status"] = json!({"phase": "Pending"});
-            protect(object, "kubernetes.io/pvc-protection");
-        },
-        validate: |object, errors| {
-            let path = |name: &str| Path::new("spec").child(name);
-            if list(object, &["spec", "accessModes"]).is_empty() {
-                errors.required(&path("accessModes"), "at least 1 access mode is required");
-            } else {
-                modes(object, &path("accessModes"), errors);
-            }
-            if text(object, &["spec", "resources", "requests", "storage"]).is_empty() {
-                errors.required(&path("resources").key("storage"), "");
-            }
-        },
-        ..base()
+fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
+    let path = Path::new("parameters");
+    let map = parameters.as_object();
+    let count = map.map_or(0, serde_json::Map::len);
+    if count > PARAMETERS_MAX {
+        errors.too_long(&Path::new("Provisioner Parameters"), PARAMETERS_MAX);
+        return;
+    }
+    if needed && count == 0 {
+        errors.required(&path, "must contain at least one key/value pair");
+        return;
+    }
+    let mut size = 0;
+    for (key, value) in map.into_iter().flatten() {
+        if key.is_empty() {
+            errors.invalid(&path, "", "field can not be empty.");
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > PARAMETER_BYTES_MAX {
+        errors.too_long(&path, PARAMETER_BYTES_MAX);
+    }
+}
+
+fn frozen(new: &Value, old: &Value, name: &str, errors: &mut Errors) {
+    if new[name] != old[name] {
+        errors.forbidden(&Path::new(name), format!("updates to {name} are forbidden."));
     }
 }
 
@@ -88,25 +69,23 @@ pub(super) fn class() -> Strategy {
             default(fields, "volumeBindingMode", "Immediate");
         },
         validate: |object, errors| {
-            if text(object, &["provisioner"]).is_empty() {
-                errors.required(&Path::new("provisioner"), "");
-            }
-            let policy = text(object, &["reclaimPolicy"]);
-            if !["Delete", "Retain"].contains(&policy) {
-                errors.unsupported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
-            }
+            provisioner(text(object, &["provisioner"]), &Path::new("provisioner"), errors);
+            parameters(&object["parameters"], false, errors);
+            let policy = &object["reclaimPolicy"];
+            checks::choice(policy, &["Delete", "Retain"], &Path::new("reclaimPolicy"), errors);
+            checks::required_choice(
+                &object["volumeBindingMode"],
+                &["Immediate", "WaitForFirstConsumer"],
+                &Path::new("volumeBindingMode"),
+                errors,
+            );
+            topologies(list(object, &["allowedTopologies"]), &Path::new("allowedTopologies"), errors);
         },
         validate_update: |new, old, errors| {
-            if new["parameters"] != old["parameters"] {
-                errors.forbidden(&Path::new("parameters"), "updates to parameters are forbidden.");
-            }
-            if new["provisioner"] != old["provisioner"] {
-                errors.forbidden(&Path::new("provisioner"), "updates to provisioner are forbidden.");
-            }
-            if new["reclaimPolicy"] != old["reclaimPolicy"] {
-                errors.forbidden(&Path::new("reclaimPolicy"), "updates to reclaimPolicy are forbidden.");
-            }
-            immutable(
+            frozen(new, old, "parameters", errors);
+            checks::immutable(&new["provisioner"], &old["provisioner"], &Path::new("provisioner"), errors);
+            frozen(new, old, "reclaimPolicy", errors);
+            checks::immutable(
                 &new["volumeBindingMode"],
                 &old["volumeBindingMode"],
                 &Path::new("volumeBindingMode"),
@@ -117,17 +96,255 @@ pub(super) fn class() -> Strategy {
     }
 }
 
+fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
+    for (i, term) in terms.iter().enumerate() {
+        let path = path.index(i);
+        let mut keys = HashSet::new();
+        for (j, expression) in list(term, &["matchLabelExpressions"]).iter().enumerate() {
+            let path = path.child("matchLabelExpressions").index(j);
+            let values = list(expression, &["values"]);
+            if values.is_empty() {
+                errors.required(&path.child("values"), "");
+            }
+            for (k, value) in values.iter().enumerate() {
+                if values[..k].contains(value) {
+                    errors.duplicate(&path.child("values").index(k), value.clone());
+                }
+            }
+            let key = text(expression, &["key"]);
+            qualified(key, &path.child("key"), errors);
+            if !keys.insert(key) {
+                errors.duplicate(&path.child("key"), key);
+            }
+        }
+        if terms[..i].contains(term) {
+            errors.duplicate(&path.child("matchLabelExpressions"), "");
+        }
+    }
+}
+
+pub(super) fn attributes_class() -> Strategy {
+    Strategy {
+        prepare_create: |object| protect(object, "kubernetes.io/vac-protection"),
+        validate: |object, errors| {
+            provisioner(text(object, &["driverName"]), &Path::new("driverName"), errors);
+            parameters(&object["parameters"], true, errors);
+        },
+        validate_update: |new, old, errors| {
+            frozen(new, old, "driverName", errors);
+            frozen(new, old, "parameters", errors);
+        },
+        ..base()
+    }
+}
+
+/// The name of a CSI driver.
+pub(super) fn driver_name(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.required(path, "");
+    }
+    if name.len() > DRIVER_CHARS_MAX {
+        errors.too_long(path, DRIVER_CHARS_MAX);
+    }
+    if !name.is_empty() {
+        for error in name_errors(NameRule::Subdomain, &name.to_lowercase(), false) {
+            errors.invalid(path, name, error);
+        }
+    }
+}
+
 pub(super) fn csi_driver() -> Strategy {
     Strategy {
         defaults: |object| {
             let spec = object_mut(object, &["spec"]);
             default(spec, "attachRequired", true);
-            default(spec, "podInfoOnMount", false);
-            default(spec, "storageCapacity", false);
-            default(spec, "requiresRepublish", false);
-            default(spec, "seLinuxMount", false);
+            for name in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+                default(spec, name, false);
+            }
             default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-            default(spec, "volumeLifecycleModes", json!(["Persistent"]));
+            if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
+            }
+        },
+        validate: |object, errors| {
+            let driver = &object["spec"];
+            checks::choice(
+                &driver["fsGroupPolicy"],
+                &["File", "None", "ReadWriteOnceWithFSType"],
+                &spec("fsGroupPolicy"),
+                errors,
+            );
+            token_requests(list(driver, &["tokenRequests"]), &spec("tokenRequests"), errors);
+            for mode in list(driver, &["volumeLifecycleModes"]) {
+                checks::choice(mode, &["Persistent", "Ephemeral"], &spec("volumeLifecycleModes"), errors);
+            }
+            if let Some(period) = driver["nodeAllocatableUpdatePeriodSeconds"].as_i64()
+                && period < 10
+            {
+                let path = spec("nodeAllocatableUpdatePeriodSeconds");
+                errors.invalid(&path, period, "must be greater than or equal to 10 seconds");
+            }
+        },
+        validate_update: |new, old, errors| {
+            let (new, old) = (&new["spec"], &old["spec"]);
+            checks::immutable(
+                &new["attachRequired"],
+                &old["attachRequired"],
+                &spec("attachedRequired"),
+                errors,
+            );
+            checks::immutable(
+                &new["volumeLifecycleModes"],
+                &old["volumeLifecycleModes"],
+                &spec("volumeLifecycleModes"),
+                errors,
+            );
+        },
+        warnings: |object, _, said| {
+            let driver = &object["spec"];
+            if !list(driver, &["tokenRequests"]).is_empty() && driver["serviceAccountTokenInSecrets"].is_null() {
+                said.push(
+                    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+                     prevent possible logging of tokens in volume attributes"
+                        .to_owned(),
+                );
+            }
+        },
+        ..base()
+    }
+}
+
+fn token_requests(requests: &[Value], path: &Path, errors: &mut Errors) {
+    let mut audiences = HashSet::new();
+    for (i, request) in requests.iter().enumerate() {
+        let path = path.index(i);
+        let audience = text(request, &["audience"]);
+        if !audiences.insert(audience) {
+            errors.duplicate(&path.child("audience"), audience);
+        }
+        token_lifetime(&request["expirationSeconds"], &path.child("expirationSeconds"), errors);
+    }
+}
+
+/// How long a service account's token may be good for.
+pub(super) fn token_lifetime(seconds: &Value, path: &Path, errors: &mut Errors) {
+    let Some(given) = seconds.as_i64() else { return };
+    if given < 600 {
+        errors.invalid(path, given, "may not specify a duration less than 10 minutes");
+    }
+    if given > 1 << 32 {
+        errors.invalid(path, given, "may not specify a duration larger than 2^32 seconds");
+    }
+}
+
+pub(super) fn csi_node() -> Strategy {
+    Strategy {
+        validate: |object, errors| {
+            let mut names = HashSet::new();
+            for (i, driver) in list(object, &["spec", "drivers"]).iter().enumerate() {
+                node_driver(driver, &mut names, &spec("drivers").index(i), errors);
+            }
+        },
+        validate_update: |new, old, errors| {
+            for before in list(old, &["spec", "drivers"]) {
+                for after in list(new, &["spec", "drivers"]) {
+                    if before["name"] == after["name"] && before != after {
+                        let shown = checks::internal("a.storage.v1.CSINodeDriver", after);
+                        errors.invalid_shown(&Path::new("CSINodeDriver"), &shown, IMMUTABLE);
+                    }
+                }
+            }
+        },
+        ..base()
+    }
+}
+
+fn node_driver<'a>(driver: &'a Value, names: &mut HashSet<&'a str>, path: &Path, errors: &mut Errors) {
+    let name = text(driver, &["name"]);
+    driver_name(name, &path.child("name"), errors);
+    let id = text(driver, &["nodeID"]);
+    if id.is_empty() {
+        errors.required(&path.child("nodeID"), "");
+    } else if id.len() > NODE_ID_CHARS_MAX {
+        let detail = format!("must be {NODE_ID_CHARS_MAX} characters or less");
+        errors.invalid(&path.child("nodeID"), id, detail);
+    }
+    let count = path.child("allocatable").child("count");
+    checks::non_negative(&driver["allocatable"]["count"], &count, errors);
+    if !names.insert(name) {
+        errors.duplicate(&path.child("name"), name);
+    }
+    let mut keys = HashSet::new();
+    for key in list(driver, &["topologyKeys"]).iter().filter_map(Value::as_str) {
+        let path = path.child("topologyKeys");
+        if !keys.insert(key) {
+            errors.duplicate(&path, key);
+        }
+        qualified(key, &path, errors);
+    }
+}
+
+pub(super) fn storage_capacity() -> Strategy {
+    Strategy {
+        validate: |object, errors| {
+            checks::label_selector(&object["nodeTopology"], &Path::new("nodeTopology"), errors);
+            let class = text(object, &["storageClassName"]);
+            named(NameRule::Subdomain, class, &Path::new("storageClassName"), errors);
+            for name in ["capacity", "maximumVolumeSize"] {
+                checks::quantity(&object[name], &Path::new(name), errors);
+            }
+        },
+        validate_update: |new, old, errors| {
+            checks::immutable_struct(
+                "m.LabelSelector",
+                &new["nodeTopology"],
+                &old["nodeTopology"],
+                &Path::new("nodeTopology"),
+                errors,
+            );
+            let path = Path::new("storageClassName");
+            checks::immutable(&new["storageClassName"], &old["storageClassName"], &path, errors);
+        },
+        ..base()
+    }
+}
+
+pub(super) fn attachment() -> Strategy {
+    Strategy {
+        prepare_create: |object| object["status"] = json!({"attached": false}),
+        prepare_status: super::keep_metadata,
+        validate: |object, errors| {
+            let (attachment, source) = (&object["spec"], &object["spec"]["source"]);
+            driver_name(text(attachment, &["attacher"]), &spec("attacher"), errors);
+            let both = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+            match (source["inlineVolumeSpec"].is_object(), source["persistentVolumeName"].as_str()) {
+                (false, None) => errors.required(&spec("source"), both),
+                (true, Some(_)) => errors.forbidden(&spec("source"), both),
+                (false, Some(name)) => {
+                    let path = spec("source").child("persistentVolumeName");
+                    match name {
+                        "" => errors.required(&path, ""),
+                        name => named(NameRule::Subdomain, name, &path, errors),
+                    }
+                }
+                (true, None) => super::volumes::volume_spec(
+                    &source["inlineVolumeSpec"],
+                    true,
+                    &spec("source").child("inlineVolumeSpec"),
+                    errors,
+                ),
+            }
+            let node = text(attachment, &["nodeName"]);
+            named(NameRule::Subdomain, node, &spec("nodeName"), errors);
+        },
+        validate_update: |new, old, errors| {
+            checks::immutable_struct(
+                "a.storage.v1.VolumeAttachmentSpec",
+                &new["spec"],
+                &old["spec"],
+                &Path::new("spec"),
+                errors,
+            );
         },
         ..base()
     }

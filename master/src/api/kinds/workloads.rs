@@ -2,44 +2,119 @@
 
 use serde_json::{Value, json};
 
-use super::podspec::{label_selector, template_spec};
-use super::{Strategy, base, immutable, non_negative, podspec_defaults, validate_template};
+use super::checks::{self, immutable_struct, int_or_percent, internal, non_negative, percent};
+use super::pods::defaults::pod_spec;
+use super::pods::spec::{selector_of, template_spec};
+use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{at, default, list_mut, object_mut, text};
+use crate::api::object::{at, copy_field, default, list_mut, object_mut, text};
+
+const MISMATCH: &str = "`selector` does not match template `labels`";
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn template(object: &mut Value) {
-    podspec_defaults::pod_spec(&mut object["spec"]["template"]["spec"]);
+    pod_spec(&mut object["spec"]["template"]["spec"]);
 }
 
 fn spec_path(name: &str) -> Path {
     Path::new("spec").child(name)
 }
 
-/// What every workload's spec must satisfy.
-fn common(object: &Value, errors: &mut Errors) {
-    let spec = &object["spec"];
-    non_negative(&spec["replicas"], &spec_path("replicas"), errors);
-    non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
-    selector(spec, errors);
-}
-
-fn selector(spec: &Value, errors: &mut Errors) {
+/// Checks a selector that must be there and select something.
+fn selector(spec: &Value, what: &str, errors: &mut Errors) {
     let path = spec_path("selector");
     if spec["selector"].is_null() {
         errors.required(&path, "");
         return;
     }
-    label_selector(&spec["selector"], &path, errors);
-    let empty = |name: &str| spec["selector"][name].as_object().is_none_or(|m| m.is_empty());
-    let expressions = spec["selector"]["matchExpressions"].as_array().is_none_or(Vec::is_empty);
-    if empty("matchLabels") && expressions {
-        errors.invalid(&path, spec["selector"].clone(), "empty selector is invalid for deployment");
+    checks::label_selector(&spec["selector"], &path, errors);
+    if checks::selects_all(&spec["selector"]) {
+        let shown = checks::shown_selector(&spec["selector"]);
+        errors.invalid_shown(&path, &shown, format!("empty selector is invalid for {what}"));
+    }
+}
+
+/// Checks a pod template that a selector belongs to; a selector that is not understood is reported instead.
+fn selected_template(spec: &Value, unclear: &str, what: &str, errors: &mut Errors) {
+    if !spec["selector"].is_null() && selector_of(&spec["selector"]).is_none() {
+        let shown = checks::shown_selector(&spec["selector"]);
+        errors.invalid_shown(&spec_path("selector"), &shown, unclear);
+        return;
+    }
+    matching(spec, errors);
+    lasting_template(&spec["template"], what, errors);
+}
+
+/// Whether a selector selects the labels of the template.
+fn matching(spec: &Value, errors: &mut Errors) {
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    let own = |key: &str| labels.get(key).and_then(Value::as_str);
+    let selected = !spec["selector"].is_null()
+        && selector_of(&spec["selector"]).is_some_and(|s| s.is_everything() || s.matches_by(own));
+    if !selected {
+        errors.invalid(&spec_path("template").child("metadata").child("labels"), labels.clone(), MISMATCH);
+    }
+}
+
+/// A template of pods that are always to run.
+fn lasting_template(template: &Value, what: &str, errors: &mut Errors) {
+    let path = spec_path("template");
+    template_spec(template, &path, errors);
+    lasting(template, what, &path, errors);
+}
+
+fn lasting(template: &Value, what: &str, path: &Path, errors: &mut Errors) {
+    let policy = text(template, &["spec", "restartPolicy"]);
+    if policy != "Always" {
+        errors.unsupported(&path.child("spec").child("restartPolicy"), policy, &["Always"]);
+    }
+    if !template["spec"]["activeDeadlineSeconds"].is_null() {
+        errors.forbidden(
+            &path.child("spec").child("activeDeadlineSeconds"),
+            format!("activeDeadlineSeconds in {what} is not Supported"),
+        );
     }
 }
 
 fn same_selector(new: &Value, old: &Value, errors: &mut Errors) {
-    immutable(at(new, &["spec", "selector"]), at(old, &["spec", "selector"]), &spec_path("selector"), errors);
+    immutable_struct(
+        "m.LabelSelector",
+        at(new, &["spec", "selector"]),
+        at(old, &["spec", "selector"]),
+        &spec_path("selector"),
+        errors,
+    );
+}
+
+/// Checks numbers of a status: none negative, and none greater than there are replicas.
+fn counts(status: &Value, numbers: &[&str], bounded: &[&str], errors: &mut Errors) {
+    let path = Path::new("status");
+    checks::all_non_negative(status, numbers, &path, errors);
+    let number = |name: &str| status[name].as_i64().unwrap_or(0);
+    for name in bounded {
+        if number(name) > number("replicas") {
+            errors.invalid(&path.child(name), number(name), "cannot be greater than status.replicas");
+        }
+    }
+}
+
+fn available(status: &Value, ready: &str, errors: &mut Errors) {
+    let number = |name: &str| status[name].as_i64().unwrap_or(0);
+    if number("availableReplicas") > number("readyReplicas") {
+        let path = Path::new("status.availableReplicas");
+        errors.invalid(&path, number("availableReplicas"), format!("cannot be greater than {ready}"));
+    }
+}
+
+fn collisions(new: &Value, old: &Value, errors: &mut Errors) {
+    let count = |object: &Value| object["status"]["collisionCount"].as_i64();
+    if let Some(before) = count(old)
+        && count(new).is_none_or(|now| now < before)
+    {
+        let path = Path::new("status.collisionCount");
+        errors.invalid(&path, count(new).unwrap_or(0), "cannot be decremented");
+    }
 }
 
 pub(super) fn deployment() -> Strategy {
@@ -59,37 +134,50 @@ pub(super) fn deployment() -> Strategy {
             }
         },
         validate: |object, errors| {
-            common(object, errors);
             let spec = &object["spec"];
-            validate_template(spec, &["Always"], errors);
+            non_negative(&spec["replicas"], &spec_path("replicas"), errors);
+            selector(spec, "deployment", errors);
+            selected_template(spec, "invalid label selector", "ReplicaSet", errors);
             strategy(spec, errors);
+            non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
             non_negative(&spec["revisionHistoryLimit"], &spec_path("revisionHistoryLimit"), errors);
             let (deadline, ready) =
                 (&spec["progressDeadlineSeconds"], spec["minReadySeconds"].as_i64().unwrap_or(0));
             non_negative(deadline, &spec_path("progressDeadlineSeconds"), errors);
             if deadline.as_i64().is_some_and(|d| d <= ready) {
-                errors.invalid(
-                    &spec_path("progressDeadlineSeconds"),
-                    deadline.clone(),
-                    "must be greater than minReadySeconds",
-                );
+                let detail = "must be greater than minReadySeconds";
+                errors.invalid(&spec_path("progressDeadlineSeconds"), deadline.clone(), detail);
             }
         },
         validate_update: same_selector,
+        validate_status: |new, old, errors| {
+            let status = &new["status"];
+            let numbers = [
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "terminatingReplicas",
+                "collisionCount",
+            ];
+            let bounded = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+            counts(status, &numbers, &bounded, errors);
+            available(status, "readyReplicas", errors);
+            collisions(new, old, errors);
+        },
         ..base()
     }
 }
 
 fn strategy(spec: &Value, errors: &mut Errors) {
-    let path = spec_path("strategy");
-    let strategy = &spec["strategy"];
+    let (strategy, path) = (&spec["strategy"], spec_path("strategy"));
     match text(strategy, &["type"]) {
         "Recreate" => {
             if strategy["rollingUpdate"].is_object() {
-                errors.forbidden(
-                    &path.child("rollingUpdate"),
-                    "may not be specified when strategy `type` is 'Recreate'",
-                );
+                let detail = "may not be specified when strategy `type` is 'Recreate'";
+                errors.forbidden(&path.child("rollingUpdate"), detail);
             }
         }
         "RollingUpdate" => {
@@ -98,46 +186,26 @@ fn strategy(spec: &Value, errors: &mut Errors) {
             for name in ["maxUnavailable", "maxSurge"] {
                 int_or_percent(&rolling[name], &path.child(name), errors);
             }
-            let zero = |v: &Value| v.as_i64() == Some(0) || v.as_str() == Some("0%");
-            if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
-                errors.invalid(
-                    &path.child("maxUnavailable"),
-                    rolling["maxUnavailable"].clone(),
-                    "may not be 0 when `maxSurge` is 0",
-                );
+            if is_zero(&rolling["maxUnavailable"]) && is_zero(&rolling["maxSurge"]) {
+                let detail = "may not be 0 when `maxSurge` is 0";
+                errors.invalid(&path.child("maxUnavailable"), rolling["maxUnavailable"].clone(), detail);
             }
-            if let Some(percent) = percent(&rolling["maxUnavailable"]).filter(|p| *p > 100) {
-                errors.invalid(
-                    &path.child("maxUnavailable"),
-                    format!("{percent}%"),
-                    "must not be greater than 100%",
-                );
-            }
+            checks::at_most_all(&rolling["maxUnavailable"], &path.child("maxUnavailable"), errors);
         }
         other => errors.unsupported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
     }
 }
 
-fn percent(value: &Value) -> Option<i64> {
-    value.as_str()?.strip_suffix('%')?.parse().ok()
+fn is_zero(value: &Value) -> bool {
+    value.as_i64() == Some(0) || percent(value) == Some(0)
 }
 
-/// Checks a value that is a number or a percentage.
-pub(super) fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
-    match value {
-        Value::String(text) => {
-            let digits = text.strip_suffix('%');
-            if digits.is_none_or(|d| d.is_empty() || !d.bytes().all(|b| b.is_ascii_digit())) {
-                errors.invalid(
-                    path,
-                    text.as_str(),
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                     regex used for validation is '[0-9]+%')",
-                );
-            }
-        }
-        number => non_negative(number, path, errors),
-    }
+fn replica_status(new: &Value, _: &Value, errors: &mut Errors) {
+    let status = &new["status"];
+    let numbers =
+        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    counts(status, &numbers, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
+    available(status, "readyReplicas", errors);
 }
 
 pub(super) fn replica_set() -> Strategy {
@@ -148,10 +216,14 @@ pub(super) fn replica_set() -> Strategy {
         },
         prepare_create: |object| object["status"] = json!({"replicas": 0}),
         validate: |object, errors| {
-            common(object, errors);
-            validate_template(&object["spec"], &["Always"], errors);
+            let spec = &object["spec"];
+            non_negative(&spec["replicas"], &spec_path("replicas"), errors);
+            non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
+            selector(spec, "deployment", errors);
+            selected_template(spec, "invalid label selector", "ReplicaSet", errors);
         },
         validate_update: same_selector,
+        validate_status: replica_status,
         ..base()
     }
 }
@@ -159,7 +231,11 @@ pub(super) fn replica_set() -> Strategy {
 pub(super) fn replication_controller() -> Strategy {
     Strategy {
         defaults: |object| {
-            template(object);
+            if let Some(spec) = object.pointer_mut("/spec/template/spec") {
+                pod_spec(spec);
+            } else if object["spec"]["template"].is_object() {
+                template(object);
+            }
             let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
             if labels.as_object().is_some_and(|l| !l.is_empty()) {
                 let spec = object_mut(object, &["spec"]);
@@ -177,11 +253,11 @@ pub(super) fn replication_controller() -> Strategy {
         validate: |object, errors| {
             let spec = &object["spec"];
             non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
-            non_negative(&spec["replicas"], &spec_path("replicas"), errors);
             let selector = spec["selector"].as_object();
             if selector.is_none_or(|s| s.is_empty()) {
                 errors.required(&spec_path("selector"), "");
             }
+            non_negative(&spec["replicas"], &spec_path("replicas"), errors);
             if spec["template"].is_null() {
                 errors.required(&spec_path("template"), "");
                 return;
@@ -189,79 +265,138 @@ pub(super) fn replication_controller() -> Strategy {
             let labels = at(spec, &["template", "metadata", "labels"]);
             if selector.into_iter().flatten().any(|(k, v)| labels.get(k) != Some(v)) {
                 let path = spec_path("template").child("metadata").child("labels");
-                errors.invalid(&path, labels.clone(), "`selector` does not match template `labels`");
+                errors.invalid(&path, labels.clone(), MISMATCH);
             }
-            template_spec(&spec["template"], &spec_path("template"), &["Always"], errors);
+            lasting_template(&spec["template"], "ReplicationController", errors);
         },
+        validate_status: replica_status,
         ..base()
     }
 }
 
 pub(super) fn stateful_set() -> Strategy {
     Strategy {
-        names: NameRule::Subdomain,
-        defaults: |object| {
-            template(object);
-            let spec = object_mut(object, &["spec"]);
-            default(spec, "podManagementPolicy", "OrderedReady");
-            default(spec, "replicas", 1);
-            default(spec, "revisionHistoryLimit", 10);
-            default(spec, "persistentVolumeClaimRetentionPolicy", json!({}));
-            let retention = object_mut(object, &["spec", "persistentVolumeClaimRetentionPolicy"]);
-            default(retention, "whenDeleted", "Retain");
-            default(retention, "whenScaled", "Retain");
-            let strategy = object_mut(object, &["spec", "updateStrategy"]);
-            default(strategy, "type", "RollingUpdate");
-            if strategy.get("type").is_some_and(|t| t == "RollingUpdate") {
-                let rolling = object_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
-                default(rolling, "partition", 0);
-            }
-            for claim in list_mut(object, &["spec", "volumeClaimTemplates"]) {
-                default(object_mut(claim, &["spec"]), "volumeMode", "Filesystem");
-                default(object_mut(claim, &["status"]), "phase", "Pending");
-                default(object_mut(claim, &[]), "apiVersion", "v1");
-                default(object_mut(claim, &[]), "kind", "PersistentVolumeClaim");
-            }
-        },
+        names: NameRule::Label,
+        defaults: stateful_set_defaults,
         prepare_create: |object| object["status"] = json!({"replicas": 0, "availableReplicas": 0}),
         validate: |object, errors| {
             let spec = &object["spec"];
-            let policy = text(spec, &["podManagementPolicy"]);
-            if !["OrderedReady", "Parallel"].contains(&policy) {
-                let message = "must be 'OrderedReady' or 'Parallel'";
-                errors.invalid(&spec_path("podManagementPolicy"), policy, message);
+            stateful_strategy(spec, errors);
+            for name in ["whenDeleted", "whenScaled"] {
+                let policy = &spec["persistentVolumeClaimRetentionPolicy"][name];
+                let path = spec_path("persistentVolumeClaimRetentionPolicy").child(name);
+                checks::choice(policy, &["Delete", "Retain"], &path, errors);
             }
-            let kind = text(spec, &["updateStrategy", "type"]);
-            if !["OnDelete", "RollingUpdate"].contains(&kind) {
-                let message = "must be 'RollingUpdate' or 'OnDelete'";
-                errors.invalid(&spec_path("updateStrategy"), spec["updateStrategy"].clone(), message);
+            for name in ["replicas", "minReadySeconds"] {
+                non_negative(&spec[name], &spec_path(name), errors);
             }
-            common(object, errors);
-            validate_template(spec, &["Always"], errors);
+            let start = &spec["ordinals"]["start"];
+            non_negative(start, &spec_path("ordinals").child("start"), errors);
+            selector(spec, "statefulset", errors);
+            selected_template(spec, "", "StatefulSet", errors);
         },
-        validate_update: |new, old, errors| {
-            let mut masked = new["spec"].clone();
-            for name in [
+        validate_update: stateful_set_update,
+        validate_status: |new, old, errors| {
+            let status = &new["status"];
+            let numbers = [
                 "replicas",
-                "ordinals",
-                "template",
-                "updateStrategy",
-                "revisionHistoryLimit",
-                "persistentVolumeClaimRetentionPolicy",
-                "minReadySeconds",
-            ] {
-                crate::api::object::copy_field(&old["spec"], &mut masked, name);
-            }
-            if masked != old["spec"] {
-                errors.forbidden(
-                    &Path::new("spec"),
-                    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
-                     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
-                     'minReadySeconds' are forbidden",
-                );
-            }
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "collisionCount",
+            ];
+            let bounded = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+            counts(status, &numbers, &bounded, errors);
+            available(status, "status.readyReplicas", errors);
+            collisions(new, old, errors);
         },
         ..base()
+    }
+}
+
+fn stateful_set_defaults(object: &mut Value) {
+    template(object);
+    let spec = object_mut(object, &["spec"]);
+    default(spec, "podManagementPolicy", "OrderedReady");
+    default(spec, "replicas", 1);
+    default(spec, "revisionHistoryLimit", 10);
+    let retention = object_mut(object, &["spec", "persistentVolumeClaimRetentionPolicy"]);
+    default(retention, "whenDeleted", "Retain");
+    default(retention, "whenScaled", "Retain");
+    let strategy = object_mut(object, &["spec", "updateStrategy"]);
+    default(strategy, "type", "RollingUpdate");
+    if strategy.get("type").is_some_and(|t| t == "RollingUpdate") {
+        let rolling = object_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
+        default(rolling, "partition", 0);
+    }
+    for claim in list_mut(object, &["spec", "volumeClaimTemplates"]) {
+        default(object_mut(claim, &["spec"]), "volumeMode", "Filesystem");
+        default(object_mut(claim, &["status"]), "phase", "Pending");
+        default(object_mut(claim, &[]), "apiVersion", "v1");
+        default(object_mut(claim, &[]), "kind", "PersistentVolumeClaim");
+    }
+}
+
+fn stateful_strategy(spec: &Value, errors: &mut Errors) {
+    let policy = text(spec, &["podManagementPolicy"]);
+    match policy {
+        "" => errors.required(&spec_path("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        _ => {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            errors.invalid(&spec_path("podManagementPolicy"), policy, detail);
+        }
+    }
+    let (strategy, path) = (&spec["updateStrategy"], spec_path("updateStrategy"));
+    let (rolling, at) = (&strategy["rollingUpdate"], path.child("rollingUpdate"));
+    match text(strategy, &["type"]) {
+        "" => errors.required(&path, ""),
+        "OnDelete" => {
+            if !rolling.is_null() {
+                let shown = internal("a.apps.v1.RollingUpdateStatefulSetStrategy", rolling);
+                errors.invalid_shown(&at, &shown, "only allowed for updateStrategy 'RollingUpdate'");
+            }
+        }
+        "RollingUpdate" => {
+            non_negative(&rolling["partition"], &at.child("partition"), errors);
+            let (most, at) = (&rolling["maxUnavailable"], at.child("maxUnavailable"));
+            if !most.is_null() {
+                int_or_percent(most, &at, errors);
+                checks::at_most_all(most, &at, errors);
+                if is_zero(most) {
+                    errors.invalid(&at, most.clone(), "cannot be 0");
+                }
+            }
+        }
+        _ => {
+            let shown = internal("a.apps.v1.StatefulSetUpdateStrategy", strategy);
+            errors.invalid_shown(&path, &shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
+}
+
+fn stateful_set_update(new: &Value, old: &Value, errors: &mut Errors) {
+    let mut masked = new["spec"].clone();
+    for name in [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ] {
+        copy_field(&old["spec"], &mut masked, name);
+    }
+    if masked != old["spec"] {
+        errors.forbidden(
+            &Path::new("spec"),
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+             'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+             'minReadySeconds' are forbidden",
+        );
     }
 }
 
@@ -278,37 +413,127 @@ pub(super) fn daemon_set() -> Strategy {
                 default(rolling, "maxSurge", 0);
             }
         },
+        prepare_create: |object| {
+            object["status"] = json!({});
+            template_generation(object, 1);
+        },
+        prepare_update: |new, old| {
+            let before = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]);
+            let changed = i64::from(new["spec"]["template"] != old["spec"]["template"]);
+            template_generation(new, before.parse().unwrap_or(0) + changed);
+        },
         validate: |object, errors| {
             let spec = &object["spec"];
-            selector(spec, errors);
-            validate_template(spec, &["Always"], errors);
-            non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
-            let kind = text(spec, &["updateStrategy", "type"]);
-            if !["OnDelete", "RollingUpdate"].contains(&kind) {
-                errors.unsupported(
-                    &spec_path("updateStrategy").child("type"),
-                    kind,
-                    &["RollingUpdate", "OnDelete"],
-                );
+            checks::label_selector(&spec["selector"], &spec_path("selector"), errors);
+            if spec["selector"].is_null() || selector_of(&spec["selector"]).is_some() {
+                matching(spec, errors);
             }
-            non_negative(&spec["revisionHistoryLimit"], &spec_path("revisionHistoryLimit"), errors);
+            if !spec["selector"].is_null() && checks::selects_all(&spec["selector"]) {
+                let shown = checks::shown_selector(&spec["selector"]);
+                let detail = "empty selector is invalid for daemonset";
+                errors.invalid_shown(&spec_path("selector"), &shown, detail);
+            }
+            lasting_template(&spec["template"], "DaemonSet", errors);
+            daemon_strategy(&spec["updateStrategy"], &spec_path("updateStrategy"), errors);
+            for name in ["minReadySeconds", "revisionHistoryLimit"] {
+                non_negative(&spec[name], &spec_path(name), errors);
+            }
         },
         validate_update: same_selector,
+        validate_status: |new, old, errors| {
+            let numbers = [
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+                "observedGeneration",
+                "updatedNumberScheduled",
+                "numberAvailable",
+                "numberUnavailable",
+            ];
+            counts(&new["status"], &numbers, &[], errors);
+            collisions(new, old, errors);
+        },
         ..base()
+    }
+}
+
+/// The template's own generation, which is an annotation since its field is gone.
+fn template_generation(object: &mut Value, generation: i64) {
+    object_mut(object, &["metadata", "annotations"])
+        .insert(TEMPLATE_GENERATION.to_owned(), generation.to_string().into());
+}
+
+fn daemon_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
+    match text(strategy, &["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let (rolling, path) = (&strategy["rollingUpdate"], path.child("rollingUpdate"));
+            if rolling.is_null() {
+                errors.required(&path, "");
+                return;
+            }
+            let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+            for (value, name) in [(unavailable, "maxUnavailable"), (surge, "maxSurge")] {
+                int_or_percent(value, &path.child(name), errors);
+            }
+            for (value, name) in [(unavailable, "maxUnavailable"), (surge, "maxSurge")] {
+                checks::at_most_all(value, &path.child(name), errors);
+            }
+            match (is_zero(unavailable), is_zero(surge)) {
+                (false, false) => {
+                    let detail = "may not be set when maxUnavailable is non-zero";
+                    errors.invalid(&path.child("maxSurge"), surge.clone(), detail);
+                }
+                (true, true) => {
+                    errors.required(&path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0");
+                }
+                _ => {}
+            }
+        }
+        _ => {
+            let shown = internal("a.apps.v1.DaemonSetUpdateStrategy", strategy);
+            errors.unsupported_shown(path, &shown, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 
 pub(super) fn pod_template() -> Strategy {
     Strategy {
-        defaults: |object| podspec_defaults::pod_spec(&mut object["template"]["spec"]),
-        validate: |object, errors| {
-            template_spec(
-                &object["template"],
-                &Path::new("template"),
-                &["Always", "OnFailure", "Never"],
-                errors,
-            );
-        },
+        defaults: |object| pod_spec(&mut object["template"]["spec"]),
+        validate: |object, errors| template_spec(&object["template"], &Path::new("template"), errors),
         ..base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checks::NOT_NEGATIVE;
+    use super::*;
+
+    #[test]
+    fn a_status_counts_no_more_than_there_are() {
+        for (status, wanted) in [
+            (json!({"replicas": 2, "readyReplicas": 1, "availableReplicas": 1}), vec![]),
+            (
+                json!({"replicas": 1, "readyReplicas": 2}),
+                vec!["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"],
+            ),
+            (json!({"replicas": -1}), vec![&*format!("status.replicas: Invalid value: -1: {NOT_NEGATIVE}")]),
+        ] {
+            let mut errors = Errors::default();
+            replica_status(&json!({ "status": status }), &json!({}), &mut errors);
+            assert_eq!(errors.messages(), wanted);
+        }
+    }
+
+    #[test]
+    fn collisions_are_only_added() {
+        for (old, new, wrong) in [(Some(1), None, true), (Some(1), Some(2), false), (None, None, false)] {
+            let mut errors = Errors::default();
+            let of = |count: Option<i64>| json!({"status": {"collisionCount": count}});
+            collisions(&of(new), &of(old), &mut errors);
+            assert_eq!(!errors.is_empty(), wrong);
+        }
     }
 }

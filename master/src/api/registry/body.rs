@@ -116,6 +116,9 @@ pub fn object(
     validation: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
+    if let Some(custom) = subject.custom {
+        return custom.decode(text, validation, warnings);
+    }
     let r = subject.resource;
     let value = decode(r.group, r.version, r.kind, text, validation, warnings)?;
     Ok(defaulted(subject.resource, subject.stored, subject.definition, value))

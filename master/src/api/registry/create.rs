@@ -86,11 +86,18 @@ impl Inner {
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
+        if subject.custom.is_some_and(|custom| custom.terminating) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
+        }
         let strategy = kinds::strategy(subject.stored);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
+        if subject.custom.is_some() && resource.subresource("status").is_some() {
+            value.as_object_mut().and_then(|map| map.remove("status"));
+        }
 
-        let snapshot = self.fresh().await?;
+        let snapshot = admission::settled(self, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
         if !subject.resource.is_view() {
@@ -107,15 +114,22 @@ impl Inner {
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        subject.check_fields(&value, None, &mut errors);
         check(errors, resource.group, resource.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
 
-        let mut current_state = snapshot.clone();
+        let limited = admission::quota::concerns(&write);
+        let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
+        let mut current_state = if limited { self.fresh().await? } else { snapshot.clone() };
         for attempt in 0..RETRIES_MAX {
             let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
-            let (_, json) = seal(&at, value.clone());
+            let (sealed, json) = seal(&at, value.clone());
+            let mut unsaid = Vec::new();
+            let write =
+                Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
+            let charge = admission::quota::charge(&write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
                     return Err(ApiError::already_exists(resource.group, resource.plural, &name));
@@ -126,6 +140,7 @@ impl Inner {
                 Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
             txn.ops.push(self.put(&at, &json).await?);
             allocation.add_to(&mut txn);
+            charge.add_to(&mut txn);
             match self.commit(txn).await? {
                 TxnResult::Committed { revision } => {
                     return Ok(Answer { code: 201, body: shown(&at, &json, revision)?, revision });

@@ -33,7 +33,11 @@ pub fn decide(
 ) -> Fate {
     let options = &request.options;
     let mut new = object.clone();
-    let finalizers = wanted_finalizers(resource, object, request);
+    let mark = kinds::strategy(resource).mark_deleted;
+    if let Some(mark) = mark.filter(|_| !object::is_deleting(object)) {
+        mark(&mut new);
+    }
+    let finalizers = wanted_finalizers(resource, &new, request);
     if finalizers.is_empty() {
         object::object_mut(&mut new, &["metadata"]).remove("finalizers");
     } else {
@@ -55,9 +59,13 @@ pub fn decide(
         let meta = object::object_mut(&mut new, &["metadata"]);
         meta.insert("deletionTimestamp".to_owned(), at.into());
         meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
-        if let Some(generation) = meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+        let counted = meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0 && mark.is_none());
+        if let Some(generation) = counted {
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
+    }
+    if mark.is_some() {
+        object::object_mut(&mut new, &["metadata"]).remove("deletionGracePeriodSeconds");
     }
     if namespace {
         new["status"]["phase"] = "Terminating".into();
@@ -124,7 +132,7 @@ impl Inner {
                 Fate::Same => {
                     return Ok(Answer {
                         code: 200,
-                        body: super::view(&subject, stored.json.clone())?,
+                        body: super::view(&subject, stored.json.clone(), stored.revision)?,
                         revision: stored.revision,
                     });
                 }
@@ -233,7 +241,7 @@ fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Re
     if object {
         return Ok(Answer {
             code,
-            body: super::view(subject, stored.json.clone())?,
+            body: super::view(subject, stored.json.clone(), stored.revision)?,
             revision: stored.revision,
         });
     }

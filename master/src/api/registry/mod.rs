@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::custom::Version;
 use super::custom::catalog::Found;
+use super::invalid::Errors;
 use super::object;
 use super::pipeline::Inner;
 use crate::cache::{Snapshot, Stored, with_resource_version};
@@ -103,6 +104,19 @@ impl<'a> Subject<'a> {
     /// The object in a snapshot.
     pub fn find(&self, snapshot: &Snapshot) -> Option<Arc<Stored>> {
         snapshot.get_key(&self.key()).cloned()
+    }
+
+    /// A stored object, as writes that ask for this version see it.
+    pub fn opened(&self, stored: &Stored) -> Result<Value, ApiError> {
+        let value = stored.value().map_err(ApiError::internal)?;
+        Ok(self.custom.map_or_else(|| value.clone(), |custom| custom.from_storage(value.clone())))
+    }
+
+    /// Checks what a declared kind's schema says, in the version asked for.
+    pub fn check_fields(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(custom) = self.custom {
+            custom.fields.validate(value, old, errors);
+        }
     }
 
     /// The 404 answer.
@@ -230,6 +244,9 @@ pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
         meta.remove("resourceVersion");
         meta.remove("selfLink");
     }
+    if let Some(custom) = subject.custom {
+        value = custom.to_storage(value);
+    }
     let value = schema::decode::finish(subject.definition, value);
     let json = object::encode(subject.stored, &value);
     (value, json)
@@ -242,11 +259,19 @@ pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Resul
     } else {
         with_resource_version(json, revision).unwrap_or_else(|| json.clone())
     };
-    view(subject, json)
+    // What was made now was made by the schemas of now.
+    view(subject, json, u64::MAX)
 }
 
-/// Stored JSON in the version asked for.
-pub(super) fn view(subject: &Subject<'_>, json: Bytes) -> Result<Bytes, ApiError> {
+/// JSON stored at a revision, in the version asked for.
+pub(super) fn view(subject: &Subject<'_>, json: Bytes, revision: u64) -> Result<Bytes, ApiError> {
+    if let Some(custom) = subject.custom {
+        if !subject.resource.is_view() && revision > custom.since {
+            return Ok(json);
+        }
+        let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+        return Ok(object::encode(subject.resource, &custom.from_storage(value)));
+    }
     if !subject.resource.is_view() {
         return Ok(json);
     }

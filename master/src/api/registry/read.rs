@@ -41,7 +41,7 @@ impl Choice {
     /// Whether an object is chosen.
     pub fn matches(&self, stored: &Stored) -> bool {
         self.labels.matches_by(|key| stored.meta.labels.get(key))
-            && self.fields.matches(|path| stored.meta.field(path))
+            && self.fields.matches(|path| stored.field(path))
     }
 }
 
@@ -70,7 +70,7 @@ fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> 
 
 /// Kinds with field labels of their own word the refusal differently.
 fn has_own_labels(resource: &protocol::Resource) -> bool {
-    !resource.selectable.is_empty()
+    resource.custom || !resource.selectable.is_empty()
 }
 
 /// What a list found.
@@ -112,7 +112,11 @@ impl Inner {
         options::storage_revision(version.unwrap_or_default())?;
         let snapshot = self.snapshot_for(version).await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-        Ok(Answer { code: 200, body: view(&subject, stored.json.clone())?, revision: stored.revision })
+        Ok(Answer {
+            code: 200,
+            body: view(&subject, stored.json.clone(), stored.revision)?,
+            revision: stored.revision,
+        })
     }
 
     /// The snapshot that a resourceVersion asks for: none is the newest, `0` whatever is there.
@@ -141,7 +145,8 @@ impl Inner {
             None if exact => Some(options::revision(version)?),
             None => None,
         };
-        let snapshot = self.snapshot_for(if token.is_some() { None } else { Some(version) }).await?;
+        // What is exact may lie in the future, which is told at once.
+        let snapshot = self.snapshot_for(if token.is_some() || exact { None } else { Some(version) }).await?;
         let after = token.as_ref().map(|t| format!("{}{}", subject.stored.prefix(""), t.after));
         let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
@@ -208,6 +213,9 @@ impl Inner {
                 meta["remainingItemCount"] = (*left).into();
             }
         }
+        if subject.resource.custom && meta.get("continue").is_none() {
+            meta["continue"] = "".into();
+        }
         let body = list_body(&subject, &chosen.items, &meta)?;
         Ok(Answer { code: 200, body, revision: chosen.revision })
     }
@@ -271,7 +279,12 @@ pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> 
         if i > 0 {
             out.put_u8(b',');
         }
-        let json = view(subject, stored.json.clone())?;
+        let json = view(subject, stored.json.clone(), stored.revision)?;
+        if resource.custom {
+            // Items of declared kinds say what they are.
+            out.put_slice(&json);
+            continue;
+        }
         match json.strip_prefix(head.as_bytes()) {
             // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
             Some([b',', rest @ ..]) => {

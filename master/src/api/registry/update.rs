@@ -94,20 +94,17 @@ pub fn apply_patch(
         }
         PatchKind::Apply => return Err(unsupported_media()),
     }
-    let invalid = |why: &str| {
-        let mut details = json!({"causes": [{
-            "reason": "FieldValueInvalid", "message": format!("Invalid value: {display}: {why}"), "field": "patch"}]});
-        details["causes"][0]["field"] = "patch".into();
-        ApiError::about(
-            422,
-            "Invalid",
-            format!(" \"\" is invalid: patch: Invalid value: {display}: {why}"),
-            details,
-        )
-    };
+    let invalid = |why: &str| invalid_patch(&display, why);
     let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
     body::strict(decoded.strict, validation, warnings).map_err(|e| invalid(&e))?;
     Ok(decoded.value)
+}
+
+/// The answer to a patch that makes no object of the kind.
+fn invalid_patch(display: &str, why: &str) -> ApiError {
+    let message = format!("Invalid value: {display}: {why}");
+    let details = json!({"causes": [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]});
+    ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), details)
 }
 
 /// The answer to a patch in a language that is not spoken here.
@@ -160,14 +157,32 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        let definition = schema::kind(resource.group, resource.version, resource.kind)
-            .ok_or_else(|| ApiError::internal("no field table"))?;
+        let definition = match subject.custom {
+            Some(_) => schema::custom(),
+            None => schema::kind(resource.group, resource.version, resource.kind)
+                .ok_or_else(|| ApiError::internal("no field table"))?,
+        };
         let kind = request.patch.unwrap_or(PatchKind::Merge);
+        if kind == PatchKind::Strategic && subject.custom.is_some() {
+            return Err(unsupported_media());
+        }
         let validation = request.options.field_validation.as_deref();
         self.rewrite(request, subject, part, warnings, |old, warnings| {
-            let shown = convert::from_storage(resource, old.clone());
+            let shown = if subject.custom.is_some() {
+                old.clone()
+            } else {
+                convert::from_storage(resource, old.clone())
+            };
             let mut said = Vec::new();
-            let value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
+            let mut value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
+            if let Some(custom) = subject.custom {
+                let unknown = custom.admit(&mut value);
+                body::strict(unknown, validation, &mut said)
+                    .map_err(|why| invalid_patch("\"<object>\"", &why))?;
+                *warnings = said;
+                check_name(&subject, &value)?;
+                return Ok(value);
+            }
             *warnings = said;
             let value = body::defaulted(resource, subject.stored, subject.definition, value);
             check_name(&subject, &value)?;
@@ -190,7 +205,7 @@ impl Inner {
         for _ in 0..RETRIES_MAX {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-            let old = stored.value().map_err(ApiError::internal)?;
+            let old = subject.opened(&stored)?;
             let mut said = Vec::new();
             let mut new = produce(&old, &mut said)?;
             let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
@@ -237,21 +252,26 @@ impl Inner {
                 &mut errors,
             );
             // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-            if !kinds::CHECKED_ONCE.contains(&subject.stored.plural) {
+            if !kinds::checked_once(subject.stored) {
                 meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
             }
+            subject.check_fields(&new, Some(&old), &mut errors);
             if part == Part::Main {
                 (strategy.validate)(&new, &mut errors);
                 (strategy.validate_update)(&new, &old, &mut errors);
             }
             check(errors, resource.group, resource.kind, subject.name)?;
             admission::validate(self, &mut write, &new)?;
+            let charge = admission::quota::charge(&write, &new)?;
             warnings.append(&mut said);
 
             let mut new = new;
             let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
             let (sealed, json) = seal(&subject, new);
-            let (before, json_before) = seal(&subject, old);
+            // What stands in the store may lack defaults that the kind got later.
+            let stands =
+                if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
+            let (before, json_before) = seal(&subject, stands);
             if json == json_before {
                 return Ok(Answer {
                     code: 200,
@@ -276,6 +296,7 @@ impl Inner {
             } else {
                 txn.ops.push(self.put(&subject, &json).await?);
                 allocation.add_to(&mut txn);
+                charge.add_to(&mut txn);
             }
             match self.commit(txn).await? {
                 TxnResult::Committed { revision } => {
@@ -317,7 +338,8 @@ impl Inner {
                 if strategy.generation {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+                        !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
+                            && !(has_status && name == "status")
                             && old.get(name) != Some(value)
                     });
                     let annotated = subject.stored.plural == "deployments"
@@ -327,6 +349,12 @@ impl Inner {
                         new["metadata"]["generation"] = generation.into();
                     }
                 }
+            }
+            Part::Status if subject.custom.is_some() => {
+                keep_all_but(new, old, "status");
+                let revision = new["metadata"]["resourceVersion"].clone();
+                object::copy_field(old, new, "metadata");
+                new["metadata"]["resourceVersion"] = revision;
             }
             Part::Status => {
                 keep_all_but(new, old, "status");

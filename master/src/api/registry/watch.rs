@@ -161,7 +161,7 @@ fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
         json =
             with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
     }
-    let object = view(&watch.kind.subject()?, json).ok()?;
+    let object = view(&watch.kind.subject()?, json, change.stored.revision).ok()?;
     Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })
 }
 

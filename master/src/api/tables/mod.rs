@@ -141,7 +141,7 @@ fn age(item: &Value) -> Value {
 }
 
 /// How long ago a time was, in kubectl's short form.
-fn since(time: &str) -> Value {
+pub fn since(time: &str) -> Value {
     match parse(time) {
         Some(then) => {
             let now: OffsetDateTime = actors::time::now().into();
@@ -149,6 +149,11 @@ fn since(time: &str) -> Value {
         }
         None => "<unknown>".into(),
     }
+}
+
+/// Whether a text is a time.
+pub fn is_time(text: &str) -> bool {
+    parse(text).is_some()
 }
 
 fn parse(time: &str) -> Option<OffsetDateTime> {

@@ -77,6 +77,17 @@ pub async fn claim_pods<K: Object>(
     owner: &K,
     selector: &Selector,
 ) -> Result<Vec<Arc<Pod>>, ReconcileError> {
+    claim_pods_named(cx, owner, selector, |_| true).await
+}
+
+/// Like [`claim_pods`], for owners whose pods have names of a form of their own: others are neither adopted
+/// nor released.
+pub async fn claim_pods_named<K: Object>(
+    cx: &Cx,
+    owner: &K,
+    selector: &Selector,
+    named: impl Fn(&str) -> bool,
+) -> Result<Vec<Arc<Pod>>, ReconcileError> {
     let meta = owner.metadata();
     let snapshot = cx.cache.snapshot();
     // Most pods of a namespace are somebody else's: tell by the metadata, before anything is parsed.
@@ -85,7 +96,8 @@ pub async fn claim_pods<K: Object>(
             Some(controller) => &*controller.uid == uid(meta),
             None => selector.matches_by(|label| stored.meta.labels.get(label)),
         });
-    let candidates = candidates.filter_map(|stored| stored.typed::<Pod>().ok());
+    let candidates =
+        candidates.filter(|stored| named(&stored.meta.name)).filter_map(|stored| stored.typed::<Pod>().ok());
     let claimed = classify(meta, selector, candidates, |pod| &pod.metadata);
     let mut pods = claimed.keep;
     let adopt: Vec<_> = claimed.adopt.into_iter().filter(|p| is_active(p)).collect();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use protocol::{ApiError, Client, Resource};
+use protocol::{ApiError, Caller, Client, Resource};
 
 use crate::cache::{Cache, Change};
 use crate::events::Recorder;
@@ -18,6 +18,7 @@ use crate::events::Recorder;
 pub mod claim;
 mod declared;
 pub mod driver;
+pub mod history;
 pub mod labels;
 pub mod meta;
 pub mod metrics;
@@ -92,6 +93,10 @@ pub trait Reconciler: Send + Sync + 'static {
     const COMPONENT: &'static str = Self::ACCOUNT;
     /// The plural of what its keys name, for traces: `deployments`.
     const RESOURCE: &'static str;
+    /// Whom its requests are made as.
+    fn caller() -> Caller {
+        super::caller(Self::ACCOUNT)
+    }
     /// How many keys are worked on at a time.
     const WORKERS: usize = 4;
 

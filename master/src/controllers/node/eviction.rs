@@ -43,11 +43,7 @@ impl Reconciler for TaintEvictionController {
                     return Vec::new();
                 }
                 let snapshot = cache.snapshot();
-                snapshot
-                    .list("", "pods", "")
-                    .filter(|p| p.meta.field("spec.nodeName") == node)
-                    .map(|p| key_of(p))
-                    .collect()
+                snapshot.pods_on(node).map(|p| key_of(p)).collect()
             }),
         ]
     }

@@ -143,7 +143,9 @@ fn special(out: &mut Vec<u8>, special: Special, value: &Value, depth: usize) {
     };
     match special {
         Special::Time | Special::MicroTime => {
-            let Ok(time) = OffsetDateTime::parse(value.as_str().unwrap_or_default(), &Rfc3339) else { return };
+            let Ok(time) = OffsetDateTime::parse(value.as_str().unwrap_or_default(), &Rfc3339) else {
+                return;
+            };
             integer(out, 1, time.unix_timestamp());
             integer(out, 2, i64::from(time.nanosecond()));
         }

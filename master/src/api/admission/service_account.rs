@@ -1,24 +1,67 @@
-//! What every new pod gets: its account and token volume, tolerations, priority.
+//! ServiceAccount: a new pod runs as some account of its namespace, and finds its token.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::ApiError;
 use serde_json::{Value, json};
 
 use super::Write;
 use crate::api::object::{self, list, list_mut, object_mut, text};
+use crate::api::pipeline::Inner;
+use crate::api::registry::Subject;
 use crate::api::registry::create::suffix;
+use crate::cache::Snapshot;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The kubelet asks for a new token well before the old one ends.
 const TOKEN_SECONDS: i64 = 3607;
-const TOLERATION_SECONDS: i64 = 300;
+
+/// How long a pod waits for its namespace's default account, which a controller makes.
+const ACCOUNT_TIME: Duration = Duration::from_millis(1500);
+
+/// A snapshot with the account that a new pod runs as, if it is the default one and comes in time.
+pub(super) async fn awaited(
+    inner: &Inner,
+    subject: &Subject<'_>,
+    pod: &Value,
+    snapshot: Arc<Snapshot>,
+) -> Arc<Snapshot> {
+    let stored = subject.stored;
+    if !stored.group.is_empty() || stored.plural != "pods" {
+        return snapshot;
+    }
+    let name = match text(pod, &["spec", "serviceAccountName"]) {
+        "" => "default",
+        name => name,
+    };
+    let namespace = subject.namespace;
+    let there = |s: &Snapshot| s.get("", "serviceaccounts", namespace, name).is_some();
+    if name != "default" || there(&snapshot) || snapshot.get("", "namespaces", "", namespace).is_none() {
+        return snapshot;
+    }
+    let deadline = tokio::time::Instant::now() + ACCOUNT_TIME;
+    let mut newest = snapshot;
+    while !there(&newest) {
+        let next = inner.cache.wait_for(newest.revision() + 1);
+        match tokio::time::timeout_at(deadline, next).await {
+            Ok(next) => newest = next,
+            Err(_) => break,
+        }
+    }
+    newest
+}
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if text(pod, &["metadata", "annotations", MIRROR]).is_empty() {
-        service_account(write, pod)?;
+    // What a node says of its own static pods stands for itself.
+    if !write.is("", "pods")
+        || !write.creates()
+        || !text(pod, &["metadata", "annotations", MIRROR]).is_empty()
+    {
+        return Ok(());
     }
-    tolerations(pod);
-    priority(write, pod)
+    service_account(write, pod)
 }
 
 fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
@@ -82,57 +125,4 @@ fn mount_token(pod: &mut Value) {
         ]}}));
         object_mut(pod, &["spec"]).insert("volumes".to_owned(), volumes.into());
     }
-}
-
-/// A pod stays some minutes on a node that is lost, unless it says otherwise.
-fn tolerations(pod: &mut Value) {
-    let mut tolerations = list(pod, &["spec", "tolerations"]).to_vec();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = tolerations.iter().any(|t| {
-            let (k, effect) = (text(t, &["key"]), text(t, &["effect"]));
-            (k == key || k.is_empty()) && (effect == "NoExecute" || effect.is_empty())
-        });
-        if !tolerated {
-            tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS,
-            }));
-        }
-    }
-    object_mut(pod, &["spec"]).insert("tolerations".to_owned(), tolerations.into());
-}
-
-fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    let name = text(pod, &["spec", "priorityClassName"]).to_owned();
-    let class = if name.is_empty() {
-        let mut classes = write.snapshot.list("scheduling.k8s.io", "priorityclasses", "");
-        classes.find_map(|s| s.value().ok().filter(|v| v["globalDefault"] == Value::Bool(true)))
-    } else {
-        let stored = write.snapshot.get("scheduling.k8s.io", "priorityclasses", "", &name);
-        let Some(stored) = stored else {
-            let why = format!("no PriorityClass with name {name} was found");
-            return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
-        };
-        Some(stored.value().map_err(ApiError::internal)?)
-    };
-    let value = class.as_ref().and_then(|c| c["value"].as_i64()).unwrap_or(0);
-    let policy = class.as_ref().map_or("PreemptLowerPriority", |c| match text(c, &["preemptionPolicy"]) {
-        "Never" => "Never",
-        _ => "PreemptLowerPriority",
-    });
-    if let Some(given) = pod["spec"]["priority"].as_i64()
-        && given != value
-    {
-        let why = format!(
-            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
-             computed {value} from the given PriorityClass name"
-        );
-        return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
-    }
-    let spec = object_mut(pod, &["spec"]);
-    if let (true, Some(class)) = (name.is_empty(), &class) {
-        spec.insert("priorityClassName".to_owned(), object::name(class).into());
-    }
-    spec.insert("priority".to_owned(), value.into());
-    object::default(spec, "preemptionPolicy", policy);
-    Ok(())
 }

@@ -1,0 +1,188 @@
+//! PodSecurity: namespaces say by labels how much their pods may do.
+//!
+//! [`policy`] reads the labels, [`checks`] are the standards. Pods are refused; templates of pods only make
+//! warnings, because their pods will be looked at anyway.
+
+use protocol::ApiError;
+use serde_json::Value;
+
+use super::Write;
+use crate::api::invalid;
+use crate::api::object::{self, at, list, text};
+
+mod checks;
+mod policy;
+
+use checks::{Violation, violations};
+use policy::{Level, Standard, of_labels};
+
+/// The most pods that a changed label is tried on.
+const PODS_MAX: usize = 3000;
+
+/// Where a kind keeps the pod that it describes.
+fn template(group: &str, plural: &str) -> Option<&'static [&'static str]> {
+    Some(match (group, plural) {
+        ("", "podtemplates") => &["template"],
+        ("", "replicationcontrollers")
+        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs") => &["spec", "template"],
+        ("batch", "cronjobs") => &["spec", "jobTemplate", "spec", "template"],
+        _ => return None,
+    })
+}
+
+pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
+    let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
+    let subresource = write.subresource();
+    if (group, plural) == ("", "namespaces") && subresource.is_empty() {
+        return namespace(write, value);
+    }
+    if (group, plural) == ("", "pods") && matches!(subresource, "" | "ephemeralcontainers") {
+        if write.old.is_some_and(|old| !is_significant(value, old)) {
+            return Ok(());
+        }
+        return pod(write, &value["metadata"], &value["spec"], true);
+    }
+    match template(group, plural) {
+        Some(path) if subresource.is_empty() => {
+            let template = at(value, path);
+            // A ReplicationController may do without.
+            if template.is_null() {
+                Ok(())
+            } else {
+                pod(write, &template["metadata"], &template["spec"], false)
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a pod, or a template whose pods are checked when they come.
+fn pod(write: &mut Write<'_>, meta: &Value, spec: &Value, enforce: bool) -> Result<(), ApiError> {
+    let Some(stored) = write.snapshot.get("", "namespaces", "", write.subject.namespace) else {
+        return Ok(());
+    };
+    // Most namespaces say nothing.
+    if !stored.meta.labels.iter().any(|(key, _)| key.starts_with("pod-security.kubernetes.io/")) {
+        return Ok(());
+    }
+    let namespace = stored.value().map_err(ApiError::internal)?;
+    let (policy, _) = of_labels(&namespace["metadata"]["labels"]);
+    if enforce {
+        let found = violations(policy.enforce, meta, spec);
+        if !found.is_empty() {
+            let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, told(&found));
+            return Err(write.forbidden(text(meta, &["name"]), &why));
+        }
+    }
+    let found = violations(policy.warn, meta, spec);
+    if !found.is_empty() {
+        write.warnings.push(format!("would violate PodSecurity \"{}\": {}", policy.warn, told(&found)));
+    }
+    Ok(())
+}
+
+fn told(found: &[Violation]) -> String {
+    let one = |v: &Violation| {
+        if v.detail.is_empty() { v.reason.to_owned() } else { format!("{} ({})", v.reason, v.detail) }
+    };
+    found.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an update of a pod touches what the checks look at: of the fields that may change, images (for
+/// whom standards may differ by image some day), profiles in annotations, and ephemeral containers.
+fn is_significant(new: &Value, old: &Value) -> bool {
+    const PROFILES: [&str; 2] =
+        ["seccomp.security.alpha.kubernetes.io/", "container.seccomp.security.alpha.kubernetes.io/"];
+    const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let profiles = |pod: &Value| -> Vec<(String, Value)> {
+        let all = pod["metadata"]["annotations"].as_object().into_iter().flatten();
+        all.filter(|(k, _)| k.starts_with(APP_ARMOR) || PROFILES.iter().any(|p| k.starts_with(p)))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
+    };
+    if profiles(new) != profiles(old) {
+        return true;
+    }
+    ["containers", "initContainers", "ephemeralContainers"].iter().any(|kind| {
+        let (new, old) = (list(new, &["spec", kind]), list(old, &["spec", kind]));
+        new.len() != old.len()
+            || new.iter().zip(old).any(|(n, o)| {
+                n["image"] != o["image"]
+                    || n["name"] != o["name"]
+                    || n["securityContext"] != o["securityContext"]
+            })
+    })
+}
+
+/// Labels must be understood; a stricter level is tried on the pods that exist.
+fn namespace(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
+    let (new, errors) = of_labels(&value["metadata"]["labels"]);
+    let name = object::name(value);
+    let Some(old) = write.old else {
+        return invalid::check(errors, "", "Namespace", name);
+    };
+    let (before, errors_before) = of_labels(&old["metadata"]["labels"]);
+    if !errors.is_empty() && errors.messages() != errors_before.messages() {
+        return invalid::check(errors, "", "Namespace", name);
+    }
+    let relaxed = new.enforce.version == before.enforce.version && new.enforce.level <= before.enforce.level;
+    if new.enforce == before.enforce || new.enforce.level == Level::Privileged || relaxed {
+        return Ok(());
+    }
+    let said = existing(write, name, new.enforce);
+    write.warnings.extend(said);
+    Ok(())
+}
+
+/// What there is to say of a namespace's pods under a standard.
+fn existing(write: &Write<'_>, namespace: &str, standard: Standard) -> Vec<String> {
+    let mut total = 0;
+    let mut seen: Vec<(String, String, usize)> = Vec::new();
+    for stored in write.snapshot.list("", "pods", namespace) {
+        total += 1;
+        if total > PODS_MAX {
+            continue;
+        }
+        let Ok(pod) = stored.value() else { continue };
+        let found = violations(standard, &pod["metadata"], &pod["spec"]);
+        if found.is_empty() {
+            continue;
+        }
+        let reasons = found.iter().map(|v| v.reason).collect::<Vec<_>>().join(", ");
+        match seen.iter_mut().find(|(r, _, _)| *r == reasons) {
+            Some((_, first, count)) => {
+                *count += 1;
+                if text(&pod, &["metadata", "name"]) < first.as_str() {
+                    *first = object::name(&pod).to_owned();
+                }
+            }
+            None => seen.push((reasons, object::name(&pod).to_owned(), 1)),
+        }
+    }
+    let mut out = Vec::new();
+    if total > PODS_MAX {
+        out.push(format!(
+            "new PodSecurity enforce level only checked against the first {PODS_MAX} of {total} existing pods"
+        ));
+    }
+    if !seen.is_empty() {
+        out.push(format!(
+            "existing pods in namespace \"{namespace}\" violate the new PodSecurity enforce level \"{standard}\""
+        ));
+    }
+    let mut lines: Vec<String> = seen
+        .into_iter()
+        .map(|(reasons, first, count)| match count {
+            1 => format!("{first}: {reasons}"),
+            2 => format!("{first} (and 1 other pod): {reasons}"),
+            more => format!("{first} (and {} other pods): {reasons}", more - 1),
+        })
+        .collect();
+    lines.sort();
+    out.extend(lines);
+    out
+}
+
+#[cfg(test)]
+mod tests;

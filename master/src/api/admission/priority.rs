@@ -1,0 +1,78 @@
+//! Priority: pods get the number that their class stands for; one class at most is the default.
+
+use protocol::ApiError;
+use serde_json::Value;
+
+use super::Write;
+use crate::api::object::{self, object_mut, text};
+
+pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    if write.is("", "pods") && write.creates() { priority(write, pod) } else { Ok(()) }
+}
+
+/// Refuses a second default.
+pub(super) fn validate(write: &Write<'_>, class: &Value) -> Result<(), ApiError> {
+    if !write.is("scheduling.k8s.io", "priorityclasses") || class["globalDefault"] != Value::Bool(true) {
+        return Ok(());
+    }
+    match global_default(write) {
+        Some(other) if object::name(&other) != object::name(class) => {
+            let why = format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                object::name(&other)
+            );
+            Err(write.forbidden(object::name(class), &why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The default class; where there is more than one after all, the lowest.
+fn global_default(write: &Write<'_>) -> Option<Value> {
+    let classes = write.snapshot.list("scheduling.k8s.io", "priorityclasses", "");
+    let defaults = classes.filter_map(|s| s.value().ok()).filter(|v| v["globalDefault"] == Value::Bool(true));
+    defaults.min_by_key(|v| v["value"].as_i64().unwrap_or(0))
+}
+
+fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    let name = text(pod, &["spec", "priorityClassName"]).to_owned();
+    let class = if name.is_empty() {
+        global_default(write)
+    } else {
+        let stored = write.snapshot.get("scheduling.k8s.io", "priorityclasses", "", &name);
+        let Some(stored) = stored else {
+            let why = format!("no PriorityClass with name {name} was found");
+            return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
+        };
+        Some(stored.value().map_err(ApiError::internal)?)
+    };
+    let value = class.as_ref().and_then(|c| c["value"].as_i64()).unwrap_or(0);
+    let policy = class.as_ref().map_or("PreemptLowerPriority", |c| match text(c, &["preemptionPolicy"]) {
+        "Never" => "Never",
+        _ => "PreemptLowerPriority",
+    });
+    if let Some(given) = pod["spec"]["priority"].as_i64()
+        && given != value
+    {
+        let why = format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
+             computed {value} from the given PriorityClass name"
+        );
+        return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
+    }
+    let given = text(pod, &["spec", "preemptionPolicy"]);
+    if !given.is_empty() && given != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
+             controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(write.forbidden(object::name(pod), &why));
+    }
+    let spec = object_mut(pod, &["spec"]);
+    if let (true, Some(class)) = (name.is_empty(), &class) {
+        spec.insert("priorityClassName".to_owned(), object::name(class).into());
+    }
+    spec.insert("priority".to_owned(), value.into());
+    object::default(spec, "preemptionPolicy", policy);
+    Ok(())
+}

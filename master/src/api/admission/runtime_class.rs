@@ -1,0 +1,96 @@
+//! RuntimeClass: what a pod's runtime costs, and where it runs.
+
+use protocol::ApiError;
+use serde_json::Value;
+
+use super::Write;
+use crate::api::object::{self, list, object_mut, text};
+
+fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
+    let name = text(pod, &["spec", "runtimeClassName"]);
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match write.snapshot.get("node.k8s.io", "runtimeclasses", "", name) {
+        Some(stored) => stored.value().map(Some).map_err(ApiError::internal),
+        None => {
+            Err(write
+                .forbidden(object::name(pod), &format!("pod rejected: RuntimeClass \"{name}\" not found")))
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    if !write.is("", "pods") || !write.creates() {
+        return Ok(());
+    }
+    let Some(class) = class(write, pod)? else { return Ok(()) };
+    overhead(write, &class, pod)?;
+    scheduling(write, &class, pod)
+}
+
+const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
+
+fn overhead(write: &Write<'_>, class: &Value, pod: &mut Value) -> Result<(), ApiError> {
+    if !class["overhead"].is_object() {
+        return Ok(());
+    }
+    let fixed = class["overhead"]["podFixed"].clone();
+    let given = &pod["spec"]["overhead"];
+    if !given.is_null() && *given != fixed {
+        return Err(write.forbidden(object::name(pod), MISMATCH));
+    }
+    object_mut(pod, &["spec"]).insert("overhead".to_owned(), fixed);
+    Ok(())
+}
+
+fn scheduling(write: &Write<'_>, class: &Value, pod: &mut Value) -> Result<(), ApiError> {
+    let scheduling = &class["scheduling"];
+    for (key, value) in scheduling["nodeSelector"].as_object().into_iter().flatten() {
+        let given = &pod["spec"]["nodeSelector"][key.as_str()];
+        if !given.is_null() && given != value {
+            let why = format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {}; pod.spec.nodeSelector[{key}] = {}",
+                value.as_str().unwrap_or_default(),
+                given.as_str().unwrap_or_default()
+            );
+            return Err(write.forbidden(object::name(pod), &why));
+        }
+        object_mut(pod, &["spec", "nodeSelector"]).insert(key.clone(), value.clone());
+    }
+    let more = list(scheduling, &["tolerations"]);
+    if !more.is_empty() {
+        let mut tolerations = list(pod, &["spec", "tolerations"]).to_vec();
+        for toleration in more {
+            if !tolerations.contains(toleration) {
+                tolerations.push(toleration.clone());
+            }
+        }
+        object_mut(pod, &["spec"]).insert("tolerations".to_owned(), tolerations.into());
+    }
+    Ok(())
+}
+
+pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
+    if !write.is("", "pods") || !write.creates() {
+        return Ok(());
+    }
+    let given = &pod["spec"]["overhead"];
+    match class(write, pod)? {
+        Some(class) if class["overhead"].is_object() => {
+            if *given != class["overhead"]["podFixed"] {
+                return Err(write.forbidden(object::name(pod), MISMATCH));
+            }
+            Ok(())
+        }
+        _ if !is_empty(given) => {
+            let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+            Err(write.forbidden(object::name(pod), why))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,5 @@
+//! The Common Expression Language, as Kubernetes uses it.
+//!
+//! - [`time`]: durations and times.
+
+pub mod time;

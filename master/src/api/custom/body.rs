@@ -1,0 +1,118 @@
+//! Reading objects of declared kinds, and bringing them from one version to another.
+
+use protocol::{ApiError, schema};
+use serde_json::Value;
+
+use super::Version;
+use crate::api::invalid::{Errors, Path, check};
+use crate::api::object;
+use crate::api::registry::body::strict;
+
+/// Most bytes of a body that an error shows.
+const SHOWN_MAX: usize = 30;
+
+/// A body as errors show it.
+fn summary(text: &[u8]) -> String {
+    let cut = &text[..text.len().min(SHOWN_MAX)];
+    let more = if text.len() > SHOWN_MAX { " ..." } else { "" };
+    match text.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(cut)),
+        Some(_) => format!("{}{more}", cut.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    }
+}
+
+/// What Go says of text that is no JSON.
+fn syntax(error: &serde_json::Error) -> String {
+    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+}
+
+impl Version {
+    /// Reads the object of a create or replace: pruned and with its defaults, in this version.
+    pub fn decode(
+        &self,
+        text: &[u8],
+        validation: Option<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, ApiError> {
+        let kind = self.resource.kind;
+        let unrecognized = |why: String| {
+            let shown = summary(text);
+            ApiError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
+            ))
+        };
+        let given: Value = serde_json::from_slice(text).map_err(|e| {
+            unrecognized(format!("couldn't get version/kind; json parse error: {}", syntax(&e)))
+        })?;
+        let what = match &given {
+            Value::Object(_) | Value::Null => "",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+        };
+        if !what.is_empty() {
+            return Err(unrecognized(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type \
+                 struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                 \"json:\\\"kind,omitempty\\\"\" }}"
+            )));
+        }
+        let given_kind = object::text(&given, &["kind"]);
+        if given_kind.is_empty() {
+            let shown = String::from_utf8_lossy(text);
+            return Err(unrecognized(format!("Object 'Kind' is missing in '{shown}'")));
+        }
+        let (api_version, expected) = (object::text(&given, &["apiVersion"]), self.resource.api_version());
+        if api_version != expected {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        if given_kind != kind {
+            let mut errors = Errors::default();
+            errors.invalid(&Path::new("kind"), given_kind, format!("must be {kind}"));
+            check(errors, self.resource.group, given_kind, object::name(&given))?;
+        }
+        let cannot = |why: String| {
+            let version = self.resource.version;
+            ApiError::bad_request(format!(
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
+            ))
+        };
+        let decoded = schema::decode(schema::custom(), text).map_err(cannot)?;
+        let mut value = decoded.value;
+        let mut found = decoded.strict;
+        found.extend(self.admit(&mut value));
+        strict(found, validation, warnings).map_err(cannot)?;
+        Ok(value)
+    }
+
+    /// Prunes an object and gives it its defaults; returns what strict validation refuses.
+    pub fn admit(&self, value: &mut Value) -> Vec<String> {
+        let pruned = self.fields.prune(value);
+        self.fields.default(value);
+        pruned.into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
+    }
+
+    /// An object of this version as it is stored. (Versions that a webhook converts come here converted.)
+    pub fn to_storage(&self, mut value: Value) -> Value {
+        if self.resource.version != self.stored.version {
+            self.stored_fields.prune(&mut value);
+        }
+        value["apiVersion"] = self.stored.api_version().into();
+        value
+    }
+
+    /// A stored object in this version.
+    pub fn from_storage(&self, mut value: Value) -> Value {
+        self.stored_fields.prune(&mut value);
+        self.stored_fields.default(&mut value);
+        if self.resource.version != self.stored.version {
+            self.fields.prune(&mut value);
+        }
+        value["apiVersion"] = self.resource.api_version().into();
+        value
+    }
+}

@@ -1,0 +1,90 @@
+use serde_json::json;
+
+use super::*;
+
+fn definition() -> Value {
+    let mut value = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com",
+        "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"}, "versions": [
+            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    defaults(&mut value);
+    prepare_create(&mut value);
+    value
+}
+
+fn errors_of(value: &Value) -> Vec<String> {
+    let mut errors = Errors::default();
+    validate(value, &mut errors);
+    errors.messages()
+}
+
+#[test]
+fn a_plain_definition_is_completed_and_good() {
+    let value = definition();
+    assert_eq!(value["spec"]["names"]["listKind"], "ThingList");
+    assert_eq!(value["spec"]["conversion"], json!({"strategy": "None"}));
+    assert_eq!(value["status"]["storedVersions"], json!(["v1"]));
+    assert_eq!(errors_of(&value), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_wrong_is_told_where_upstream_tells_it() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 6] = [
+        (
+            |v| v["metadata"]["name"] = "x".into(),
+            "metadata.name: Invalid value: \"x\": must be spec.names.plural+\".\"+spec.group",
+        ),
+        (
+            |v| v["spec"]["scope"] = "x".into(),
+            "spec.scope: Unsupported value: \"x\": supported values: \"Cluster\", \"Namespaced\"",
+        ),
+        (
+            |v| {
+                v["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+                    json!({"type": "object", "properties": {"a": {}}})
+            },
+            "spec.validation.openAPIV3Schema.properties[a].type: Required value: must not be empty for specified object fields",
+        ),
+        (
+            |v| {
+                v["spec"]["versions"][0]["subresources"] =
+                    json!({"scale": {"specReplicasPath": ".x", "statusReplicasPath": ".status.r"}})
+            },
+            "spec.subresources.scale.specReplicasPath: Invalid value: \".x\": should be a json path under .spec",
+        ),
+        (
+            |v| {
+                v["spec"]["versions"][0]["additionalPrinterColumns"] =
+                    json!([{"name": "X", "type": "string"}])
+            },
+            "spec.additionalPrinterColumns[0].JSONPath: Required value",
+        ),
+        (
+            |v| v["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": "spec.x"}]),
+            "spec.selectableFields[0].jsonPath: Invalid value: \"spec.x\": is an invalid path: expected [ or . but got: spec",
+        ),
+    ];
+    for (change, wanted) in cases {
+        let mut value = definition();
+        change(&mut value);
+        assert_eq!(errors_of(&value), [wanted]);
+    }
+}
+
+#[test]
+fn a_storage_version_is_remembered() {
+    let old = definition();
+    let mut new = old.clone();
+    let mut second = new["spec"]["versions"][0].clone();
+    second["name"] = "v2".into();
+    new["spec"]["versions"][0]["storage"] = false.into();
+    new["spec"]["versions"].as_array_mut().expect("list").push(second);
+    prepare_update(&mut new, &old);
+    assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
+    assert_eq!(errors_of(&new), Vec::<String>::new());
+    new["spec"]["versions"].as_array_mut().expect("list").remove(0);
+    assert!(
+        errors_of(&new)[0]
+            .starts_with("status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions")
+    );
+}

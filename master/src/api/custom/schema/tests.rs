@@ -1,0 +1,186 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{prune::prune, *};
+use crate::api::invalid::{Errors, Path};
+
+fn schema() -> Schema {
+    Schema::parse(&json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {
+            "x": {"type": "string", "default": "d"},
+            "n": {"type": "integer", "nullable": true},
+            "l": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string", "default": "i"}}}},
+            "m": {"type": "object", "additionalProperties": {"type": "object", "properties": {"a": {"type": "string"}}}},
+            "keep": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"in": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+        }},
+    }}))
+}
+
+#[test]
+fn unknown_fields_go_and_are_told() {
+    let mut value = json!({"kind": "K", "metadata": {"name": "n"}, "other": 1, "spec": {
+        "x": "1", "y": {"z": 1}, "l": [{"a": "1", "b": 2}], "m": {"k": {"a": "1", "b": 2}},
+        "keep": {"any": {"thing": 1}, "in": {"a": "1", "b": 2}}}});
+    let found = prune(&mut value, &schema(), true);
+    assert_eq!(found, ["other", "spec.keep.in.b", "spec.l[0].b", "spec.m.k.b", "spec.y"]);
+    assert_eq!(
+        value,
+        json!({"kind": "K", "metadata": {"name": "n"}, "spec": {
+            "x": "1", "l": [{"a": "1"}], "m": {"k": {"a": "1"}}, "keep": {"any": {"thing": 1}, "in": {"a": "1"}}}})
+    );
+}
+
+#[test]
+fn defaults_come_where_nothing_is() {
+    for (given, wanted) in [
+        (json!({}), json!({})),
+        (json!({"spec": {}}), json!({"spec": {"x": "d"}})),
+        (json!({"spec": {"x": "own"}}), json!({"spec": {"x": "own"}})),
+        (json!({"spec": {"x": null, "n": null}}), json!({"spec": {"x": "d", "n": null}})),
+        (json!({"spec": {"l": [{}], "m": null}}), json!({"spec": {"x": "d", "l": [{"a": "i"}]}})),
+    ] {
+        let mut value = given.clone();
+        defaults::apply(&mut value, &schema());
+        defaults::drop_nulls(&mut value, &schema());
+        assert_eq!(value, wanted, "{given}");
+    }
+}
+
+#[test]
+fn errors_are_upstreams() {
+    let check = |schema: Value, value: Value| {
+        let mut errors = Errors::default();
+        validate::validate(&value, None, &Schema::parse(&schema), &Path::new("x"), &mut errors);
+        errors.messages()
+    };
+    for (schema, value, wanted) in [
+        (
+            json!({"type": "string"}),
+            json!(1),
+            "x: Invalid value: \"integer\": x in body must be of type string: \"integer\"",
+        ),
+        (
+            json!({"type": "string", "enum": ["a"]}),
+            json!("b"),
+            "x: Unsupported value: \"b\": supported values: \"a\"",
+        ),
+        (
+            json!({"type": "integer", "minimum": 1}),
+            json!(0),
+            "x: Invalid value: 0: x in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"type": "integer", "maximum": 5, "exclusiveMaximum": true}),
+            json!(5),
+            "x: Invalid value: 5: x in body should be less than 5",
+        ),
+        (
+            json!({"type": "string", "pattern": "^a$"}),
+            json!("b"),
+            "x: Invalid value: \"b\": x in body should match '^a$'",
+        ),
+        (
+            json!({"type": "string", "maxLength": 2}),
+            json!("abc"),
+            "x: Too long: may not be more than 2 bytes",
+        ),
+        (json!({"type": "array", "maxItems": 1}), json!([1, 2]), "x: Too many: 2: must have at most 1 items"),
+        (json!({"type": "object", "required": ["a"]}), json!({}), "x.a: Required value"),
+        (
+            json!({"x-kubernetes-int-or-string": true}),
+            json!(true),
+            "x: Invalid value: \"boolean\": x in body must be of type integer,string: \"boolean\"",
+        ),
+        (
+            json!({"type": "object", "not": {"required": ["a"]}}),
+            json!({"a": 1}),
+            "<nil>: Invalid value: \"\": \"x\" must not validate the schema (not)",
+        ),
+    ] {
+        assert_eq!(check(schema.clone(), value), [wanted], "{schema}");
+    }
+}
+
+#[test]
+fn an_update_is_not_held_to_what_it_leaves_alone() {
+    let schema = Schema::parse(&json!({"type": "object", "properties": {
+        "a": {"type": "string", "enum": ["x"]}, "b": {"type": "string", "enum": ["x"]}}}));
+    let check = |new: Value, old: Value| {
+        let mut errors = Errors::default();
+        validate::validate(&new, Some(&old), &schema, &Path::default(), &mut errors);
+        errors.len()
+    };
+    assert_eq!(check(json!({"a": "bad", "b": "x"}), json!({"a": "bad", "b": "y"})), 0);
+    assert_eq!(check(json!({"a": "worse", "b": "x"}), json!({"a": "bad", "b": "y"})), 1);
+}
+
+#[test]
+fn formats_tell_good_from_bad() {
+    for (format, good, bad) in [
+        ("ipv4", "192.0.2.1", "192.0.2"),
+        ("ipv6", "2001:db8::1", "x"),
+        ("cidr", "192.0.2.0/24", "192.0.2.0"),
+        ("mac", "00:00:5e:00:53:01", "x"),
+        ("uri", "https://example.com/a", "::"),
+        ("email", "a@example.com", "a"),
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123"),
+        ("uuid3", "123e4567-e89b-32d3-a456-426614174000", "123e4567-e89b-42d3-a456-426614174000"),
+        ("uuid4", "123e4567-e89b-42d3-a456-426614174000", "123e4567-e89b-12d3-a456-426614174000"),
+        ("uuid5", "123e4567-e89b-52d3-a456-426614174000", "123e4567-e89b-42d3-a456-426614174000"),
+        ("date", "2020-02-03", "2020-13-03"),
+        ("date-time", "2020-01-01T00:00:00Z", "yesterday"),
+        ("duration", "5m", "five"),
+        ("byte", "YQ==", "%%"),
+        ("hostname", "example.com", "-"),
+        ("hexcolor", "#ff0000", "#ff"),
+        ("rgbcolor", "rgb(0,1,2)", "rgb(0,1)"),
+        ("ssn", "111-22-3333", "111"),
+        ("creditcard", "4111111111111111", "4111111111111112"),
+        ("isbn10", "0321751043", "0321751044"),
+        ("isbn13", "9780306406157", "9780306406158"),
+    ] {
+        assert_eq!(formats::matches(format, good), Some(true), "{format} {good}");
+        assert_eq!(formats::matches(format, bad), Some(false), "{format} {bad}");
+    }
+    assert_eq!(formats::matches("golden", "x"), None);
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z]{0,4}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("(spec|x|n|l|m|a|keep|in|b)", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn pruning_and_defaulting_change_nothing_twice(given in json_value()) {
+        let schema = schema();
+        let mut once = given;
+        prune(&mut once, &schema, true);
+        defaults::apply(&mut once, &schema);
+        defaults::drop_nulls(&mut once, &schema);
+        let mut twice = once.clone();
+        prop_assert!(prune(&mut twice, &schema, true).is_empty());
+        defaults::apply(&mut twice, &schema);
+        defaults::drop_nulls(&mut twice, &schema);
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn validation_takes_anything(given in json_value()) {
+        let mut errors = Errors::default();
+        validate::validate(&given, None, &schema(), &Path::default(), &mut errors);
+        validate::uniqueness(&given, &schema(), &Path::default(), &mut errors);
+    }
+}

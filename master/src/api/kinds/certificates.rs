@@ -1,0 +1,161 @@
+//! CertificateSigningRequest.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::checks::{self, named};
+use super::{Strategy, base};
+use crate::api::invalid::{Errors, Path};
+use crate::api::meta::NameRule;
+use crate::api::object::{copy_field, list, text};
+
+const USAGES: &[&str] = &[
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+const LIFETIME_SECONDS_MIN: i64 = 600;
+
+fn spec(name: &str) -> Path {
+    Path::new("spec").child(name)
+}
+
+pub(super) fn signing_request() -> Strategy {
+    Strategy {
+        names: NameRule::Any,
+        prepare_create: |object| object["status"] = json!({}),
+        prepare_update: |new, old| {
+            copy_field(old, new, "spec");
+            copy_field(old, new, "status");
+        },
+        validate: |object, errors| {
+            let request = &object["spec"];
+            if let Some(wrong) = request_error(text(request, &["request"])) {
+                errors.invalid_shown(&spec("request"), &shown_bytes(request), wrong);
+            }
+            usages(list(request, &["usages"]), errors);
+            signer(text(request, &["signerName"]), &spec("signerName"), errors);
+            if let Some(seconds) = request["expirationSeconds"].as_i64()
+                && seconds < LIFETIME_SECONDS_MIN
+            {
+                let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+                errors.invalid(&spec("expirationSeconds"), seconds, detail);
+            }
+        },
+        validate_status: |new, _, errors| conditions(new, errors),
+        ..base()
+    }
+}
+
+fn shown_bytes(request: &Value) -> String {
+    request["request"].to_string()
+}
+
+fn request_error(encoded: &str) -> Option<String> {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    match x509_parser::pem::parse_x509_pem(&bytes) {
+        Ok((_, pem)) if pem.label == "CERTIFICATE REQUEST" => {
+            use x509_parser::prelude::FromDer;
+            match x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents) {
+                Ok(_) => None,
+                Err(_) => Some("asn1: structure error: malformed certificate request".to_owned()),
+            }
+        }
+        _ => Some("PEM block type must be CERTIFICATE REQUEST".to_owned()),
+    }
+}
+
+fn usages(usages: &[Value], errors: &mut Errors) {
+    let path = spec("usages");
+    if usages.is_empty() {
+        errors.required(&path, "");
+    }
+    for (i, usage) in usages.iter().enumerate() {
+        checks::choice(usage, USAGES, &path.index(i), errors);
+        if usages[..i].contains(usage) {
+            errors.duplicate(&path.index(i), usage.clone());
+        }
+    }
+}
+
+fn signer(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    if name == "kubernetes.io/legacy-unknown" {
+        errors.invalid(path, name, "the legacy signerName is not allowed via this API version");
+        return;
+    }
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        errors.invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+        return;
+    };
+    let before = errors.len();
+    checks::fully_qualified(domain, 2, path, errors);
+    if errors.len() == before {
+        for part in rest.split('.') {
+            let label = part.to_owned();
+            named(NameRule::Label, &label, path, errors);
+        }
+    }
+}
+
+fn conditions(object: &Value, errors: &mut Errors) {
+    let path = Path::new("status.conditions");
+    let conditions = list(object, &["status", "conditions"]);
+    let mut kinds: Vec<&str> = Vec::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        let path = path.index(i);
+        let kind = text(condition, &["type"]);
+        if kind.is_empty() {
+            errors.required(&path.child("type"), "");
+        }
+        if kinds.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        kinds.push(kind);
+        let status = text(condition, &["status"]);
+        match kind {
+            "Approved" | "Denied" | "Failed" => match status {
+                "" => errors.required(&path.child("status"), ""),
+                "True" => {}
+                "False" | "Unknown" => {
+                    let detail = "Approved, Denied, or Failed conditions must be set to \"True\"";
+                    errors.invalid(&path.child("status"), status, detail);
+                }
+                other => errors.unsupported(&path.child("status"), other, &["True"]),
+            },
+            _ => checks::required_choice(
+                &condition["status"],
+                &["False", "True", "Unknown"],
+                &path.child("status"),
+                errors,
+            ),
+        }
+    }
+    if kinds.contains(&"Approved") && kinds.contains(&"Denied") {
+        errors.invalid(&path, "Approved and Denied", "Approved and Denied conditions are mutually exclusive");
+    }
+}

@@ -1,0 +1,367 @@
+//! FlowSchema and PriorityLevelConfiguration.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::checks::{self, internal, named};
+use super::{Strategy, base, keep_metadata};
+use crate::api::invalid::{Errors, Path};
+use crate::api::meta::NameRule;
+use crate::api::object::{default, list, name, object_mut, text};
+
+const PRECEDENCE_MAX: i64 = 10_000;
+const QUEUES_MAX: i64 = 10_000_000;
+const ENTROPY_BITS_MAX: u32 = 60;
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "proxy",
+    "update",
+    "watch",
+];
+const PLAIN_VERBS: &[&str] =
+    &["connect", "delete", "get", "head", "options", "patch", "post", "put", "trace"];
+
+fn spec(name: &str) -> Path {
+    Path::new("spec").child(name)
+}
+
+pub(super) fn flow_schema() -> Strategy {
+    Strategy {
+        defaults: |object| {
+            let fields = object_mut(object, &["spec"]);
+            if fields.get("matchingPrecedence").and_then(Value::as_i64).unwrap_or(0) == 0 {
+                fields.insert("matchingPrecedence".to_owned(), 1000.into());
+            }
+        },
+        prepare_status: keep_metadata,
+        validate: |object, errors| {
+            let schema = &object["spec"];
+            precedence(schema, name(object), errors);
+            let method = &schema["distinguisherMethod"];
+            if method.is_object() && !["ByNamespace", "ByUser"].contains(&text(method, &["type"])) {
+                errors.unsupported_shown(
+                    &spec("distinguisherMethod").child("type"),
+                    &internal("a.flowcontrol.v1.FlowDistinguisherMethod", method),
+                    &["ByNamespace", "ByUser"],
+                );
+            }
+            let path = spec("priorityLevelConfiguration").child("name");
+            match text(schema, &["priorityLevelConfiguration", "name"]) {
+                "" => errors.required(&path, "must reference a priority level"),
+                level => named(NameRule::Subdomain, level, &path, errors),
+            }
+            for (i, rule) in list(schema, &["rules"]).iter().enumerate() {
+                self::rule(rule, &spec("rules").index(i), errors);
+            }
+        },
+        validate_status: conditions,
+        ..base()
+    }
+}
+
+fn conditions(new: &Value, _: &Value, errors: &mut Errors) {
+    let mut types = HashSet::new();
+    for (i, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
+        let path = Path::new("status.conditions").index(i).child("type");
+        let kind = text(condition, &["type"]);
+        if !types.insert(kind) {
+            errors.duplicate(&path, kind);
+        }
+        if kind.is_empty() {
+            errors.required(&path, "");
+        }
+    }
+}
+
+fn precedence(schema: &Value, name: &str, errors: &mut Errors) {
+    let path = spec("matchingPrecedence");
+    let given = schema["matchingPrecedence"].as_i64().unwrap_or(0);
+    if given <= 0 {
+        errors.invalid(&path, given, "must be a positive value");
+    }
+    if given > PRECEDENCE_MAX {
+        errors.invalid(&path, given, format!("must not be greater than {PRECEDENCE_MAX}"));
+    }
+    if given == 1 && name != "exempt" {
+        errors.invalid(&path, given, "only the schema named 'exempt' may have matchingPrecedence 1");
+    }
+}
+
+fn rule(rule: &Value, path: &Path, errors: &mut Errors) {
+    let subjects = list(rule, &["subjects"]);
+    if subjects.is_empty() {
+        errors.required(&path.child("subjects"), "subjects must contain at least one value");
+    }
+    for (i, subject) in subjects.iter().enumerate() {
+        self::subject(subject, &path.child("subjects").index(i), errors);
+    }
+    let (resources, others) = (list(rule, &["resourceRules"]), list(rule, &["nonResourceRules"]));
+    if resources.is_empty() && others.is_empty() {
+        let detail = "at least one of resourceRules and nonResourceRules has to be non-empty";
+        errors.required(path, detail);
+    }
+    for (i, rule) in resources.iter().enumerate() {
+        resource_rule(rule, &path.child("resourceRules").index(i), errors);
+    }
+    for (i, rule) in others.iter().enumerate() {
+        plain_rule(rule, &path.child("nonResourceRules").index(i), errors);
+    }
+}
+
+fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
+    const FIELDS: [(&str, &str); 3] =
+        [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
+    let kind = text(subject, &["kind"]);
+    let Some((_, own)) = FIELDS.iter().find(|(k, _)| *k == kind) else {
+        errors.unsupported(&path.child("kind"), kind, &["Group", "ServiceAccount", "User"]);
+        return;
+    };
+    let (given, at) = (&subject[*own], path.child(own));
+    if given.is_null() {
+        errors.required(&at, &format!("{own} is required when subject kind is '{kind}'"));
+    } else if kind == "ServiceAccount" {
+        match text(given, &["name"]) {
+            "" => errors.required(&at.child("name"), ""),
+            "*" => {}
+            name => named(NameRule::Subdomain, name, &at.child("name"), errors),
+        }
+        match text(given, &["namespace"]) {
+            "" => {
+                let detail = "must specify namespace for service account";
+                errors.required(&at.child("namespace"), detail);
+            }
+            namespace => named(NameRule::Label, namespace, &at.child("namespace"), errors),
+        }
+    } else {
+        checks::required(given, "name", &at, errors);
+    }
+    for (kind, field) in FIELDS.iter().filter(|(k, _)| *k != kind).rev() {
+        if !subject[*field].is_null() {
+            let detail = format!("{field} is forbidden when subject kind is not '{kind}'");
+            errors.forbidden(&path.child(field), detail);
+        }
+    }
+}
+
+fn several_with_wildcard(values: &[Value]) -> bool {
+    values.len() > 1 && values.iter().any(|v| v == "*")
+}
+
+fn verbs(rule: &Value, known: &[&str], path: &Path, errors: &mut Errors) {
+    let (verbs, path) = (list(rule, &["verbs"]), path.child("verbs"));
+    if verbs.is_empty() {
+        errors.required(&path, "verbs must contain at least one value");
+    } else if verbs.iter().any(|v| v == "*") {
+        if verbs.len() > 1 {
+            let detail = "if '*' is present, must not specify other verbs";
+            errors.invalid(&path, verbs.to_vec(), detail);
+        }
+    } else if !verbs.iter().all(|v| v.as_str().is_some_and(|v| known.contains(&v))) {
+        errors.unsupported(&path, verbs.to_vec(), known);
+    }
+}
+
+fn resource_rule(rule: &Value, path: &Path, errors: &mut Errors) {
+    verbs(rule, VERBS, path, errors);
+    for (field, what, need) in [
+        ("apiGroups", "api groups", "resource rules must supply at least one api group"),
+        ("resources", "resources", "resource rules must supply at least one resource"),
+    ] {
+        let (values, path) = (list(rule, &[field]), path.child(field));
+        if values.is_empty() {
+            errors.required(&path, need);
+        } else if several_with_wildcard(values) {
+            let detail = format!("if '*' is present, must not specify other {what}");
+            errors.invalid(&path, values.to_vec(), detail);
+        }
+    }
+    let (namespaces, path) = (list(rule, &["namespaces"]), path.child("namespaces"));
+    if namespaces.is_empty() {
+        if rule["clusterScope"] != Value::Bool(true) {
+            let detail = "resource rules that are not cluster scoped must supply at least one namespace";
+            errors.required(&path, detail);
+        }
+    } else if namespaces.iter().any(|n| n == "*") {
+        if namespaces.len() > 1 {
+            let detail = "if '*' is present, must not specify other namespaces";
+            errors.invalid(&path, namespaces.to_vec(), detail);
+        }
+    } else {
+        for (i, namespace) in namespaces.iter().filter_map(Value::as_str).enumerate() {
+            named(NameRule::Label, namespace, &path.index(i), errors);
+        }
+    }
+}
+
+fn plain_rule(rule: &Value, path: &Path, errors: &mut Errors) {
+    verbs(rule, PLAIN_VERBS, path, errors);
+    let (urls, path) = (list(rule, &["nonResourceURLs"]), path.child("nonResourceURLs"));
+    if urls.is_empty() {
+        errors.required(&path, "nonResourceURLs must contain at least one value");
+    } else if several_with_wildcard(urls) {
+        let detail = "if '*' is present, must not specify other non-resource URLs";
+        errors.invalid(&path, urls.to_vec(), detail);
+    } else {
+        for (i, url) in urls.iter().filter_map(Value::as_str).filter(|u| *u != "*").enumerate() {
+            if let Some(wrong) = url_error(url) {
+                errors.invalid(&path.index(i), url, wrong);
+            }
+        }
+    }
+}
+
+fn url_error(url: &str) -> Option<&'static str> {
+    if url.is_empty() {
+        Some("must not be empty")
+    } else if url == "/" {
+        None
+    } else if !url.starts_with('/') {
+        Some("must start with slash")
+    } else if url.contains(' ') {
+        Some("must not contain white-space")
+    } else if url.contains("//") {
+        Some("must not contain double slash")
+    } else if url.matches('*').count() > usize::from(url.ends_with("/*")) {
+        Some("wildcard can only do suffix matching")
+    } else {
+        None
+    }
+}
+
+pub(super) fn priority_level() -> Strategy {
+    Strategy {
+        defaults: level_defaults,
+        prepare_status: keep_metadata,
+        validate: |object, errors| {
+            let level = &object["spec"];
+            let kind = text(level, &["type"]);
+            if (name(object) == "exempt") != (kind == "Exempt") {
+                let detail = "must be 'Exempt' if and only if `name` is 'exempt'";
+                errors.invalid(&spec("type"), kind, detail);
+            }
+            match kind {
+                "Exempt" => {
+                    if level["limited"].is_object() {
+                        errors.forbidden(&spec("limited"), "must be nil if the type is not Limited");
+                    }
+                    shares(&level["exempt"], &spec("exempt"), errors);
+                }
+                "Limited" => {
+                    if level["exempt"].is_object() {
+                        errors.forbidden(&spec("exempt"), "must be nil if the type is Limited");
+                    }
+                    if level["limited"].is_null() {
+                        let detail = "must not be empty when type is Limited";
+                        errors.required(&spec("limited"), detail);
+                    } else {
+                        limited(&level["limited"], &spec("limited"), errors);
+                    }
+                }
+                other => errors.unsupported(&spec("type"), other, &["Exempt", "Limited"]),
+            }
+        },
+        validate_status: conditions,
+        ..base()
+    }
+}
+
+fn level_defaults(object: &mut Value) {
+    for (kind, shares) in [("limited", 30), ("exempt", 0)] {
+        if object["spec"][kind].is_object() {
+            let fields = object_mut(object, &["spec", kind]);
+            default(fields, "nominalConcurrencyShares", shares);
+            default(fields, "lendablePercent", 0);
+        }
+    }
+    if object["spec"]["limited"]["limitResponse"]["queuing"].is_object() {
+        let fields = object_mut(object, &["spec", "limited", "limitResponse", "queuing"]);
+        for (name, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+            if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
+                fields.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+}
+
+fn shares(level: &Value, path: &Path, errors: &mut Errors) {
+    if level["nominalConcurrencyShares"].as_i64().is_some_and(|n| n < 0) {
+        let path = path.child("nominalConcurrencyShares");
+        let detail = "must be a non-negative integer";
+        errors.invalid(&path, level["nominalConcurrencyShares"].clone(), detail);
+    }
+    if level["lendablePercent"].as_i64().is_some_and(|n| !(0..=100).contains(&n)) {
+        let path = path.child("lendablePercent");
+        let detail = "must be between 0 and 100, inclusive";
+        errors.invalid(&path, level["lendablePercent"].clone(), detail);
+    }
+}
+
+fn limited(level: &Value, path: &Path, errors: &mut Errors) {
+    shares(level, path, errors);
+    if level["borrowingLimitPercent"].as_i64().is_some_and(|n| n < 0) {
+        let path = path.child("borrowingLimitPercent");
+        let detail = "if specified, must be a non-negative integer";
+        errors.invalid(&path, level["borrowingLimitPercent"].clone(), detail);
+    }
+    let (response, path) = (&level["limitResponse"], path.child("limitResponse"));
+    let at = path.child("queuing");
+    match text(response, &["type"]) {
+        "Reject" => {
+            if !response["queuing"].is_null() {
+                let detail = "must be nil if limited.limitResponse.type is not Limited";
+                errors.forbidden(&at, detail);
+            }
+        }
+        "Queue" => {
+            if response["queuing"].is_null() {
+                let detail = "must not be empty if limited.limitResponse.type is Limited";
+                errors.required(&at, detail);
+            } else {
+                queuing(&response["queuing"], &at, errors);
+            }
+        }
+        other => errors.unsupported(&path.child("type"), other, &["Queue", "Reject"]),
+    }
+}
+
+fn queuing(queuing: &Value, path: &Path, errors: &mut Errors) {
+    let number = |name: &str| queuing[name].as_i64().unwrap_or(0);
+    if number("queueLengthLimit") <= 0 {
+        let path = path.child("queueLengthLimit");
+        errors.invalid(&path, number("queueLengthLimit"), "must be positive");
+    }
+    let (queues, hand) = (number("queues"), number("handSize"));
+    if queues <= 0 {
+        errors.invalid(&path.child("queues"), queues, "must be positive");
+    } else if queues > QUEUES_MAX {
+        let detail = format!("must not be greater than {QUEUES_MAX}");
+        errors.invalid(&path.child("queues"), queues, detail);
+    }
+    let at = path.child("handSize");
+    if hand <= 0 {
+        errors.invalid(&at, hand, "must be positive");
+    } else if hand > queues {
+        errors.invalid(&at, hand, format!("should not be greater than queues ({queues})"));
+    } else {
+        let bits = entropy_bits(queues, hand);
+        if bits > ENTROPY_BITS_MAX {
+            let detail = format!(
+                "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than \
+                 {ENTROPY_BITS_MAX}"
+            );
+            errors.invalid(&at, hand, detail);
+        }
+    }
+}
+
+/// How many random bits dealing a hand takes.
+fn entropy_bits(deck: i64, hand: i64) -> u32 {
+    let bits: f64 = (0..hand).map(|i| ((deck - i) as f64).log2()).sum();
+    bits.ceil() as u32
+}

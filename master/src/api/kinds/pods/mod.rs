@@ -1,0 +1,186 @@
+//! Pods.
+//!
+//! - [`defaults`]: what a pod's author may leave out. - [`spec`] and the modules that it calls: what a pod may
+//! look like. - [`update`]: what may change, by which door. - [`status`]: what its status may say.
+
+use std::collections::BTreeMap;
+
+use protocol::Quantity;
+use serde_json::{Value, json};
+
+use super::checks::amount;
+use super::{Strategy, base};
+use crate::api::invalid::{Errors, Path};
+use crate::api::object::{copy_meta, default, existing_mut, list, list_mut, object_mut};
+
+mod containers;
+pub mod defaults;
+mod probes;
+pub mod scheduling;
+mod security;
+pub mod spec;
+mod status;
+mod update;
+mod volumes;
+
+pub(super) fn strategy() -> Strategy {
+    Strategy {
+        defaults: fill_in,
+        prepare_create,
+        prepare_status: |new, old| {
+            copy_meta(old, new, "ownerReferences");
+            status::addresses(new);
+        },
+        validate: |pod, errors| spec::validate(&pod["spec"], &Path::new("spec"), errors),
+        validate_create,
+        validate_update: update::validate,
+        validate_status: status::validate,
+        prepare_resize: update::prepare_resize,
+        validate_resize: update::validate_resize,
+        validate_ephemeral: update::validate_ephemeral,
+        ..base()
+    }
+}
+
+fn fill_in(pod: &mut Value) {
+    defaults::pod_spec(&mut pod["spec"]);
+    if let Some(spec) = pod["spec"].as_object_mut() {
+        default(spec, "enableServiceLinks", true);
+    }
+    for kind in ["initContainers", "containers"] {
+        for container in list_mut(pod, &["spec", kind]) {
+            // What is limited is requested, unless it says otherwise.
+            let limits = container["resources"]["limits"].as_object().cloned().unwrap_or_default();
+            if limits.is_empty() {
+                continue;
+            }
+            let requests = object_mut(container, &["resources", "requests"]);
+            for (name, amount) in limits {
+                requests.entry(name).or_insert(amount);
+            }
+        }
+    }
+    whole_requests(pod);
+}
+
+/// A pod that is limited as a whole requests, as a whole, what its containers do, or else what it may use.
+fn whole_requests(pod: &mut Value) {
+    let limits = pod["spec"]["resources"]["limits"].as_object().cloned().unwrap_or_default();
+    if pod["spec"]["resources"].is_null() {
+        object_mut(pod, &["spec"]).remove("resources");
+    }
+    if limits.is_empty() {
+        return;
+    }
+    let mut wanted = BTreeMap::new();
+    for (name, limit) in limits {
+        let asked: Vec<Quantity> = list(pod, &["spec", "containers"])
+            .iter()
+            .filter_map(|c| amount(&c["resources"]["requests"][name.as_str()]))
+            .collect();
+        let value = if asked.is_empty() {
+            limit
+        } else {
+            asked.into_iter().sum::<Quantity>().to_string().into()
+        };
+        wanted.insert(name, value);
+    }
+    let requests = object_mut(pod, &["spec", "resources", "requests"]);
+    for (name, value) in wanted {
+        requests.entry(name).or_insert(value);
+    }
+}
+
+fn prepare_create(pod: &mut Value) {
+    for kind in ["initContainers", "containers"] {
+        for container in list_mut(pod, &["spec", kind]) {
+            // Stop signals are not switched on.
+            if let Some(lifecycle) = existing_mut(container, &["lifecycle"]) {
+                lifecycle.remove("stopSignal");
+            }
+        }
+    }
+    if pod["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
+    }
+    let qos = qos_class(pod);
+    pod["status"] = json!({"phase": "Pending", "qosClass": qos});
+    // Schedulers skip a pod that is held back, and say so.
+    if !list(pod, &["spec", "schedulingGates"]).is_empty() {
+        pod["status"]["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null,
+            "lastTransitionTime": null,
+        }]);
+    }
+}
+
+fn validate_create(pod: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    if !list(pod, &["spec", "ephemeralContainers"]).is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+    }
+    let named = pod["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty());
+    if named && !list(pod, &["spec", "schedulingGates"]).is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.forbidden(&path.child("nodeName"), detail);
+    }
+}
+
+/// The quality of service that a pod's requests and limits give it.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let (mut any, mut guaranteed) = (false, true);
+    let mut look = |resources: &Value| {
+        let amounts = |which: &str| -> BTreeMap<String, Quantity> {
+            let map = resources[which].as_object();
+            let entries = map.into_iter().flatten().filter(|(k, _)| matches!(k.as_str(), "cpu" | "memory"));
+            entries
+                .filter_map(|(k, v)| Some((k.clone(), amount(v)?)))
+                .filter(|(_, q)| !q.is_zero())
+                .collect()
+        };
+        let (requests, limits) = (amounts("requests"), amounts("limits"));
+        any |= !requests.is_empty() || !limits.is_empty();
+        guaranteed &= limits.len() == 2 && (requests.is_empty() || requests == limits);
+    };
+    // What the pod asks for as a whole stands above what its containers ask for.
+    let whole = &pod["spec"]["resources"];
+    if ["requests", "limits"].iter().any(|w| whole[*w].as_object().is_some_and(|m| !m.is_empty())) {
+        look(whole);
+    } else {
+        for kind in ["initContainers", "containers"] {
+            list(pod, &["spec", kind]).iter().for_each(|container| look(&container["resources"]));
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let pod = |resources: Value| json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+        for (resources, class) in [
+            (json!({}), "BestEffort"),
+            (json!({"requests": {"cpu": "1"}}), "Burstable"),
+            (json!({"limits": {"cpu": "1", "memory": "1Gi"}}), "Guaranteed"),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1Gi"}}),
+                "Guaranteed",
+            ),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}),
+                "Burstable",
+            ),
+            (json!({"limits": {"cpu": "0", "memory": "0"}}), "BestEffort"),
+        ] {
+            assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Webhooks: servers that others run and that this one asks.
+//!
+//! - [`client`]: where a webhook is.
+
+pub mod client;

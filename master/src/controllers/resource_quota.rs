@@ -1,0 +1,171 @@
+//! ResourceQuotas: what each allows and how much of it is taken, in its status.
+//!
+//! What writes cost is put on quotas by admission, in the writes' own transactions; what this controller adds
+//! is the first count, and what becomes free again. It counts in one snapshot and writes only if the quota
+//! has not changed since that snapshot, so a charge is never lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use protocol::Quantity;
+use time::OffsetDateTime;
+
+use super::machinery::meta::{is_deleting, revision};
+use super::machinery::watches::own;
+use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::admission::quota::pods::{self, Amounts};
+use crate::api::admission::quota::usage;
+use crate::cache::{Cache, Change, ChangeKind, Snapshot};
+
+/// Counts that no event brings up to date (pods that are past their time, kinds not known here) are looked at
+/// again after this long.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// The controller.
+pub struct ResourceQuotaController;
+
+impl Reconciler for ResourceQuotaController {
+    const NAME: &'static str = "resourcequota";
+    const ACCOUNT: &'static str = "resourcequota-controller";
+    const RESOURCE: &'static str = "resourcequotas";
+
+    fn watches(&self) -> Vec<Watch> {
+        let counted = kinds().map(|(group, plural)| Watch {
+            group,
+            resource: plural,
+            map: Box::new(move |change, cache| concerned(group, plural, change, cache)),
+        });
+        [own::<ResourceQuota>()].into_iter().chain(counted).collect()
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let snapshot = cx.cache.snapshot();
+        let Some(stored) = snapshot.get("", "resourcequotas", &key.namespace, &key.name) else {
+            return Ok(Outcome::DONE);
+        };
+        let Ok(quota) = stored.typed::<ResourceQuota>() else { return Ok(Outcome::DONE) };
+        if is_deleting(&quota.metadata) {
+            return Ok(Outcome::DONE);
+        }
+        debug_assert_eq!(revision(&quota.metadata), stored.revision);
+        let value = stored.value().map_err(|e| ReconcileError::Other(e.to_string()))?;
+        let hard = quota.spec.as_ref().and_then(|s| s.hard.clone()).unwrap_or_default();
+        let now = OffsetDateTime::from(actors::time::now());
+        let count = count(&snapshot, &key.namespace, &value, &hard, now);
+        let before = quota.status.clone().unwrap_or_default();
+        let new_limits = before.hard.as_ref() != Some(&hard);
+        let used = shown(&count.used, before.used.as_ref());
+        if new_limits || before.used.as_ref() != Some(&used) {
+            let mut next = (*quota).clone();
+            next.status = Some(ResourceQuotaStatus { hard: Some(hard), used: Some(used) });
+            cx.client.update_status(&next).await?;
+        }
+        if new_limits {
+            // Until now nothing was charged to the new limits: what came between count and write is found by
+            // counting once more.
+            return Ok(Outcome::again(Duration::from_millis(1)));
+        }
+        Ok(Outcome::again(count.again.then_some(RESYNC)))
+    }
+}
+
+/// The kinds whose objects are counted, each once.
+fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let counted =
+        |r: &&protocol::Resource| r.namespaced && r.is_stored() && !r.is_view() && r.plural != "events";
+    let mut seen = std::collections::BTreeSet::new();
+    protocol::resources::all()
+        .iter()
+        .filter(counted)
+        .map(|r| (r.group, r.plural))
+        .filter(move |kind| seen.insert(*kind))
+}
+
+/// The quotas that a change may have freed something of: those of its namespace.
+fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<Key> {
+    let namespace = &change.stored.meta.namespace;
+    let snapshot = cache.snapshot();
+    let mut quotas = snapshot.list("", "resourcequotas", namespace).peekable();
+    if quotas.peek().is_none() {
+        return Vec::new();
+    }
+    // Creations were charged already, unless they came before the quota's first count, which counts them.
+    let frees = match change.kind {
+        ChangeKind::Added => false,
+        ChangeKind::Deleted => true,
+        ChangeKind::Modified => changes_usage(group, plural, change),
+    };
+    if !frees {
+        return Vec::new();
+    }
+    quotas.map(|quota| Key::new(namespace, &quota.meta.name)).collect()
+}
+
+/// Whether an object counts for something else than before: pods that end, services of another type, claims
+/// that grow or shrink.
+fn changes_usage(group: &str, plural: &str, change: &Change) -> bool {
+    if !matches!((group, plural), ("", "pods" | "services" | "persistentvolumeclaims")) {
+        return false;
+    }
+    let now = OffsetDateTime::from(actors::time::now());
+    let Some(before) = change.previous.as_ref().and_then(|p| p.value().ok()) else { return true };
+    let Ok(after) = change.stored.value() else { return true };
+    // A pod that begins to end stops to count later, which only a look at it then finds.
+    plural == "pods" && change.stored.meta.is_deleting()
+        || usage::usage(group, plural, &before, now) != usage::usage(group, plural, &after, now)
+        || (plural == "pods"
+            && before["spec"]["activeDeadlineSeconds"] != after["spec"]["activeDeadlineSeconds"])
+}
+
+struct Count {
+    used: Amounts,
+    /// Something will change without an event.
+    again: bool,
+}
+
+/// Counts what a namespace has of what a quota limits.
+fn count(
+    snapshot: &Snapshot,
+    namespace: &str,
+    quota: &serde_json::Value,
+    hard: &BTreeMap<String, Text>,
+    now: OffsetDateTime,
+) -> Count {
+    let mut out = Count { used: Amounts::new(), again: false };
+    let known: Vec<(&str, &str)> = kinds().collect();
+    // Kinds that others define are counted by what the limit's name says.
+    let foreign =
+        hard.keys().filter_map(|name| name.strip_prefix("count/")?.split_once('.').map(|(p, g)| (g, p)));
+    let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).collect();
+    out.again = !foreign.is_empty();
+    for (group, plural) in known.into_iter().chain(foreign) {
+        let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        for name in &names {
+            out.used.entry((*name).clone()).or_default();
+        }
+        for stored in snapshot.list(group, plural, namespace) {
+            let Ok(object) = stored.value() else { continue };
+            out.again |= plural == "pods" && stored.meta.is_deleting();
+            if usage::in_scopes(group, plural, quota, &object) {
+                let mut counts = usage::usage(group, plural, &object, now);
+                counts.retain(|name, _| names.contains(&name));
+                pods::add(&mut out.used, &counts);
+            }
+        }
+    }
+    out
+}
+
+/// Amounts as they are written; those that stayed the same keep their spelling.
+fn shown(used: &Amounts, before: Option<&BTreeMap<String, Text>>) -> BTreeMap<String, Text> {
+    let spelled = |(name, amount): (&String, &Quantity)| {
+        let same = before.and_then(|b| b.get(name)).filter(|t| t.0.parse::<Quantity>() == Ok(*amount));
+        (name.clone(), same.cloned().unwrap_or_else(|| Text(amount.to_string())))
+    };
+    used.iter().map(spelled).collect()
+}

@@ -1,0 +1,68 @@
+//! Reading certificate signing requests: what somebody wants certified.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{FromDer, GeneralName};
+
+use super::PkiError;
+
+/// What a signing request asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The request itself, PEM.
+    pub pem: String,
+    /// Who it is to be.
+    pub common_name: String,
+    /// Groups that it is to be in.
+    pub organizations: Vec<String>,
+    /// Host names.
+    pub dns_names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Other alternative names: mail addresses and URIs.
+    pub other_names: usize,
+}
+
+/// Reads a request as objects hold it: PEM in base64.
+pub fn parse(base64: &str) -> Result<Asked, PkiError> {
+    let refuse = |why: String| PkiError::Request(why);
+    let bytes = STANDARD.decode(base64).map_err(|e| refuse(e.to_string()))?;
+    let (_, block) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|e| refuse(e.to_string()))?;
+    if block.label != "CERTIFICATE REQUEST" {
+        return Err(refuse("PEM block type must be CERTIFICATE REQUEST".to_owned()));
+    }
+    let (_, request) =
+        X509CertificationRequest::from_der(&block.contents).map_err(|e| refuse(e.to_string()))?;
+    let subject = &request.certification_request_info.subject;
+    let mut asked = Asked {
+        pem: String::from_utf8_lossy(&bytes).into_owned(),
+        common_name: subject.iter_common_name().filter_map(|n| n.as_str().ok()).collect(),
+        organizations: subject
+            .iter_organization()
+            .filter_map(|n| n.as_str().ok())
+            .map(str::to_owned)
+            .collect(),
+        ..Asked::default()
+    };
+    for extension in request.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+        for name in &names.general_names {
+            match name {
+                GeneralName::DNSName(name) => asked.dns_names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => {
+                    match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                        (Ok(v4), _) => asked.addresses.push(v4.into()),
+                        (_, Ok(v6)) => asked.addresses.push(v6.into()),
+                        _ => asked.other_names += 1,
+                    }
+                }
+                _ => asked.other_names += 1,
+            }
+        }
+    }
+    Ok(asked)
+}

@@ -1,0 +1,89 @@
+//! The field tables as a [`Shape`].
+
+use super::shape::{Keys, List, ListKind, Map, Member, Scalar, Shape};
+use crate::schema::{self, Definition, Field, Type};
+
+/// A place in an object of a built-in kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    ty: Option<&'static Type>,
+    definition: Option<&'static Definition>,
+    /// The field whose value this is: it tells how its list or map merges. Entries have none.
+    field: Option<&'static Field>,
+}
+
+impl Table {
+    /// An object of a kind.
+    pub fn of(definition: &'static Definition) -> Table {
+        Table { ty: None, definition: Some(definition), field: None }
+    }
+
+    fn place(ty: &'static Type, field: Option<&'static Field>) -> Table {
+        Table { ty: Some(ty), definition: ty.definition(), field }
+    }
+
+    fn is_free(self) -> bool {
+        self.definition.is_none() && matches!(self.ty, None | Some(Type::Any))
+    }
+}
+
+impl<'s> Shape<'s> for Table {
+    fn scalar(self) -> Option<Scalar> {
+        if self.definition.is_some() {
+            return None;
+        }
+        Some(match self.ty {
+            Some(Type::String | Type::Bytes) => Scalar::String,
+            Some(Type::Bool) => Scalar::Boolean,
+            Some(Type::Int32 | Type::Int64 | Type::Number) => Scalar::Numeric,
+            Some(Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString | Type::Any) | None => {
+                Scalar::Untyped
+            }
+            Some(Type::Object(_) | Type::List(_) | Type::Map(_)) => return None,
+        })
+    }
+
+    fn list(self) -> Option<List<'s, Table>> {
+        match self.ty {
+            Some(Type::List(element)) => Some(List {
+                kind: match self.field.map(|f| f.list).unwrap_or_default() {
+                    schema::ListKind::Atomic => ListKind::Atomic,
+                    schema::ListKind::Set => ListKind::Set,
+                    schema::ListKind::Map => ListKind::Map,
+                },
+                keys: Keys::Fixed(self.field.map_or(&[], |f| f.keys)),
+                element: Table::place(element, None),
+            }),
+            _ if self.is_free() => Some(List {
+                kind: ListKind::Atomic,
+                keys: Keys::Fixed(&[]),
+                element: Table::place(&Type::Any, None),
+            }),
+            _ => None,
+        }
+    }
+
+    fn map(self) -> Option<Map> {
+        let of_field = self.field.is_some_and(|f| f.atomic);
+        match (self.definition, self.ty) {
+            (Some(definition), _) => Some(Map { atomic: definition.atomic || of_field, deduced: false }),
+            (None, Some(Type::Map(_))) => Some(Map { atomic: of_field, deduced: false }),
+            _ if self.is_free() => Some(Map { atomic: of_field, deduced: true }),
+            _ => None,
+        }
+    }
+
+    fn field(self, name: &str) -> Option<Member<'s, Table>> {
+        if let Some(definition) = self.definition {
+            let field = definition.field(name)?;
+            let shape = Table::place(&field.ty, Some(field));
+            return Some(Member { shape, declared: true, default: field.default.as_ref() });
+        }
+        let element = match self.ty {
+            Some(Type::Map(element)) => element,
+            _ if self.is_free() => &Type::Any,
+            _ => return None,
+        };
+        Some(Member { shape: Table::place(element, None), declared: false, default: None })
+    }
+}

@@ -1,0 +1,415 @@
+//! Objects the way upstream's messages show them: as JSON of the server's internal Go structs.
+//!
+//! Those have no JSON names, so a message shows Go's field names, in the order of declaration, absent fields as
+//! nulls and zeros. Order comes from the protobuf table (it keeps the order of declaration), names from a rule
+//! with exceptions. Types of the meta package have JSON names there too and look as clients know them.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::{Definition, Field, Type};
+
+/// A value in the form of an internal struct.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Anything that is JSON already.
+    Leaf(String),
+    /// A list.
+    List(Vec<Shape>),
+    /// A struct or a map, in order.
+    Fields(Vec<(String, Shape)>),
+}
+
+/// Where internal structs are declared in another order, or with other fields, than the API's.
+const ORDERS: &[(&str, &str)] = &[
+    (
+        "a.core.v1.PodSpec",
+        "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds \
+         activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName automountServiceAccountToken nodeName \
+         securityContext imagePullSecrets hostname subdomain setHostnameAsFQDN affinity schedulerName tolerations \
+         hostAliases priorityClassName priority preemptionPolicy dnsConfig readinessGates runtimeClassName overhead \
+         enableServiceLinks topologySpreadConstraints os schedulingGates resourceClaims resources hostnameOverride \
+         schedulingGroup",
+    ),
+    (
+        "a.core.v1.PodSecurityContext",
+        "seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot supplementalGroups \
+         supplementalGroupsPolicy fsGroup fsGroupChangePolicy sysctls seccompProfile appArmorProfile \
+         seLinuxChangePolicy",
+    ),
+    (
+        "a.core.v1.SecurityContext",
+        "capabilities privileged seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot \
+         readOnlyRootFilesystem allowPrivilegeEscalation procMount seccompProfile appArmorProfile",
+    ),
+    (
+        "a.core.v1.Volume",
+        "name hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs \
+         persistentVolumeClaim rbd quobyte flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap \
+         vsphereVolume azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi ephemeral image",
+    ),
+];
+
+/// Fields of a pod's spec that its security context holds internally.
+const HOST_FIELDS: &[(&str, bool)] = &[
+    ("hostNetwork", false),
+    ("hostPID", false),
+    ("hostIPC", false),
+    ("shareProcessNamespace", true),
+    ("hostUsers", true),
+];
+
+/// Words that Go spells in capitals, where a JSON name begins with them.
+const CAPITALS: &[(&str, &str)] = &[
+    ("api", "API"),
+    ("aws", "AWS"),
+    ("ca", "CA"),
+    ("cel", "CEL"),
+    ("cephfs", "CephFS"),
+    ("cidr", "CIDR"),
+    ("cidrs", "CIDRs"),
+    ("csi", "CSI"),
+    ("dns", "DNS"),
+    ("fc", "FC"),
+    ("fqdn", "FQDN"),
+    ("fs", "FS"),
+    ("gce", "GCE"),
+    ("gmsa", "GMSA"),
+    ("grpc", "GRPC"),
+    ("http", "HTTP"),
+    ("ip", "IP"),
+    ("ips", "IPs"),
+    ("iqn", "IQN"),
+    ("iscsi", "ISCSI"),
+    ("json", "JSON"),
+    ("nfs", "NFS"),
+    ("os", "OS"),
+    ("pd", "PD"),
+    ("pid", "PID"),
+    ("rbd", "RBD"),
+    ("se", "SE"),
+    ("storageos", "StorageOS"),
+    ("tcp", "TCP"),
+    ("tls", "TLS"),
+    ("ttl", "TTL"),
+    ("tty", "TTY"),
+    ("uid", "UID"),
+    ("url", "URL"),
+    ("wwids", "WWIDs"),
+];
+
+/// The Go name of a field.
+fn go_name(name: &str) -> String {
+    let first = name.find(|c: char| c.is_ascii_uppercase()).unwrap_or(name.len());
+    let (word, rest) = name.split_at(first);
+    if let Some((_, capital)) = CAPITALS.iter().find(|(w, _)| *w == word) {
+        return format!("{capital}{rest}");
+    }
+    let mut chars = word.chars();
+    chars.next().map(|c| format!("{}{}{rest}", c.to_ascii_uppercase(), chars.as_str())).unwrap_or_default()
+}
+
+type Orders = HashMap<&'static str, Vec<&'static str>>;
+
+/// JSON names of each definition in the order of declaration, embedded structs unfolded.
+static DECLARED: LazyLock<Orders> = LazyLock::new(|| {
+    let mut messages: HashMap<&str, Vec<(&str, Option<&str>)>> = HashMap::new();
+    let mut current = "";
+    for line in include_str!("../../data/protobuf.txt").lines().filter(|l| !l.starts_with('#')) {
+        if let Some(name) = line.strip_prefix("msg ") {
+            current = name;
+            continue;
+        }
+        let mut words = line.split(' ').skip(1);
+        let (name, ty) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        messages.entry(current).or_default().push((name, ty.strip_prefix('@')));
+    }
+    super::all().iter().map(|d| (d.name, declared(d, d.name, &messages, 0))).collect()
+});
+
+fn declared(
+    definition: &Definition,
+    message: &str,
+    messages: &HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>,
+    depth: usize,
+) -> Vec<&'static str> {
+    const EMBEDDED_MAX: usize = 4;
+    let mut names = Vec::new();
+    for (name, inner) in messages.get(message).into_iter().flatten() {
+        match inner {
+            // A message that is no field of the JSON object is an embedded struct.
+            Some(inner) if definition.field(name).is_none() && depth < EMBEDDED_MAX => {
+                names.extend(declared(definition, inner, messages, depth + 1));
+            }
+            _ => names.push(*name),
+        }
+    }
+    names
+}
+
+fn order(definition: &'static Definition) -> Vec<&'static Field> {
+    let known = ORDERS.iter().find(|(name, _)| *name == definition.name);
+    let mut fields: Vec<&Field> = match known {
+        Some((_, names)) => names.split_whitespace().filter_map(|n| definition.field(n)).collect(),
+        None => {
+            let names = DECLARED.get(definition.name);
+            names.into_iter().flatten().filter_map(|n| definition.field(n)).collect()
+        }
+    };
+    if fields.is_empty() {
+        fields = definition.fields.iter().collect();
+    }
+    fields
+}
+
+/// A value of a definition as the server holds it.
+pub fn internal(definition: &'static Definition, value: &Value) -> Shape {
+    if definition.name.starts_with("m.") {
+        return external(definition, value);
+    }
+    let mut fields = Vec::new();
+    for field in order(definition) {
+        let given = &value[field.name];
+        if definition.name == "a.core.v1.PodTemplateSpec" && field.name == "metadata" {
+            // Embedded without a name of its own: its fields lie beside the spec's.
+            if let Some(Shape::Fields(inner)) = external_of(&field.ty, given) {
+                fields.extend(inner);
+            }
+            continue;
+        }
+        let mut shape = field_shape(field, given);
+        if definition.name == "a.core.v1.PodSpec"
+            && field.name == "securityContext"
+            && let Shape::Fields(inner) = &mut shape
+        {
+            let hosts = HOST_FIELDS.iter().map(|(name, pointer)| {
+                let shown = match &value[*name] {
+                    Value::Null if *pointer => "null".to_owned(),
+                    Value::Null => "false".to_owned(),
+                    given => given.to_string(),
+                };
+                (go_name(name), Shape::Leaf(shown))
+            });
+            inner.splice(0..0, hosts.collect::<Vec<_>>());
+        }
+        fields.push((go_name(field.name), shape));
+    }
+    Shape::Fields(fields)
+}
+
+fn field_shape(field: &'static Field, value: &Value) -> Shape {
+    if value.is_null() {
+        return match &field.ty {
+            Type::Object(_) if !field.pointer => match field.ty.definition() {
+                Some(definition) => internal(definition, value),
+                None => null(),
+            },
+            _ if field.pointer => null(),
+            Type::String | Type::Bytes => Shape::Leaf("\"\"".to_owned()),
+            Type::Bool => Shape::Leaf("false".to_owned()),
+            Type::Int32 | Type::Int64 | Type::Number | Type::IntOrString => Shape::Leaf("0".to_owned()),
+            Type::Quantity => Shape::Leaf("\"0\"".to_owned()),
+            _ => null(),
+        };
+    }
+    shape(&field.ty, value)
+}
+
+/// A value of a type as the server holds it.
+pub fn shape(ty: &'static Type, value: &Value) -> Shape {
+    match (ty, value) {
+        (Type::Object(_), Value::Object(_)) => {
+            ty.definition().map_or_else(|| leaf(value), |definition| internal(definition, value))
+        }
+        (Type::List(element), Value::Array(items)) => {
+            Shape::List(items.iter().map(|i| shape(element, i)).collect())
+        }
+        (Type::Map(element), Value::Object(map)) => {
+            let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), shape(element, v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Shape::Fields(entries)
+        }
+        (_, value) => leaf(value),
+    }
+}
+
+/// A value of a definition under its JSON names, in the order of declaration, without what is absent.
+pub fn external(definition: &'static Definition, value: &Value) -> Shape {
+    let fields = order(definition).into_iter().filter_map(|field| {
+        let given = value.get(field.name)?;
+        Some((field.name.to_owned(), external_of(&field.ty, given)?))
+    });
+    Shape::Fields(fields.collect())
+}
+
+fn external_of(ty: &'static Type, value: &Value) -> Option<Shape> {
+    Some(match (ty, value) {
+        (_, Value::Null) => return None,
+        (Type::Object(_), Value::Object(_)) => match ty.definition() {
+            Some(definition) => external(definition, value),
+            None => leaf(value),
+        },
+        (Type::List(element), Value::Array(items)) => {
+            Shape::List(items.iter().filter_map(|i| external_of(element, i)).collect())
+        }
+        (Type::Map(element), Value::Object(map)) => Shape::Fields(
+            map.iter().filter_map(|(k, v)| Some((k.clone(), external_of(element, v)?))).collect(),
+        ),
+        (_, value) => leaf(value),
+    })
+}
+
+fn null() -> Shape {
+    Shape::Leaf("null".to_owned())
+}
+
+fn leaf(value: &Value) -> Shape {
+    Shape::Leaf(go_json(&value.to_string()))
+}
+
+/// Go escapes what HTML would take for markup.
+pub fn go_json(text: &str) -> String {
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+impl Shape {
+    /// On one line.
+    pub fn compact(&self) -> String {
+        let mut out = String::new();
+        self.write_compact(&mut out);
+        out
+    }
+
+    fn write_compact(&self, out: &mut String) {
+        let comma = |out: &mut String, i: usize| {
+            if i > 0 {
+                out.push(',');
+            }
+        };
+        match self {
+            Shape::Leaf(text) => out.push_str(text),
+            Shape::List(items) => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    comma(out, i);
+                    item.write_compact(out);
+                }
+                out.push(']');
+            }
+            Shape::Fields(fields) => {
+                out.push('{');
+                for (i, (name, field)) in fields.iter().enumerate() {
+                    comma(out, i);
+                    // Writing to a String does not fail.
+                    let _ = write!(out, "{}:", Value::from(name.as_str()));
+                    field.write_compact(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+
+    /// One value a line, each level indented by one space.
+    pub fn pretty(&self) -> String {
+        let mut out = String::new();
+        self.write_pretty(&mut out, 0);
+        out
+    }
+
+    fn write_pretty(&self, out: &mut String, depth: usize) {
+        let line = |out: &mut String, i: usize, depth: usize| {
+            out.push_str(if i > 0 { ",\n" } else { "\n" });
+            out.extend(std::iter::repeat_n(' ', depth));
+        };
+        match self {
+            Shape::List(items) if !items.is_empty() => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    line(out, i, depth + 1);
+                    item.write_pretty(out, depth + 1);
+                }
+                line(out, 0, depth);
+                out.push(']');
+            }
+            Shape::Fields(fields) if !fields.is_empty() => {
+                out.push('{');
+                for (i, (name, field)) in fields.iter().enumerate() {
+                    line(out, i, depth + 1);
+                    let _ = write!(out, "{}: ", Value::from(name.as_str()));
+                    field.write_pretty(out, depth + 1);
+                }
+                line(out, 0, depth);
+                out.push('}');
+            }
+            other => other.write_compact(out),
+        }
+    }
+
+    /// What changed between two, as a unified diff of their lines; empty where nothing did.
+    pub fn diff(&self, new: &Shape) -> String {
+        let (old, new) = (self.pretty() + "\n", new.pretty() + "\n");
+        let diff = similar::TextDiff::from_lines(&old, &new);
+        diff.unified_diff().context_radius(3).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::definition;
+    use super::*;
+
+    #[test]
+    fn names_follow_go() {
+        for (json, go) in [
+            ("name", "Name"),
+            ("apiGroup", "APIGroup"),
+            ("dnsPolicy", "DNSPolicy"),
+            ("hostPID", "HostPID"),
+            ("seLinuxOptions", "SELinuxOptions"),
+            ("tty", "TTY"),
+            ("ttlSecondsAfterFinished", "TTLSecondsAfterFinished"),
+            ("cidrs", "CIDRs"),
+            ("csi", "CSI"),
+            ("setHostnameAsFQDN", "SetHostnameAsFQDN"),
+        ] {
+            assert_eq!(go_name(json), go);
+        }
+    }
+
+    #[test]
+    fn a_struct_shows_all_its_fields_in_order() {
+        let taint = definition("a.core.v1.Taint").expect("taint");
+        let shown = internal(taint, &json!({"effect": "NoSchedule", "key": "a"})).compact();
+        assert_eq!(shown, r#"{"Key":"a","Value":"","Effect":"NoSchedule","TimeAdded":null}"#);
+        let budget = definition("a.policy.v1.PodDisruptionBudgetSpec").expect("budget");
+        let value = json!({"minAvailable": 1, "maxUnavailable": "5%", "selector": {"matchLabels": {"a": "b"}}});
+        assert_eq!(
+            internal(budget, &value).compact(),
+            r#"{"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":"5%","UnhealthyPodEvictionPolicy":null}"#
+        );
+    }
+
+    #[test]
+    fn a_pods_security_context_holds_what_the_host_shares() {
+        let spec = definition("a.core.v1.PodSpec").expect("spec");
+        let shown = internal(spec, &json!({"hostNetwork": true, "securityContext": {}})).compact();
+        assert!(shown.contains(r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"HostIPC":false,"#), "{shown}");
+        assert!(!shown.contains("\"ServiceAccount\":"), "{shown}");
+    }
+
+    #[test]
+    fn a_diff_shows_three_lines_around_a_change() {
+        let taint = definition("a.core.v1.Taint").expect("taint");
+        let old = internal(taint, &json!({"key": "a", "effect": "NoSchedule"}));
+        let new = internal(taint, &json!({"key": "b", "effect": "NoSchedule"}));
+        let wanted = "@@ -1,5 +1,5 @@\n {\n- \"Key\": \"a\",\n+ \"Key\": \"b\",\n  \"Value\": \"\",\n  \
+                      \"Effect\": \"NoSchedule\",\n  \"TimeAdded\": null\n";
+        assert_eq!(old.diff(&new), wanted);
+        assert_eq!(old.diff(&old), "");
+    }
+}
