@@ -87,18 +87,18 @@ pub(crate) struct Envelope<M: actix::Message> {
 
 impl<M: Message> Envelope<M> {
     /// Seals a message: its cause is whatever the caller runs under.
-    pub(crate) fn new(message: M, reply: Option<OneshotSender<M::Result>>) -> Self {
+    pub(crate) fn new(message: M, reply: Option<OneshotSender<M::Result>>, now: Instant) -> Self {
         let parent = trace::current();
         let causes = message.causes();
         // A message that knows its causes better than its sender does (a change notification carries the
         // writers of the changes) hangs below the first of them.
         let parent = causes.first().copied().filter(|c| !c.is_none()).unwrap_or(parent);
         Envelope {
-            context: parent.child(),
+            context: parent.child_at(now),
             parent,
             causes,
             from: sender(),
-            enqueued: Instant::now(),
+            enqueued: now,
             message,
             reply,
         }
@@ -114,7 +114,8 @@ thread_local! {
     static OPEN: RefCell<Option<Rc<OpenRecord>>> = const { RefCell::new(None) };
 }
 
-fn sender() -> Arc<str> {
+/// The path of the actor that the calling code belongs to; empty where it belongs to none.
+pub(crate) fn sender() -> Arc<str> {
     SENDER.with_borrow(Arc::clone)
 }
 
@@ -191,7 +192,7 @@ where
             to: path.clone(),
             kind: metrics.kind.clone(),
             key: self.message.key(),
-            enqueued_us: time::wall_us().saturating_sub(wait.as_micros() as u64),
+            enqueued_us: time::wall_us_at(started).saturating_sub(wait.as_micros() as u64),
             wait_us: wait.as_micros() as u64,
             handling_us: 0,
             outcome: Outcome::Running,

@@ -1,16 +1,20 @@
 //! References to actors: the only handles that other code has.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Actor, Handler};
 use futures::future::BoxFuture;
 
 use crate::context::Context;
-use crate::mailbox::{Lane, Mailbox, Refused};
-use crate::message::{Envelope, Message};
+use crate::mailbox::{Closed, Lane, Mailbox, Refused};
+use crate::message::{Envelope, Message, sender};
 use crate::stage::CellStats;
 use crate::supervision::{Control, ControlHandle};
+use crate::time::Instant;
 
 /// A message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +94,7 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
     where
         A: Handler<M>,
     {
-        self.send(Lane::Normal, message, None).await
+        self.send(Lane::Normal, message).await
     }
 
     /// Sends a control message, which overtakes ordinary ones, waiting for room in the high lane.
@@ -98,19 +102,14 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
     where
         A: Handler<M>,
     {
-        self.send(Lane::High, message, None).await
+        self.send(Lane::High, message).await
     }
 
-    async fn send<M: Message>(
-        &self,
-        lane: Lane,
-        message: M,
-        reply: Option<actix::dev::OneshotSender<M::Result>>,
-    ) -> Result<(), TellError>
+    async fn send<M: Message>(&self, lane: Lane, message: M) -> Result<(), TellError>
     where
         A: Handler<M>,
     {
-        let envelope = Box::new(Envelope::new(message, reply));
+        let envelope = Box::new(Envelope::new(message, None, Instant::now()));
         self.mailbox.send(lane, envelope).await.map_err(|_closed| {
             self.stats.dead_letter();
             TellError::Closed
@@ -122,18 +121,17 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
     where
         A: Handler<M>,
     {
-        self.mailbox.try_send(Lane::Normal, Box::new(Envelope::new(message, None))).map_err(
-            |(refused, envelope)| match refused {
-                Refused::Full => {
-                    self.stats.rejected();
-                    Rejected::Full(envelope.into_message())
-                }
-                Refused::Closed => {
-                    self.stats.dead_letter();
-                    Rejected::Closed(envelope.into_message())
-                }
-            },
-        )
+        let envelope = Box::new(Envelope::new(message, None, Instant::now()));
+        self.mailbox.try_send(Lane::Normal, envelope).map_err(|(refused, envelope)| match refused {
+            Refused::Full => {
+                self.stats.rejected();
+                Rejected::Full(envelope.into_message())
+            }
+            Refused::Closed => {
+                self.stats.dead_letter();
+                Rejected::Closed(envelope.into_message())
+            }
+        })
     }
 
     /// Sends a message and waits for its answer, for at most `deadline`, room included.
@@ -141,21 +139,43 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
     where
         A: Handler<M>,
     {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let until = crate::time::Instant::now() + deadline;
-        match tokio::time::timeout_at(until, self.send(Lane::Normal, message, Some(reply))).await {
-            Err(_) => {
-                self.stats.rejected();
-                return Err(AskError::Full);
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        let now = Instant::now();
+        let until = now + deadline;
+        let envelope = Box::new(Envelope::new(message, Some(reply), now));
+        // With room, as nearly always, there is nothing to wait for, and no timer to set.
+        let sent = match self.mailbox.try_send(Lane::Normal, envelope) {
+            Ok(()) => Ok(()),
+            Err((Refused::Closed, _)) => Err(Closed),
+            Err((Refused::Full, envelope)) => {
+                let sending = self.mailbox.send(Lane::Normal, envelope);
+                match tokio::time::timeout_at(until, sending).await {
+                    Ok(sent) => sent,
+                    Err(_) => {
+                        self.stats.rejected();
+                        return Err(AskError::Full);
+                    }
+                }
             }
-            Ok(Err(TellError::Closed)) => return Err(AskError::Closed),
-            Ok(Ok(())) => {}
+        };
+        if sent.is_err() {
+            self.stats.dead_letter();
+            return Err(AskError::Closed);
         }
-        match tokio::time::timeout_at(until, answer).await {
-            Err(_) => Err(AskError::Timeout),
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) if self.is_closed() => Err(AskError::Closed),
-            Ok(Err(_)) => Err(AskError::Panicked),
+        let answer = match within_a_turn(&mut answer).await {
+            Some(answer) => answer,
+            None => {
+                let _awaited = self.stats.awaited_by(sender());
+                match tokio::time::timeout_at(until, answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => return Err(AskError::Timeout),
+                }
+            }
+        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(_) if self.is_closed() => Err(AskError::Closed),
+            Err(_) => Err(AskError::Panicked),
         }
     }
 
@@ -171,6 +191,22 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
     {
         Recipient { target: Arc::new(self.clone()) }
     }
+}
+
+/// What a future gives now, or after the others on this thread have had a turn. An actor on the same arbiter
+/// has mostly answered by then, which saves setting a timer; that is dearer than a turn.
+async fn within_a_turn<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut waited = false;
+    poll_fn(|task| match Pin::new(&mut *future).poll(task) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if waited => Poll::Ready(None),
+        Poll::Pending => {
+            waited = true;
+            task.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Anything that takes messages of one type: a local actor, a remote one, a test's probe.

@@ -53,10 +53,36 @@ pub(crate) struct CellStats {
     pub(crate) path: Arc<str>,
     pub(crate) class: Arc<str>,
     pub(crate) restarts: AtomicU32,
+    /// Actors that wait for an answer of this one, for longer than a turn.
+    askers: Mutex<Vec<Arc<str>>>,
     metrics: Arc<Metrics>,
 }
 
+/// An edge of who waits for whom, while it lives.
+pub(crate) struct Awaited<'a> {
+    of: &'a CellStats,
+    by: Arc<str>,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        let mut askers = self.of.askers.lock();
+        if let Some(at) = askers.iter().position(|a| *a == self.by) {
+            askers.swap_remove(at);
+        }
+    }
+}
+
 impl CellStats {
+    /// Notes that an actor waits for this one's answer; nothing where it is no actor that waits.
+    pub(crate) fn awaited_by(&self, by: Arc<str>) -> Option<Awaited<'_>> {
+        if by.is_empty() {
+            return None;
+        }
+        self.askers.lock().push(by.clone());
+        Some(Awaited { of: self, by })
+    }
+
     pub(crate) fn rejected(&self) {
         self.metrics.rejected(&self.class);
     }
@@ -82,6 +108,8 @@ pub struct ActorInfo {
     pub handled: u64,
     /// Times it was rebuilt.
     pub restarts: u32,
+    /// Actors that wait for an answer of this one: a circle of these waits until its first deadline.
+    pub awaited_by: Vec<Arc<str>>,
 }
 
 impl Stage {
@@ -191,6 +219,7 @@ impl Stage {
                 path: path.clone(),
                 class: props.class.clone(),
                 restarts: AtomicU32::new(0),
+                askers: Mutex::default(),
                 metrics: self.inner.metrics.clone(),
             });
             let entry = Entry { stats: stats.clone(), mailbox: mailbox.clone(), control: control.clone() };
@@ -234,6 +263,12 @@ impl Stage {
                 oldest_wait: entry.mailbox.oldest_wait(),
                 handled: entry.mailbox.taken(),
                 restarts: entry.stats.restarts.load(Ordering::Relaxed),
+                awaited_by: {
+                    let mut askers = entry.stats.askers.lock().clone();
+                    askers.sort();
+                    askers.dedup();
+                    askers
+                },
             })
             .collect()
     }

@@ -10,6 +10,8 @@ pub use tokio::time::Instant;
 
 thread_local! {
     static ANCHOR: Cell<Option<(SystemTime, Instant)>> = const { Cell::new(None) };
+    /// Both clocks, read at the same time not long ago.
+    static COMPARED: Cell<Option<(u64, Instant)>> = const { Cell::new(None) };
 }
 
 /// The wall clock.
@@ -22,7 +24,31 @@ pub fn now() -> SystemTime {
 
 /// The wall clock in µs since the Unix epoch.
 pub fn wall_us() -> u64 {
-    now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros() as u64
+    since_epoch_us(now())
+}
+
+fn since_epoch_us(wall: SystemTime) -> u64 {
+    wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros() as u64
+}
+
+/// How long the two clocks are taken to run alike before they are compared anew.
+const COMPARED_FOR: Duration = Duration::from_secs(1);
+
+/// What the wall clock says at `instant`, about now. Messages need it twice a hop, so it costs no look at the
+/// wall clock, but for one a second.
+pub(crate) fn wall_us_at(instant: Instant) -> u64 {
+    if let Some((wall, anchor)) = ANCHOR.get() {
+        return since_epoch_us(wall + instant.saturating_duration_since(anchor));
+    }
+    if let Some((wall, at)) = COMPARED.get() {
+        let since = instant.saturating_duration_since(at);
+        if since < COMPARED_FOR {
+            return wall + since.as_micros() as u64;
+        }
+    }
+    let wall = wall_us();
+    COMPARED.set(Some((wall, instant)));
+    wall
 }
 
 /// Makes this thread's wall clock start at `wall` and follow tokio's (pausable) clock from here on.

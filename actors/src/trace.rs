@@ -41,8 +41,13 @@ impl TraceContext {
 
     /// The context of a new message caused by this one; begins a new chain where this one is empty.
     pub fn child(&self) -> TraceContext {
+        self.child_at(time::Instant::now())
+    }
+
+    /// Like [`child`](Self::child), where the time is known already.
+    pub(crate) fn child_at(&self, now: time::Instant) -> TraceContext {
         let message = next_message_id();
-        let trace = if self.trace == 0 { new_trace(message) } else { self.trace };
+        let trace = if self.trace == 0 { new_trace(message, now) } else { self.trace };
         TraceContext { trace, message }
     }
 
@@ -122,9 +127,9 @@ pub fn next_message_id() -> u64 {
     instance() | (COUNTER.fetch_add(1, Ordering::Relaxed) & 0xff_ffff_ffff)
 }
 
-fn new_trace(message: u64) -> u128 {
+fn new_trace(message: u64, now: time::Instant) -> u128 {
     (u128::from(instance() >> 40 | 1) << 96)
-        | (u128::from(time::wall_us()) << 32)
+        | (u128::from(time::wall_us_at(now)) << 32)
         | u128::from(message as u32)
 }
 

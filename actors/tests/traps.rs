@@ -21,7 +21,6 @@ const SOON: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Counter {
     count: u32,
-    built: Arc<AtomicU32>,
 }
 
 impl Actor for Counter {
@@ -92,7 +91,7 @@ fn counter(stage: &Stage, capacity: usize) -> (actors::ActorRef<Counter>, Arc<At
     let seen = built.clone();
     let props = Props::new("test/counter", move || {
         seen.fetch_add(1, Ordering::Relaxed);
-        Counter { count: 0, built: seen.clone() }
+        Counter::default()
     });
     (stage.spawn(props.capacity(capacity)), built)
 }
@@ -412,4 +411,132 @@ async fn a_stage_on_its_own_arbiters_works_the_same() {
     assert_eq!(actor.ask(Boom, SOON).await, Err(AskError::Panicked));
     assert_eq!(actor.ask(Add(1), SOON).await, Ok(1));
     assert!(stage.shut_down(SOON).await.is_empty());
+}
+
+#[test]
+fn a_panic_while_it_is_dropped_ends_neither_the_program_nor_the_actor() {
+    struct Fragile(Arc<AtomicU32>);
+    impl Actor for Fragile {
+        type Context = Context<Self>;
+        fn stopping(&mut self, _: &mut Context<Self>) -> actors::actix::Running {
+            panic!("in stopping");
+        }
+    }
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+                panic!("in drop");
+            }
+        }
+    }
+    impl Handler<Boom> for Fragile {
+        type Result = ();
+        fn handle(&mut self, _: Boom, _: &mut Context<Self>) {
+            panic!("boom");
+        }
+    }
+    impl Handler<Add> for Fragile {
+        type Result = u32;
+        fn handle(&mut self, m: Add, _: &mut Context<Self>) -> u32 {
+            m.0
+        }
+    }
+    on_virtual_time(async {
+        let drops = Arc::new(AtomicU32::new(0));
+        let seen = drops.clone();
+        let actor = Stage::local().spawn(Props::new("test/fragile", move || Fragile(seen.clone())));
+        assert_eq!(actor.ask(Boom, SOON).await, Err(AskError::Panicked));
+        assert_eq!(actor.ask(Add(4), SOON).await, Ok(4));
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn depth_and_age_of_a_mailbox_are_seen() {
+    on_virtual_time(async {
+        let stage = Stage::local();
+        let (actor, _) = counter(&stage, 8);
+        actor.ask(WaitOn(Duration::from_secs(4)), SOON).await.unwrap();
+        for _ in 0..3 {
+            actor.try_tell(Add(1)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = stage.actors().remove(0);
+        assert_eq!((seen.depth, seen.capacity, seen.oldest_wait), (3, 8, Duration::from_secs(2)));
+        // After a panic it is found under its path as before, alive.
+        let _ = actor.ask(Boom, Duration::from_secs(30)).await;
+        assert_eq!(actor.ask(Add(1), SOON).await, Ok(1));
+        assert_eq!(stage.actors().remove(0).restarts, 1);
+    });
+}
+
+#[test]
+fn a_circle_of_asks_is_seen_and_ends_at_its_deadline() {
+    struct Asker {
+        other: Arc<std::sync::OnceLock<actors::ActorRef<Asker>>>,
+    }
+    struct Circle;
+    message!(Circle => Option<AskError>);
+    impl Actor for Asker {
+        type Context = Context<Self>;
+    }
+    impl Handler<Circle> for Asker {
+        type Result = actors::AtomicResponse<Self, Option<AskError>>;
+        fn handle(&mut self, _: Circle, _: &mut Context<Self>) -> Self::Result {
+            let other = self.other.clone();
+            let ask = async move { other.get().unwrap().ask(Circle, SOON).await.err() };
+            actors::AtomicResponse::new(Box::pin(ask.into_actor(self)))
+        }
+    }
+    on_virtual_time(async {
+        let stage = Stage::local();
+        let (first, second): (Arc<std::sync::OnceLock<_>>, Arc<std::sync::OnceLock<_>>) = Default::default();
+        for (name, own, other) in [("test/a", &first, &second), ("test/b", &second, &first)] {
+            let other = other.clone();
+            let asker = stage.spawn(Props::new(name, move || Asker { other: other.clone() }));
+            assert!(own.set(asker).is_ok());
+        }
+        let asking = tokio::task::spawn_local({
+            let first = first.clone();
+            async move { first.get().unwrap().ask(Circle, SOON * 2).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let edges: Vec<_> =
+            stage.actors().iter().map(|a| (a.awaited_by.join(","), a.path.to_string())).collect();
+        assert_eq!(
+            edges,
+            [("test/b".to_owned(), "test/a".to_owned()), ("test/a".to_owned(), "test/b".to_owned())]
+        );
+        assert_eq!(asking.await.unwrap(), Ok(Some(AskError::Timeout)));
+        tokio::time::sleep(SOON * 3).await;
+        assert!(stage.actors().iter().all(|a| a.awaited_by.is_empty()));
+    });
+}
+
+#[test]
+fn a_timer_that_arms_itself_anew_does_not_catch_up() {
+    struct Ticker(Arc<AtomicU32>);
+    impl Ticker {
+        fn tick(&mut self, ctx: &mut Context<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            ctx.run_later(Duration::from_millis(100), Self::tick);
+        }
+    }
+    impl Actor for Ticker {
+        type Context = Context<Self>;
+        fn started(&mut self, ctx: &mut Context<Self>) {
+            self.tick(ctx);
+        }
+    }
+    on_virtual_time(async {
+        let ticks = Arc::new(AtomicU32::new(0));
+        let seen = ticks.clone();
+        let _ticker = Stage::local().spawn(Props::new("test/ticker", move || Ticker(seen.clone())));
+        tokio::task::yield_now().await;
+        // The arbiter stalls: a second passes in which nobody runs.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let after = ticks.load(Ordering::Relaxed);
+        assert!(after <= 3, "{after} ticks after a stall");
+    });
 }

@@ -32,6 +32,7 @@ fi
 if [ "$purpose" = test ]; then
     need etcd etcd-server "the tests run on an external etcd too"
     need python3 python3 "one test uses Python's client"
+    python3 -c 'import ensurepip' >/dev/null 2>&1 || need ensurepip python3-venv "Python's client gets an environment of its own"
 fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" != 0 ]; then
@@ -71,3 +72,13 @@ if ! answers; then
     done
 fi
 sh "$(dirname "$0")/../sample/build.sh"
+
+# Python's client, from its registry, in an environment that goes with the build.
+if [ "$purpose" = test ]; then
+    python=${CARGO_TARGET_DIR:-$(dirname "$0")/../../target}/python
+    if ! "$python/bin/python" -c 'import kubernetes' >/dev/null 2>&1; then
+        echo "making $python with Python's Kubernetes client, for one test"
+        python3 -m venv "$python"
+        "$python/bin/pip" install --quiet --disable-pip-version-check 'kubernetes>=32'
+    fi
+fi

@@ -3,6 +3,11 @@
 //!
 //! One test, because a machine has room for one node: its ports are the kubelet's.
 
+#[path = "cluster/rust_client.rs"]
+mod rust_client;
+#[path = "cluster/streams.rs"]
+mod streams;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -118,6 +123,15 @@ fn containers(filter: &[&str]) -> Vec<String> {
     ids
 }
 
+/// Python's client lies in an environment of its own, which `prepare.sh test` makes.
+fn python_client(cluster: &Cluster, pod: &str) {
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python");
+    assert!(python.exists(), "{}: made by: sh integration/scripts/prepare.sh test", python.display());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/python_client.py");
+    let output = run(path(&python), &[path(&script), path(&cluster.kubeconfig()), pod]);
+    assert!(output.status.success() && text(&output).contains("all well"), "{}", text(&output));
+}
+
 #[test]
 fn a_cluster_runs_the_sample_mends_what_breaks_and_leaves_nothing_behind() {
     let cluster = Cluster { dir: tempfile::tempdir().expect("a folder") };
@@ -129,17 +143,20 @@ fn a_cluster_runs_the_sample_mends_what_breaks_and_leaves_nothing_behind() {
     assert!(cluster.up(&[]).contains("running already"));
     cluster.all_ready(3);
 
-    // Into a pod: exec with its exit code, logs.
+    // Into a pod, in both languages; logs.
     let pod = cluster.pods().remove(0);
-    assert_eq!(cluster.kubectl(&["exec", &pod, "--", "hostname"]), pod);
-    let failed = Command::new("kubectl")
-        .arg("--kubeconfig")
-        .arg(cluster.kubeconfig())
-        .args(["exec", &pod, "--", "sh", "-c", "exit 7"])
-        .output()
-        .expect("kubectl runs");
-    assert_eq!(failed.status.code(), Some(7), "{}", text(&failed));
+    streams::check(&cluster.kubeconfig(), &pod, cluster.dir.path());
     assert!(cluster.kubectl(&["logs", &pod]).contains("listens on 8080"));
+
+    // Through the API server's proxies.
+    let get = |path: String| cluster.kubectl(&["get", "--raw", &path]);
+    assert_eq!(get(format!("/api/v1/namespaces/default/pods/{pod}:8080/proxy/index.html")), pod);
+    assert!(get("/api/v1/namespaces/default/services/web:http/proxy/".to_owned()).starts_with("web-"));
+    assert_eq!(get("/api/v1/nodes/e2e/proxy/healthz".to_owned()), "ok");
+
+    // Other clients than kubectl.
+    rust_client::check(&cluster.kubeconfig(), &pod);
+    python_client(&cluster, &pod);
 
     // A killed container is started again in its pod.
     let name = format!("name=k8s_web_{pod}");

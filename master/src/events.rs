@@ -49,11 +49,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the component's writer. `component` is what events name as their source.
-    pub fn start(stage: &Stage, component: &str, api: Arc<dyn Api>) -> Self {
+    /// Starts the component's writer. `component` is what events name as their source, `agent` the program
+    /// whose part it is upstream, which is what the fields of events belong to.
+    pub fn start(stage: &Stage, component: &str, agent: &'static str, api: Arc<dyn Api>) -> Self {
         let component: Arc<str> = component.into();
         let instance = component.to_string();
-        let props = Props::new("master/events", move || Writer::new(component.clone(), api.clone()));
+        let props = Props::new("master/events", move || Writer::new(component.clone(), agent, api.clone()));
         Recorder { writer: Some(stage.spawn(props.instance(instance).capacity(1024))) }
     }
 
@@ -104,8 +105,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    fn new(component: Arc<str>, api: Arc<dyn Api>) -> Self {
-        let client = Client::new(api, &component);
+    fn new(component: Arc<str>, agent: &str, api: Arc<dyn Api>) -> Self {
+        let client = Client::new(api, agent);
         Writer { component, client, correlator: Correlator::default() }
     }
 }

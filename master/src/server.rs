@@ -164,6 +164,11 @@ impl Master {
                 names.push(config.service_address().to_string());
                 let serving = pki.serving(&names)?;
                 let admin = pki.admin()?;
+                let kubelet_client = pki.client(
+                    "apiserver-kubelet-client",
+                    "kube-apiserver-kubelet-client",
+                    &["system:masters"],
+                )?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
                 let own =
                     match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
@@ -174,7 +179,7 @@ impl Master {
                         _ => None,
                     };
                 let loaded = config.serving.load()?;
-                Ok((Arc::new(pki), serving, admin, Arc::new(tokens), own, loaded))
+                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -182,7 +187,7 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, tokens, own, loaded) =
+        let (pki, serving, admin, kubelet_client, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         let store: Arc<dyn Store> = match loaded.encryption {
             Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
@@ -231,7 +236,11 @@ impl Master {
                 public_address,
                 gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
                 door: door.clone(),
-                streams: streams::router(cache.clone(), Arc::new(nodes.clone())),
+                streams: streams::router(
+                    cache.clone(),
+                    Arc::new(nodes.clone()),
+                    kubelet_tls(&kubelet_client, pki.ca())?,
+                ),
                 documents: Arc::new(documents),
                 checks,
                 audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
@@ -267,6 +276,7 @@ impl Master {
         let controllers_config = controllers::Config {
             cluster_cidr: config.cluster_cidr.to_string(),
             root_ca_pem: pki.ca().to_owned(),
+            pki: Some(pki.clone()),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);
@@ -313,6 +323,24 @@ fn checks(cache: &Cache, store: &Arc<dyn Store>) -> Vec<Check> {
 
 /// How long a health check waits for what it looks at.
 const CHECK_TIME: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// TLS towards kubelets: their certificates are the cluster's, and they see who we are.
+fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, StartError> {
+    let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+    }
+    let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(&e))?;
+    let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).map_err(|e| bad(&e))?;
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| bad(&e))?;
+    Ok(Arc::new(config))
+}
 
 /// TLS with the cluster's own certificate.
 fn server_tls(serving: &Pair, ca: &str) -> Result<rustls::ServerConfig, StartError> {

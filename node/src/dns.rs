@@ -7,7 +7,7 @@
 //! - [`respond`]: a request's bytes to a response's.
 //! - [`forward`]: the node's resolvers and a bounded cache.
 //! - `server`: the sockets and their limits.
-//! - `follow`: list and watch of one kind; `actor`: owns all of it; `address`: the address on `lo`.
+//! - `actor`: owns all of it, and follows the kinds; `address`: the address on `lo`.
 //!
 //! A query never waits for a message: it reads the table under a short lock, while the actor, the only
 //! writer, takes changes in.
@@ -23,7 +23,6 @@ use tokio::sync::watch;
 
 mod actor;
 mod address;
-mod follow;
 pub mod forward;
 pub mod respond;
 mod server;

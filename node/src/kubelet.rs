@@ -20,6 +20,7 @@ use protocol::Client;
 
 use crate::logs::Logs;
 use crate::runtime::{ContainerRuntime, PodNetwork};
+use crate::services::Services;
 use crate::volumes::Volumes;
 
 pub mod config;
@@ -63,6 +64,7 @@ pub struct Shared {
     pub(crate) client: Client,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) network: Arc<dyn PodNetwork>,
+    pub(crate) services: Services,
     pub(crate) volumes: Volumes,
     pub(crate) logs: Arc<Logs>,
     pub(crate) registry: Registry,
@@ -115,6 +117,7 @@ pub async fn start(
     client: Client,
     runtime: Arc<dyn ContainerRuntime>,
     network: Arc<dyn PodNetwork>,
+    services: Services,
 ) -> Result<Kubelet, StartError> {
     // Probes over HTTPS need one; the program may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -158,6 +161,7 @@ pub async fn start(
         client,
         runtime,
         network,
+        services,
         registry,
         recorder,
     });

@@ -10,9 +10,13 @@
 //! - [`logs`]: containers' output in the CRI format, written and read.
 //! - [`network`]: pods' interfaces, by the standard CNI plugins.
 //! - [`proxy`]: Services. [`dns`]: names of Services and pods.
-//! - [`link`]: the one connection to the master.
+//! - [`certificate`]: the node's own, renewed in time.
+//! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
+//! - [`services`]: what is known of Services here. [`simulation`]: a node without a machine.
 
+pub mod certificate;
 pub mod dns;
+pub mod follow;
 pub mod kubelet;
 pub mod link;
 pub mod logs;
@@ -20,6 +24,8 @@ pub mod network;
 pub mod node;
 pub mod proxy;
 pub mod runtime;
+pub mod services;
+pub mod simulation;
 pub mod volumes;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};

@@ -15,7 +15,7 @@ use actors::link::Peer;
 use actors::{Actor, ActorRef, AsyncContext, Context, Props, RestartPolicy, Stage, random};
 use async_trait::async_trait;
 use futures::stream;
-use protocol::link::{decode, encode, tag, unreachable};
+use protocol::link::{RenewRequest, decode, encode, tag, unreachable};
 use protocol::streams::NodeStreams;
 use protocol::{Api, ApiError, ApiRequest, ApiResponse, WatchEvent, WatchStream};
 use tokio::sync::watch;
@@ -99,6 +99,15 @@ impl LinkApi {
             Ok(Err(_)) => Err(ApiError::Unreachable("the link's actor has ended".to_owned())),
             Err(_) => Err(ApiError::Unreachable("no link to the master".to_owned())),
         }
+    }
+
+    /// Has the master sign a request for this node's certificate; answers the certificate.
+    pub async fn renew(&self, csr_pem: String) -> Result<String, ApiError> {
+        let peer = self.peer(CALL_TIMEOUT).await?;
+        let payload = encode(&RenewRequest { csr_pem }).map_err(malformed)?;
+        let answer = peer.ask(tag::RENEW, payload, CALL_TIMEOUT).await;
+        let answer = answer.map_err(|e| unreachable("the master", e))?;
+        decode::<Result<String, ApiError>>(&answer).map_err(malformed)?
     }
 
     /// Waits until the link is up.

@@ -11,10 +11,12 @@ use futures::StreamExt;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use protocol::streams::{
-    AttachRequest, ExecRequest, FrameStream, LogBytes, LogRequest, NodeStreams, PortForwardRequest,
+    AttachRequest, DialRequest, ExecRequest, FrameStream, LogBytes, LogRequest, NodeStreams,
+    PortForwardRequest,
 };
 use protocol::{ApiError, Client};
 
+use crate::certificate::{NodeCertificate, Renewal};
 use crate::dns::{self, DnsConfig, DnsHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};
@@ -23,6 +25,7 @@ use crate::proxy::nft::Nft;
 use crate::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{ContainerRuntime, labels};
+use crate::services::Services;
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -39,10 +42,8 @@ pub struct NodeConfig {
     pub cluster_cidr: Ipv4Net,
     /// The services' addresses.
     pub service_cidr: Ipv4Net,
-    /// The node's certificate in PEM, for its HTTP ports.
-    pub certificate_pem: String,
-    /// Its key in PEM.
-    pub key_pem: String,
+    /// The node's certificate, for its HTTP ports; renewed in time.
+    pub certificate: NodeCertificate,
     /// The cluster CA in PEM.
     pub client_ca_pem: String,
     /// Static pods' manifests.
@@ -89,15 +90,21 @@ pub struct Node {
     kubelet: Kubelet,
     link: LinkHandle,
     /// Held so that they live as long as the node.
+    _renewal: actors::ActorRef<Renewal>,
     _proxy: ProxyHandle,
     _dns: DnsHandle,
 }
 
 /// The kubelet's streams, once there is a kubelet: the link is up before.
 #[derive(Default)]
-struct LateStreams(OnceLock<kubelet::streams::Streams>);
+pub(crate) struct LateStreams(OnceLock<kubelet::streams::Streams>);
 
 impl LateStreams {
+    pub(crate) fn set(&self, streams: kubelet::streams::Streams) {
+        // There is one kubelet; a second set would find the first.
+        let _ = self.0.set(streams);
+    }
+
     fn get(&self) -> Result<&kubelet::streams::Streams, ApiError> {
         self.0.get().ok_or_else(|| ApiError::new(503, "ServiceUnavailable", "the node is still starting"))
     }
@@ -113,6 +120,9 @@ impl NodeStreams for LateStreams {
     }
     async fn port_forward(&self, node: &str, request: PortForwardRequest) -> Result<FrameStream, ApiError> {
         self.get()?.port_forward(node, request).await
+    }
+    async fn dial(&self, node: &str, request: DialRequest) -> Result<FrameStream, ApiError> {
+        self.get()?.dial(node, request).await
     }
     async fn logs(&self, node: &str, request: LogRequest) -> Result<LogBytes, ApiError> {
         self.get()?.logs(node, request).await
@@ -135,7 +145,8 @@ impl Node {
         let runtime: Arc<dyn ContainerRuntime> = Arc::new(docker);
         let streams = Arc::new(LateStreams::default());
         let (api, link) = link::start(stage, connector, streams.clone());
-        let client = Client::new(Arc::new(api), "troupe-node");
+        let renewal = config.certificate.keep_renewed(stage, api.clone());
+        let client = Client::new(Arc::new(api), "kubelet");
 
         let network_dir = config.state_dir.join("network");
         let network = ClusterNetwork::start(
@@ -158,7 +169,9 @@ impl Node {
             served_here,
             ..NodeFacts::default()
         };
-        let proxy = proxy::start(stage, ProxyConfig { facts, nft: Nft::new() }, client.clone());
+        let services = Services::default();
+        let proxy_config = ProxyConfig { facts, nft: Nft::new(), services: services.clone() };
+        let proxy = proxy::start(stage, proxy_config, client.clone());
 
         let mut settings = KubeletConfig::new(&config.name, config.address);
         settings.root_dir = kubelet_dir(&config.state_dir);
@@ -168,16 +181,15 @@ impl Node {
             port: 10250,
             read_only_port: 10255,
             health_port: 10248,
-            certificate_pem: config.certificate_pem.clone(),
-            key_pem: config.key_pem.clone(),
+            certificate: config.certificate.clone(),
             client_ca_pem: config.client_ca_pem.clone(),
         });
         if let Some(dir) = &settings.static_pods_dir {
             tokio::fs::create_dir_all(dir).await?;
         }
-        let kubelet = kubelet::start(stage, settings, client.clone(), runtime, network).await?;
-        let _ = streams.0.set(kubelet.streams());
-        Ok(Node { name: config.name, client, kubelet, link, _proxy: proxy, _dns: dns })
+        let kubelet = kubelet::start(stage, settings, client.clone(), runtime, network, services).await?;
+        streams.set(kubelet.streams());
+        Ok(Node { name: config.name, client, kubelet, link, _renewal: renewal, _proxy: proxy, _dns: dns })
     }
 
     /// Waits until the node's Ready condition is True.
@@ -239,6 +251,10 @@ pub async fn clean_up(name: &str, state_dir: &Path, cluster_dns: IpAddr) -> Resu
         remove_dir(&Path::new("/var/log/pods").join(pod)).await?;
     }
     remove_dangling_links(Path::new("/var/log/containers")).await?;
+    // The engine makes parents of its containers' cgroups and never removes them.
+    let root = KubeletConfig::new(name, IpAddr::from([127, 0, 0, 1])).cgroup_root;
+    let cgroups = move || crate::runtime::cgroup::remove_empty_below(&root);
+    tokio::task::spawn_blocking(cgroups).await.map_err(std::io::Error::other)?;
     Ok(())
 }
 

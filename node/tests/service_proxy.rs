@@ -13,6 +13,7 @@ use actors::Stage;
 use netns::{Lab, is_root};
 use node::proxy::nft::Nft;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
+use node::services::Services;
 use scripted::Scripted;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
@@ -66,7 +67,7 @@ fn with_proxy<F: Future<Output = ()>>(test: impl FnOnce(Lab, Scripted, ProxyHand
             service_cidr: "10.96.0.0/16".parse().ok(),
             ..NodeFacts::default()
         };
-        let config = ProxyConfig { facts, nft: Nft::in_namespace(&lab.node) };
+        let config = ProxyConfig { facts, nft: Nft::in_namespace(&lab.node), services: Services::default() };
         let proxy = proxy::start(&stage, config, api.client());
         test(lab, api, proxy).await;
     });

@@ -21,6 +21,9 @@ pub mod tag {
     pub const JOIN_INFO: u16 = 3;
     /// Anybody → master: [`JoinRequest`](super::JoinRequest), answered by `Result<JoinGrant, ApiError>`.
     pub const JOIN: u16 = 4;
+    /// Node → master: [`RenewRequest`](super::RenewRequest), answered by the new certificate's PEM as
+    /// `Result<String, ApiError>`.
+    pub const RENEW: u16 = 5;
     /// Master → node, a stream of frames: [`ExecRequest`](crate::streams::ExecRequest).
     pub const EXEC: u16 = 16;
     /// Master → node, a stream of frames: [`AttachRequest`](crate::streams::AttachRequest).
@@ -29,6 +32,8 @@ pub mod tag {
     pub const PORT_FORWARD: u16 = 18;
     /// Master → node, a stream of log text: [`LogRequest`](crate::streams::LogRequest).
     pub const LOGS: u16 = 19;
+    /// Master → node, a stream of frames: [`DialRequest`](crate::streams::DialRequest).
+    pub const DIAL: u16 = 20;
     /// Either way: [`TraceQuery`](super::TraceQuery), answered by `Vec<actors::trace::Record>`.
     pub const RECORDS: u16 = 32;
     /// Either way: nothing, answered by `Vec<actors::ActorInfo>`.
@@ -43,10 +48,12 @@ pub mod tag {
             WATCH => "Watch",
             JOIN_INFO => "JoinInfo",
             JOIN => "Join",
+            RENEW => "Renew",
             EXEC => "Exec",
             ATTACH => "Attach",
             PORT_FORWARD => "PortForward",
             LOGS => "Logs",
+            DIAL => "Dial",
             RECORDS => "Records",
             ACTORS => "Actors",
             PANIC => "Panic",
@@ -113,6 +120,13 @@ pub struct JoinRequest {
     pub names: Vec<String>,
 }
 
+/// A node that has joined asks for a new certificate. Whose it is to be, the link itself says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Certificate signing request in PEM.
+    pub csr_pem: String,
+}
+
 /// What a joined node gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinGrant {
@@ -149,3 +163,6 @@ pub struct ProcessActors {
 pub fn unreachable(what: &str, error: AskError) -> ApiError {
     ApiError::Unreachable(format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! whoever implements [`NodeStreams`] carries the frames to the node and back. Both directions are bounded
 //! channels: a slow reader slows the writer, nothing piles up.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -125,6 +127,15 @@ pub struct PortForwardRequest {
     pub port: u16,
 }
 
+/// Opens one TCP connection from the node to an address that it reaches: a pod's, or its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialRequest {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
 /// Which of a container's output to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogStream {
@@ -174,6 +185,9 @@ pub trait NodeStreams: Send + Sync + 'static {
 
     /// Opens one forwarded connection.
     async fn port_forward(&self, node: &str, request: PortForwardRequest) -> Result<FrameStream, ApiError>;
+
+    /// Opens one connection from the node, for a proxy. A refused connection is an error.
+    async fn dial(&self, node: &str, request: DialRequest) -> Result<FrameStream, ApiError>;
 
     /// Reads a log.
     async fn logs(&self, node: &str, request: LogRequest) -> Result<LogBytes, ApiError>;

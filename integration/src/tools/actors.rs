@@ -48,6 +48,10 @@ fn draw(processes: &[ProcessActors], prefix: &str) -> String {
                 actor.handled,
                 actor.restarts
             );
+            if !actor.awaited_by.is_empty() {
+                let _ =
+                    writeln!(out, "  {}awaited by {}", "  ".repeat(parts.len()), actor.awaited_by.join(", "));
+            }
             above = parts;
         }
     }
@@ -85,12 +89,14 @@ mod tests {
             oldest_wait: Duration::from_millis(3),
             handled: 7,
             restarts: 0,
+            awaited_by: if path == "node/proxy" { vec!["node/kubelet".into()] } else { Vec::new() },
         };
         let actors = vec![actor("node/kubelet"), actor("node/kubelet/pod[default/web]"), actor("node/proxy")];
         let text = draw(&[ProcessActors { process: "master".into(), actors }], "");
         let names: Vec<&str> =
             text.lines().skip(2).map(|l| l.split("  1/").next().unwrap_or(l).trim_end()).collect();
-        assert_eq!(names.len(), 4, "{text}");
+        assert_eq!(names.len(), 5, "{text}");
+        assert_eq!(names[4].trim(), "awaited by node/kubelet");
         assert!(names[0].ends_with("  node/") && names[2].trim() == "pod[default/web]", "{text}");
     }
 }

@@ -7,6 +7,7 @@
 //! - [`subresources`], [`allocate`], [`convert`], [`escalation`]: calls on objects, Service addresses, kinds
 //!   with two versions, the guard of RBAC.
 //! - [`custom`]: kinds that clients declare, and the catalog of all kinds.
+//! - [`managed`]: who owns which fields; server-side apply.
 //! - [`invalid`], [`meta`], [`object`]: validation errors, metadata, untyped objects.
 //! - [`documents`], [`openapi`], [`tables`]: what the HTTP front shows of kinds.
 //!
@@ -21,6 +22,7 @@ pub mod documents;
 pub mod escalation;
 pub mod invalid;
 pub mod kinds;
+pub mod managed;
 pub mod meta;
 pub mod object;
 pub mod openapi;

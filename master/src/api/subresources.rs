@@ -4,9 +4,12 @@ use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
 use super::invalid::{Errors, Path, check};
+use super::managed::apply;
+use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
-use super::registry::update::{Part, apply_patch};
+use super::registry::patch::apply_patch;
+use super::registry::update::Part;
 use super::registry::{Answer, Subject, body};
 
 impl Inner {
@@ -49,13 +52,33 @@ impl Inner {
         };
         let definition = protocol::schema::kind("autoscaling", "v1", "Scale")
             .ok_or_else(|| ApiError::internal("no field table for Scale"))?;
+        let tracking = ScaleTracking::of(request, subject, definition);
+        let config = match request.patch {
+            Some(PatchKind::Apply) => Some(apply::config::read(&request.body)?),
+            _ => None,
+        };
         let answer = self
             .rewrite(request, subject, Part::Main, warnings, |old, said| {
-                let scale = match &given {
-                    Some(scale) => scale.clone(),
-                    None => {
+                let mut before = scale_of(old);
+                tracking.show(old, &mut before)?;
+                let scale = match (&given, &config) {
+                    (Some(scale), _) => {
+                        let mut scale = scale.clone();
+                        tracking.update(&before, &mut scale);
+                        scale
+                    }
+                    (None, Some(config)) => {
+                        let scale = tracking.apply(&before, &config.value, request.options.force)?;
+                        apply::config::strict(config, validation, said)?;
+                        scale
+                    }
+                    (None, None) => {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
-                        apply_patch(definition, kind, scale_of(old), &request.body, validation, said)?
+                        let shown = before.clone();
+                        let mut scale =
+                            apply_patch(definition, kind, shown, &request.body, validation, said)?;
+                        tracking.update(&before, &mut scale);
+                        scale
                     }
                 };
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
@@ -74,6 +97,7 @@ impl Inner {
                     None => new["spec"]["replicas"] = replicas.into(),
                 }
                 new["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+                tracking.hand_down(&scale, &mut new)?;
                 Ok(new)
             })
             .await?;

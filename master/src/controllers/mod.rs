@@ -10,8 +10,13 @@ use protocol::{Api, Caller};
 
 use crate::cache::Cache;
 use crate::events::Recorder;
+use crate::pki::Pki;
 
+pub mod autoscaler;
+pub mod bootstrap_tokens;
+pub mod certificates;
 pub mod cluster_role_aggregation;
+pub mod cronjob;
 pub mod custom_resources;
 pub mod daemonset;
 pub mod deployment;
@@ -28,6 +33,7 @@ pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
+pub mod volumes;
 
 use machinery::Reconciler;
 use machinery::driver::{self, Setup};
@@ -38,6 +44,8 @@ use machinery::metrics::QueueMetrics;
 pub struct Config {
     /// Certificates by which pods know the API server, as PEM.
     pub root_ca_pem: String,
+    /// The CA that signs what is approved; without one, nothing is signed.
+    pub pki: Option<Arc<Pki>>,
     /// Pods get their addresses from here.
     pub cluster_cidr: String,
     /// Prefix length of a node's part of it.
@@ -52,6 +60,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_ca_pem: String::new(),
+            pki: None,
             cluster_cidr: "10.244.0.0/16".to_owned(),
             node_cidr_bits: 24,
             node_grace: Duration::from_secs(40),
@@ -79,7 +88,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
-            events: Recorder::start(self.stage, R::COMPONENT, api.clone()),
+            events: Recorder::start(self.stage, R::COMPONENT, machinery::AGENT, api.clone()),
             api,
             metrics: self.metrics.clone(),
         };
@@ -100,7 +109,9 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(statefulset::StatefulSetController);
     s.start(daemonset::DaemonSetController);
     s.start(job::JobController);
+    s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
+    s.start(autoscaler::AutoscalerController::default());
     s.start(endpoints::EndpointsController);
     s.start(endpoints::EndpointSliceController);
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
@@ -111,7 +122,19 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
     s.start(resource_quota::ResourceQuotaController);
+    s.start(volumes::claims::ClaimBinder);
+    s.start(volumes::releases::VolumeBinder);
+    s.start(volumes::protection::ClaimProtection);
+    s.start(volumes::protection::VolumeProtection);
+    s.start(volumes::ephemeral::EphemeralVolumes);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
+    s.start(bootstrap_tokens::cleaner::TokenCleaner);
+    s.start(bootstrap_tokens::signer::BootstrapSigner);
+    s.start(certificates::approving::Approver);
+    s.start(certificates::cleaner::Cleaner);
+    if let Some(pki) = &config.pki {
+        s.start(certificates::signing::Signer { pki: pki.clone() });
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use actix_web::web;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use protocol::schema::{protobuf, syntax};
-use protocol::{ApiError, ApiRequest, PatchKind, Resource, Verb};
+use protocol::{ApiError, ApiRequest, Resource, Verb};
 use serde_json::Value;
 
 use super::handle::header;
@@ -43,20 +43,9 @@ pub(super) async fn read(
     let said = header(headers, "content-type");
     if request.verb == Verb::Patch {
         let kind = negotiate::consumes_patch(said)?;
-        let body = read_all(payload).await?;
         request.patch = Some(kind);
-        request.body = match kind {
-            PatchKind::Apply => {
-                yaml(&body)
-                    .map_err(|why| {
-                        ApiError::bad_request(format!(
-                            "error decoding YAML: error converting YAML to JSON: {why}"
-                        ))
-                    })?
-                    .0
-            }
-            _ => body,
-        };
+        // Patches are read with the object at hand.
+        request.body = read_all(payload).await?;
         return Ok(Vec::new());
     }
     let kind = negotiate::content_type(said)?;

@@ -190,7 +190,12 @@ impl Handler<Accepted> for Acceptor {
 
     fn handle(&mut self, m: Accepted, ctx: &mut Context<Self>) {
         let caller = Caller::component(format!("system:node:{}", m.node), &["system:nodes"]);
-        let service = Arc::new(Service::Node { api: (self.config.door)(caller.clone()), caller });
+        let service = Arc::new(Service::Node {
+            api: (self.config.door)(caller.clone()),
+            caller,
+            node: m.node.clone(),
+            joining: self.config.joining.clone(),
+        });
         let nodes = self.config.nodes.clone();
         let io = Arc::new(parking_lot::Mutex::new(Some(m.io)));
         let node = m.node.clone();

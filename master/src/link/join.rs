@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hmac::{Hmac, Mac};
 use k8s_openapi::api::core::v1::Secret;
 use protocol::ApiError;
-use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest};
+use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, RenewRequest};
 
 use crate::auth::Authenticator;
 use crate::cache::Cache;
@@ -21,6 +21,9 @@ pub trait Joining: Send + Sync + 'static {
 
     /// Checks the token and signs the node's certificate.
     async fn grant(&self, request: &JoinRequest) -> Result<JoinGrant, ApiError>;
+
+    /// Signs a new certificate for a node that has joined before.
+    async fn renew(&self, node: &str, request: &RenewRequest) -> Result<String, ApiError>;
 }
 
 /// The proof that whoever made it knows `secret`: HMAC-SHA256 of the nonce and the CA.
@@ -58,6 +61,16 @@ impl TokenJoining {
     pub fn new(pki: Arc<Pki>, cache: Cache, authenticator: Authenticator, facts: ClusterFacts) -> Self {
         TokenJoining { pki, cache, authenticator, facts }
     }
+
+    /// A certificate for a node; the request says only which key, and which further names.
+    async fn sign(&self, node: &str, csr_pem: &str) -> Result<String, ApiError> {
+        let (pki, user, csr) = (self.pki.clone(), format!("system:node:{node}"), csr_pem.to_owned());
+        let signed = tokio::task::spawn_blocking(move || {
+            pki.sign_csr(&csr, &user, &["system:nodes"], Usage::Both, CERTIFICATE_LIFETIME)
+        });
+        let signed = signed.await.map_err(ApiError::internal)?;
+        signed.map_err(|e| ApiError::bad_request(format!("the certificate request cannot be signed: {e}")))
+    }
 }
 
 #[async_trait]
@@ -89,14 +102,7 @@ impl Joining for TokenJoining {
                 "\"{name}\" is no node name: use lowercase letters, digits, '-' and '.'"
             )));
         }
-        let (pki, user, csr) = (self.pki.clone(), format!("system:node:{name}"), request.csr_pem.clone());
-        let signed = tokio::task::spawn_blocking(move || {
-            pki.sign_csr(&csr, &user, &["system:nodes"], Usage::Both, CERTIFICATE_LIFETIME)
-        });
-        let certificate_pem = signed
-            .await
-            .map_err(ApiError::internal)?
-            .map_err(|e| ApiError::bad_request(format!("the certificate request cannot be signed: {e}")))?;
+        let certificate_pem = self.sign(name, &request.csr_pem).await?;
         tracing::info!(node = name, "a node joined");
         Ok(JoinGrant {
             certificate_pem,
@@ -104,5 +110,11 @@ impl Joining for TokenJoining {
             cluster_cidr: self.facts.cluster_cidr.clone(),
             service_cidr: self.facts.service_cidr.clone(),
         })
+    }
+
+    async fn renew(&self, node: &str, request: &RenewRequest) -> Result<String, ApiError> {
+        let certificate = self.sign(node, &request.csr_pem).await?;
+        tracing::info!(node, "a node's certificate is renewed");
+        Ok(certificate)
     }
 }

@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use protocol::ApiError;
 use protocol::link::{ProcessActors, TraceQuery, decode, encode, tag, unreachable};
 use protocol::streams::{
-    AttachRequest, ExecRequest, Frame, FrameStream, LogBytes, LogRequest, NodeStreams, PortForwardRequest,
+    AttachRequest, DialRequest, ExecRequest, Frame, FrameStream, LogBytes, LogRequest, NodeStreams,
+    PortForwardRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -162,6 +163,10 @@ impl NodeStreams for Nodes {
 
     async fn port_forward(&self, node: &str, request: PortForwardRequest) -> Result<FrameStream, ApiError> {
         self.frames(node, tag::PORT_FORWARD, &request).await
+    }
+
+    async fn dial(&self, node: &str, request: DialRequest) -> Result<FrameStream, ApiError> {
+        self.frames(node, tag::DIAL, &request).await
     }
 
     async fn logs(&self, node: &str, request: LogRequest) -> Result<LogBytes, ApiError> {

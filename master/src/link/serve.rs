@@ -7,7 +7,7 @@ use actors::link::{LinkStream, Serve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use protocol::link::{JoinQuestion, JoinRequest, decode, encode, tag};
+use protocol::link::{JoinQuestion, JoinRequest, RenewRequest, decode, encode, tag};
 use protocol::{Api, ApiError, ApiRequest, Caller};
 use serde::Serialize;
 
@@ -21,6 +21,10 @@ pub(super) enum Service {
         caller: Caller,
         /// The door to the pipeline.
         api: Arc<dyn Api>,
+        /// The node's name.
+        node: String,
+        /// Who signs its certificates.
+        joining: Arc<dyn Joining>,
     },
     /// Somebody without a certificate, who may only join.
     Newcomer {
@@ -44,12 +48,19 @@ fn malformed(e: impl std::fmt::Display) -> ApiError {
 impl Serve for Service {
     async fn ask(&self, asked: u16, payload: Bytes) -> Result<Bytes, AskError> {
         match (self, asked) {
-            (Service::Node { caller, api }, tag::CALL) => {
+            (Service::Node { caller, api, .. }, tag::CALL) => {
                 let called = match decode::<ApiRequest>(&payload) {
                     Ok(request) => api.call(ApiRequest { caller: caller.clone(), ..request }).await,
                     Err(e) => Err(malformed(e)),
                 };
                 answer(&called)
+            }
+            (Service::Node { node, joining, .. }, tag::RENEW) => {
+                let renewed = match decode::<RenewRequest>(&payload) {
+                    Ok(request) => joining.renew(node, &request).await,
+                    Err(e) => Err(malformed(e)),
+                };
+                answer(&renewed)
             }
             (Service::Newcomer { joining }, tag::JOIN_INFO) => {
                 let told = match decode::<JoinQuestion>(&payload) {
@@ -70,7 +81,7 @@ impl Serve for Service {
     }
 
     async fn stream(&self, asked: u16, payload: Bytes, mut stream: LinkStream) {
-        let Service::Node { caller, api } = self else { return };
+        let Service::Node { caller, api, .. } = self else { return };
         if asked != tag::WATCH {
             return;
         }

@@ -99,6 +99,13 @@ pub struct Pki {
     front_proxy_ca: Pair,
 }
 
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The keys are nobody's business.
+        f.debug_struct("Pki").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
 impl Pki {
     /// Opens the keys in `dir`, making what is missing. Blocks.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, PkiError> {
@@ -199,6 +206,32 @@ impl Pki {
             params.subject_alt_names = std::mem::take(&mut request.params.subject_alt_names);
         }
         request.params = params;
+        let certificate = request.signed_by(&self.issuer()?).map_err(make)?;
+        Ok(certificate.pem())
+    }
+
+    /// Signs somebody else's key with the subject and names that were asked for, for these usages (as signing
+    /// requests spell them).
+    pub fn sign_as_asked(
+        &self,
+        asked: &requests::Asked,
+        usages: &[String],
+        lifetime: Duration,
+    ) -> Result<String, PkiError> {
+        let refuse = |why: String| PkiError::Request(why);
+        let mut request =
+            CertificateSigningRequestParams::from_pem(&asked.pem).map_err(|e| refuse(e.to_string()))?;
+        // `distinguished` says why not more.
+        if asked.organizations.len() > 1 {
+            return Err(refuse("a certificate names one organization at most".to_owned()));
+        }
+        let groups: Vec<&str> = asked.organizations.iter().map(String::as_str).collect();
+        let params = &mut request.params;
+        params.distinguished_name = distinguished(&asked.common_name, &groups);
+        params.is_ca = IsCa::ExplicitNoCa;
+        (params.key_usages, params.extended_key_usages) = requests::usages(usages).map_err(refuse)?;
+        params.use_authority_key_identifier_extension = true;
+        (params.not_before, params.not_after) = validity(lifetime);
         let certificate = request.signed_by(&self.issuer()?).map_err(make)?;
         Ok(certificate.pem())
     }

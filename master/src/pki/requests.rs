@@ -8,6 +8,8 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, GeneralName};
 
+use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+
 use super::PkiError;
 
 /// What a signing request asks for.
@@ -65,4 +67,31 @@ pub fn parse(base64: &str) -> Result<Asked, PkiError> {
         }
     }
     Ok(asked)
+}
+
+/// Usages as certificates hold them; the error names one that they cannot.
+pub fn usages(names: &[String]) -> Result<(Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>), String> {
+    let (mut plain, mut extended) = (Vec::new(), Vec::new());
+    for name in names {
+        match name.as_str() {
+            "signing" | "digital signature" => plain.push(KeyUsagePurpose::DigitalSignature),
+            "content commitment" => plain.push(KeyUsagePurpose::ContentCommitment),
+            "key encipherment" => plain.push(KeyUsagePurpose::KeyEncipherment),
+            "key agreement" => plain.push(KeyUsagePurpose::KeyAgreement),
+            "data encipherment" => plain.push(KeyUsagePurpose::DataEncipherment),
+            "cert sign" => plain.push(KeyUsagePurpose::KeyCertSign),
+            "crl sign" => plain.push(KeyUsagePurpose::CrlSign),
+            "encipher only" => plain.push(KeyUsagePurpose::EncipherOnly),
+            "decipher only" => plain.push(KeyUsagePurpose::DecipherOnly),
+            "any" => extended.push(ExtendedKeyUsagePurpose::Any),
+            "server auth" => extended.push(ExtendedKeyUsagePurpose::ServerAuth),
+            "client auth" => extended.push(ExtendedKeyUsagePurpose::ClientAuth),
+            "code signing" => extended.push(ExtendedKeyUsagePurpose::CodeSigning),
+            "email protection" | "s/mime" => extended.push(ExtendedKeyUsagePurpose::EmailProtection),
+            "timestamping" => extended.push(ExtendedKeyUsagePurpose::TimeStamping),
+            "ocsp signing" => extended.push(ExtendedKeyUsagePurpose::OcspSigning),
+            other => return Err(format!("unrecognized usage: {other:?}")),
+        }
+    }
+    Ok((plain, extended))
 }

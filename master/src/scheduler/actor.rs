@@ -110,7 +110,7 @@ impl Scheduler {
     pub fn new(cache: Cache, api: Arc<dyn Api>, events: Recorder, config: Config) -> Self {
         Scheduler {
             cache,
-            client: Client::new(api.clone(), "kube-scheduler"),
+            client: Client::new(api.clone(), super::AGENT),
             api,
             events,
             config,
@@ -475,8 +475,7 @@ impl Actor for Scheduler {
     fn started(&mut self, ctx: &mut Context<Self>) {
         for n in 0..self.config.binders.max(1) {
             let (api, path) = (self.api.clone(), format!("{}/binder", ctx.path()));
-            let props =
-                Props::new(path, move || Binder { client: Client::new(api.clone(), "kube-scheduler") });
+            let props = Props::new(path, move || Binder { client: Client::new(api.clone(), super::AGENT) });
             self.binders.push(ctx.spawn_child(props.instance(n.to_string()).capacity(256)));
         }
         // Nodes are known before the first pod is tried, so that no pod is told that there are none.

@@ -29,6 +29,9 @@ pub use actor::{Scheduler, Verdict, Why};
 /// The name that pods ask for when they ask for none.
 pub const DEFAULT_NAME: &str = "default-scheduler";
 
+/// The program that the scheduler is upstream: what it writes belongs to it.
+const AGENT: &str = "kube-scheduler";
+
 /// How the scheduler runs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -57,7 +60,7 @@ pub fn start(
     config: Config,
 ) -> ActorRef<Scheduler> {
     let api = api_for(caller());
-    let events = Recorder::start(stage, &config.name, api.clone());
+    let events = Recorder::start(stage, &config.name, AGENT, api.clone());
     let make = move || Scheduler::new(cache.clone(), api.clone(), events.clone(), config.clone());
     stage.spawn(Props::new("master/scheduler", make).capacity(4096))
 }

@@ -5,6 +5,7 @@
 //! two in whichever language the client speaks. It never looks inside what it carries.
 //!
 //! - `options`: query parameters; `target`: which container of which pod, and whether it can be reached.
+//! - `proxy`: HTTP to pods, Services and nodes.
 //! - `log`: text; `websocket`, `ports`: exec, attach and port-forward over WebSocket channels.
 //! - [`door`]: makes actix give us the bytes of a connection upgraded to SPDY.
 //! - [`spdy`]: many streams over one connection; `upgrade`: what it runs over; `terminal`, `forward`: exec,
@@ -15,6 +16,7 @@ mod forward;
 mod log;
 mod options;
 mod ports;
+mod proxy;
 pub mod spdy;
 mod target;
 mod terminal;
@@ -38,15 +40,21 @@ use forward::Ports;
 use options::Query;
 use spdy::Session;
 
-/// Serves the stream subresources of pods: finds the pod in `cache`, reaches its node through `nodes`.
-pub fn router(cache: Cache, nodes: Arc<dyn NodeStreams>) -> Arc<dyn StreamRouter> {
-    Arc::new(Router { cache, nodes })
+/// Serves streams into pods, and proxies: finds objects in `cache`, reaches nodes through `nodes`, speaks TLS
+/// to kubelets as `kubelet` says.
+pub fn router(
+    cache: Cache,
+    nodes: Arc<dyn NodeStreams>,
+    kubelet: Arc<rustls::ClientConfig>,
+) -> Arc<dyn StreamRouter> {
+    Arc::new(Router { cache, nodes, tls: proxy::Tls::new(kubelet) })
 }
 
 #[derive(Clone)]
 struct Router {
     cache: Cache,
     nodes: Arc<dyn NodeStreams>,
+    tls: proxy::Tls,
 }
 
 impl StreamRouter for Router {
@@ -55,11 +63,11 @@ impl StreamRouter for Router {
         http: HttpRequest,
         payload: web::Payload,
         request: ApiRequest,
-        rest: String,
+        _rest: String,
     ) -> LocalBoxFuture<'static, HttpResponse> {
         let router = self.clone();
         Box::pin(async move {
-            match router.route(http, payload, &request, &rest).await {
+            match router.route(http, payload, &request).await {
                 Ok(response) => response,
                 Err(e) => refusal(&e),
             }
@@ -93,7 +101,6 @@ impl Router {
         http: HttpRequest,
         payload: web::Payload,
         request: &ApiRequest,
-        _rest: &str,
     ) -> Result<HttpResponse, ApiError> {
         let target = &request.target;
         let query = Query(&request.options.extra);
@@ -121,6 +128,10 @@ impl Router {
             ("pods", "portforward") => {
                 let pod = self.pod(request)?;
                 self.forward(http, payload, &pod, &query)
+            }
+            ("pods" | "services" | "nodes", "proxy") => {
+                let place = proxy::place(&self.cache, request)?;
+                proxy::serve(&*self.nodes, &self.tls, &place, http, payload, request).await
             }
             _ => Err(unsupported(request)),
         }

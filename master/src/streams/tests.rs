@@ -3,7 +3,7 @@
 use actix_web::{App, HttpServer};
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::streams::{Frame, LogBytes, LogRequest, PortForwardRequest, exit_status};
+use protocol::streams::{DialRequest, Frame, LogBytes, LogRequest, PortForwardRequest, exit_status};
 use protocol::{Target, Verb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,6 +11,14 @@ use tokio::net::TcpStream;
 use super::*;
 
 struct Echo;
+
+fn router() -> Router {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubelet = rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Router { cache: Cache::new(), nodes: Arc::new(Echo), tls: proxy::Tls::new(Arc::new(kubelet)) }
+}
 
 #[async_trait]
 impl NodeStreams for Echo {
@@ -37,6 +45,10 @@ impl NodeStreams for Echo {
         Err(ApiError::internal("not here"))
     }
 
+    async fn dial(&self, _: &str, _: DialRequest) -> Result<FrameStream, ApiError> {
+        Err(ApiError::internal("not here"))
+    }
+
     async fn logs(&self, _: &str, _: LogRequest) -> Result<LogBytes, ApiError> {
         Err(ApiError::internal("not here"))
     }
@@ -54,7 +66,7 @@ async fn an_exec_over_a_websocket_echoes_and_ends_with_its_status() {
             let (stdio, request) =
                 (Stdio { stdin: true, stdout: true, ..Stdio::default() }, ExecRequest::default());
             let frames = Echo.exec("n", request).await.unwrap();
-            let router = Router { cache: Cache::new(), nodes: Arc::new(Echo) };
+            let router = router();
             router.carry(Language::of(http.headers()).unwrap(), http, payload, stdio, frames).unwrap()
         }))
     };
@@ -85,7 +97,7 @@ async fn an_exec_over_a_websocket_echoes_and_ends_with_its_status() {
 
 #[test]
 fn a_pod_that_does_not_exist_is_not_found() {
-    let router = Router { cache: Cache::new(), nodes: Arc::new(Echo) };
+    let router = router();
     let target = Target {
         version: "v1".into(),
         resource: "pods".into(),

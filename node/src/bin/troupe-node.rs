@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actors::Stage;
 use clap::{Parser, Subcommand};
+use node::certificate::NodeCertificate;
 use node::link::join::{self, files};
 use node::link::{Connector, Tls};
 use node::{Node, NodeConfig};
@@ -162,8 +163,11 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         cluster_dns: grant.cluster_dns.parse()?,
         cluster_cidr: grant.cluster_cidr.parse()?,
         service_cidr: grant.service_cidr.parse()?,
-        certificate_pem: read(files::CERTIFICATE).await?,
-        key_pem: read(files::KEY).await?,
+        certificate: NodeCertificate::new(
+            &read(files::CERTIFICATE).await?,
+            &read(files::KEY).await?,
+            Some(pki.join(files::CERTIFICATE)),
+        )?,
         client_ca_pem: read(files::CA).await?,
         static_pods_dir: Some(args.state_dir.join("manifests")),
     };

@@ -10,11 +10,21 @@ use parking_lot::RwLock;
 use protocol::client::Client;
 use tokio::sync::watch;
 
-use super::follow::{follow, plural};
 use super::respond::Responder;
 use super::server::Sockets;
 use super::table::{Change, Kind, Table, Watched};
 use super::{DnsError, address};
+use crate::follow::{Followed, follow};
+
+/// The plural name of a kind, as traces spell it.
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "services",
+        Kind::Slice => "endpointslices",
+        Kind::Pod => "pods",
+        Kind::Namespace => "namespaces",
+    }
+}
 
 /// All objects of a kind, as a list told.
 pub(super) struct Listed {
@@ -58,8 +68,25 @@ impl Dns {
 
     fn follow<K: Watched>(&self, ctx: &mut Context<Self>) {
         let me = ctx.me();
-        // Returns only when the actor has stopped.
-        ctx.run(follow::<K>(self.shared.client.clone(), me), |_, (), _| {});
+        let following = follow::<K, _>(self.shared.client.clone(), None, move |told| {
+            let me = me.clone();
+            async move {
+                let told = match told {
+                    Followed::Listed(all) => {
+                        let changes = all.iter().map(|object| object.change(false)).collect();
+                        me.tell(Listed { kind: K::PART, changes }).await
+                    }
+                    Followed::Changed(object) => {
+                        me.tell(Changed { kind: K::PART, change: object.change(false) }).await
+                    }
+                    Followed::Gone(object) => {
+                        me.tell(Changed { kind: K::PART, change: object.change(true) }).await
+                    }
+                };
+                told.is_ok()
+            }
+        });
+        ctx.run(following, |_, (), _| {});
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use std::collections::BTreeMap;
 
+use crate::certificate::NodeCertificate;
+
 /// Settings of one kubelet.
 #[derive(Clone, Debug)]
 pub struct KubeletConfig {
@@ -70,10 +72,8 @@ pub struct ServerConfig {
     pub read_only_port: u16,
     /// Health port on loopback (10248); 0 for none.
     pub health_port: u16,
-    /// Certificate chain in PEM.
-    pub certificate_pem: String,
-    /// Private key in PEM.
-    pub key_pem: String,
+    /// The certificate that is shown.
+    pub certificate: NodeCertificate,
     /// The cluster CA in PEM: clients must show a certificate of it.
     pub client_ca_pem: String,
 }

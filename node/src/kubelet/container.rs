@@ -42,7 +42,7 @@ pub fn config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError> {
     let all = BTreeMap::from([
         (labels::HASH.to_owned(), pod::container_hash(container)),
         (labels::BACKOFF.to_owned(), start.backoff_seconds.to_string()),
-        (labels::INIT.to_owned(), (start.role != pod::Role::Main).to_string()),
+        (labels::INIT.to_owned(), matches!(start.role, pod::Role::Init | pod::Role::Sidecar).to_string()),
         (labels::GRACE_PERIOD.to_owned(), grace.to_string()),
         (labels::TERMINATION_PATH.to_owned(), termination_path(container).to_owned()),
         (

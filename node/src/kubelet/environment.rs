@@ -1,6 +1,7 @@
 //! A container's environment: services, envFrom, env, and `$(NAME)` in values, commands and arguments. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Service};
 
@@ -22,7 +23,7 @@ pub struct Sources {
     /// Secrets' data by name (not text: values that are none are refused).
     pub secrets: BTreeMap<String, Option<BTreeMap<String, Vec<u8>>>>,
     /// Services whose addresses the pod may see.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// The pod's addresses.
     pub pod_ips: Vec<String>,
     /// The node's address.

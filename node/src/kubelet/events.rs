@@ -35,8 +35,11 @@ message!(Note => (), |m| Some(format!("events/{}/{}", m.about.namespace.as_deref
 
 /// The reference by which an event names a pod, or a container of it.
 pub fn about_pod(owner: &Pod, container: Option<(pod::Role, &str)>) -> ObjectReference {
-    let list =
-        |role: pod::Role| if role == pod::Role::Main { "spec.containers" } else { "spec.initContainers" };
+    let list = |role: pod::Role| match role {
+        pod::Role::Main => "spec.containers",
+        pod::Role::Init | pod::Role::Sidecar => "spec.initContainers",
+        pod::Role::Ephemeral => "spec.ephemeralContainers",
+    };
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),

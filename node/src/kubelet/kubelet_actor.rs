@@ -8,13 +8,13 @@ use actors::{Actor, AsyncContext, Context, Handler, Props, RestartPolicy, TraceC
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use protocol::{ApiError, ApiRequest, Client, Verb, WatchKind};
 
 use super::Shared;
 use super::pod;
 use super::pod_actor::PodActor;
 use super::registry::key_of;
 use super::static_pods;
+use crate::follow::{Followed, follow};
 use crate::runtime::{RuntimeEvent, RuntimeEventKind, labels};
 
 /// Pause before a broken list, watch or event stream is opened again.
@@ -95,17 +95,23 @@ impl KubeletActor {
     }
 
     fn follow_pods(&self, ctx: &mut Context<Self>) {
-        let (client, node) = (self.shared.client.clone(), self.shared.config.node_name.clone());
+        let selector = format!("spec.nodeName={}", self.shared.config.node_name);
         let me = ctx.me();
-        let work = async move {
-            loop {
-                match follow(&client, &node, &me).await {
-                    Ok(()) => {}
-                    Err(e) => tracing::debug!(error = %e, "pods cannot be followed"),
-                }
-                tokio::time::sleep(RETRY_PAUSE.mul_f64(actors::random::jitter(0.5))).await;
+        let work = follow::<Pod, _>(self.shared.client.clone(), Some(selector), move |told| {
+            let me = me.clone();
+            async move {
+                let told = match told {
+                    Followed::Listed(pods) => {
+                        me.tell(PodsListed { pods: pods.into_iter().map(Arc::new).collect() }).await
+                    }
+                    Followed::Changed(pod) => {
+                        me.tell(PodChanged { pod: Arc::from(pod), deleted: false }).await
+                    }
+                    Followed::Gone(pod) => me.tell(PodChanged { pod: Arc::from(pod), deleted: true }).await,
+                };
+                told.is_ok()
             }
-        };
+        });
         ctx.run(work, |_, (), _| {});
     }
 
@@ -180,40 +186,6 @@ async fn left_behind(shared: &Shared) -> Vec<String> {
     }
     let volumes = shared.volumes.clone();
     tokio::task::spawn_blocking(move || volumes.pods()).await.unwrap_or_default()
-}
-
-/// Lists the node's pods, then passes on every change until the watch ends.
-async fn follow(client: &Client, node: &str, me: &actors::ActorRef<KubeletActor>) -> Result<(), ApiError> {
-    #[derive(serde::Deserialize)]
-    struct List {
-        metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta,
-        items: Vec<Pod>,
-    }
-    let selector = format!("spec.nodeName={node}");
-    let mut request = ApiRequest::new(Verb::List, Client::target::<Pod>("", None, None));
-    request.options.field_selector = Some(selector.clone());
-    let answer = client.send(request).await?;
-    let list: List = serde_json::from_slice(&answer.body).map_err(|e| ApiError::Malformed(e.to_string()))?;
-    let revision =
-        list.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(answer.revision);
-    let mut events = client.watch::<Pod>("", revision, Some(&selector)).await?;
-    let _ = me.tell(PodsListed { pods: list.items.into_iter().map(Arc::new).collect() }).await;
-    while let Some(event) = events.next().await {
-        let deleted = match event.kind {
-            WatchKind::Added | WatchKind::Modified => false,
-            WatchKind::Deleted => true,
-            WatchKind::Bookmark => continue,
-            WatchKind::Error => return Ok(()),
-        };
-        match serde_json::from_slice::<Pod>(&event.object) {
-            Ok(pod) => {
-                let told = me.tell(PodChanged { pod: Arc::new(pod), deleted });
-                let _ = actors::trace::under(event.trace, told).await;
-            }
-            Err(e) => tracing::warn!(error = %e, "a pod in a watch event is not understood"),
-        }
-    }
-    Ok(())
 }
 
 impl Actor for KubeletActor {

@@ -173,12 +173,30 @@ fn difference(old: Option<&Value>, new: &Value) -> Option<Value> {
         {
             list.push(json!({"$patch": "replace"}));
         }
+        // So do conditions: a reason that is gone must not stay either.
+        if key == "conditions"
+            && let Some(list) = value.as_array_mut()
+        {
+            unset_what_is_gone(list, old.get(key).and_then(Value::as_array));
+        }
         patch.insert(key.clone(), value);
     }
     for key in old.keys().filter(|key| !new.contains_key(*key)) {
         patch.insert(key.clone(), Value::Null);
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Adds `null` for every field that a condition had and no longer has.
+fn unset_what_is_gone(conditions: &mut [Value], before: Option<&Vec<Value>>) {
+    for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+        let same = |old: &&Value| old.get("type") == condition.get("type");
+        let Some(old) = before.and_then(|all| all.iter().find(same)).and_then(Value::as_object) else {
+            continue;
+        };
+        let gone: Vec<String> = old.keys().filter(|k| !condition.contains_key(*k)).cloned().collect();
+        condition.extend(gone.into_iter().map(|field| (field, Value::Null)));
+    }
 }
 
 #[cfg(test)]
@@ -194,5 +212,12 @@ mod tests {
         assert_eq!(difference(Some(&old), &new), Some(wanted));
         assert_eq!(difference(Some(&new), &new), None);
         assert_eq!(difference(None, &json!({"phase": "Pending"})), Some(json!({"phase": "Pending"})));
+        let old =
+            json!({"conditions": [{"type": "Ready", "status": "False", "reason": "X", "message": "y"}]});
+        let new =
+            json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "New", "status": "True"}]});
+        let ready = json!({"type": "Ready", "status": "True", "reason": null, "message": null});
+        let wanted = json!({"conditions": [ready, {"type": "New", "status": "True"}]});
+        assert_eq!(difference(Some(&old), &new), Some(wanted));
     }
 }

@@ -150,6 +150,11 @@ pub fn plan(
     for container in &spec.containers {
         alive |= look.keep(container, Role::Main);
     }
+    if alive {
+        for container in pod::ephemeral(spec) {
+            look.begin_once(&container);
+        }
+    }
     if !alive {
         // Sidecars go when the work is done.
         plan.start.clear();
@@ -347,6 +352,14 @@ impl Look<'_> {
             self.plan.kill.push(Kill { id: latest.id.clone(), name: container.name.clone(), why });
         }
         true
+    }
+
+    /// Starts what was added to the pod, unless it has ever been started.
+    fn begin_once(&mut self, container: &Container) {
+        let known = self.observed.latest(&container.name).is_some_and(|c| c.state != ContainerState::Created);
+        if !known && !self.restarts.contains_key(&container.name) {
+            self.begin(container, Role::Ephemeral);
+        }
     }
 
     fn begin(&mut self, container: &Container, role: Role) {

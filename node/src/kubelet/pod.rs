@@ -22,6 +22,8 @@ pub enum Role {
     Sidecar,
     /// An ordinary container.
     Main,
+    /// One that was added to the running pod, to look into it. Runs once, and counts for nothing.
+    Ephemeral,
 }
 
 /// The pod's namespace, name and uid.
@@ -57,6 +59,22 @@ pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 pub fn containers(spec: &PodSpec) -> impl Iterator<Item = (Role, &Container)> {
     let init = spec.init_containers.iter().flatten().map(|c| (init_role(c), c));
     init.chain(spec.containers.iter().map(|c| (Role::Main, c)))
+}
+
+/// The containers that were added to a running pod, as ordinary ones.
+pub fn ephemeral(spec: &PodSpec) -> Vec<Container> {
+    let added = spec.ephemeral_containers.iter().flatten();
+    // The same fields but for one, and that is not the container's own.
+    let same = |c| serde_json::to_value(c).and_then(serde_json::from_value);
+    added.filter_map(|c| same(c).ok()).collect()
+}
+
+/// The container of a name, whatever its role.
+pub fn container(spec: &PodSpec, name: &str) -> Option<(Role, Container)> {
+    let declared = containers(spec).find(|(_, c)| c.name == name).map(|(role, c)| (role, c.clone()));
+    declared.or_else(|| {
+        ephemeral(spec).into_iter().find(|c| c.name == name).map(|c| (Role::Ephemeral, c))
+    })
 }
 
 /// Whether an init container is a sidecar.

@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::runtime::{ContainerRuntime, RuntimeError, run};
 
+mod grpc;
+
 /// Output of a probe's command that is kept for the event.
 const OUTPUT_BYTES_MAX: usize = 10 << 10;
 
@@ -109,10 +111,9 @@ impl Target<'_> {
             let host = tcp.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(self.ip);
             return connect(host, port, limit).await;
         }
-        if let Some(grpc) = &probe.grpc {
-            // A listening port stands for a serving one.
-            let port = u16::try_from(grpc.port).map_err(|_| "invalid port".to_owned())?;
-            return connect(self.ip, port, limit).await;
+        if let Some(action) = &probe.grpc {
+            let port = u16::try_from(action.port).map_err(|_| "invalid port".to_owned())?;
+            return grpc::check(self.ip, port, action.service.as_deref().unwrap_or_default(), limit).await;
         }
         Err("missing probe handler".to_owned())
     }

@@ -135,8 +135,11 @@ fn mirror_of(owner: &Pod) -> Pod {
     mirror
 }
 
-fn static_pods(shared: &Shared) -> Vec<Pod> {
-    shared.registry.pods().into_iter().filter(pod::is_static).collect()
+/// Static pods that still have a manifest: one that is being stopped gets no mirror again.
+fn static_pods(shared: &Shared) -> Vec<Arc<Pod>> {
+    let registry = &shared.registry;
+    let wanted = registry.uids().into_iter().filter_map(|uid| registry.wanted(&uid));
+    wanted.filter(|w| !w.gone && pod::is_static(&w.pod)).map(|w| w.pod).collect()
 }
 
 /// Sees to it that every static pod has its mirror, and removes mirrors of pods that are gone.

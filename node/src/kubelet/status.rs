@@ -60,6 +60,11 @@ pub fn status(owner: &Pod, facts: &Facts<'_>, now: &Time) -> PodStatus {
         init.iter().map(|c| container_status(c, pod::init_role(c), owner, facts, old_init)).collect();
     let main_statuses: Vec<_> =
         spec.containers.iter().map(|c| container_status(c, Role::Main, owner, facts, old_main)).collect();
+    let old_added = old.ephemeral_container_statuses.as_deref().unwrap_or_default();
+    let added: Vec<_> = pod::ephemeral(spec)
+        .iter()
+        .map(|c| container_status(c, Role::Ephemeral, owner, facts, old_added))
+        .collect();
     let mut phase = match facts.verdict {
         Some(_) => "Failed",
         None => phase(pod::restart_policy(spec), init, &init_statuses, &main_statuses, facts.ended),
@@ -79,6 +84,7 @@ pub fn status(owner: &Pod, facts: &Facts<'_>, now: &Time) -> PodStatus {
         start_time: Some(old.start_time.clone().unwrap_or_else(|| now.clone())),
         container_statuses: Some(main_statuses),
         init_container_statuses: (!init.is_empty()).then_some(init_statuses),
+        ephemeral_container_statuses: (!added.is_empty()).then_some(added),
         observed_generation: owner.metadata.generation,
         reason: facts.verdict.map(|v| v.0.clone()).or_else(|| old.reason.clone()),
         message: facts.verdict.map(|v| v.1.clone()).or_else(|| old.message.clone()),
@@ -133,7 +139,8 @@ fn container_status(
     match latest.state {
         Life::Running => {
             let started = facts.health.started.contains(&latest.id) || role == Role::Init;
-            status.started = Some(started);
+            // Nobody probes, or waits for, what was added.
+            status.started = Some(started && role != Role::Ephemeral);
             status.ready = started && role != Role::Init && facts.health.ready.contains(&latest.id);
             status.state = Some(ContainerState {
                 running: Some(ContainerStateRunning { started_at: latest.started_at.map(clock::api_time) }),
@@ -172,7 +179,7 @@ fn forgotten(
         status.last_state = ended_of(old).or_else(|| old.last_state.clone());
         status.image_id = old.image_id.clone();
         let ended = old.state.as_ref().and_then(|s| s.terminated.as_ref());
-        if let Some(ended) = ended.filter(|_| facts.ended || role == Role::Init) {
+        if let Some(ended) = ended.filter(|_| facts.ended || matches!(role, Role::Init | Role::Ephemeral)) {
             status.container_id = old.container_id.clone();
             status.state =
                 Some(ContainerState { terminated: Some(ended.clone()), ..ContainerState::default() });
@@ -200,8 +207,8 @@ fn forgotten(
     let container = owner
         .spec
         .as_ref()
-        .and_then(|spec| pod::containers(spec).find(|(_, c)| c.name == status.name))
-        .map(|(_, c)| c.clone())
+        .and_then(|spec| pod::container(spec, &status.name))
+        .map(|(_, c)| c)
         .unwrap_or_default();
     status.state = Some(waiting_for(&container, owner, facts));
     status

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use protocol::ApiError;
 use protocol::streams::{
-    AttachRequest, ContainerTarget, ExecRequest, FRAME_BYTES_MAX, Frame, FrameStream, LogBytes, LogRequest,
-    NodeStreams, PortForwardRequest, exit_status, failure_status,
+    AttachRequest, ContainerTarget, DialRequest, ExecRequest, FRAME_BYTES_MAX, Frame, FrameStream, LogBytes,
+    LogRequest, NodeStreams, PortForwardRequest, exit_status, failure_status,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -233,6 +233,25 @@ impl NodeStreams for Streams {
                 }
             }
         });
+        Ok(client)
+    }
+
+    async fn dial(&self, _node: &str, request: DialRequest) -> Result<FrameStream, ApiError> {
+        let at = SocketAddr::new(request.address, request.port);
+        let failed = |why: &dyn std::fmt::Display| {
+            ApiError::new(503, "ServiceUnavailable", format!("dial tcp {at}: {why}"))
+        };
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(at));
+        let connection = match connecting.await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+                return Err(failed(&"connect: connection refused"));
+            }
+            Ok(Err(e)) => return Err(failed(&e)),
+            Err(_) => return Err(failed(&"i/o timeout")),
+        };
+        let (client, FrameStream { input, output }) = FrameStream::pair();
+        tokio::spawn(forward(connection, input, output));
         Ok(client)
     }
 

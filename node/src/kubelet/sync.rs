@@ -223,7 +223,7 @@ impl Sync {
             self.read_last_words(owner, &observed).await;
             self.publish(owner, &observed, &plan.waiting, false, None);
             wake_at = earliest(wake_at, outcome?);
-            let more = plan.start.iter().any(|s| s.role != Role::Main);
+            let more = plan.start.iter().any(|s| matches!(s.role, Role::Init | Role::Sidecar));
             if more || !plan.kill.is_empty() {
                 wake_at = earliest(wake_at, Some(now));
             }
@@ -387,11 +387,8 @@ impl Sync {
         message: String,
     ) {
         let role = container.and_then(|name| {
-            owner
-                .spec
-                .as_ref()
-                .and_then(|s| pod::containers(s).find(|(_, c)| c.name == name))
-                .map(|(r, c)| (r, c.name.as_str()))
+            let role = owner.spec.as_ref().and_then(|s| pod::container(s, name)).map(|(role, _)| role)?;
+            Some((role, name))
         });
         let note = Note { about: about_pod(owner, role), warning, reason, message };
         // Events are for people: a full mailbox drops them.
@@ -514,6 +511,7 @@ fn restarts_of(owner: &Pod) -> BTreeMap<String, u32> {
     let Some(status) = &owner.status else { return BTreeMap::new() };
     let all =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let all = all.chain(status.ephemeral_container_statuses.iter().flatten());
     all.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()))
         .map(|s| (s.name.clone(), u32::try_from(s.restart_count).unwrap_or(0)))
         .collect()

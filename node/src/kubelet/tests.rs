@@ -3,44 +3,18 @@
 pub(super) mod api;
 mod docker;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actors::Stage;
-use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::network::made_up::MadeUpNetwork;
 use crate::runtime::simulated::SimulatedRuntime;
-use crate::runtime::{ContainerState, NetworkError, PodIdentity, PortMapping, labels};
+use crate::runtime::{ContainerState, labels};
 use api::FakeApi;
-
-/// A network whose addresses are made up.
-pub(crate) struct MadeUpNetwork;
-
-#[async_trait]
-impl PodNetwork for MadeUpNetwork {
-    async fn attach(
-        &self,
-        sandbox: &str,
-        _: &str,
-        _: &PodIdentity,
-        _: &[PortMapping],
-    ) -> Result<Vec<IpAddr>, NetworkError> {
-        let last = sandbox.bytes().fold(1u8, |a, b| a.wrapping_mul(31).wrapping_add(b));
-        Ok(vec![IpAddr::from([10, 0, 0, last])])
-    }
-
-    async fn detach(&self, _: &str, _: &str, _: &PodIdentity, _: &[PortMapping]) -> Result<(), NetworkError> {
-        Ok(())
-    }
-
-    async fn ready(&self) -> Result<(), NetworkError> {
-        Ok(())
-    }
-}
 
 struct World {
     api: FakeApi,
@@ -51,7 +25,8 @@ struct World {
 
 async fn kubelet_on(stage: &Stage, api: &FakeApi, runtime: &SimulatedRuntime) -> Kubelet {
     let config = KubeletConfig::new("n1", "192.168.0.1".parse().unwrap());
-    start(stage, config, api.client(), Arc::new(runtime.clone()), Arc::new(MadeUpNetwork)).await.unwrap()
+    let (runtime, network) = (Arc::new(runtime.clone()), Arc::new(MadeUpNetwork::default()));
+    start(stage, config, api.client(), runtime, network, Services::default()).await.unwrap()
 }
 
 /// Runs a test on virtual time: an hour passes as fast as nothing happens in it.

@@ -59,6 +59,7 @@ impl Serve for Service {
                 tag::EXEC => self.streams.exec(node, question(&payload)?).await,
                 tag::ATTACH => self.streams.attach(node, question(&payload)?).await,
                 tag::PORT_FORWARD => self.streams.port_forward(node, question(&payload)?).await,
+                tag::DIAL => self.streams.dial(node, question(&payload)?).await,
                 _ => Err(ApiError::Malformed(format!("stream {asked} is unknown"))),
             }
         };

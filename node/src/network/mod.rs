@@ -8,15 +8,14 @@
 //! - [`cni`]: configurations and calls of the plugins.
 //! - [`host`]: the node's own part: forwarding, masquerading, firewall, MTU, and undoing all of it.
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
-//! - `plug`: the bridge as the kubelet sees it.
-//! - [`follow`]: following a kind, for the proxy.
+//! - `plug`: the bridge as the kubelet sees it; [`made_up`]: addresses for simulated runtimes.
 //!
 //! Everything made here is named `troupe*`, or lies in the node's state directory.
 
 pub mod cluster;
 pub mod cni;
-pub mod follow;
 pub mod host;
+pub mod made_up;
 mod plug;
 pub mod pods;
 

@@ -17,7 +17,8 @@ use super::conntrack;
 use super::facts::NodeFacts;
 use super::nft::{Nft, NftError};
 use super::rules::{Rules, ServiceKey, Transaction};
-use crate::network::follow::{Followed, follow};
+use crate::follow::{Followed, follow};
+use crate::services::Services;
 
 /// Changes that come within this time of one another share a transaction.
 const BATCH: Duration = Duration::from_millis(5);
@@ -33,6 +34,8 @@ pub struct ProxyConfig {
     pub facts: NodeFacts,
     /// Where its rules go.
     pub nft: Nft,
+    /// Where the Services that it follows are shown to the rest of the node.
+    pub services: Services,
 }
 
 /// Something about a Service.
@@ -74,10 +77,10 @@ fn key_of<K>(
     name: impl Fn(&K) -> Option<(&str, &str)>,
 ) -> Option<Arc<str>> {
     match told {
-        Followed::Object(object) | Followed::Gone(object) => {
+        Followed::Changed(object) | Followed::Gone(object) => {
             name(object).map(|(namespace, name)| format!("{plural}/{namespace}/{name}").into())
         }
-        Followed::Restart | Followed::Complete => None,
+        Followed::Listed(_) => Some(plural.into()),
     }
 }
 
@@ -105,13 +108,13 @@ impl Actor for ProxyActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let me = ctx.me();
-        let services = follow(self.client.clone(), move |told| {
+        let services = follow(self.client.clone(), None, move |told| {
             let me = me.clone();
             async move { me.tell(ServiceTold(told)).await.is_ok() }
         });
         ctx.run(services, |_, (), _| {});
         let me = ctx.me();
-        let slices = follow(self.client.clone(), move |told| {
+        let slices = follow(self.client.clone(), None, move |told| {
             let me = me.clone();
             async move { me.tell(SliceTold(told)).await.is_ok() }
         });
@@ -226,18 +229,27 @@ async fn apply(
 impl Handler<ServiceTold> for ProxyActor {
     type Result = ();
     fn handle(&mut self, ServiceTold(told): ServiceTold, ctx: &mut Context<Self>) {
+        let shown = &self.config.services;
         let key = match told {
-            Followed::Restart => {
-                self.services_complete = false;
+            Followed::Listed(services) => {
+                let services: Vec<_> = services.into_iter().map(Arc::new).collect();
+                shown.replace(services.iter().cloned());
                 self.cache.clear_services();
-                None
-            }
-            Followed::Complete => {
+                for service in services {
+                    self.cache.service(service, false);
+                }
                 self.services_complete = true;
                 None
             }
-            Followed::Object(service) => Some(self.cache.service(*service, false)),
-            Followed::Gone(service) => Some(self.cache.service(*service, true)),
+            Followed::Changed(service) => {
+                let service = Arc::new(*service);
+                shown.put(service.clone());
+                Some(self.cache.service(service, false))
+            }
+            Followed::Gone(service) => {
+                shown.remove(&service);
+                Some(self.cache.service(Arc::new(*service), true))
+            }
         };
         self.changed(key, ctx);
     }
@@ -247,16 +259,15 @@ impl Handler<SliceTold> for ProxyActor {
     type Result = ();
     fn handle(&mut self, SliceTold(told): SliceTold, ctx: &mut Context<Self>) {
         let key = match told {
-            Followed::Restart => {
-                self.slices_complete = false;
+            Followed::Listed(slices) => {
                 self.cache.clear_slices();
-                None
-            }
-            Followed::Complete => {
+                for slice in slices {
+                    self.cache.slice(slice, false);
+                }
                 self.slices_complete = true;
                 None
             }
-            Followed::Object(slice) => self.cache.slice(*slice, false),
+            Followed::Changed(slice) => self.cache.slice(*slice, false),
             Followed::Gone(slice) => self.cache.slice(*slice, true),
         };
         self.changed(key, ctx);

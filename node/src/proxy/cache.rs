@@ -19,7 +19,7 @@ const OTHER_PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 /// What the watches have told so far.
 #[derive(Debug, Default)]
 pub struct Cache {
-    services: BTreeMap<ServiceKey, Service>,
+    services: BTreeMap<ServiceKey, Arc<Service>>,
     slices: BTreeMap<ServiceKey, BTreeMap<String, EndpointSlice>>,
     dirty: BTreeSet<ServiceKey>,
 }
@@ -30,7 +30,7 @@ fn key(namespace: &str, name: &str) -> ServiceKey {
 
 impl Cache {
     /// Takes a service in, or out when `gone`. Returns its key.
-    pub fn service(&mut self, service: Service, gone: bool) -> ServiceKey {
+    pub fn service(&mut self, service: Arc<Service>, gone: bool) -> ServiceKey {
         let meta = &service.metadata;
         let key =
             key(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());

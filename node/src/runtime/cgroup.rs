@@ -164,3 +164,32 @@ pub fn remove(cgroup: &str) {
         let _ = std::fs::remove_dir(controller.path().join(relative));
     }
 }
+
+/// Removes a cgroup and the empty ones below it, in every hierarchy. What still has a process stays.
+pub fn remove_empty_below(cgroup: &str) {
+    let relative = cgroup.trim_start_matches('/');
+    if relative.is_empty() {
+        return;
+    }
+    if is_unified() {
+        remove_empty_tree(&Path::new(MOUNT).join(relative), DEPTH_MAX);
+        return;
+    }
+    for controller in std::fs::read_dir(MOUNT).into_iter().flatten().flatten() {
+        remove_empty_tree(&controller.path().join(relative), DEPTH_MAX);
+    }
+}
+
+/// Levels below a cgroup of ours: quality of service, pod, container.
+const DEPTH_MAX: usize = 3;
+
+fn remove_empty_tree(path: &Path, depth: usize) {
+    if depth > 0 {
+        for below in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            if below.file_type().is_ok_and(|t| t.is_dir()) {
+                remove_empty_tree(&below.path(), depth - 1);
+            }
+        }
+    }
+    let _ = std::fs::remove_dir(path);
+}

@@ -7,7 +7,7 @@ use actors::TraceContext;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use protocol::{Api, ApiError, ApiRequest, ApiResponse, Client, WatchEvent, WatchKind, WatchStream};
+use protocol::{Api, ApiError, ApiRequest, ApiResponse, Client, Verb, WatchEvent, WatchKind, WatchStream};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
@@ -56,19 +56,26 @@ impl Scripted {
 
 #[async_trait]
 impl Api for Scripted {
-    async fn call(&self, _: ApiRequest) -> Result<ApiResponse, ApiError> {
-        Err(ApiError::Unreachable("only watches here".into()))
+    async fn call(&self, request: ApiRequest) -> Result<ApiResponse, ApiError> {
+        if request.verb != Verb::List {
+            return Err(ApiError::Unreachable("only lists and watches here".into()));
+        }
+        let objects = self.0.objects.lock().unwrap();
+        let mine = objects.iter().filter(|((r, _), _)| *r == request.target.resource);
+        let items: Vec<&Value> = mine.map(|(_, object)| object).collect();
+        let list = serde_json::json!({"metadata": {"resourceVersion": "1"}, "items": items});
+        Ok(ApiResponse { code: 200, body: list.to_string().into(), revision: 1, warnings: Vec::new() })
     }
 
     async fn watch(&self, request: ApiRequest) -> Result<WatchStream, ApiError> {
         let resource = request.target.resource;
         let changes = self.0.changes.subscribe();
-        let mut first: Vec<WatchEvent> = {
+        // What changed since the list is told, and so is everything else: a watch may repeat, not leave out.
+        let first: Vec<WatchEvent> = {
             let objects = self.0.objects.lock().unwrap();
             let mine = objects.iter().filter(|((r, _), _)| *r == resource);
             mine.map(|(_, object)| event(WatchKind::Added, object)).collect()
         };
-        first.push(event(WatchKind::Bookmark, &Value::Null));
         let later = futures::stream::unfold(changes, move |mut changes| {
             let resource = resource.clone();
             async move {

@@ -170,18 +170,9 @@ impl Managed {
         if self.0.is_empty() {
             return Value::Null;
         }
-        let seconds = |owned: &Owned| seconds(owned.time.as_deref());
-        let mut all: Vec<(&Manager, &Owned)> = self.0.iter().collect();
-        all.sort_by(|(a, x), (b, y)| {
-            (a.operation, seconds(x), &a.name, &x.version, &a.subresource).cmp(&(
-                b.operation,
-                seconds(y),
-                &b.name,
-                &y.version,
-                &b.subresource,
-            ))
-        });
-        Value::Array(all.into_iter().map(|(manager, owned)| encode(manager, owned)).collect())
+        let mut entries: Vec<Value> = self.0.iter().map(|(manager, owned)| encode(manager, owned)).collect();
+        entries.sort_by_cached_key(order);
+        Value::Array(entries)
     }
 
     /// Merges the oldest updaters of each version into one, so that an object never has more than `max`.
@@ -220,6 +211,13 @@ impl Managed {
             count -= 1;
         }
     }
+}
+
+/// What entries of `metadata.managedFields` are sorted by: appliers first, then age.
+pub fn order(entry: &Value) -> impl Ord + use<> {
+    let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let age = seconds(entry["time"].as_str());
+    (text("operation"), age, text("manager"), text("apiVersion"), text("subresource"))
 }
 
 fn encode(manager: &Manager, owned: &Owned) -> Value {

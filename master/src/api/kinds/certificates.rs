@@ -109,7 +109,11 @@ fn signer(name: &str, path: &Path, errors: &mut Errors) {
         return;
     }
     let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
-        errors.invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+        errors.invalid(
+            path,
+            name,
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+        );
         return;
     };
     let before = errors.len();

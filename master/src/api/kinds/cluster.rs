@@ -255,11 +255,7 @@ pub(super) fn api_service() -> Strategy {
             for (field, most) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
                 let number = service[field].as_i64().unwrap_or(0);
                 if number <= 0 || number > most {
-                    errors.invalid(
-                        &spec(field),
-                        number,
-                        format!("must be positive and less than {most}"),
-                    );
+                    errors.invalid(&spec(field), number, format!("must be positive and less than {most}"));
                 }
             }
             api_backend(service, errors);

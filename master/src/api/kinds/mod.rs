@@ -15,7 +15,6 @@ mod certificates;
 pub mod checks;
 mod cluster;
 mod config;
-mod cron;
 mod devices;
 mod endpoints;
 mod events;

@@ -200,8 +200,9 @@ fn of_type(spec: &Value, kind: &str, headless: bool, ports: &[Value], errors: &m
             if kind == "LoadBalancer" {
                 for (i, port) in ports.iter().enumerate() {
                     if port["port"].as_i64() == Some(KUBELET_PORT) {
-                        let detail =
-                            format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                        let detail = format!(
+                            "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
+                        );
                         errors.invalid(&path("ports").index(i), KUBELET_PORT, detail);
                     }
                 }
@@ -437,12 +438,7 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
     }
     match spec["internalTrafficPolicy"].as_str() {
         None if kind != "ExternalName" => errors.required(&path("internalTrafficPolicy"), ""),
-        _ => checks::choice(
-            &spec["internalTrafficPolicy"],
-            POLICIES,
-            &path("internalTrafficPolicy"),
-            errors,
-        ),
+        _ => checks::choice(&spec["internalTrafficPolicy"], POLICIES, &path("internalTrafficPolicy"), errors),
     }
     checks::choice(
         &spec["trafficDistribution"],

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Answer, RETRIES_MAX, Subject, body, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
 use crate::store::{Compare, Txn, TxnResult};
@@ -35,8 +36,7 @@ pub fn generate_name(prefix: &str) -> String {
 pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
-    {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta.remove(name);
     }
     if namespace.is_empty() {
@@ -64,11 +64,12 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let value = body::object(&subject, &request.body, validation, warnings)?;
+        let mut value = body::object(&subject, &request.body, validation, warnings)?;
+        Tracking::of(request, subject).create(&mut value);
         self.create_object(request, subject, value, warnings).await
     }
 
-    /// Creates an object that was read already.
+    /// Creates an object that was read already, and whose fields have their manager.
     pub async fn create_object(
         &self,
         request: &ApiRequest,

@@ -234,7 +234,7 @@ impl<R: Reconciler> Handler<Reconcile> for Worker<R> {
         let reconcile = async move {
             let writes = Writes::new(setup.api.clone());
             let cx = Cx {
-                client: Client::new(writes.clone(), R::ACCOUNT),
+                client: Client::new(writes.clone(), super::AGENT),
                 cache: setup.cache.clone(),
                 events: setup.events.clone(),
                 now: meta::now(),

@@ -29,6 +29,9 @@ mod writes;
 pub use meta::Key;
 pub use writes::Writes;
 
+/// The program that runs controllers upstream: what they write belongs to it.
+pub const AGENT: &str = "kube-controller-manager";
+
 /// What one reconcile works with.
 #[derive(Clone)]
 pub struct Cx {

@@ -13,7 +13,7 @@ use super::machinery::claim::claim_pods_named;
 use super::machinery::history::{self, HASH, REVISION_LABEL, Wanted};
 use super::machinery::labels::selector;
 use super::machinery::meta::{controller_reference, name, namespace, uid};
-use super::machinery::pods::{from_template, phase};
+use super::machinery::pods::{from_template, name_prefix, phase};
 use super::machinery::watches::{own, owned_or_selected};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
@@ -162,8 +162,8 @@ async fn delete(cx: &Cx, set: &StatefulSet, pod: &Pod) -> Result<(), ReconcileEr
 /// The pod to make.
 fn pod_of(set: &StatefulSet, ordinal: i32, revision: &ControllerRevision) -> Option<Pod> {
     let template = history::template(revision)?;
-    let mut pod = from_template(&template, namespace(&set.metadata), "", controller_reference(set));
-    pod.metadata.generate_name = None;
+    let prefix = name_prefix(name(&set.metadata));
+    let mut pod = from_template(&template, namespace(&set.metadata), &prefix, controller_reference(set));
     pod.metadata.name = Some(format!("{}-{ordinal}", name(&set.metadata)));
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(REVISION_LABEL.to_owned(), name(&revision.metadata).to_owned());

@@ -32,10 +32,10 @@ fn pod(container: serde_json::Value) -> Pod {
 }
 
 fn sources() -> Sources {
-    let service = |ns: &str, name: &str, ip: &str| -> Service {
-        serde_json::from_value(json!({"metadata": {"name": name, "namespace": ns},
-            "spec": {"clusterIP": ip, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}}))
-        .unwrap()
+    let service = |ns: &str, name: &str, ip: &str| -> Arc<Service> {
+        let service = serde_json::from_value(json!({"metadata": {"name": name, "namespace": ns},
+            "spec": {"clusterIP": ip, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}}));
+        Arc::new(service.unwrap())
     };
     Sources {
         config_maps: [

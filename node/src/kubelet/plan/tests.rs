@@ -176,3 +176,19 @@ fn the_unhealthy_are_killed() {
     assert_eq!(kills("Always")[0].why, why);
     assert_eq!(kills("Never")[0].why, "Container a failed liveness probe");
 }
+
+#[test]
+fn what_is_added_to_a_running_pod_runs_once() {
+    let mut owner = pod("Always", &[], &["a"]);
+    owner.spec.as_mut().unwrap().ephemeral_containers =
+        serde_json::from_value(json!([{"name": "debug", "targetContainerName": "a"}])).unwrap();
+    let none = Health::default();
+    for (containers, wanted) in [
+        (vec![], "sandbox#0, start a#0"),
+        (vec![running("POD", 0), running("a", 0)], "start debug#0"),
+        (vec![running("POD", 0), running("a", 0), running("debug", 0)], ""),
+        (vec![running("POD", 0), running("a", 0), ended("debug", 1)], ""),
+    ] {
+        assert_eq!(short(&owner, containers, &none), wanted);
+    }
+}

@@ -4,8 +4,8 @@ use actors::Stage;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
+use crate::certificate::NodeCertificate;
 use crate::kubelet::KubeletConfig;
-use crate::kubelet::tests::MadeUpNetwork;
 use crate::kubelet::tests::api::FakeApi;
 use crate::runtime::simulated::SimulatedRuntime;
 
@@ -40,8 +40,7 @@ fn the_ports_answer_those_who_may_ask() {
             port: free_port(),
             read_only_port: free_port(),
             health_port: free_port(),
-            certificate_pem: server_pem,
-            key_pem: server_key.serialize_pem(),
+            certificate: NodeCertificate::new(&server_pem, &server_key.serialize_pem(), None).unwrap(),
             client_ca_pem: ca_pem.clone(),
         };
         let mut config = KubeletConfig::new("n1", "127.0.0.1".parse().unwrap());
@@ -53,10 +52,17 @@ fn the_ports_answer_those_who_may_ask() {
             serde_json::json!({"metadata": {"name": "web", "namespace": "default", "uid": "u"},
                 "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]}}),
         );
-        let kubelet =
-            crate::kubelet::start(&Stage::local(), config, api.client(), runtime, Arc::new(MadeUpNetwork))
-                .await
-                .unwrap();
+        let network = Arc::new(crate::network::made_up::MadeUpNetwork::default());
+        let kubelet = crate::kubelet::start(
+            &Stage::local(),
+            config,
+            api.client(),
+            runtime,
+            network,
+            Default::default(),
+        )
+        .await
+        .unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         let plain = reqwest::Client::builder().no_proxy().build().unwrap();
         let get = async |port: u16, path: &str| {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -20,11 +21,8 @@ const USERS: [&str; 2] = ["kube-apiserver-kubelet-client", "system:kube-apiserve
 /// The TLS settings of port 10250.
 pub fn config(settings: &ServerConfig) -> Result<TlsConfig, String> {
     let certificates = |pem: &str| -> Result<Vec<CertificateDer<'static>>, String> {
-        rustls_pemfile::certs(&mut pem.as_bytes()).collect::<Result<_, _>>().map_err(|e| e.to_string())
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|e| e.to_string())
     };
-    let key: PrivateKeyDer<'static> = rustls_pemfile::private_key(&mut settings.key_pem.as_bytes())
-        .map_err(|e| e.to_string())?
-        .ok_or("there is no private key")?;
     let mut roots = RootCertStore::empty();
     for root in certificates(&settings.client_ca_pem)? {
         roots.add(root).map_err(|e| e.to_string())?;
@@ -33,12 +31,12 @@ pub fn config(settings: &ServerConfig) -> Result<TlsConfig, String> {
     let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|e| e.to_string())?;
-    TlsConfig::builder_with_provider(provider)
+    let config = TlsConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_client_cert_verifier(Arc::new(Verifier { inner }))
-        .with_single_cert(certificates(&settings.certificate_pem)?, key)
-        .map_err(|e| e.to_string())
+        .with_cert_resolver(Arc::new(settings.certificate.clone()));
+    Ok(config)
 }
 
 /// Checks the certificate's chain, then whose it is.

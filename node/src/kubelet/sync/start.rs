@@ -191,8 +191,9 @@ impl Sync {
         sandbox: &str,
         start: &Start,
     ) -> Result<Option<SystemTime>, SyncError> {
-        let found = owner.spec.as_ref().and_then(|s| pod::containers(s).find(|(_, c)| c.name == start.name));
+        let found = owner.spec.as_ref().and_then(|s| pod::container(s, &start.name));
         let Some((_, container)) = found else { return Ok(None) };
+        let container = &container;
         let name = &container.name;
         let image = match self.image(owner, container).await? {
             Ok(image) => image,
@@ -422,7 +423,11 @@ impl Sync {
         let maps = objects.all(Kind::ConfigMap, namespace, &maps, &self.uid).await?;
         let secrets = objects.all(Kind::Secret, namespace, &secrets, &self.uid).await?;
         let mut sources = self.sources();
-        sources.services = self.services(owner, namespace).await?;
+        let Some(services) = self.services(owner, namespace).await else {
+            let why = "services have not yet been read at least once, cannot construct envvars";
+            return Ok(Err(environment::ConfigError(why.to_owned())));
+        };
+        sources.services = services;
         let texts = |data: &payload::Data| {
             // Binary values are no environment; upstream leaves them out too.
             data.iter()
@@ -435,17 +440,21 @@ impl Sync {
         Ok(environment::environment(owner, container, &sources))
     }
 
-    async fn services(&self, owner: &Pod, namespace: &str) -> Result<Vec<Service>, SyncError> {
-        let client = &self.shared.client;
+    /// The Services that the container's environment names; `None` while they are not known.
+    async fn services(&self, owner: &Pod, namespace: &str) -> Option<Vec<Arc<Service>>> {
         if pod::is_static(owner) {
             // Static pods must start while there is no API to ask.
-            return Ok(Vec::new());
+            return Some(Vec::new());
         }
-        let mut services: Vec<Service> = client.find("default", "kubernetes").await?.into_iter().collect();
+        let services = &self.shared.services;
+        if !services.known().await {
+            return None;
+        }
+        let mut found: Vec<_> = services.get("default", "kubernetes").into_iter().collect();
         if owner.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true) {
-            services.extend(client.list::<Service>(namespace).await?);
+            found.extend(services.of(namespace));
         }
-        Ok(services)
+        Some(found)
     }
 
     /// The container's volumes, its hosts file and the file for its last words.

@@ -72,7 +72,10 @@ async fn everything() {
     config.cgroup_root = "troupe-test".to_owned();
     let begin = async || {
         let engine: Arc<dyn ContainerRuntime> = engine.clone();
-        start(&stage, config.clone(), api.client(), engine, Arc::new(MadeUpNetwork)).await.unwrap()
+        let network = Arc::new(MadeUpNetwork::default());
+        let services = Services::default();
+        services.replace([]);
+        start(&stage, config.clone(), api.client(), engine, network, services).await.unwrap()
     };
     let kubelet = begin().await;
     api.add("configmaps", json!({"metadata": {"name": "cm", "namespace": "default"}, "data": {"k": "one"}}));

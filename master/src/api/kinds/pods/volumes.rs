@@ -194,9 +194,14 @@ fn projected<'a>(source: &'a Value, path: &Path, errors: &mut Errors) {
     for (i, projection) in list(source, &["sources"]).iter().enumerate() {
         let at = path.child("sources").index(i);
         let mut found = 0;
-        for kind in
-            ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"]
-        {
+        for kind in [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ] {
             let inner = &projection[kind];
             if !inner.is_object() {
                 continue;

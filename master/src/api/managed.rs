@@ -1,0 +1,179 @@
+//! Who owns which fields: `metadata.managedFields`, kept up with every write, and server-side apply.
+//!
+//! The rules are [`protocol::apply`]'s; here they are joined to requests and kinds.
+//!
+//! - [`versions`]: a kind's versions, as the rules see them. - [`reset`]: fields that a write does not own.
+//! - [`apply`]: applying a configuration. - [`scale`]: ownership of replicas through the scale subresource.
+//! - [`agent`]: what a writer is called. - [`entries`]: entries as they lie in objects.
+
+use protocol::ApiRequest;
+use protocol::apply::compare::Comparison;
+use protocol::apply::managers::is_reset;
+use protocol::apply::update::Write;
+use protocol::apply::{Managed, Manager, Operation, Refusal};
+use serde_json::Value;
+
+use super::object;
+use super::registry::Subject;
+
+pub mod agent;
+pub mod apply;
+pub mod entries;
+pub mod reset;
+pub mod scale;
+pub mod versions;
+
+use versions::KindVersions;
+
+/// Who writes what, as far as ownership goes.
+pub struct Tracking<'a> {
+    versions: KindVersions<'a>,
+    /// The version that is written, such as `apps/v1`.
+    version: String,
+    /// Its kind.
+    kind: &'a str,
+    /// The subresource that it is written through; empty for none.
+    subresource: &'a str,
+    /// What the writer is called.
+    name: String,
+}
+
+impl<'a> Tracking<'a> {
+    /// A write of an object, or of a subresource that is a part of it.
+    pub fn of(request: &'a ApiRequest, subject: Subject<'a>) -> Self {
+        let subresource = request.target.subresource.as_deref().unwrap_or_default();
+        Tracking {
+            version: subject.resource.api_version(),
+            kind: subject.resource.kind,
+            versions: KindVersions::of(subject, subresource),
+            subresource,
+            name: agent::manager(request),
+        }
+    }
+
+    fn manager(&self, operation: Operation) -> Manager {
+        let name = if self.name.is_empty() { "unknown" } else { &self.name };
+        Manager::new(name, operation, &self.version, self.subresource)
+    }
+
+    fn write<'w>(
+        &'w self,
+        live: &'w Value,
+        now: &'w str,
+        operation: Operation,
+    ) -> Write<'w, KindVersions<'a>> {
+        Write {
+            versions: &self.versions,
+            version: &self.version,
+            live,
+            manager: self.manager(operation),
+            now,
+        }
+    }
+
+    /// Gives a new object's fields to its writer.
+    pub fn create(&self, value: &mut Value) {
+        let given = entries::take(value);
+        let managed = match is_reset(&given) {
+            true => Managed::default(),
+            false => Managed::decode(&given).unwrap_or_default(),
+        };
+        let empty = self.versions.empty(&self.version);
+        let new = self.versions.shown(value, &self.version);
+        let now = object::now();
+        let write = self.write(&empty, &now, Operation::Update);
+        let owned = write.changes(&new).and_then(|changes| write.update(&new, &changes, managed));
+        drop(new);
+        match owned {
+            Ok(managed) => entries::set(value, managed.encode()),
+            Err(why) => untracked(&why),
+        }
+    }
+
+    /// Gives the fields that a write changes to its writer. Both objects are of the stored version.
+    pub fn update(&self, old: &Value, new: &mut Value) {
+        let given = entries::take(new);
+        let live = &old["metadata"]["managedFields"];
+        if let Some(kept) = self.updated(old, new, live, given) {
+            entries::set(new, kept);
+        }
+    }
+
+    /// The managed fields after a write; `None` for none.
+    fn updated(&self, old: &Value, new: &Value, live: &Value, given: Value) -> Option<Value> {
+        // Through subresources nobody sets managed fields by hand.
+        let by_hand = self.subresource.is_empty() && !given.is_null() && given != *live;
+        if by_hand && is_reset(&given) {
+            return None;
+        }
+        let chosen = by_hand.then(|| Managed::decode(&given).ok().filter(|m| !m.0.is_empty())).flatten();
+        if chosen.is_none() && live.is_null() {
+            return None;
+        }
+        let (before, after) =
+            (self.versions.shown(old, &self.version), self.versions.shown(new, &self.version));
+        let now = object::now();
+        let write = self.write(&before, &now, Operation::Update);
+        let changes = match write.changes(&after) {
+            Ok(changes) => changes,
+            Err(why) => {
+                untracked(&why);
+                return Some(live.clone());
+            }
+        };
+        let managed = match chosen {
+            Some(managed) => managed,
+            // Most writes change fields that their writer owns already: then nothing is taken apart.
+            None => match unchanged(live, &changes, &write.manager, &self.version, &now) {
+                Some(kept) => return Some(kept),
+                None => Managed::decode(live).ok().filter(|m| !m.0.is_empty())?,
+            },
+        };
+        match write.update(&after, &changes, managed) {
+            Ok(managed) => Some(managed.encode()).filter(|m| !m.is_null()),
+            Err(why) => {
+                untracked(&why);
+                Some(live.clone())
+            }
+        }
+    }
+}
+
+/// An object that does not have the form of its kind keeps the managers that it had.
+fn untracked(why: &Refusal) {
+    tracing::warn!(%why, "fields of an object change without a manager");
+}
+
+/// The entries after a write of fields that belong to nobody but the writer already: at most its time differs.
+fn unchanged(
+    live: &Value,
+    changes: &Comparison,
+    writer: &Manager,
+    version: &str,
+    now: &str,
+) -> Option<Value> {
+    if changes.is_same() {
+        return Some(live.clone());
+    }
+    if !changes.removed.is_empty() {
+        return None;
+    }
+    let changed = changes.changed();
+    let all = live.as_array()?;
+    let mut own = None;
+    for (i, entry) in all.iter().enumerate() {
+        let fields = &entry["fieldsV1"];
+        if entries::is_of(entry, writer, version) {
+            if !changed.is_held_by(fields) {
+                return None;
+            }
+            own = Some(i);
+        } else if entry["apiVersion"] != version || changed.may_touch(fields) {
+            return None;
+        }
+    }
+    let mut kept = all.clone();
+    kept.get_mut(own?)?["time"] = now.into();
+    entries::sort(&mut kept);
+    Some(Value::Array(kept))
+}

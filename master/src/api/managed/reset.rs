@@ -1,0 +1,49 @@
+//! Fields that a write does not own, because the server puts them back: the status through the main resource,
+//! the spec through the status.
+
+use std::sync::LazyLock;
+
+use protocol::apply::Set;
+use protocol::apply::compare::Filter;
+use protocol::apply::set::{Part, Prefix};
+
+const EPHEMERAL: &[Prefix] = &[Prefix(&[Part::Field("spec"), Part::Field("ephemeralContainers")])];
+const RESIZE: &[Prefix] = &[
+    Prefix(&[Part::Field("spec"), Part::Field("containers"), Part::Any, Part::Field("resources")]),
+    Prefix(&[Part::Field("spec"), Part::Field("containers"), Part::Any, Part::Field("resizePolicy")]),
+    Prefix(&[Part::Field("spec"), Part::Field("initContainers"), Part::Any, Part::Field("resources")]),
+    Prefix(&[Part::Field("spec"), Part::Field("initContainers"), Part::Any, Part::Field("resizePolicy")]),
+    Prefix(&[Part::Field("spec"), Part::Field("resources")]),
+];
+
+static STATUS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["status"]]));
+static SPEC: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"]]));
+static SPEC_AND_LABELS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], &["metadata", "labels"]]));
+static SPEC_AND_METADATA: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], &["metadata"]]));
+static SPEC_OF_POD: LazyLock<Set> = LazyLock::new(|| {
+    Set::of(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
+});
+static SPEC_AND_CERTIFICATE: LazyLock<Set> =
+    LazyLock::new(|| Set::of(&[&["spec"], &["status", "certificate"]]));
+
+/// Kinds that have a status but take all of it through the main resource too.
+const WHOLE: &[&str] = &["apiservices"];
+
+/// What a write of a kind through a subresource does not own.
+pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'static> {
+    match (plural, subresource) {
+        (_, "") if has_status && !WHOLE.contains(&plural) => Filter::Without(&STATUS),
+        ("pods", "ephemeralcontainers") => Filter::Only(EPHEMERAL),
+        ("pods", "resize") => Filter::Only(RESIZE),
+        ("pods", "status") => Filter::Without(&SPEC_OF_POD),
+        ("deployments", "status") => Filter::Without(&SPEC_AND_LABELS),
+        (
+            "flowschemas" | "prioritylevelconfigurations" | "customresourcedefinitions" | "volumeattachments",
+            "status",
+        ) => Filter::Without(&SPEC_AND_METADATA),
+        (_, "status") => Filter::Without(&SPEC),
+        ("certificatesigningrequests", "approval") => Filter::Without(&SPEC_AND_CERTIFICATE),
+        ("namespaces", "finalize") => Filter::Without(&STATUS),
+        _ => Filter::None,
+    }
+}

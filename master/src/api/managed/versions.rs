@@ -1,0 +1,111 @@
+//! The versions of a kind, as the rules of ownership see them.
+
+use std::borrow::Cow;
+
+use protocol::apply::Table;
+use protocol::apply::compare::Filter;
+use protocol::apply::update::Versions;
+use protocol::schema::{self, Definition, decode::finish};
+use protocol::{Resource, resources};
+use serde_json::{Value, json};
+
+use super::reset;
+use crate::api::convert;
+use crate::api::registry::Subject;
+
+/// The version of the scale that workloads show.
+pub const SCALE: &str = "autoscaling/v1";
+
+/// A kind in all its versions.
+pub enum KindVersions<'a> {
+    /// A served kind.
+    Kind {
+        /// The kind, and the version asked for.
+        subject: Subject<'a>,
+        /// What the write does not own.
+        filter: Filter<'static>,
+    },
+    /// The scale of a workload, which has one version.
+    Scale(&'static Definition),
+}
+
+impl<'a> KindVersions<'a> {
+    /// A kind that is written, or a subresource that is a part of it.
+    pub fn of(subject: Subject<'a>, subresource: &str) -> Self {
+        let has_status = subject.resource.subresource("status").is_some();
+        KindVersions::Kind { subject, filter: reset::filter(subject.stored.plural, has_status, subresource) }
+    }
+
+    /// The kind in one of its versions.
+    fn resource(&self, version: &str) -> Option<&'static Resource> {
+        let KindVersions::Kind { subject, .. } = self else { return None };
+        for known in [subject.resource, subject.stored] {
+            if known.api_version() == version {
+                return Some(known);
+            }
+        }
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        resources::find(group, version, subject.stored.plural).filter(|r| r.storage == subject.stored.storage)
+    }
+
+    /// The fields of a version.
+    pub fn definition(&self, version: &str) -> Option<&'static Definition> {
+        match self {
+            KindVersions::Scale(definition) => (version == SCALE).then_some(*definition),
+            KindVersions::Kind { subject, .. } if subject.custom.is_some() => {
+                self.resource(version).map(|_| schema::custom())
+            }
+            KindVersions::Kind { .. } => {
+                let resource = self.resource(version)?;
+                schema::kind(resource.group, resource.version, resource.kind)
+            }
+        }
+    }
+
+    /// An object with nothing in it, as its creation is compared with.
+    pub fn empty(&self, version: &str) -> Value {
+        self.definition(version).map_or_else(|| json!({}), |definition| finish(definition, json!({})))
+    }
+
+    /// A stored object in a version.
+    pub fn shown<'v>(&self, stored: &'v Value, version: &str) -> Cow<'v, Value> {
+        match self.resource(version) {
+            Some(resource) if resource.is_view() => {
+                Cow::Owned(convert::from_storage(resource, stored.clone()))
+            }
+            _ => Cow::Borrowed(stored),
+        }
+    }
+}
+
+impl Versions for KindVersions<'_> {
+    type Shape<'s>
+        = Table
+    where
+        Self: 's;
+
+    fn shape(&self, version: &str) -> Option<Table> {
+        self.definition(version).map(Table::of)
+    }
+
+    fn convert<'v>(&self, object: &'v Value, from: &str, to: &str) -> Cow<'v, Value> {
+        if from == to {
+            return Cow::Borrowed(object);
+        }
+        let stored = match self.resource(from) {
+            Some(from) if from.is_view() => Cow::Owned(convert::to_storage(from, object.clone())),
+            _ => Cow::Borrowed(object),
+        };
+        match self.resource(to) {
+            Some(to) if to.is_view() => Cow::Owned(convert::from_storage(to, stored.into_owned())),
+            _ => stored,
+        }
+    }
+
+    fn filter(&self, _: &str) -> Filter<'_> {
+        match self {
+            KindVersions::Kind { filter, .. } => *filter,
+            KindVersions::Scale(_) => Filter::None,
+        }
+    }
+}

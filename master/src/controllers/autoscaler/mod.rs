@@ -1,0 +1,344 @@
+//! HorizontalPodAutoscalers: size workloads by what their pods use.
+//!
+//! [`metrics`] knows what that calls for, [`decide`] how much of it is done. Any kind with a `scale` can be
+//! sized.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use k8s_openapi::api::autoscaling::v2::{
+    ContainerResourceMetricStatus, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricSpec,
+    MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use parking_lot::Mutex;
+use protocol::request::Target;
+use protocol::{ApiError, ApiRequest, Quantity, Selector, Verb};
+use serde_json::{Value, json};
+
+use super::machinery::meta::{is_deleting, time};
+use super::machinery::watches::own;
+use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::object::{int, text};
+
+pub mod decide;
+pub mod metrics;
+
+use decide::{Memory, bounds, set_condition, settle};
+use metrics::Goal;
+
+/// How often use is looked at.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// The controller.
+#[derive(Default)]
+pub struct AutoscalerController {
+    /// Recent recommendations of the autoscalers that exist.
+    memory: Mutex<HashMap<Key, Memory>>,
+}
+
+impl Reconciler for AutoscalerController {
+    const NAME: &'static str = "horizontalpodautoscaler";
+    const ACCOUNT: &'static str = "horizontal-pod-autoscaler";
+    const RESOURCE: &'static str = "horizontalpodautoscalers";
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![own::<HorizontalPodAutoscaler>()]
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let Some(hpa) = cx.cache.get::<HorizontalPodAutoscaler>(&key.namespace, &key.name) else {
+            self.memory.lock().remove(key);
+            return Ok(Outcome::DONE);
+        };
+        if is_deleting(&hpa.metadata) {
+            return Ok(Outcome::DONE);
+        }
+        let mut memory = self.memory.lock().get(key).cloned().unwrap_or_default();
+        let status = scale(cx, &hpa, &mut memory).await;
+        self.memory.lock().insert(key.clone(), memory);
+        if hpa.status.as_ref() != Some(&status) {
+            let mut copy = (*hpa).clone();
+            copy.status = Some(status);
+            cx.client.update_status(&copy).await?;
+        }
+        Ok(Outcome::again(PERIOD))
+    }
+}
+
+/// Looks and sizes once; what comes of it is the status.
+async fn scale(cx: &Cx, hpa: &HorizontalPodAutoscaler, memory: &mut Memory) -> HorizontalPodAutoscalerStatus {
+    let mut status = hpa.status.clone().unwrap_or_default();
+    status.observed_generation = hpa.metadata.generation;
+    let mut conditions = status.conditions.take().unwrap_or_default();
+    let (target, scale) = match read_scale(cx, hpa).await {
+        Ok(found) => found,
+        Err(why) => {
+            cx.events.warning(hpa, "FailedGetScale", why.clone());
+            let message = format!("the HPA controller was unable to get the target's current scale: {why}");
+            set_condition(&mut conditions, "AbleToScale", false, "FailedGetScale", message, cx.now);
+            status.conditions = Some(conditions);
+            return status;
+        }
+    };
+    let message = "the HPA controller was able to get the target's current scale".to_owned();
+    set_condition(&mut conditions, "AbleToScale", true, "SucceededGetScale", message, cx.now);
+    let current = int(&scale, &["spec", "replicas"]).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+    let seen = int(&scale, &["status", "replicas"]).and_then(|n| i32::try_from(n).ok());
+    status.current_replicas = seen.or(Some(current));
+    let (min, max) = bounds(hpa);
+    let (desired, reason) = if current == 0 && min != 0 {
+        let message = "scaling is disabled since the replica count of the target is zero".to_owned();
+        set_condition(&mut conditions, "ScalingActive", false, "ScalingDisabled", message, cx.now);
+        (0, String::new())
+    } else if current > max {
+        (max, "Current number of replicas above Spec.MaxReplicas".to_owned())
+    } else if current < min {
+        (min, "Current number of replicas below Spec.MinReplicas".to_owned())
+    } else {
+        match measure(cx, hpa, &scale, current, &mut conditions).await {
+            Ok(measured) => {
+                status.current_metrics = (!measured.statuses.is_empty()).then_some(measured.statuses);
+                let reason = if measured.replicas > current {
+                    format!("{} above target", measured.name)
+                } else {
+                    "All metrics below target".to_owned()
+                };
+                (settle(hpa, memory, current, measured.replicas, &mut conditions, cx.now), reason)
+            }
+            Err(why) => {
+                cx.events.warning(hpa, "FailedComputeMetricsReplicas", why);
+                status.conditions = Some(conditions);
+                return status;
+            }
+        }
+    };
+    status.desired_replicas = current;
+    if desired != current {
+        match write_scale(cx, target, scale, desired).await {
+            Ok(()) => {
+                let message = format!("the HPA controller was able to update the target scale to {desired}");
+                set_condition(&mut conditions, "AbleToScale", true, "SucceededRescale", message, cx.now);
+                let told = format!("New size: {desired}; reason: {reason}");
+                cx.events.normal(hpa, "SuccessfulRescale", told);
+                memory.scaled(cx.now, desired - current);
+                status.desired_replicas = desired;
+                status.last_scale_time = Some(time(cx.now));
+            }
+            Err(e) => {
+                let told = format!("New size: {desired}; reason: {reason}; error: {e}");
+                cx.events.warning(hpa, "FailedRescale", told);
+                let message = format!("the HPA controller was unable to update the target scale: {e}");
+                set_condition(&mut conditions, "AbleToScale", false, "FailedUpdateScale", message, cx.now);
+            }
+        }
+    }
+    status.conditions = Some(conditions);
+    status
+}
+
+/// The target's `scale`, and where it is.
+async fn read_scale(cx: &Cx, hpa: &HorizontalPodAutoscaler) -> Result<(Target, Value), String> {
+    let reference = &hpa.spec.scale_target_ref;
+    let api_version = reference.api_version.as_deref().unwrap_or("v1");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = &reference.kind;
+    let resource = protocol::resources::by_kind(api_version, kind).ok_or_else(|| {
+        format!(
+            "no matches for kind {kind:?} in version {:?}",
+            if group.is_empty() { version } else { api_version }
+        )
+    })?;
+    let target = Target {
+        group: resource.group.to_owned(),
+        version: resource.version.to_owned(),
+        resource: resource.plural.to_owned(),
+        namespace: hpa.metadata.namespace.clone(),
+        name: Some(reference.name.clone()),
+        subresource: Some("scale".to_owned()),
+    };
+    let answer =
+        cx.client.send(ApiRequest::new(Verb::Get, target.clone())).await.map_err(|e| e.to_string())?;
+    let scale = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
+    Ok((target, scale))
+}
+
+async fn write_scale(cx: &Cx, target: Target, mut scale: Value, replicas: i32) -> Result<(), ApiError> {
+    scale["spec"]["replicas"] = json!(replicas);
+    let mut request = ApiRequest::new(Verb::Update, target);
+    request.body = scale.to_string().into();
+    cx.client.send(request).await.map(drop)
+}
+
+/// What the metrics together call for.
+struct Measured {
+    replicas: i32,
+    /// The metric that calls for most.
+    name: String,
+    statuses: Vec<MetricStatus>,
+}
+
+type Conditions = Vec<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition>;
+
+async fn measure(
+    cx: &Cx,
+    hpa: &HorizontalPodAutoscaler,
+    scale: &Value,
+    current: i32,
+    conditions: &mut Conditions,
+) -> Result<Measured, String> {
+    let selector = text(scale, &["status", "selector"]);
+    let Ok(selects) = Selector::parse(selector) else {
+        let why = "couldn't convert selector into a corresponding internal selector object".to_owned();
+        set_condition(conditions, "ScalingActive", false, "InvalidSelector", why.clone(), cx.now);
+        return Err(why);
+    };
+    if selector.is_empty() {
+        let message = "the HPA target's scale is missing a selector".to_owned();
+        cx.events.warning(hpa, "SelectorRequired", "selector is required");
+        set_condition(conditions, "ScalingActive", false, "InvalidSelector", message, cx.now);
+        return Err("selector is required".to_owned());
+    }
+    let namespace = hpa.metadata.namespace.as_deref().unwrap_or_default();
+    let pods = metrics::selected(cx, namespace, &selects);
+    let specs = hpa.spec.metrics.clone().unwrap_or_default();
+    let mut best: Option<(i32, String)> = None;
+    let (mut statuses, mut failures) = (Vec::new(), Vec::new());
+    for spec in &specs {
+        let measured = one(cx, namespace, selector, &pods, spec, current).await;
+        match measured {
+            Ok((replicas, name, status)) => {
+                statuses.push(status);
+                if best.as_ref().is_none_or(|(most, _)| replicas > *most) {
+                    best = Some((replicas, name));
+                }
+            }
+            Err((reason, why)) => {
+                cx.events.warning(hpa, reason, why.clone());
+                failures.push((reason, why));
+            }
+        }
+    }
+    // What could not be measured might call for more pods: then none are taken away.
+    let lowers = best.as_ref().is_none_or(|(replicas, _)| *replicas < current);
+    if let Some((reason, why)) = failures.first()
+        && lowers
+    {
+        let message = format!("the HPA was unable to compute the replica count: {why}");
+        set_condition(conditions, "ScalingActive", false, reason, message, cx.now);
+        return Err(format!(
+            "invalid metrics ({} invalid out of {}), first error is: {why}",
+            failures.len(),
+            specs.len()
+        ));
+    }
+    let (replicas, name) = best.unwrap_or((current, String::new()));
+    let message = format!("the HPA was able to successfully calculate a replica count from {name}");
+    set_condition(conditions, "ScalingActive", true, "ValidMetricFound", message, cx.now);
+    Ok(Measured { replicas, name, statuses })
+}
+
+type Failure = (&'static str, String);
+
+async fn one(
+    cx: &Cx,
+    namespace: &str,
+    selector: &str,
+    pods: &[std::sync::Arc<k8s_openapi::api::core::v1::Pod>],
+    spec: &MetricSpec,
+    current: i32,
+) -> Result<(i32, String, MetricStatus), Failure> {
+    let (resource, container, target, reason) =
+        match (spec.type_.as_str(), &spec.resource, &spec.container_resource) {
+            ("Resource", Some(r), _) => (&r.name, None, &r.target, "FailedGetResourceMetric"),
+            ("ContainerResource", _, Some(r)) => {
+                (&r.name, Some(r.container.as_str()), &r.target, "FailedGetContainerResourceMetric")
+            }
+            (kind, _, _) => return Err(custom(kind, spec)),
+        };
+    let unable = |why: String| {
+        let what = if target.average_utilization.is_some() { "utilization" } else { "resource utilization" };
+        (reason, format!("failed to get {resource} {what}: {why}"))
+    };
+    let goal = goal(target).ok_or_else(|| {
+        (reason, "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set".to_owned())
+    })?;
+    let samples = metrics::fetch(cx, namespace, selector, resource, container)
+        .await
+        .map_err(|why| unable(format!("unable to get metrics for resource {resource}: {why}")))?;
+    let proposal =
+        metrics::propose(pods, samples, resource, container, &goal, current, cx.now).map_err(unable)?;
+    let value = MetricValueStatus {
+        average_utilization: proposal.utilization,
+        average_value: Some(Text(Quantity::from_milli(proposal.average_milli).to_string())),
+        value: None,
+    };
+    let measure = if proposal.utilization.is_some() {
+        "resource utilization (percentage of request)"
+    } else {
+        "resource"
+    };
+    let (shown, status) = match container {
+        None => (
+            format!("{resource} {measure}"),
+            MetricStatus {
+                type_: "Resource".to_owned(),
+                resource: Some(ResourceMetricStatus { name: resource.clone(), current: value }),
+                ..MetricStatus::default()
+            },
+        ),
+        Some(container) => (
+            format!("{resource} container {measure}"),
+            MetricStatus {
+                type_: "ContainerResource".to_owned(),
+                container_resource: Some(ContainerResourceMetricStatus {
+                    container: container.to_owned(),
+                    name: resource.clone(),
+                    current: value,
+                }),
+                ..MetricStatus::default()
+            },
+        ),
+    };
+    Ok((proposal.replicas, shown, status))
+}
+
+fn goal(target: &MetricTarget) -> Option<Goal> {
+    match (target.average_utilization, &target.average_value) {
+        (Some(percent), _) => Some(Goal::Utilization(percent)),
+        (None, Some(value)) => value.0.parse::<Quantity>().ok().map(|q| Goal::Average(q.milli())),
+        _ => None,
+    }
+}
+
+/// Metrics that other programs would have to bring, by an API that this cluster does not serve.
+fn custom(kind: &str, spec: &MetricSpec) -> Failure {
+    let missing = "the server could not find the metric";
+    let name = |m: Option<&k8s_openapi::api::autoscaling::v2::MetricIdentifier>| {
+        m.map(|m| m.name.clone()).unwrap_or_default()
+    };
+    match kind {
+        "Pods" => {
+            let name = name(spec.pods.as_ref().map(|m| &m.metric));
+            let why = format!(
+                "failed to get pods metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name} for pods"
+            );
+            ("FailedGetPodsMetric", why)
+        }
+        "Object" => {
+            let name = name(spec.object.as_ref().map(|m| &m.metric));
+            let why = format!(
+                "failed to get object metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name}"
+            );
+            ("FailedGetObjectMetric", why)
+        }
+        "External" => {
+            let name = name(spec.external.as_ref().map(|m| &m.metric));
+            let why = format!(
+                "failed to get {name} external metric value: unable to get external metric {name}: unable to fetch metrics from external metrics API: {missing} {name}"
+            );
+            ("FailedGetExternalMetric", why)
+        }
+        other => ("InvalidMetricSourceType", format!("unknown metric source type {other:?}")),
+    }
+}

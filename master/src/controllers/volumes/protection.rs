@@ -1,0 +1,105 @@
+//! Keeps claims while pods use them, and volumes while they are bound: finalizers that go when that is over.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+
+use crate::api::admission::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
+use crate::cache::{Cache, Change, ChangeKind};
+use crate::controllers::machinery::meta::{is_deleting, name, namespace};
+use crate::controllers::machinery::pods::{is_finished, node_name};
+use crate::controllers::machinery::watches::{mapped, own};
+use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+
+/// The controller of claims.
+pub struct ClaimProtection;
+
+impl Reconciler for ClaimProtection {
+    const NAME: &'static str = "pvcprotection";
+    const ACCOUNT: &'static str = "pvc-protection-controller";
+    const RESOURCE: &'static str = "persistentvolumeclaims";
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![own::<PersistentVolumeClaim>(), mapped::<Pod>(of_pod)]
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let Some(claim) = cx.cache.get::<PersistentVolumeClaim>(&key.namespace, &key.name) else {
+            return Ok(Outcome::DONE);
+        };
+        let mut finalizers = claim.metadata.finalizers.clone().unwrap_or_default();
+        let has = finalizers.iter().any(|f| f == CLAIM_PROTECTION);
+        match (is_deleting(&claim.metadata), has) {
+            (true, true) if !is_used(cx, &claim) => finalizers.retain(|f| f != CLAIM_PROTECTION),
+            (false, false) => finalizers.push(CLAIM_PROTECTION.to_owned()),
+            _ => return Ok(Outcome::DONE),
+        }
+        let mut copy = (*claim).clone();
+        copy.metadata.finalizers = Some(finalizers);
+        match cx.client.update(&copy).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(Outcome::DONE),
+        }
+    }
+}
+
+/// The claims that a pod uses: by name, or brought along.
+pub fn claims_of(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_ref());
+    let claim = |v: &k8s_openapi::api::core::v1::Volume| match (&v.persistent_volume_claim, &v.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), v.name)),
+        _ => None,
+    };
+    volumes.into_iter().flatten().filter_map(claim).collect()
+}
+
+/// A pod that ends or goes may have been the last to use its claims.
+fn of_pod(change: &Change, _: &Cache) -> Vec<Key> {
+    let Ok(pod) = change.stored.typed::<Pod>() else { return Vec::new() };
+    if change.kind != ChangeKind::Deleted && !is_finished(&pod) && !node_name(&pod).is_empty() {
+        return Vec::new();
+    }
+    claims_of(&pod).iter().map(|claim| Key::new(&change.stored.meta.namespace, claim)).collect()
+}
+
+/// Whether a pod that has a node, and has not ended, uses a claim.
+fn is_used(cx: &Cx, claim: &PersistentVolumeClaim) -> bool {
+    let snapshot = cx.cache.snapshot();
+    let mut pods =
+        snapshot.list("", "pods", namespace(&claim.metadata)).filter_map(|s| s.typed::<Pod>().ok());
+    pods.any(|pod| {
+        !node_name(&pod).is_empty()
+            && !is_finished(&pod)
+            && claims_of(&pod).iter().any(|c| c == name(&claim.metadata))
+    })
+}
+
+/// The controller of volumes.
+pub struct VolumeProtection;
+
+impl Reconciler for VolumeProtection {
+    const NAME: &'static str = "pvprotection";
+    const ACCOUNT: &'static str = "pv-protection-controller";
+    const RESOURCE: &'static str = "persistentvolumes";
+
+    fn watches(&self) -> Vec<Watch> {
+        vec![own::<PersistentVolume>()]
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let Some(volume) = cx.cache.get::<PersistentVolume>("", &key.name) else { return Ok(Outcome::DONE) };
+        let mut finalizers = volume.metadata.finalizers.clone().unwrap_or_default();
+        let has = finalizers.iter().any(|f| f == VOLUME_PROTECTION);
+        let bound = volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+        match (is_deleting(&volume.metadata), has) {
+            (true, true) if !bound => finalizers.retain(|f| f != VOLUME_PROTECTION),
+            (false, false) => finalizers.push(VOLUME_PROTECTION.to_owned()),
+            _ => return Ok(Outcome::DONE),
+        }
+        let mut copy = (*volume).clone();
+        copy.metadata.finalizers = Some(finalizers);
+        match cx.client.update(&copy).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(Outcome::DONE),
+        }
+    }
+}

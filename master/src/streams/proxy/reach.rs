@@ -1,0 +1,177 @@
+//! A connection to a place: over a node's link, or from here, with TLS where it is wanted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::ApiError;
+use protocol::streams::{DialRequest, FRAME_BYTES_MAX, Frame, FrameStream, NodeStreams};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+
+use super::place::Place;
+
+/// How long a connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that lie between HTTP and a link's stream.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// A connection in both directions.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// Why nothing answers, as clients are told.
+pub(super) fn unreachable(why: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"))
+}
+
+/// How to speak TLS to what is behind a proxy.
+#[derive(Clone)]
+pub(in crate::streams) struct Tls {
+    /// To kubelets: the cluster's CA vouches for them, and they want our certificate.
+    kubelet: Arc<ClientConfig>,
+    /// To pods and Services, whose certificates nobody can check.
+    any: Arc<ClientConfig>,
+}
+
+impl Tls {
+    pub fn new(kubelet: Arc<ClientConfig>) -> Self {
+        let provider = kubelet.crypto_provider().clone();
+        let any = ClientConfig::builder()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone { provider }))
+            .with_no_client_auth();
+        Tls { kubelet, any: Arc::new(any) }
+    }
+
+    async fn over(&self, io: Box<dyn Io>, place: &Place) -> Result<Box<dyn Io>, ApiError> {
+        let config = if place.kubelet { self.kubelet.clone() } else { self.any.clone() };
+        let name = ServerName::IpAddress(place.address.into());
+        let handshake = tokio_rustls::TlsConnector::from(config).connect(name, io);
+        match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+            Ok(Ok(io)) => Ok(Box::new(io)),
+            Ok(Err(e)) => Err(unreachable(&e)),
+            Err(_) => Err(unreachable(&"net/http: TLS handshake timeout")),
+        }
+    }
+}
+
+/// Connects.
+pub(super) async fn connect(
+    nodes: &dyn NodeStreams,
+    tls: &Tls,
+    place: &Place,
+) -> Result<Box<dyn Io>, ApiError> {
+    let io: Box<dyn Io> = match &place.node {
+        Some(node) => {
+            let request = DialRequest { address: place.address, port: place.port };
+            Box::new(pipe(nodes.dial(node, request).await.map_err(|e| unreachable(&e))?))
+        }
+        None => {
+            let at = SocketAddr::new(place.address, place.port);
+            let connecting = tokio::net::TcpStream::connect(at);
+            match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+                Ok(Ok(tcp)) => Box::new(tcp),
+                Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                    return Err(unreachable(&format!("dial tcp {at}: connect: connection refused")));
+                }
+                Ok(Err(e)) => return Err(unreachable(&format!("dial tcp {at}: {e}"))),
+                Err(_) => return Err(unreachable(&format!("dial tcp {at}: i/o timeout"))),
+            }
+        }
+    };
+    if place.tls { tls.over(io, place).await } else { Ok(io) }
+}
+
+/// A stream of frames as a connection. It ends when either end is dropped.
+fn pipe(frames: FrameStream) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    let (mut read, mut write) = tokio::io::split(far);
+    let FrameStream { input, mut output } = frames;
+    tokio::spawn(async move {
+        let outward = async {
+            let mut buffer = vec![0; FRAME_BYTES_MAX];
+            loop {
+                match read.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => {
+                        let piece = Bytes::copy_from_slice(&buffer[..n]);
+                        if input.send(Frame::Stdin(piece)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        let inward = async {
+            while let Some(frame) = output.recv().await {
+                match frame {
+                    Frame::Stdout(piece) => {
+                        if write.write_all(&piece).await.is_err() {
+                            return;
+                        }
+                    }
+                    // An HTTP peer that has said all says nothing more; one that failed neither.
+                    Frame::CloseStdout | Frame::Error(_) => break,
+                    _ => {}
+                }
+            }
+            let _ = write.shutdown().await;
+            std::future::pending::<()>().await;
+        };
+        // An HTTP client gives its connection up as a whole, when it has read what the peer had to say.
+        tokio::select! {
+            () = outward => {}
+            () = inward => {}
+        }
+    });
+    near
+}
+
+/// Accepts any certificate: pods and Services have none that the cluster could check.
+#[derive(Debug)]
+struct Anyone {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

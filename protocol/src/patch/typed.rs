@@ -1,0 +1,110 @@
+//! What is wrong with an untyped object when Go makes a typed one of it field by field (not from JSON text):
+//! another code path there, with other words.
+
+use serde_json::Value;
+
+use crate::quantity::Quantity;
+use crate::schema::{Definition, Field, Type};
+
+/// The first value that does not fit its field.
+pub fn problem(definition: &'static Definition, value: &Value) -> Option<String> {
+    let fields = match value {
+        Value::Null => return None,
+        Value::Object(fields) => fields,
+        other => return Some(format!("cannot restore struct from: {}", kind(other))),
+    };
+    definition
+        .fields
+        .iter()
+        .find_map(|field| fields.get(field.name).and_then(|v| of_type(&field.ty, Some(field), v)))
+}
+
+fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    match ty {
+        Type::Object(_) => ty.definition().and_then(|d| problem(d, value)),
+        Type::List(element) => match value {
+            Value::Array(items) => items.iter().find_map(|item| of_type(element, field, item)),
+            other => Some(format!("cannot restore slice from {}", kind(other))),
+        },
+        Type::Map(element) => match value {
+            Value::Object(entries) => entries.values().find_map(|v| of_type(element, field, v)),
+            other => Some(format!("cannot restore map from {}", kind(other))),
+        },
+        Type::Bytes if value.is_string() => None,
+        Type::Bytes => Some(format!("cannot restore slice from {}", kind(value))),
+        Type::Any => None,
+        // These are read by code of their own, from text.
+        Type::Quantity => match value {
+            Value::String(text) => Quantity::canonical(text).err().map(|e| e.to_string()),
+            Value::Number(_) => None,
+            other => Some(format!("unable to parse quantity's value: {}", kind(other))),
+        },
+        Type::Time | Type::MicroTime | Type::IntOrString => None,
+        Type::String => scalar("string", field, value, value.is_string()),
+        Type::Bool => scalar("bool", field, value, value.is_boolean()),
+        Type::Int32 => scalar("int32", field, value, is_whole(value)),
+        Type::Int64 => scalar("int64", field, value, is_whole(value)),
+        Type::Number => scalar("float64", field, value, value.is_number()),
+    }
+}
+
+fn is_whole(value: &Value) -> bool {
+    value.as_i64().is_some() || value.as_f64().is_some_and(|f| f.trunc() == f)
+}
+
+/// Go converts between the kinds of numbers, and refuses (with words) what it would convert but JSON would not.
+fn scalar(go: &str, field: Option<&Field>, value: &Value, fits: bool) -> Option<String> {
+    if fits {
+        return None;
+    }
+    let number_to_text = go == "string" && value.as_i64().is_some();
+    let fraction_to_whole = go.starts_with("int") && value.is_f64();
+    if number_to_text || fraction_to_whole {
+        let named = field.map(|f| f.go).filter(|n| !n.is_empty() && !n.starts_with('['));
+        let to = named.map_or_else(|| go.to_owned(), |name| format!("v1.{name}"));
+        return Some(format!("cannot convert {} to {to}", kind(value)));
+    }
+    Some(format!("unrecognized type: {go}"))
+}
+
+/// Go's kind of a value read from JSON.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::problem;
+    use crate::schema;
+
+    #[test]
+    fn values_that_do_not_fit_are_told_in_gos_words() {
+        let cases = [
+            (json!({"spec": {"replicas": "two"}}), "unrecognized type: int32"),
+            (json!({"spec": {"replicas": 1.5}}), "cannot convert float64 to int32"),
+            (json!({"spec": {"paused": 1}}), "unrecognized type: bool"),
+            (json!({"metadata": {"labels": {"a": 1}}}), "cannot convert int64 to string"),
+            (json!({"metadata": {"labels": "a"}}), "cannot restore map from string"),
+            (json!({"spec": "x"}), "cannot restore struct from: string"),
+            (json!({"spec": {"template": {"spec": {"containers": {}}}}}), "cannot restore slice from map"),
+        ];
+        let definition = schema::kind("apps", "v1", "Deployment").expect("deployment");
+        for (value, wanted) in cases {
+            assert_eq!(problem(definition, &value).as_deref(), Some(wanted), "{value}");
+        }
+        assert_eq!(problem(definition, &json!({"spec": {"replicas": 2.0, "selector": null}})), None);
+    }
+}
