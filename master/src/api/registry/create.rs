@@ -108,7 +108,7 @@ impl Inner {
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
 
-        let snapshot = self.fresh().await?;
+        let snapshot = admission::settled(self, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
         self.call_mutating(&mut write, &mut value).await?;
