@@ -100,8 +100,11 @@ impl ServingOptions {
             }
             _ => None,
         };
-        let encryption =
-            self.encryption_provider_config.as_deref().map(|p| of_file(p, EncryptionConfig::parse)).transpose()?;
+        let encryption = self
+            .encryption_provider_config
+            .as_deref()
+            .map(|p| of_file(p, EncryptionConfig::parse))
+            .transpose()?;
         Ok(Loaded { audit, encryption, oidc: self.oidc()? })
     }
 

@@ -16,8 +16,8 @@ use crate::auth::oidc::Oidc;
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
-use crate::front::debug::Debug;
 use crate::front::certificate::FileCertificate;
+use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
 use crate::front::health::Scope;
 use crate::front::metrics::FrontMetrics;
@@ -170,12 +170,14 @@ impl Master {
                     &["system:masters"],
                 )?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
-                let own = match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone()) {
-                    (Some(certificate), Some(key)) => {
-                        Some(FileCertificate::open(certificate, key).map_err(StartError::Tls)?)
-                    }
-                    _ => None,
-                };
+                let own =
+                    match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
+                    {
+                        (Some(certificate), Some(key)) => {
+                            Some(FileCertificate::open(certificate, key).map_err(StartError::Tls)?)
+                        }
+                        _ => None,
+                    };
                 let loaded = config.serving.load()?;
                 Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
             })

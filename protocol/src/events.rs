@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
+use crate::{Api, ApiError, Client, Object, PatchKind};
 use actors::{
     Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Group, Handler, Props, RestartPolicy, Stage,
     WrapFuture, message,
 };
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use k8s_openapi::jiff::Timestamp;
-use crate::{Api, ApiError, Client, Object, PatchKind};
 
 pub mod correlate;
 

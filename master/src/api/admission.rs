@@ -18,6 +18,7 @@ mod namespace_lifecycle;
 pub(super) mod node_restriction;
 mod node_taint;
 mod pod_security;
+pub mod pod_topology;
 mod priority;
 pub mod quota;
 mod runtime_class;

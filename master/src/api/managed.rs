@@ -2,7 +2,7 @@
 //!
 //! The rules are [`protocol::apply`]'s; here they are joined to requests and kinds.
 //!
-//! - [`versions`]: a kind's versions, as the rules see them. - [`reset`]: fields that a write does not own.
+//! - [`versions`], [`shape`]: a kind's versions and their fields, as the rules see them. - [`reset`]: fields that a write does not own.
 //! - [`apply`]: applying a configuration. - [`scale`]: ownership of replicas through the scale subresource.
 //! - [`agent`]: what a writer is called. - [`entries`]: entries as they lie in objects.
 
@@ -21,6 +21,7 @@ pub mod apply;
 pub mod entries;
 pub mod reset;
 pub mod scale;
+pub mod shape;
 pub mod versions;
 
 use versions::KindVersions;
@@ -56,8 +57,19 @@ impl<'a> Tracking<'a> {
         Manager::new(name, operation, &self.version, self.subresource)
     }
 
-    fn write<'w>(&'w self, live: &'w Value, now: &'w str, operation: Operation) -> Write<'w, KindVersions<'a>> {
-        Write { versions: &self.versions, version: &self.version, live, manager: self.manager(operation), now }
+    fn write<'w>(
+        &'w self,
+        live: &'w Value,
+        now: &'w str,
+        operation: Operation,
+    ) -> Write<'w, KindVersions<'a>> {
+        Write {
+            versions: &self.versions,
+            version: &self.version,
+            live,
+            manager: self.manager(operation),
+            now,
+        }
     }
 
     /// Gives a new object's fields to its writer.
@@ -134,7 +146,13 @@ fn untracked(why: &Refusal) {
 }
 
 /// The entries after a write of fields that belong to nobody but the writer already: at most its time differs.
-fn unchanged(live: &Value, changes: &Comparison, writer: &Manager, version: &str, now: &str) -> Option<Value> {
+fn unchanged(
+    live: &Value,
+    changes: &Comparison,
+    writer: &Manager,
+    version: &str,
+    now: &str,
+) -> Option<Value> {
     if changes.is_same() {
         return Some(live.clone());
     }

@@ -26,6 +26,8 @@ pub enum NameRule {
     Label,
     /// DNS label that starts with a letter.
     Label1035,
+    /// DNS subdomain, as kinds with declared rules word its limit.
+    LongName,
     /// Whatever fits into a path segment.
     PathSegment,
     /// An IP address in its canonical form.
@@ -45,20 +47,23 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         name
     };
     let mut errors = Vec::new();
-    let mut limit = |max: usize| {
-        if name.len() > max {
-            errors.push(format!("must be no more than {max} characters"));
-        }
-    };
     match rule {
         NameRule::Subdomain => {
-            limit(253);
+            limit(name, 253, &mut errors);
+            if !subdomain_form(name) {
+                errors.push(SUBDOMAIN.to_owned());
+            }
+        }
+        NameRule::LongName => {
+            if name.len() > 253 {
+                errors.push("must be no more than 253 bytes".to_owned());
+            }
             if !subdomain_form(name) {
                 errors.push(SUBDOMAIN.to_owned());
             }
         }
         NameRule::Label => {
-            limit(63);
+            limit(name, 63, &mut errors);
             if !label_form(name) {
                 // Long or not: what would be a subdomain can only be wrong for its dots.
                 let dots = subdomain_form(name);
@@ -66,7 +71,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
             }
         }
         NameRule::Label1035 => {
-            limit(63);
+            limit(name, 63, &mut errors);
             if !label_form(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
                 errors.push(LABEL_1035.to_owned());
             }
@@ -86,6 +91,12 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         NameRule::Any => {}
     }
     errors
+}
+
+fn limit(name: &str, max: usize, errors: &mut Vec<String>) {
+    if name.len() > max {
+        errors.push(format!("must be no more than {max} characters"));
+    }
 }
 
 /// A DNS label of any length.
@@ -258,7 +269,9 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
             );
         }
     }
-    for name in ["name", "namespace", "uid", "creationTimestamp"] {
+    let immutable =
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    for name in immutable {
         if new[name] != old[name] {
             errors.invalid(&path.child(name), new[name].clone(), "field is immutable");
         }
@@ -267,4 +280,7 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
     if after < before {
         errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
+    labels(&new["labels"], &path.child("labels"), errors);
+    annotations(&new["annotations"], &path.child("annotations"), errors);
+    owners(new, &path.child("ownerReferences"), errors);
 }

@@ -25,7 +25,9 @@ pub fn document(path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
             Some((V2_PROTO.clone(), PROTOBUF))
         }
         // What is neither is refused; upstream's reader of this header knows no more.
-        "/openapi/v2" if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) => {
+        "/openapi/v2"
+            if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) =>
+        {
             Some((V2_JSON.clone(), JSON))
         }
         "/openapi/v2" => None,
@@ -99,7 +101,9 @@ fn v2_paths() -> Value {
 /// Names of documents that are of no version of a group.
 fn documents() -> Vec<String> {
     let mut names: Vec<String> =
-        [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"].map(str::to_owned).into();
+        [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"]
+            .map(str::to_owned)
+            .into();
     let groups = resources::groups().iter().filter(|(group, _)| !group.is_empty());
     names.extend(groups.map(|(group, _)| format!("apis/{group}")));
     names
@@ -209,7 +213,9 @@ fn any_name(definition: &Definition, field: &Field) -> String {
     match (definition.name, field.name) {
         ("m.ManagedFieldsEntry", _) => FIELDS.to_owned(),
         ("x.JSONSchemaProps", "items") => of_schemas("JSONSchemaPropsOrArray"),
-        ("x.JSONSchemaProps", "additionalItems" | "additionalProperties") => of_schemas("JSONSchemaPropsOrBool"),
+        ("x.JSONSchemaProps", "additionalItems" | "additionalProperties") => {
+            of_schemas("JSONSchemaPropsOrBool")
+        }
         ("x.JSONSchemaProps", "dependencies") => of_schemas("JSONSchemaPropsOrStringArray"),
         ("x.JSONSchemaProps", _) => of_schemas("JSON"),
         _ => RAW.to_owned(),
@@ -310,6 +316,8 @@ fn type_of(ty: &Type, any: &str, prefix: &str) -> Value {
         Type::Any => reference(any),
         Type::Object(_) => reference(&ty.definition().map(Definition::full_name).unwrap_or_default()),
         Type::List(element) => json!({"type": "array", "items": type_of(element, any, prefix)}),
-        Type::Map(element) => json!({"type": "object", "additionalProperties": type_of(element, any, prefix)}),
+        Type::Map(element) => {
+            json!({"type": "object", "additionalProperties": type_of(element, any, prefix)})
+        }
     }
 }

@@ -128,11 +128,8 @@ fn invalid_access(kind: &str, review: &Value) -> Errors {
     let (resource, url) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let at = Path::new("spec");
     // Go prints its internal type here.
-    let shown_url = format!(
-        "{{\"Path\":{},\"Verb\":{}}}",
-        json!(text(url, &["path"])),
-        json!(text(url, &["verb"]))
-    );
+    let shown_url =
+        format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, &["path"])), json!(text(url, &["verb"])));
     match (resource.is_object(), url.is_object()) {
         (true, true) => errors.invalid_shown(
             &at.child("nonResourceAttributes"),
@@ -201,8 +198,9 @@ fn selector(errors: &mut Errors, at: &Path, selector: &Value) {
         }
         let values = list(requirement, &["values"]);
         match text(requirement, &["operator"]) {
-            "In" | "NotIn" if values.is_empty() => errors
-                .required(&at.child("values"), "must be specified when `operator` is 'In' or 'NotIn'"),
+            "In" | "NotIn" if values.is_empty() => {
+                errors.required(&at.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+            }
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
                 &at.child("values"),
                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
@@ -240,7 +238,9 @@ mod tests {
                 "LocalSubjectAccessReview",
                 json!({"namespace": "other"}),
                 json!({"groups": ["g"], "resourceAttributes": pods}),
-                vec!["spec.resourceAttributes.namespace: Invalid value: \"n\": must match metadata.namespace"],
+                vec![
+                    "spec.resourceAttributes.namespace: Invalid value: \"n\": must match metadata.namespace",
+                ],
             ),
             (
                 "SelfSubjectAccessReview",

@@ -183,7 +183,8 @@ mod tests {
             let mut draft = Draft::new(facts.clone(), rule);
             draft.request(&body);
             draft.response(201, &body);
-            let event: Value = serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(201))).expect("JSON");
+            let event: Value =
+                serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(201))).expect("JSON");
             assert_eq!(event["user"]["username"], "admin");
             assert_eq!(event["impersonatedUser"]["username"], "jane");
             assert_eq!(event["responseStatus"]["code"], 201);
@@ -197,8 +198,12 @@ mod tests {
     fn refusals_are_told_at_every_level() {
         let rule = Applied { level: Level::Metadata, ..Applied::default() };
         let mut draft = Draft::new(Facts::default(), rule);
-        draft.response(403, &Bytes::from_static(br#"{"kind":"Status","status":"Failure","reason":"Forbidden"}"#));
-        let event: Value = serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(403))).expect("JSON");
+        draft.response(
+            403,
+            &Bytes::from_static(br#"{"kind":"Status","status":"Failure","reason":"Forbidden"}"#),
+        );
+        let event: Value =
+            serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(403))).expect("JSON");
         assert_eq!(event["responseStatus"]["reason"], "Forbidden");
         assert!(event["responseObject"].is_null());
     }

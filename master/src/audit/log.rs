@@ -107,7 +107,8 @@ fn aside(path: &Path, now: OffsetDateTime) -> PathBuf {
 }
 
 fn parts(path: &Path) -> (String, String) {
-    let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
     let extension = text(path.extension());
     (text(path.file_stem()), if extension.is_empty() { extension } else { format!(".{extension}") })
 }
@@ -133,7 +134,12 @@ fn superfluous(config: &LogConfig, files: Vec<(PathBuf, SystemTime)>, now: Syste
     let age = Duration::from_secs(config.days_max * 24 * 3600);
     let old = |at: SystemTime| config.days_max > 0 && now.duration_since(at).is_ok_and(|passed| passed > age);
     let many = |i: usize| config.backups_max > 0 && i >= config.backups_max;
-    files.into_iter().enumerate().filter(|(i, (_, at))| many(*i) || old(*at)).map(|(_, (path, _))| path).collect()
+    files
+        .into_iter()
+        .enumerate()
+        .filter(|(i, (_, at))| many(*i) || old(*at))
+        .map(|(_, (path, _))| path)
+        .collect()
 }
 
 #[cfg(test)]

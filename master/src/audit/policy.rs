@@ -120,8 +120,12 @@ impl Policy {
             return Err("a policy without rules records nothing".to_owned());
         }
         for (i, rule) in written.rules.iter().enumerate() {
-            if !rule.non_resource_urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
-                return Err(format!("rules[{i}]: rules cannot apply to both regular resources and non-resource URLs"));
+            if !rule.non_resource_urls.is_empty()
+                && !(rule.resources.is_empty() && rule.namespaces.is_empty())
+            {
+                return Err(format!(
+                    "rules[{i}]: rules cannot apply to both regular resources and non-resource URLs"
+                ));
             }
         }
         Ok(Policy { written })
@@ -164,7 +168,8 @@ fn matches(rule: &WrittenRule, facts: &Facts) -> bool {
             let name = target.name.as_deref().unwrap_or_default();
             rule.resources.iter().any(|of| {
                 of.group == target.group
-                    && (of.resources.is_empty() || of.resources.iter().any(|r| names(r, resource, subresource)))
+                    && (of.resources.is_empty()
+                        || of.resources.iter().any(|r| names(r, resource, subresource)))
                     && (of.resource_names.is_empty() || of.resource_names.iter().any(|n| n == name))
             })
         }

@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn claims_become_a_caller() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);
-        let good = json!({"exp": 2000, "aud": ["troupe"], "sub": "jane", "groups": ["a", "b"], "hd": "example.com"});
+        let good =
+            json!({"exp": 2000, "aud": ["troupe"], "sub": "jane", "groups": ["a", "b"], "hd": "example.com"});
         let accept = |claims: &Value| oidc(usual()).accept(claims.as_object().expect("claims"), now);
         let caller = accept(&good).expect("is accepted");
         assert_eq!(caller.user, "https://issuer#jane");

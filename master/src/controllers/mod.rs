@@ -9,8 +9,8 @@ use actors::Stage;
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
-use protocol::events::{Recorder, Source};
 use crate::pki::Pki;
+use protocol::events::{Recorder, Source};
 
 pub mod autoscaler;
 pub mod bootstrap_tokens;
@@ -32,6 +32,7 @@ pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidrs;
 pub mod statefulset;
 pub mod volumes;
 
@@ -122,6 +123,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
     s.start(resource_quota::ResourceQuotaController);
+    s.start(service_cidrs::ServiceCidrController);
     s.start(volumes::claims::ClaimBinder);
     s.start(volumes::releases::VolumeBinder);
     s.start(volumes::protection::ClaimProtection);

@@ -43,9 +43,9 @@ pub(super) async fn read(
     let said = header(headers, "content-type");
     if request.verb == Verb::Patch {
         let kind = negotiate::consumes_patch(said)?;
-        let body = read_all(payload).await?;
         request.patch = Some(kind);
-        request.body = body;
+        // Patches are read with the object at hand.
+        request.body = read_all(payload).await?;
         return Ok(Vec::new());
     }
     let kind = negotiate::content_type(said)?;

@@ -6,8 +6,8 @@ use actix_web::http::header::HeaderMap;
 use async_trait::async_trait;
 use protocol::{ApiError, ApiRequest, Caller};
 
-use super::{Admitted, Gate};
 use super::handle::header;
+use super::{Admitted, Gate};
 use crate::auth::{Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
 
 /// Authenticates by certificate or token, authorizes by Node and RBAC.

@@ -15,8 +15,8 @@ use super::audited::Audited;
 use super::counted::{Counted, seated};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use crate::auth::Attributes;
 use super::{Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
+use crate::auth::Attributes;
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];

@@ -13,8 +13,8 @@ use protocol::Target;
 
 /// Upper ends of the buckets of request durations, in seconds: upstream's.
 const DURATIONS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0,
-    30.0, 45.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -189,8 +189,7 @@ impl FrontMetrics {
 
     /// A request was turned away.
     pub(super) fn rejected(&self, level: &str, schema: &str, reason: &'static str) {
-        let rejected =
-            Rejected { flow_schema: schema.to_owned(), priority_level: level.to_owned(), reason };
+        let rejected = Rejected { flow_schema: schema.to_owned(), priority_level: level.to_owned(), reason };
         self.families.rejected.get_or_create(&rejected).inc();
     }
 

@@ -23,6 +23,7 @@ pub mod pod;
 pub mod preemption;
 pub mod queue;
 pub mod resources;
+pub mod volumes;
 
 pub use actor::{Scheduler, Verdict, Why};
 

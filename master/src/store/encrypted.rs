@@ -116,7 +116,8 @@ impl Sealer {
             return Ok(stored);
         }
         let sealed: Sealed = serde_json::from_slice(&stored).map_err(|e| failed(&e.to_string()))?;
-        let name = sealed.by.strip_prefix("aesgcm:v1:").ok_or_else(|| failed("its encryption is not known"))?;
+        let name =
+            sealed.by.strip_prefix("aesgcm:v1:").ok_or_else(|| failed("its encryption is not known"))?;
         let with = self
             .providers(key)
             .iter()

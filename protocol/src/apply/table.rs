@@ -1,11 +1,20 @@
 //! The field tables as a [`Shape`].
 
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
 use super::shape::{Keys, List, ListKind, Map, Member, Scalar, Shape};
 use crate::schema::{self, Definition, Field, Type};
+
+static NO_TEXT: LazyLock<Value> = LazyLock::new(|| "".into());
+static ZERO: LazyLock<Value> = LazyLock::new(|| 0.into());
+static FALSE: LazyLock<Value> = LazyLock::new(|| false.into());
 
 /// A place in an object of a built-in kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
+    /// What it holds; nothing is known of what an open definition does not list.
     ty: Option<&'static Type>,
     definition: Option<&'static Definition>,
     /// The field whose value this is: it tells how its list or map merges. Entries have none.
@@ -20,6 +29,11 @@ impl Table {
 
     fn place(ty: &'static Type, field: Option<&'static Field>) -> Table {
         Table { ty: Some(ty), definition: ty.definition(), field }
+    }
+
+    /// A place of which nothing is known.
+    fn free() -> Table {
+        Table { ty: None, definition: None, field: None }
     }
 
     fn is_free(self) -> bool {
@@ -54,11 +68,9 @@ impl<'s> Shape<'s> for Table {
                 keys: Keys::Fixed(self.field.map_or(&[], |f| f.keys)),
                 element: Table::place(element, None),
             }),
-            _ if self.is_free() => Some(List {
-                kind: ListKind::Atomic,
-                keys: Keys::Fixed(&[]),
-                element: Table::place(&Type::Any, None),
-            }),
+            _ if self.is_free() => {
+                Some(List { kind: ListKind::Atomic, keys: Keys::Fixed(&[]), element: Table::free() })
+            }
             _ => None,
         }
     }
@@ -68,7 +80,8 @@ impl<'s> Shape<'s> for Table {
         match (self.definition, self.ty) {
             (Some(definition), _) => Some(Map { atomic: definition.atomic || of_field, deduced: false }),
             (None, Some(Type::Map(_))) => Some(Map { atomic: of_field, deduced: false }),
-            _ if self.is_free() => Some(Map { atomic: of_field, deduced: true }),
+            // Raw JSON in a field is one value; what an open definition does not list merges.
+            _ if self.is_free() => Some(Map { atomic: self.ty.is_some(), deduced: true }),
             _ => None,
         }
     }
@@ -76,17 +89,36 @@ impl<'s> Shape<'s> for Table {
     fn field(self, name: &str) -> Option<Member<'s, Table>> {
         if let Some(definition) = self.definition {
             let Some(field) = definition.field(name) else {
-                let free = Table::place(&Type::Any, None);
-                return definition.open.then_some(Member { shape: free, declared: false, default: None });
+                let shape = Table::free();
+                return definition.open.then_some(Member { shape, declared: false, default: None });
             };
             let shape = Table::place(&field.ty, Some(field));
-            return Some(Member { shape, declared: true, default: field.default.as_ref() });
+            return Some(Member {
+                shape,
+                declared: true,
+                default: field.default.as_ref().or_else(|| zero(field)),
+            });
         }
         let element = match self.ty {
             Some(Type::Map(element)) => element,
-            _ if self.is_free() => &Type::Any,
+            _ if self.is_free() => {
+                return Some(Member { shape: Table::free(), declared: false, default: None });
+            }
             _ => return None,
         };
         Some(Member { shape: Table::place(element, None), declared: false, default: None })
+    }
+}
+
+/// What Go prints for a field that it always prints.
+fn zero(field: &Field) -> Option<&'static Value> {
+    if field.omitempty || field.omitzero || field.pointer {
+        return None;
+    }
+    match field.ty {
+        Type::String => Some(&NO_TEXT),
+        Type::Int32 | Type::Int64 | Type::Number => Some(&ZERO),
+        Type::Bool => Some(&FALSE),
+        _ => None,
     }
 }

@@ -281,3 +281,6 @@ impl<V: Versions> Write<'_, V> {
         first.update(self.live, &changes, Managed::default())
     }
 }
+
+#[cfg(test)]
+mod tests;

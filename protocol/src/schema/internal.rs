@@ -387,7 +387,8 @@ mod tests {
         let shown = internal(taint, &json!({"effect": "NoSchedule", "key": "a"})).compact();
         assert_eq!(shown, r#"{"Key":"a","Value":"","Effect":"NoSchedule","TimeAdded":null}"#);
         let budget = definition("a.policy.v1.PodDisruptionBudgetSpec").expect("budget");
-        let value = json!({"minAvailable": 1, "maxUnavailable": "5%", "selector": {"matchLabels": {"a": "b"}}});
+        let value =
+            json!({"minAvailable": 1, "maxUnavailable": "5%", "selector": {"matchLabels": {"a": "b"}}});
         assert_eq!(
             internal(budget, &value).compact(),
             r#"{"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":"5%","UnhealthyPodEvictionPolicy":null}"#
@@ -398,7 +399,10 @@ mod tests {
     fn a_pods_security_context_holds_what_the_host_shares() {
         let spec = definition("a.core.v1.PodSpec").expect("spec");
         let shown = internal(spec, &json!({"hostNetwork": true, "securityContext": {}})).compact();
-        assert!(shown.contains(r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"HostIPC":false,"#), "{shown}");
+        assert!(
+            shown.contains(r#""SecurityContext":{"HostNetwork":true,"HostPID":false,"HostIPC":false,"#),
+            "{shown}"
+        );
         assert!(!shown.contains("\"ServiceAccount\":"), "{shown}");
     }
 

@@ -114,7 +114,9 @@ fn on(pod: &Value, node: &str) -> bool {
 
 fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
     if pod["metadata"]["annotations"].get(MIRROR).is_none() {
-        return Some(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+        return Some(format!(
+            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+        ));
     }
     if !on(pod, node) {
         return Some(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
@@ -124,7 +126,9 @@ fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
         return Some("a mirror pod may not reference service accounts".to_owned());
     }
     let owner = match list(pod, &["metadata", "ownerReferences"]) {
-        [] => return Some(format!("node {node:?} can only create pods with an owner reference set to itself")),
+        [] => {
+            return Some(format!("node {node:?} can only create pods with an owner reference set to itself"));
+        }
         [owner] => owner,
         _ => {
             return Some(format!(
@@ -158,7 +162,9 @@ fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
 
 fn pod_status(node: &str, old: &Value, new: &Value) -> Option<String> {
     if !on(old, node) {
-        return Some(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+        return Some(format!(
+            "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+        ));
     }
     if !object::same(old, new, &["metadata", "labels"]) {
         return Some(format!("node {node:?} cannot update labels through pod status"));
@@ -205,9 +211,8 @@ fn changed_labels<'a>(old: &'a Value, new: &'a Value) -> Vec<&'a str> {
 /// Whether a node may set a label of itself.
 fn may_set(label: &str) -> bool {
     let namespace = label.split_once('/').map_or("", |(namespace, _)| namespace);
-    let within = |of: &str| {
-        namespace == of || namespace.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'))
-    };
+    let within =
+        |of: &str| namespace == of || namespace.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'));
     if within("node-restriction.kubernetes.io") {
         return false;
     }

@@ -64,8 +64,12 @@ fn defaults(object: &mut Value) {
     }
     let behavior = object_mut(object, &["spec", "behavior"]);
     let up = behavior.entry("scaleUp").or_insert_with(|| json!({}));
-    direction(up, Some(0), &json!([{"type": "Pods", "value": 4, "periodSeconds": 15},
-        {"type": "Percent", "value": 100, "periodSeconds": 15}]));
+    direction(
+        up,
+        Some(0),
+        &json!([{"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15}]),
+    );
     let down = behavior.entry("scaleDown").or_insert_with(|| json!({}));
     direction(down, None, &json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
 }
@@ -187,10 +191,8 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
         "object" if !has("value") && !has("averageValue") => {
             errors.required(&at.child("averageValue"), "must set either a target value or averageValue");
         }
-        "external" if has("value") && has("averageValue") => errors.forbidden(
-            &at.child("value"),
-            "may not set both a target value for metric and a per-pod target",
-        ),
+        "external" if has("value") && has("averageValue") => errors
+            .forbidden(&at.child("value"), "may not set both a target value for metric and a per-pod target"),
         "external" if !has("value") && !has("averageValue") => errors.required(
             &at.child("averageValue"),
             "must set either a target value for metric or a per-pod target",
@@ -244,12 +246,7 @@ fn rules(rules: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&path, window, detail);
         }
     }
-    checks::choice(
-        &rules["selectPolicy"],
-        &["Disabled", "Max", "Min"],
-        &path.child("selectPolicy"),
-        errors,
-    );
+    checks::choice(&rules["selectPolicy"], &["Disabled", "Max", "Min"], &path.child("selectPolicy"), errors);
     let policies = list(rules, &["policies"]);
     if policies.is_empty() {
         errors.required(&path.child("policies"), "must specify at least one Policy");

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use super::checks::{self, IMMUTABLE, immutable, internal, non_negative, qualified};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
-use super::{Strategy, base, cron};
+use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
+use crate::controllers::cronjob::schedule as cron;
 
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -151,7 +152,8 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         &path.child("podReplacementPolicy"),
         errors,
     );
-    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed" {
+    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed"
+    {
         errors.unsupported(&path.child("podReplacementPolicy"), "TerminatingOrFailed", &["Failed"]);
     }
     template_spec(&spec["template"], &path.child("template"), errors);
@@ -176,7 +178,8 @@ fn indexes(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.required(&path.child("completions"), "when completion mode is Indexed");
         }
         if let Some(parallel) = number("parallelism").filter(|p| *p > PARALLEL_MAX) {
-            let detail = format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
+            let detail =
+                format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
             errors.invalid(&path.child("parallelism"), parallel, detail);
         }
         if let (Some(failed), Some(all)) = (number("maxFailedIndexes"), number("completions"))
@@ -279,8 +282,7 @@ fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
     let (selector, before) = (&new["selector"], &old["selector"]);
     checks::immutable_struct("m.LabelSelector", selector, before, &path("selector"), errors);
     let mut template = new["template"].clone();
-    let waiting =
-        old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
+    let waiting = old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
     if waiting {
         // Nothing runs yet: where its pods will may still be decided.
         for name in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
@@ -337,7 +339,12 @@ pub(super) fn cron_job() -> Strategy {
                 time_zone(zone, &path("timeZone"), errors);
             }
             let policies = ["Allow", "Forbid", "Replace"];
-            checks::required_choice(&spec["concurrencyPolicy"], &policies, &path("concurrencyPolicy"), errors);
+            checks::required_choice(
+                &spec["concurrencyPolicy"],
+                &policies,
+                &path("concurrencyPolicy"),
+                errors,
+            );
             let (job, at) = (&spec["jobTemplate"]["spec"], path("jobTemplate").child("spec"));
             if !job["selector"].is_null() {
                 let shown = checks::shown_selector(&job["selector"]);
@@ -367,7 +374,7 @@ fn schedule(spec: &Value, errors: &mut Errors) {
     } else if given.contains("TZ") {
         let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
         errors.invalid(&path, given, detail);
-    } else if let Some(wrong) = cron::schedule_error(given) {
+    } else if let Err(wrong) = cron::parse(given) {
         errors.invalid(&path, given, wrong);
     }
 }
@@ -376,10 +383,9 @@ fn time_zone(zone: &str, path: &Path, errors: &mut Errors) {
     if zone.is_empty() {
         errors.invalid(path, zone, "timeZone must be nil or non-empty string");
     } else if zone.eq_ignore_ascii_case("local") {
-        let detail =
-            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(path, zone, detail);
-    } else if !cron::is_time_zone(zone) {
-        errors.invalid(path, zone, format!("unknown time zone {zone}"));
+    } else if let Err(wrong) = cron::zone(Some(zone)) {
+        errors.invalid(path, zone, wrong);
     }
 }

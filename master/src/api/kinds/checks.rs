@@ -186,7 +186,11 @@ pub fn fully_qualified(value: &str, segments_min: usize, path: &Path, errors: &m
     }
     if value.split('.').count() < segments_min {
         let words = if segments_min == 3 { "three" } else { "two" };
-        errors.invalid(path, value, format!("should be a domain with at least {words} segments separated by dots"));
+        errors.invalid(
+            path,
+            value,
+            format!("should be a domain with at least {words} segments separated by dots"),
+        );
     }
 }
 
@@ -195,7 +199,8 @@ pub fn wildcard(value: &str, path: &Path, errors: &mut Errors) {
     if value.len() > 253 {
         errors.invalid(path, value, "must be no more than 253 characters");
     }
-    let fine = value.strip_prefix("*.").is_some_and(|rest| name_errors(NameRule::Subdomain, rest, false).is_empty());
+    let fine =
+        value.strip_prefix("*.").is_some_and(|rest| name_errors(NameRule::Subdomain, rest, false).is_empty());
     if !fine {
         errors.invalid(path, value, WILDCARD);
     }
@@ -649,7 +654,10 @@ mod tests {
     fn networks_may_not_have_host_bits() {
         for (text, wrong) in [
             ("10.0.0.0/8", ""),
-            ("10.0.0.1/8", "f: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length"),
+            (
+                "10.0.0.1/8",
+                "f: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length",
+            ),
             ("10.0.0.0/08", "f: Invalid value: \"10.0.0.0/08\": must not have leading 0s"),
         ] {
             assert_eq!(messages(|p, e| drop(strict_cidr(text, p, e))).join(""), wrong);

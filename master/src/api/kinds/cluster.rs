@@ -231,6 +231,15 @@ pub(super) fn api_service() -> Strategy {
                 default(service, "port", 443);
             }
         },
+        prepare_create: |object| {
+            // What this server serves itself is available at once.
+            if !object["spec"]["service"].is_object() {
+                object["status"] = json!({"conditions": [{
+                    "type": "Available", "status": "True", "lastTransitionTime": crate::api::object::now(),
+                    "reason": "Local", "message": "Local APIServices are always available",
+                }]});
+            }
+        },
         validate: |object, errors| {
             let (service, given) = (&object["spec"], name(object));
             let (group, version) = (text(service, &["group"]), text(service, &["version"]));
@@ -255,11 +264,7 @@ pub(super) fn api_service() -> Strategy {
             for (field, most) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
                 let number = service[field].as_i64().unwrap_or(0);
                 if number <= 0 || number > most {
-                    errors.invalid(
-                        &spec(field),
-                        number,
-                        format!("must be positive and less than {most}"),
-                    );
+                    errors.invalid(&spec(field), number, format!("must be positive and less than {most}"));
                 }
             }
             api_backend(service, errors);

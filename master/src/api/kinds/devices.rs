@@ -110,7 +110,8 @@ fn claim_spec(claim: &Value, path: &Path, errors: &mut Errors) {
     for (i, request) in limited(devices, "requests", REQUESTS_MAX, &path, errors).iter().enumerate() {
         self::request(request, &mut names, &path.child("requests").index(i), errors);
     }
-    for (i, constraint) in limited(devices, "constraints", CONSTRAINTS_MAX, &path, errors).iter().enumerate() {
+    for (i, constraint) in limited(devices, "constraints", CONSTRAINTS_MAX, &path, errors).iter().enumerate()
+    {
         self::constraint(constraint, &names, &path.child("constraints").index(i), errors);
     }
     for (i, config) in limited(devices, "config", CONFIGS_MAX, &path, errors).iter().enumerate() {
@@ -132,7 +133,8 @@ fn request(request: &Value, names: &mut HashSet<String>, path: &Path, errors: &m
             errors.required(path, "exactly one of `exactly` or `firstAvailable` is required");
         }
         (true, true) => {
-            let detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
+            let detail =
+                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
             errors.invalid(path, Value::Null, detail);
         }
         (true, false) => exact(exactly, &path.child("exactly"), errors),
@@ -396,9 +398,8 @@ fn device<'a>(device: &'a Value, names: &mut HashSet<&'a str>, path: &Path, erro
     }
     let count = |field: &str| device[field].as_object().map_or(0, Map::len);
     if count("attributes") + count("capacity") > ATTRIBUTES_MAX {
-        let detail = format!(
-            "the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}"
-        );
+        let detail =
+            format!("the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}");
         errors.invalid(path, count("attributes") + count("capacity"), detail);
     }
     for (name, value) in device["attributes"].as_object().into_iter().flatten() {

@@ -13,17 +13,8 @@ use crate::api::object::{default, list, name, object_mut, text};
 const PRECEDENCE_MAX: i64 = 10_000;
 const QUEUES_MAX: i64 = 10_000_000;
 const ENTROPY_BITS_MAX: u32 = 60;
-const VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "proxy",
-    "update",
-    "watch",
-];
+const VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 const PLAIN_VERBS: &[&str] =
     &["connect", "delete", "get", "head", "options", "patch", "post", "put", "trace"];
 

@@ -6,7 +6,7 @@ use protocol::Quantity;
 use serde_json::{Value, json};
 
 use super::checks::{self, amount, qualified};
-use super::resources::{is_extended, overcommit_allowed, resource_name, container_resource_name};
+use super::resources::{container_resource_name, is_extended, overcommit_allowed, resource_name};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{list, list_mut, object_mut, text};
@@ -234,9 +234,11 @@ fn is_standard(name: &str) -> bool {
 fn scope_fits(scope: &str, name: &str) -> bool {
     match scope {
         "BestEffort" => name == "pods",
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
-            name == "pods" || COMPUTE.contains(&name)
-        }
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => name == "pods" || COMPUTE.contains(&name),
         "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
         _ => true,
     }
@@ -252,7 +254,10 @@ pub(super) fn resource_quota() -> Strategy {
         },
         validate_update: |new, old, errors| {
             let scopes = |object: &Value| -> BTreeSet<String> {
-                list(object, &["spec", "scopes"]).iter().filter_map(|s| s.as_str().map(str::to_owned)).collect()
+                list(object, &["spec", "scopes"])
+                    .iter()
+                    .filter_map(|s| s.as_str().map(str::to_owned))
+                    .collect()
             };
             if scopes(new) != scopes(old) {
                 errors.invalid(&Path::new("spec.scopes"), new["spec"]["scopes"].clone(), checks::IMMUTABLE);
@@ -315,7 +320,8 @@ fn scope_selector(spec: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         let operator = text(requirement, &["operator"]);
-        let bare = ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
+        let bare =
+            ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
         if bare.contains(&scope) && operator != "Exists" {
             errors.invalid(
                 &path.child("operator"),

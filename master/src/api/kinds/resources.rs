@@ -215,7 +215,10 @@ mod tests {
                 json!({"limits": {"example.com/gpu": "500m"}}),
                 vec!["r.limits[example.com/gpu]: Invalid value: \"500m\": must be an integer"],
             ),
-            (json!({"limits": {"hugepages-2Mi": "2Mi"}}), vec!["r: Forbidden: HugePages require cpu or memory"]),
+            (
+                json!({"limits": {"hugepages-2Mi": "2Mi"}}),
+                vec!["r: Forbidden: HugePages require cpu or memory"],
+            ),
         ] {
             let mut errors = Errors::default();
             requirements(&resources, &[], false, &Path::new("r"), &mut errors);

@@ -108,6 +108,19 @@ fn keep_addresses(new: &mut Value, old: &Value) {
             }
         }
     }
+    let local = |service: &Value| {
+        is(service, "LoadBalancer") && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+    };
+    let health = old["spec"]["healthCheckNodePort"].clone();
+    if local(new)
+        && local(old)
+        && !health.is_null()
+        && new["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
+    {
+        new["spec"]["healthCheckNodePort"] = health.clone();
+    } else if local(old) && !local(new) && new["spec"]["healthCheckNodePort"] == health {
+        object_mut(new, &["spec"]).remove("healthCheckNodePort");
+    }
     if kind == "NodePort" || kind == "LoadBalancer" {
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         let used: HashSet<i64> =
@@ -200,8 +213,9 @@ fn of_type(spec: &Value, kind: &str, headless: bool, ports: &[Value], errors: &m
             if kind == "LoadBalancer" {
                 for (i, port) in ports.iter().enumerate() {
                     if port["port"].as_i64() == Some(KUBELET_PORT) {
-                        let detail =
-                            format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                        let detail = format!(
+                            "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
+                        );
                         errors.invalid(&path("ports").index(i), KUBELET_PORT, detail);
                     }
                 }
@@ -437,12 +451,7 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
     }
     match spec["internalTrafficPolicy"].as_str() {
         None if kind != "ExternalName" => errors.required(&path("internalTrafficPolicy"), ""),
-        _ => checks::choice(
-            &spec["internalTrafficPolicy"],
-            POLICIES,
-            &path("internalTrafficPolicy"),
-            errors,
-        ),
+        _ => checks::choice(&spec["internalTrafficPolicy"], POLICIES, &path("internalTrafficPolicy"), errors),
     }
     checks::choice(
         &spec["trafficDistribution"],

@@ -202,7 +202,9 @@ pub(super) fn csi_driver() -> Strategy {
         },
         warnings: |object, _, said| {
             let driver = &object["spec"];
-            if !list(driver, &["tokenRequests"]).is_empty() && driver["serviceAccountTokenInSecrets"].is_null() {
+            if !list(driver, &["tokenRequests"]).is_empty()
+                && driver["serviceAccountTokenInSecrets"].is_null()
+            {
                 said.push(
                     "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
                      prevent possible logging of tokens in volume attributes"

@@ -51,16 +51,8 @@ const NEEDS: &[(&str, &[&str])] = &[
 ];
 
 /// The kinds of things that a path on the host can be.
-pub(super) const HOST_PATH_TYPES: &[&str] = &[
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
+pub(super) const HOST_PATH_TYPES: &[&str] =
+    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 fn path(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -178,8 +170,7 @@ pub(super) fn volume() -> Strategy {
                     let kept = SOURCES.iter().filter(|kind| !spec[**kind].is_null());
                     Value::Object(kept.map(|kind| ((*kind).to_owned(), spec[*kind].clone())).collect())
                 };
-                let diff =
-                    internal_diff("a.core.v1.PersistentVolumeSource", &only(before), &only(after));
+                let diff = internal_diff("a.core.v1.PersistentVolumeSource", &only(before), &only(after));
                 errors.forbidden(
                     &path("persistentvolumesource"),
                     format!("spec.persistentvolumesource is immutable after creation\n{diff}"),
@@ -247,7 +238,8 @@ pub(super) fn volume_spec(spec: &Value, inline: bool, path: &Path, errors: &mut 
         }
     }
     sources(spec, path, errors);
-    if text(spec, &["hostPath", "path"]) == "/" && text(spec, &["persistentVolumeReclaimPolicy"]) == "Recycle" {
+    if text(spec, &["hostPath", "path"]) == "/" && text(spec, &["persistentVolumeReclaimPolicy"]) == "Recycle"
+    {
         errors.forbidden(
             &path.child("persistentVolumeReclaimPolicy"),
             "may not be 'recycle' for a hostPath mount of '/'",
@@ -291,7 +283,8 @@ fn sources(spec: &Value, path: &Path, errors: &mut Errors) {
                     checks::no_backsteps(given, &path.child("path"), errors);
                 }
                 if spec["nodeAffinity"].is_null() {
-                    errors.required(&Path::new("metadata.annotations"), "Local volume requires node affinity");
+                    errors
+                        .required(&Path::new("metadata.annotations"), "Local volume requires node affinity");
                 }
             }
             "csi" => {
@@ -404,11 +397,7 @@ fn data_source(source: &Value, path: &Path, errors: &mut Errors) {
     checks::required(source, "kind", path, errors);
     let (group, kind) = (text(source, &["apiGroup"]), text(source, &["kind"]));
     if group.is_empty() && kind != "PersistentVolumeClaim" {
-        errors.invalid(
-            path,
-            kind,
-            "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-        );
+        errors.invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
     }
     if !group.is_empty() {
         named(NameRule::Subdomain, group, &path.child("apiGroup"), errors);

@@ -31,7 +31,8 @@ pub(super) fn configuration() -> Strategy {
                 if mutating {
                     default(fields, "reinvocationPolicy", "Never");
                 }
-                if let Some(service) = hook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut)
+                if let Some(service) =
+                    hook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut)
                 {
                     default(service, "port", 443);
                 }
@@ -242,7 +243,8 @@ fn url(url: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn service(service: &Value, path: &Path, errors: &mut Errors) {
-    for (name, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")]
+    for (name, detail) in
+        [("name", "service name is required"), ("namespace", "service namespace is required")]
     {
         if text(service, &[name]).is_empty() {
             errors.required(&path.child(name), detail);
@@ -304,10 +306,21 @@ mod tests {
     fn urls_are_plain_and_https() {
         for (given, wanted) in [
             ("https://a.example.com/x", vec![]),
-            ("http://a", vec!["u: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]"]),
-            ("https://u:p@a", vec!["u: Invalid value: \"u:p\": user information is not permitted in the URL"]),
+            (
+                "http://a",
+                vec![
+                    "u: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+                ],
+            ),
+            (
+                "https://u:p@a",
+                vec!["u: Invalid value: \"u:p\": user information is not permitted in the URL"],
+            ),
             ("https://a?b", vec!["u: Invalid value: \"b\": query parameters are not permitted in the URL"]),
-            ("https://", vec!["u: Invalid value: \"\": host must be specified; desired format: https://host[/path]"]),
+            (
+                "https://",
+                vec!["u: Invalid value: \"\": host must be specified; desired format: https://host[/path]"],
+            ),
         ] {
             let mut errors = Errors::default();
             url(given, &Path::new("u"), &mut errors);

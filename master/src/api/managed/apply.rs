@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::versions::KindVersions;
 use super::{Tracking, entries};
 use crate::api::object::{self, text};
-use crate::api::registry::body;
+use crate::api::registry::{Subject, body};
 
 pub mod config;
 mod last_applied;
@@ -61,7 +61,8 @@ impl Tracking<'_> {
         if config["metadata"]["managedFields"].is_array() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
-        let mut live = old.map_or_else(|| empty.clone(), |o| self.versions.shown(o, &self.version).into_owned());
+        let mut live =
+            old.map_or_else(|| empty.clone(), |o| self.versions.shown(o, &self.version).into_owned());
         entries::take(&mut live);
         let now = object::now();
         let write = self.write(&live, &now, Operation::Apply);
@@ -69,7 +70,9 @@ impl Tracking<'_> {
             Refusal::Config(why) => {
                 failed(format!("failed to create typed patch object ({}): {why}", named(config)))
             }
-            Refusal::Live(why) => failed(format!("failed to create typed live object ({}): {why}", named(&live))),
+            Refusal::Live(why) => {
+                failed(format!("failed to create typed live object ({}): {why}", named(&live)))
+            }
             Refusal::Conflicts(conflicts) => conflict(&conflicts),
             other => failed(other.to_string()),
         };
@@ -112,8 +115,13 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &merged) {
             return Err(why);
         }
-        let value = protocol::schema::decode_value(definition, merged)?.value;
+        let mut value = protocol::schema::decode_value(definition, merged)?.value;
         Ok(match &self.versions {
+            KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
+                // Strict validation is not for apply: what is unknown was refused by the schema.
+                custom.admit(&mut value);
+                value
+            }
             KindVersions::Scale(_) => value,
             KindVersions::Kind { subject, .. } => {
                 body::defaulted(subject.resource, subject.stored, subject.definition, value)

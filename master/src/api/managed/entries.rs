@@ -1,7 +1,7 @@
 //! Managed fields as they lie in an object.
 
-use protocol::apply::{Manager, Operation};
 use protocol::apply::managers;
+use protocol::apply::{Manager, Operation};
 use serde_json::Value;
 
 use crate::api::invalid::{Errors, Path};
@@ -43,7 +43,9 @@ pub fn sort(entries: &mut [Value]) {
 /// Whether two lists of entries differ in nothing but times.
 fn same_but_times(a: &[Value], b: &[Value]) -> bool {
     let same = |a: &Value, b: &Value| {
-        ["manager", "operation", "apiVersion", "subresource", "fieldsV1"].iter().all(|name| a[*name] == b[*name])
+        ["manager", "operation", "apiVersion", "subresource", "fieldsV1"]
+            .iter()
+            .all(|name| a[*name] == b[*name])
     };
     // Times may have changed the order.
     a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| same(x, y)))

@@ -36,14 +36,22 @@ pub fn of_kinds<'a>(resources: impl Iterator<Item = &'a Resource>, v3: bool) -> 
         };
         let methods = |verbs: &[Verb], routes: &[(Verb, &str, &str)]| -> Map<String, Value> {
             let offered = routes.iter().filter(|(verb, ..)| verbs.contains(verb));
-            offered.map(|(verb, method, action)| ((*method).to_owned(), operation(resource, *verb, action, v3))).collect()
+            offered
+                .map(|(verb, method, action)| ((*method).to_owned(), operation(resource, *verb, action, v3)))
+                .collect()
         };
         let verbs = resource.verbs;
-        put(base.clone(), methods(verbs, &[
-            (List, "get", "list"),
-            (Create, "post", "post"),
-            (DeleteCollection, "delete", "deletecollection"),
-        ]));
+        put(
+            base.clone(),
+            methods(
+                verbs,
+                &[
+                    (List, "get", "list"),
+                    (Create, "post", "post"),
+                    (DeleteCollection, "delete", "deletecollection"),
+                ],
+            ),
+        );
         put(single.clone(), methods(verbs, SINGLE));
         for sub in resource.subresources {
             let path = format!("{single}/{}", sub.name);

@@ -10,6 +10,7 @@ use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
+use crate::cache::Snapshot;
 use crate::store::{Compare, Txn, TxnResult};
 
 const SUFFIX_CHARS: usize = 5;
@@ -55,6 +56,18 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     }
 }
 
+/// The answer to a name that another object has.
+fn taken_by(subject: &Subject<'_>, snapshot: &Snapshot) -> ApiError {
+    let resource = subject.resource;
+    let mut error = ApiError::already_exists(resource.group, resource.plural, subject.name);
+    if let ApiError::Status(status) = &mut error
+        && subject.find(snapshot).is_some_and(|stored| stored.meta.is_deleting())
+    {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    error
+}
+
 impl Inner {
     /// Creates an object from a request's body.
     pub async fn create(
@@ -91,7 +104,7 @@ impl Inner {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
         if subject.custom.is_some() && resource.subresource("status").is_some() {
@@ -101,9 +114,10 @@ impl Inner {
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
-        if !subject.resource.is_view() {
-            (strategy.prepare_create)(&mut value);
+        if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
+            object::object_mut(&mut value, &[]).remove("status");
         }
+        (strategy.prepare_create)(&mut value);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(
@@ -115,9 +129,11 @@ impl Inner {
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
-        check(errors, resource.group, resource.kind, &name)?;
+        check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        (strategy.warnings)(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
@@ -133,7 +149,7 @@ impl Inner {
             let charge = admission::quota::charge(&write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
-                    return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                    return Err(taken_by(&at, &snapshot));
                 }
                 return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
             }
@@ -152,7 +168,7 @@ impl Inner {
                         let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();
                         value["metadata"]["name"] = generate_name(&prefix).into();
                     } else if taken {
-                        return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                        return Err(taken_by(&at, &*self.fresh().await?));
                     }
                     // Otherwise an address or port went to somebody else meanwhile: choose another.
                     allocation.undo(&mut value);

@@ -121,9 +121,7 @@ impl Inner {
             admission::node_restriction::deletion(request, &old)?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
-            if request.options.dry_run {
-                return answer(&subject, &stored, strategy.returns_deleted, 200);
-            }
+            let dry = request.options.dry_run;
             let mut txn = Txn {
                 compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
                 ..Txn::default()
@@ -138,6 +136,10 @@ impl Inner {
                 }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
+                    if dry {
+                        let body = shown(&subject, &json, stored.revision)?;
+                        return Ok(Answer { code: 200, body, revision: stored.revision });
+                    }
                     txn.ops.push(self.put(&subject, &json).await?);
                     if let TxnResult::Committed { revision } = self.commit(txn).await? {
                         return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
@@ -146,7 +148,7 @@ impl Inner {
                 Fate::Gone => {
                     txn.ops.push(Op::Delete { key: subject.key() });
                     txn.ops.extend(self.release(subject.stored, &old));
-                    if let TxnResult::Committed { .. } = self.commit(txn).await? {
+                    if dry || matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
                         if resource.plural == "pods" {
                             return deleted_pod(&subject, old, stored.revision);
                         }
@@ -189,7 +191,8 @@ impl Inner {
 fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
     let resource = subject.resource;
     let stored_revision = stored.revision.to_string();
-    let fail = |why: String| Err(ApiError::conflict(resource.group, resource.kind, subject.name, &why));
+    let fail =
+        |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
     if let Some(uid) = request.options.precondition_uid.as_deref()
         && uid != &*stored.meta.uid
     {

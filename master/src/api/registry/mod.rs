@@ -1,7 +1,7 @@
 //! The registry: one pipeline for every kind, driven by the resource table and the kinds' strategies.
 //!
 //! - [`body`]: reading request bodies. - [`create`], [`update`], [`delete`]: writes. - [`read`], [`watch`]: reads.
-//! - [`options`]: checking of request options.
+//! - [`patch`]: from a patch to an object. - [`options`]: checking of request options.
 //!
 //! Every write is a compare-and-swap on the revision of the object that the decision was made from; losers
 //! read again, unless the client named a revision.
@@ -27,6 +27,7 @@ pub mod body;
 pub mod create;
 pub mod delete;
 pub mod options;
+pub mod patch;
 pub mod read;
 pub mod update;
 pub mod watch;

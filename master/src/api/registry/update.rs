@@ -1,9 +1,10 @@
 //! Replacing and patching objects.
 
 use protocol::schema::{self, decode::finish};
-use protocol::{ApiError, ApiRequest, PatchKind, Verb, patch};
-use serde_json::{Value, json};
+use protocol::{ApiError, ApiRequest, PatchKind, Verb};
+use serde_json::Value;
 
+use super::patch::{apply_patch, invalid_patch, unsupported_media};
 use super::{Answer, RETRIES_MAX, Subject, body, options, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
@@ -26,13 +27,16 @@ pub enum Part {
     EphemeralContainers,
     /// A signing request's conditions about approval.
     Approval,
+    /// The resources of a pod's containers.
+    Resize,
 }
 
 impl Part {
     /// The part that a subresource writes to; `None` for those that are no part of the object.
     pub fn of(subresource: Option<&str>) -> Option<Part> {
         Some(match subresource {
-            None | Some("resize") => Part::Main,
+            None => Part::Main,
+            Some("resize") => Part::Resize,
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalizers,
             Some("ephemeralcontainers") => Part::EphemeralContainers,
@@ -44,76 +48,6 @@ impl Part {
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
-
-/// What a JSON patch that cannot be applied is answered with.
-fn patch_rejected() -> ApiError {
-    ApiError::about(
-        422,
-        "Invalid",
-        "the server rejected our request due to an error in our request",
-        json!({}),
-    )
-}
-
-/// Applies a request's patch to an object in the version asked for.
-pub fn apply_patch(
-    definition: &'static schema::Definition,
-    kind: PatchKind,
-    target: Value,
-    text: &[u8],
-    validation: Option<&str>,
-    warnings: &mut Vec<String>,
-) -> Result<Value, ApiError> {
-    let mut patched = target;
-    let mut display = "\"<object>\"".to_owned();
-    match kind {
-        PatchKind::Json => {
-            if let Ok(Value::Object(_)) = serde_json::from_slice::<Value>(text) {
-                return Err(ApiError::bad_request(
-                    "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
-                ));
-            }
-            let operations: Vec<Value> = serde_json::from_slice(text)
-                .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-            let operations: json_patch::Patch =
-                serde_json::from_value(Value::Array(operations)).map_err(|_| patch_rejected())?;
-            json_patch::patch(&mut patched, &operations).map_err(|_| patch_rejected())?;
-        }
-        PatchKind::Merge => {
-            let given: Value = serde_json::from_slice(text)
-                .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-            patch::merge(&mut patched, given);
-        }
-        PatchKind::Strategic => {
-            let given: Value = serde_json::from_slice(text)
-                .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-            let Value::Object(map) = &given else {
-                return Err(ApiError::bad_request("error decoding patch: the patch is not an object"));
-            };
-            display = format!("\"{}\"", patch::go_map(map));
-            patch::strategic(definition, &mut patched, given)
-                .map_err(|e| ApiError::bad_request(e.to_string()))?;
-        }
-        // Not a change of an object but a rule of its own.
-        PatchKind::Apply => return Err(unsupported_media()),
-    }
-    let invalid = |why: &str| invalid_patch(&display, why);
-    let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
-    body::strict(decoded.strict, validation, warnings).map_err(|e| invalid(&e))?;
-    Ok(decoded.value)
-}
-
-/// The answer to a patch that makes no object of the kind.
-fn invalid_patch(display: &str, why: &str) -> ApiError {
-    let message = format!("Invalid value: {display}: {why}");
-    let details = json!({"causes": [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]});
-    ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), details)
-}
-
-/// The answer to a patch in a language that is not spoken here.
-pub fn unsupported_media() -> ApiError {
-    ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
-}
 
 impl Inner {
     /// Replaces an object by a request's body.
@@ -187,18 +121,14 @@ impl Inner {
             } else {
                 convert::from_storage(resource, old.clone())
             };
-            let mut said = Vec::new();
-            let mut value = apply_patch(definition, kind, shown, &request.body, validation, &mut said)?;
+            let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
                 let unknown = custom.admit(&mut value);
-                body::strict(unknown, validation, &mut said)
-                    .map_err(|why| invalid_patch("\"<object>\"", &why))?;
-                *warnings = said;
-                check_name(&subject, &value)?;
-                return Ok(value);
+                body::strict(unknown, validation, warnings)
+                    .map_err(|why| invalid_patch(&value.to_string(), &why))?;
+            } else {
+                value = body::defaulted(resource, subject.stored, subject.definition, value);
             }
-            *warnings = said;
-            let mut value = body::defaulted(resource, subject.stored, subject.definition, value);
             tracking.update(old, &mut value);
             check_name(&subject, &value)?;
             Ok(value)
@@ -224,7 +154,8 @@ impl Inner {
             Ok(value)
         };
         for _ in 0..RETRIES_MAX {
-            let absent = request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let absent =
+                request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
             let result = if absent {
                 let mut said = Vec::new();
                 let value = produce(None, &mut said)?;
@@ -277,117 +208,118 @@ impl Inner {
         warnings: &mut Vec<String>,
         mut produce: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
     ) -> Result<Answer, ApiError> {
-        let resource = subject.resource;
         for _ in 0..RETRIES_MAX {
-            let snapshot = self.fresh().await?;
-            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-            let old = subject.opened(&stored)?;
             let mut said = Vec::new();
-            let mut new = produce(&old, &mut said)?;
-            let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
-            let named = !version.is_empty() && version != "0";
-            let patching = request.verb == Verb::Patch;
-            let uid = object::text(&new, &["metadata", "uid"]);
-            if !patching && !uid.is_empty() && uid != &*stored.meta.uid {
-                let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    stored.meta.uid
-                );
-                return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
-            }
-            if named {
-                options::revision(&version).map_err(|_| {
-                    let mut errors = Errors::default();
-                    errors.invalid(
-                        &Path::new("metadata.resourceVersion"),
-                        version.as_str(),
-                        "must be an unsigned integer",
-                    );
-                    errors
-                        .into_error(resource.group, resource.kind, subject.name)
-                        .unwrap_or_else(not_possible)
-                })?;
-                if version != stored.revision.to_string() {
-                    return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
+            match self.rewrite_once(request, subject, part, &mut said, &mut produce).await {
+                // Somebody was faster: what was said was about another state.
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    warnings.append(&mut said);
+                    return Ok(answer);
                 }
-            }
-            let strategy = kinds::strategy(subject.stored);
-            self.prepare(&subject, part, &strategy, &mut new, &old);
-            let mut write =
-                Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: &mut said };
-            admission::mutate(self, &mut write, &mut new)?;
-            let mut new = finish(subject.definition, new);
-            entries::keep_times(&old, &mut new);
-            let new = new;
-            let mut errors = Errors::default();
-            let at = Path::new("metadata");
-            entries::validate(&new["metadata"], &at, &mut errors);
-            meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
-            meta::validate(
-                &new["metadata"],
-                resource.namespaced,
-                kinds::strategy(subject.stored).names,
-                &at,
-                &mut errors,
-            );
-            // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-            if !kinds::checked_once(subject.stored) {
-                meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
-            }
-            subject.check_fields(&new, Some(&old), &mut errors);
-            if part == Part::Main {
-                (strategy.validate)(&new, &mut errors);
-                (strategy.validate_update)(&new, &old, &mut errors);
-            }
-            check(errors, resource.group, resource.kind, subject.name)?;
-            admission::validate(self, &mut write, &new)?;
-            let charge = admission::quota::charge(&write, &new)?;
-            warnings.append(&mut said);
-
-            let mut new = new;
-            let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
-            let (sealed, json) = seal(&subject, new);
-            // What stands in the store may lack defaults that the kind got later.
-            let stands =
-                if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
-            let (before, json_before) = seal(&subject, stands);
-            if json == json_before {
-                return Ok(Answer {
-                    code: 200,
-                    body: shown(&subject, &json, stored.revision)?,
-                    revision: stored.revision,
-                });
-            }
-            if request.options.dry_run {
-                return Ok(Answer {
-                    code: 200,
-                    body: shown(&subject, &json, stored.revision)?,
-                    revision: stored.revision,
-                });
-            }
-            let mut txn = Txn {
-                compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
-                ..Txn::default()
-            };
-            if is_finished(&sealed, &before) {
-                txn.ops.push(Op::Delete { key: subject.key() });
-                self.release(subject.stored, &sealed).into_iter().for_each(|op| txn.ops.push(op));
-            } else {
-                txn.ops.push(self.put(&subject, &json).await?);
-                allocation.add_to(&mut txn);
-                charge.add_to(&mut txn);
-            }
-            match self.commit(txn).await? {
-                TxnResult::Committed { revision } => {
-                    return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
+                Err(error) => {
+                    warnings.append(&mut said);
+                    return Err(error);
                 }
-                TxnResult::Conflict { .. } if named && !patching => {
-                    return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
-                }
-                TxnResult::Conflict { .. } => {}
             }
         }
-        Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED))
+        Err(ApiError::conflict(subject.resource.group, subject.resource.plural, subject.name, MODIFIED))
+    }
+
+    /// Rewrites one part of an object, if nobody is faster.
+    async fn rewrite_once(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        part: Part,
+        said: &mut Vec<String>,
+        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
+    ) -> Result<Option<Answer>, ApiError> {
+        let resource = subject.resource;
+        let snapshot = self.fresh().await?;
+        let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        let old = subject.opened(&stored)?;
+        let mut new = produce(&old, said)?;
+        let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
+        let named = !version.is_empty() && version != "0";
+        let patching = request.verb == Verb::Patch;
+        let uid = object::text(&new, &["metadata", "uid"]);
+        if !patching && !uid.is_empty() && uid != &*stored.meta.uid {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                stored.meta.uid
+            );
+            return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+        }
+        if named {
+            options::revision(&version).map_err(|_| {
+                let mut errors = Errors::default();
+                errors.invalid(
+                    &Path::new("metadata.resourceVersion"),
+                    version.as_str(),
+                    "must be an unsigned integer",
+                );
+                errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
+            })?;
+            if version != stored.revision.to_string() {
+                return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
+            }
+        }
+        let strategy = kinds::strategy(resource);
+        self.prepare(&subject, part, &strategy, &mut new, &old);
+        let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
+        admission::mutate(self, &mut write, &mut new)?;
+        let mut new = finish(subject.definition, new);
+        entries::keep_times(&old, &mut new);
+        let new = new;
+        let mut errors = Errors::default();
+        let at = Path::new("metadata");
+        entries::validate(&new["metadata"], &at, &mut errors);
+        meta::validate(&new["metadata"], resource.namespaced, strategy.names, &at, &mut errors);
+        meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
+        // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
+        if !kinds::checked_once(resource) {
+            meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
+        }
+        subject.check_fields(&new, Some(&old), &mut errors);
+        strategy.check_change(part, &new, &old, &mut errors);
+        // What is wrong is said about the stored kind, whichever version was asked for.
+        check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
+        admission::validate(self, &mut write, &new)?;
+        (strategy.warnings)(&new, Some(&old), write.warnings);
+        let charge = admission::quota::charge(&write, &new)?;
+
+        let mut new = new;
+        let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
+        let (sealed, json) = seal(&subject, new);
+        // What stands in the store may lack defaults that the kind got later.
+        let stands = if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
+        let (before, json_before) = seal(&subject, stands);
+        if json == json_before || request.options.dry_run {
+            let body = shown(&subject, &json, stored.revision)?;
+            return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
+        }
+        let mut txn = Txn {
+            compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
+            ..Txn::default()
+        };
+        if is_finished(&sealed, &before) {
+            txn.ops.push(Op::Delete { key: subject.key() });
+            self.release(subject.stored, &sealed).into_iter().for_each(|op| txn.ops.push(op));
+        } else {
+            txn.ops.push(self.put(&subject, &json).await?);
+            allocation.add_to(&mut txn);
+            charge.add_to(&mut txn);
+        }
+        match self.commit(txn).await? {
+            TxnResult::Committed { revision } => {
+                Ok(Some(Answer { code: 200, body: shown(&subject, &json, revision)?, revision }))
+            }
+            TxnResult::Conflict { .. } if named && !patching => {
+                Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED))
+            }
+            TxnResult::Conflict { .. } => Ok(None),
+        }
     }
 
     /// Keeps what this write may not change, and counts the generation.
@@ -399,22 +331,32 @@ impl Inner {
         new: &mut Value,
         old: &Value,
     ) {
-        for name in ["uid", "creationTimestamp"] {
-            if object::text(new, &["metadata", name]).is_empty() {
-                object::copy_meta(old, new, name);
-            }
-        }
-        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace"] {
+        for name in ["creationTimestamp", "generation", "namespace"] {
             object::copy_meta(old, new, name);
+        }
+        // What an object that is being deleted says about that stays; to make others so is refused.
+        let absent = |new: &Value, name: &str| new["metadata"].get(name).is_none_or(Value::is_null);
+        if object::is_deleting(old) {
+            object::copy_meta(old, new, "deletionTimestamp");
+        }
+        if absent(new, "deletionGracePeriodSeconds") {
+            object::copy_meta(old, new, "deletionGracePeriodSeconds");
+        }
+        if object::text(new, &["metadata", "uid"]).is_empty() {
+            object::copy_meta(old, new, "uid");
         }
         let has_status = subject.stored.subresource("status").is_some();
         match part {
-            Part::Main => {
+            Part::Main | Part::Resize => {
                 if has_status {
                     object::copy_field(old, new, "status");
                 }
-                (strategy.prepare_update)(new, old);
-                if strategy.generation {
+                if part == Part::Main {
+                    (strategy.prepare_update)(new, old);
+                } else {
+                    (strategy.prepare_resize)(new, old);
+                }
+                if strategy.generation || strategy.generation_of_changes {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
                         !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
@@ -430,17 +372,16 @@ impl Inner {
                 }
             }
             Part::Status if subject.custom.is_some() => {
-                keep_all_but(new, old, "status");
-                let revision = new["metadata"]["resourceVersion"].clone();
-                object::copy_field(old, new, "metadata");
-                new["metadata"]["resourceVersion"] = revision;
+                let mut kept = kept_but_managed(old, new);
+                object::copy_field(new, &mut kept, "status");
+                *new = kept;
             }
             Part::Status => {
                 keep_all_but(new, old, "status");
                 if subject.stored.plural == "deployments" {
                     object::copy_meta(old, new, "labels");
                 }
-                object::copy_meta(old, new, "ownerReferences");
+                (strategy.prepare_status)(new, old);
             }
             Part::Finalizers => {
                 let finalizers = new["spec"]["finalizers"].clone();
@@ -467,6 +408,7 @@ impl Inner {
                 let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
+                (strategy.prepare_status)(new, old);
             }
         }
     }
@@ -500,7 +442,8 @@ fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
-fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
+/// Checks that an object is the one that its path names.
+pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
     let given = object::name(value);
     if !given.is_empty() && given != subject.name {
         return Err(ApiError::bad_request(format!(

@@ -86,8 +86,10 @@ pub fn settle(
 ) -> i32 {
     let behavior = hpa.spec.behavior.as_ref();
     let rules = |rules: Option<&HPAScalingRules>| rules.cloned().unwrap_or_default();
-    let (up, down) =
-        (rules(behavior.and_then(|b| b.scale_up.as_ref())), rules(behavior.and_then(|b| b.scale_down.as_ref())));
+    let (up, down) = (
+        rules(behavior.and_then(|b| b.scale_up.as_ref())),
+        rules(behavior.and_then(|b| b.scale_down.as_ref())),
+    );
     memory.recommend(now, proposed);
     let up_window = up.stabilization_window_seconds.unwrap_or(0);
     let down_window = down.stabilization_window_seconds.unwrap_or(STABILIZATION);
@@ -111,17 +113,14 @@ pub fn settle(
 
     let (min, max) = bounds(hpa);
     let limited = if stable > current {
-        let fastest = if behavior.is_some() { up_limit(&up, memory, current, now) } else { (2 * current).max(4) };
+        let fastest =
+            if behavior.is_some() { up_limit(&up, memory, current, now) } else { (2 * current).max(4) };
         let top = fastest.max(current).min(max);
-        (stable > top).then(|| {
-            if top == max { (top, TOO_MANY) } else { (top, TOO_FAST_UP) }
-        })
+        (stable > top).then(|| if top == max { (top, TOO_MANY) } else { (top, TOO_FAST_UP) })
     } else if stable < current {
         let slowest = if behavior.is_some() { down_limit(&down, memory, current, now) } else { 0 };
         let bottom = slowest.min(current).max(min);
-        (stable < bottom).then(|| {
-            if bottom == min { (bottom, TOO_FEW) } else { (bottom, TOO_FAST_DOWN) }
-        })
+        (stable < bottom).then(|| if bottom == min { (bottom, TOO_FEW) } else { (bottom, TOO_FAST_DOWN) })
     } else if stable < min {
         Some((min, TOO_FEW))
     } else {

@@ -256,5 +256,7 @@ fn ratio(
 pub fn selected(cx: &Cx, namespace: &str, selector: &Selector) -> Vec<Arc<Pod>> {
     let snapshot = cx.cache.snapshot();
     let pods = snapshot.list("", "pods", namespace);
-    pods.filter(|p| selector.matches_by(|k| p.meta.labels.get(k))).filter_map(|p| p.typed::<Pod>().ok()).collect()
+    pods.filter(|p| selector.matches_by(|k| p.meta.labels.get(k)))
+        .filter_map(|p| p.typed::<Pod>().ok())
+        .collect()
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::machinery::meta::{is_deleting, time};
 use super::machinery::watches::own;
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::custom::Catalog;
 use crate::api::object::{int, text};
 
 pub mod decide;
@@ -117,8 +118,7 @@ async fn scale(cx: &Cx, hpa: &HorizontalPodAutoscaler, memory: &mut Memory) -> H
     if desired != current {
         match write_scale(cx, target, scale, desired).await {
             Ok(()) => {
-                let message =
-                    format!("the HPA controller was able to update the target scale to {desired}");
+                let message = format!("the HPA controller was able to update the target scale to {desired}");
                 set_condition(&mut conditions, "AbleToScale", true, "SucceededRescale", message, cx.now);
                 let told = format!("New size: {desired}; reason: {reason}");
                 cx.events.normal(hpa, "SuccessfulRescale", told);
@@ -144,8 +144,12 @@ async fn read_scale(cx: &Cx, hpa: &HorizontalPodAutoscaler) -> Result<(Target, V
     let api_version = reference.api_version.as_deref().unwrap_or("v1");
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let kind = &reference.kind;
-    let resource = protocol::resources::by_kind(api_version, kind).ok_or_else(|| {
-        format!("no matches for kind {kind:?} in version {:?}", if group.is_empty() { version } else { api_version })
+    let catalog = cx.cache.derived::<Catalog>();
+    let resource = catalog.by_kind(api_version, kind).ok_or_else(|| {
+        format!(
+            "no matches for kind {kind:?} in version {:?}",
+            if group.is_empty() { version } else { api_version }
+        )
     })?;
     let target = Target {
         group: resource.group.to_owned(),
@@ -155,7 +159,8 @@ async fn read_scale(cx: &Cx, hpa: &HorizontalPodAutoscaler) -> Result<(Target, V
         name: Some(reference.name.clone()),
         subresource: Some("scale".to_owned()),
     };
-    let answer = cx.client.send(ApiRequest::new(Verb::Get, target.clone())).await.map_err(|e| e.to_string())?;
+    let answer =
+        cx.client.send(ApiRequest::new(Verb::Get, target.clone())).await.map_err(|e| e.to_string())?;
     let scale = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
     Ok((target, scale))
 }
@@ -245,14 +250,14 @@ async fn one(
     spec: &MetricSpec,
     current: i32,
 ) -> Result<(i32, String, MetricStatus), Failure> {
-    let (resource, container, target, reason) = match (spec.type_.as_str(), &spec.resource, &spec.container_resource)
-    {
-        ("Resource", Some(r), _) => (&r.name, None, &r.target, "FailedGetResourceMetric"),
-        ("ContainerResource", _, Some(r)) => {
-            (&r.name, Some(r.container.as_str()), &r.target, "FailedGetContainerResourceMetric")
-        }
-        (kind, _, _) => return Err(custom(kind, spec)),
-    };
+    let (resource, container, target, reason) =
+        match (spec.type_.as_str(), &spec.resource, &spec.container_resource) {
+            ("Resource", Some(r), _) => (&r.name, None, &r.target, "FailedGetResourceMetric"),
+            ("ContainerResource", _, Some(r)) => {
+                (&r.name, Some(r.container.as_str()), &r.target, "FailedGetContainerResourceMetric")
+            }
+            (kind, _, _) => return Err(custom(kind, spec)),
+        };
     let unable = |why: String| {
         let what = if target.average_utilization.is_some() { "utilization" } else { "resource utilization" };
         (reason, format!("failed to get {resource} {what}: {why}"))
@@ -263,7 +268,8 @@ async fn one(
     let samples = metrics::fetch(cx, namespace, selector, resource, container)
         .await
         .map_err(|why| unable(format!("unable to get metrics for resource {resource}: {why}")))?;
-    let proposal = metrics::propose(pods, samples, resource, container, &goal, current, cx.now).map_err(unable)?;
+    let proposal =
+        metrics::propose(pods, samples, resource, container, &goal, current, cx.now).map_err(unable)?;
     let value = MetricValueStatus {
         average_utilization: proposal.utilization,
         average_value: Some(Text(Quantity::from_milli(proposal.average_milli).to_string())),
@@ -323,7 +329,9 @@ fn custom(kind: &str, spec: &MetricSpec) -> Failure {
         }
         "Object" => {
             let name = name(spec.object.as_ref().map(|m| &m.metric));
-            let why = format!("failed to get object metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name}");
+            let why = format!(
+                "failed to get object metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name}"
+            );
             ("FailedGetObjectMetric", why)
         }
         "External" => {

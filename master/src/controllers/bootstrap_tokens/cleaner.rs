@@ -17,11 +17,15 @@ impl Reconciler for TokenCleaner {
     const WORKERS: usize = 1;
 
     fn watches(&self) -> Vec<Watch> {
-        vec![mapped::<Secret>(|change, _| if is_token(change) { vec![key_of(&change.stored)] } else { Vec::new() })]
+        vec![mapped::<Secret>(
+            |change, _| if is_token(change) { vec![key_of(&change.stored)] } else { Vec::new() },
+        )]
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
-        let Some(secret) = cx.cache.get::<Secret>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
+        let Some(secret) = cx.cache.get::<Secret>(&key.namespace, &key.name) else {
+            return Ok(Outcome::DONE);
+        };
         if secret.type_.as_deref() != Some(TYPE) {
             return Ok(Outcome::DONE);
         }

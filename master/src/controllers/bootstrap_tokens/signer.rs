@@ -41,7 +41,9 @@ impl Reconciler for BootstrapSigner {
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
-        let Some(info) = cx.cache.get::<ConfigMap>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
+        let Some(info) = cx.cache.get::<ConfigMap>(&key.namespace, &key.name) else {
+            return Ok(Outcome::DONE);
+        };
         let content = info.data.clone().unwrap_or_default();
         let Some(kubeconfig) = content.get(KUBECONFIG) else { return Ok(Outcome::DONE) };
         let snapshot = cx.cache.snapshot();
@@ -54,8 +56,11 @@ impl Reconciler for BootstrapSigner {
         let signing: Vec<&Secret> = secrets.iter().map(AsRef::as_ref).filter(|s| signs(s, cx.now)).collect();
         let ends = signing.iter().filter_map(|s| expires(s).ok().flatten()).min();
 
-        let mut wanted: BTreeMap<String, String> =
-            content.iter().filter(|(k, _)| !k.starts_with(PREFIX)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut wanted: BTreeMap<String, String> = content
+            .iter()
+            .filter(|(k, _)| !k.starts_with(PREFIX))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         for token in signing {
             let (id, secret) = (data(token, "token-id"), data(token, "token-secret"));
             if let Some(signature) = signature(kubeconfig, &id, &secret) {
@@ -108,7 +113,8 @@ mod tests {
     #[test]
     fn only_tokens_for_signing_sign_and_only_in_time() {
         let token = |usage: &str, expiration: &str| -> Secret {
-            let mut secret: Secret = serde_json::from_value(json!({"metadata": {"name": "bootstrap-token-abcdef"}})).unwrap();
+            let mut secret: Secret =
+                serde_json::from_value(json!({"metadata": {"name": "bootstrap-token-abcdef"}})).unwrap();
             let pairs = [
                 ("token-id", "abcdef"),
                 ("token-secret", "0123456789abcdef"),

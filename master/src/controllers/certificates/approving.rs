@@ -39,7 +39,11 @@ impl Reconciler for Approver {
         }
         let own = request.spec.username.as_deref() == Some(&*asked.common_name);
         let kinds = [
-            ("selfnodeclient", own, "Auto approving self kubelet client certificate after SubjectAccessReview."),
+            (
+                "selfnodeclient",
+                own,
+                "Auto approving self kubelet client certificate after SubjectAccessReview.",
+            ),
             ("nodeclient", true, "Auto approving kubelet client certificate after SubjectAccessReview."),
         ];
         for (subresource, applies, message) in kinds {
@@ -52,7 +56,11 @@ impl Reconciler for Approver {
 }
 
 /// Asks whether the requester may have such a certificate.
-async fn may(cx: &Cx, request: &CertificateSigningRequest, subresource: &str) -> Result<bool, ReconcileError> {
+async fn may(
+    cx: &Cx,
+    request: &CertificateSigningRequest,
+    subresource: &str,
+) -> Result<bool, ReconcileError> {
     let spec = &request.spec;
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
         "user": spec.username, "uid": spec.uid, "groups": spec.groups, "extra": spec.extra,
@@ -67,7 +75,8 @@ async fn may(cx: &Cx, request: &CertificateSigningRequest, subresource: &str) ->
     let mut call = ApiRequest::new(Verb::Create, target);
     call.body = review.to_string().into();
     let answer = cx.client.send(call).await?;
-    let answer: Value = serde_json::from_slice(&answer.body).map_err(|e| ReconcileError::Other(e.to_string()))?;
+    let answer: Value =
+        serde_json::from_slice(&answer.body).map_err(|e| ReconcileError::Other(e.to_string()))?;
     Ok(answer["status"]["allowed"] == Value::Bool(true))
 }
 

@@ -85,12 +85,14 @@ mod tests {
                 "spec": {"request": "", "signerName": "x"}}));
             ends(&request.unwrap()).to_string()
         };
-        let condition = |kind: &str| {
-            json!([{"type": kind, "status": "True", "lastUpdateTime": "2026-01-01T02:00:00Z"}])
-        };
+        let condition =
+            |kind: &str| json!([{"type": kind, "status": "True", "lastUpdateTime": "2026-01-01T02:00:00Z"}]);
         assert_eq!(ends(json!({})), "2026-01-02T00:00:00Z");
         assert_eq!(ends(json!({"conditions": condition("Denied")})), "2026-01-01T03:00:00Z");
         assert_eq!(ends(json!({"conditions": condition("Approved")})), "2026-01-02T00:00:00Z");
-        assert_eq!(ends(json!({"conditions": condition("Approved"), "certificate": "eA=="})), "2026-01-01T03:00:00Z");
+        assert_eq!(
+            ends(json!({"conditions": condition("Approved"), "certificate": "eA=="})),
+            "2026-01-01T03:00:00Z"
+        );
     }
 }

@@ -30,9 +30,15 @@ pub fn refusal(signer: &str, asked: &Asked, usages: &[String]) -> Option<String>
     };
     match signer {
         CLIENT => {
-            let allowed = |u: &String| matches!(u.as_str(), "digital signature" | "key encipherment" | "client auth");
+            let allowed =
+                |u: &String| matches!(u.as_str(), "digital signature" | "key encipherment" | "client auth");
             let fits = usages.iter().all(allowed) && usages.iter().any(|u| u == "client auth");
-            (!fits).then(|| format!("usages did not match [client auth digital signature key encipherment]: [{}]", usages.join(" ")))
+            (!fits).then(|| {
+                format!(
+                    "usages did not match [client auth digital signature key encipherment]: [{}]",
+                    usages.join(" ")
+                )
+            })
         }
         KUBELET_CLIENT => node(asked).or_else(|| {
             if !asked.dns_names.is_empty() {

@@ -59,9 +59,8 @@ fn condition_of(job: &Job) -> &str {
 
 /// Brings the list of active Jobs up to date.
 fn account(jobs: &[Arc<Job>], plan: &mut Plan) {
-    let listed = |plan: &Plan, uid_: &str| {
-        plan.status.active.iter().flatten().any(|r| r.uid.as_deref() == Some(uid_))
-    };
+    let listed =
+        |plan: &Plan, uid_: &str| plan.status.active.iter().flatten().any(|r| r.uid.as_deref() == Some(uid_));
     for job in jobs {
         let (id, n) = (uid(&job.metadata), name(&job.metadata));
         let active = listed(plan, id);
@@ -128,7 +127,8 @@ pub fn decide(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     };
     let due = due(cron, &schedule, &zone, now, true);
     if due.missed > MISSED_MAX {
-        let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+        let message =
+            "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
         plan.tell.push(tell("Warning", "TooManyMissedTimes", message.to_owned()));
     }
     plan.again_after = next(cron, &schedule, &zone, now).map(|at| until(now, at) + SLACK);
@@ -136,7 +136,11 @@ pub fn decide(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     let deadline = spec.starting_deadline_seconds.map(|s| time + SignedDuration::from_secs(s));
     if deadline.is_some_and(|deadline| deadline < now) {
         let shown = time.strftime("%a, %d %b %Y %H:%M:%S +0000");
-        plan.tell.push(tell("Warning", "MissSchedule", format!("Missed scheduled time to start a job: {shown}")));
+        plan.tell.push(tell(
+            "Warning",
+            "MissSchedule",
+            format!("Missed scheduled time to start a job: {shown}"),
+        ));
         return plan;
     }
     let started = plan.status.last_schedule_time.as_ref().is_some_and(|last| last.0 == time)
@@ -147,7 +151,8 @@ pub fn decide(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     let active = plan.status.active.clone().unwrap_or_default();
     match spec.concurrency_policy.as_deref() {
         Some("Forbid") if !active.is_empty() => {
-            let message = "Not starting job because prior execution is running and concurrency policy is Forbid";
+            let message =
+                "Not starting job because prior execution is running and concurrency policy is Forbid";
             plan.tell.push(tell("Normal", "JobAlreadyActive", message.to_owned()));
             return plan;
         }
@@ -208,14 +213,17 @@ fn next(cron: &CronJob, schedule: &Schedule, zone: &TimeZone, now: Timestamp) ->
 /// Ended Jobs beyond what the history keeps, oldest first.
 pub fn surplus(cron: &CronJob, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
     let spec = &cron.spec;
-    let started = |j: &Job| j.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(i64::MAX, |t| t.0.as_second());
+    let started =
+        |j: &Job| j.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(i64::MAX, |t| t.0.as_second());
     let mut out = Vec::new();
     for (kind, keep) in
         [("Complete", spec.successful_jobs_history_limit), ("Failed", spec.failed_jobs_history_limit)]
     {
         let Some(keep) = keep else { continue };
         let mut ended: Vec<&Arc<Job>> = jobs.iter().filter(|j| condition_of(j) == kind).collect();
-        ended.sort_by(|a, b| started(a).cmp(&started(b)).then_with(|| name(&a.metadata).cmp(name(&b.metadata))));
+        ended.sort_by(|a, b| {
+            started(a).cmp(&started(b)).then_with(|| name(&a.metadata).cmp(name(&b.metadata)))
+        });
         let surplus = ended.len().saturating_sub(usize::try_from(keep).unwrap_or(0));
         out.extend(ended[..surplus].iter().filter(|j| !is_deleting(&j.metadata)).map(|j| (*j).clone()));
     }

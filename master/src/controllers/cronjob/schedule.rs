@@ -195,7 +195,9 @@ fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
 fn number(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"));
+        return Err(format!(
+            "failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"
+        ));
     }
     let value: i64 = text.parse().map_err(|_| {
         format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: value out of range")

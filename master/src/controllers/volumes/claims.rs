@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
-};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::matching::{best, claim_ref, class_of_claim, class_of_volume, mismatch, names};
@@ -43,7 +41,11 @@ impl Reconciler for ClaimBinder {
         let Some(claim) = cx.cache.get::<PersistentVolumeClaim>(&key.namespace, &key.name) else {
             return Ok(Outcome::DONE);
         };
-        if annotation(&claim.metadata, BIND_COMPLETED).is_some() { bound(cx, &claim).await } else { find(cx, &claim).await }
+        if annotation(&claim.metadata, BIND_COMPLETED).is_some() {
+            bound(cx, &claim).await
+        } else {
+            find(cx, &claim).await
+        }
     }
 }
 
@@ -180,7 +182,11 @@ fn default_class(cx: &Cx, claim: &PersistentVolumeClaim) -> Option<String> {
 }
 
 /// Asks the class's provisioner, who watches for claims that name it.
-async fn provision(cx: &Cx, claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<Outcome, ReconcileError> {
+async fn provision(
+    cx: &Cx,
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+) -> Result<Outcome, ReconcileError> {
     let provisioner = &class.provisioner;
     if provisioner.starts_with(BUILT_IN) {
         let message = format!("no volume plugin matched name: {provisioner}");

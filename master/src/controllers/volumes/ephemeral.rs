@@ -25,7 +25,11 @@ impl Reconciler for EphemeralVolumes {
             mapped::<Pod>(|change, _| {
                 let pod = change.stored.typed::<Pod>();
                 let brings = pod.is_ok_and(|p| has_ephemeral(&p));
-                if change.kind != ChangeKind::Deleted && brings { vec![key_of(&change.stored)] } else { Vec::new() }
+                if change.kind != ChangeKind::Deleted && brings {
+                    vec![key_of(&change.stored)]
+                } else {
+                    Vec::new()
+                }
             }),
             // A claim that goes before its pod is made again.
             mapped::<PersistentVolumeClaim>(|change, _| {
@@ -46,7 +50,8 @@ impl Reconciler for EphemeralVolumes {
             return Ok(Outcome::DONE);
         }
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_ref()).into_iter().flatten() {
-            let Some(template) = volume.ephemeral.as_ref().and_then(|e| e.volume_claim_template.as_ref()) else {
+            let Some(template) = volume.ephemeral.as_ref().and_then(|e| e.volume_claim_template.as_ref())
+            else {
                 continue;
             };
             let claim_name = format!("{}-{}", name(&pod.metadata), volume.name);

@@ -64,7 +64,8 @@ fn of_pod(change: &Change, _: &Cache) -> Vec<Key> {
 /// Whether a pod that has a node, and has not ended, uses a claim.
 fn is_used(cx: &Cx, claim: &PersistentVolumeClaim) -> bool {
     let snapshot = cx.cache.snapshot();
-    let mut pods = snapshot.list("", "pods", namespace(&claim.metadata)).filter_map(|s| s.typed::<Pod>().ok());
+    let mut pods =
+        snapshot.list("", "pods", namespace(&claim.metadata)).filter_map(|s| s.typed::<Pod>().ok());
     pods.any(|pod| {
         !node_name(&pod).is_empty()
             && !is_finished(&pod)

@@ -45,8 +45,10 @@ impl Reconciler for VolumeBinder {
             // Reserved for a claim that has not taken it yet.
             return set_phase(cx, &volume, "Available", None).await;
         }
-        let (ns, n) =
-            (reference.namespace.as_deref().unwrap_or_default(), reference.name.as_deref().unwrap_or_default());
+        let (ns, n) = (
+            reference.namespace.as_deref().unwrap_or_default(),
+            reference.name.as_deref().unwrap_or_default(),
+        );
         let claim = cx.cache.get::<PersistentVolumeClaim>(ns, n).filter(|c| uid(&c.metadata) == owner);
         let Some(claim) = claim else {
             if !matches!(phase(&volume), "Released" | "Failed") {
@@ -113,7 +115,9 @@ async fn reclaim(cx: &Cx, volume: &PersistentVolume) -> Result<Outcome, Reconcil
             if external {
                 return Ok(Outcome::DONE);
             }
-            let why = format!("error getting deleter volume plugin for volume {n:?}: no deletable volume plugin matched");
+            let why = format!(
+                "error getting deleter volume plugin for volume {n:?}: no deletable volume plugin matched"
+            );
             failed(cx, volume, "VolumeFailedDelete", &why).await
         }
         "Recycle" => failed(cx, volume, "VolumeFailedRecycle", "no volume plugin found for the volume").await,
@@ -121,7 +125,12 @@ async fn reclaim(cx: &Cx, volume: &PersistentVolume) -> Result<Outcome, Reconcil
     }
 }
 
-async fn failed(cx: &Cx, volume: &PersistentVolume, reason: &str, why: &str) -> Result<Outcome, ReconcileError> {
+async fn failed(
+    cx: &Cx,
+    volume: &PersistentVolume,
+    reason: &str,
+    why: &str,
+) -> Result<Outcome, ReconcileError> {
     if phase(volume) != "Failed" {
         set_phase(cx, volume, "Failed", Some(why)).await?;
         cx.events.warning(volume, reason, why);

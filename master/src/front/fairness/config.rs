@@ -87,9 +87,11 @@ impl Config {
         let shares = |level: &PriorityLevelConfiguration| {
             let spec = level.spec.as_ref();
             let limited = spec.and_then(|s| s.limited.as_ref());
-            positive(limited.and_then(|l| l.nominal_concurrency_shares).or(
-                spec.and_then(|s| s.exempt.as_ref()).and_then(|e| e.nominal_concurrency_shares),
-            ))
+            positive(
+                limited
+                    .and_then(|l| l.nominal_concurrency_shares)
+                    .or(spec.and_then(|s| s.exempt.as_ref()).and_then(|e| e.nominal_concurrency_shares)),
+            )
         };
         let sum: f64 = levels.iter().map(|l| shares(l)).sum::<f64>().max(1.0);
         let compiled = levels.iter().map(|object| {
@@ -131,9 +133,14 @@ impl Config {
                 };
                 let precedence = spec.matching_precedence.unwrap_or(1000);
                 let rules = spec.rules.clone().unwrap_or_default();
-                levels
-                    .contains_key(&level)
-                    .then_some(Schema { name, uid, level, precedence, distinguisher, rules })
+                levels.contains_key(&level).then_some(Schema {
+                    name,
+                    uid,
+                    level,
+                    precedence,
+                    distinguisher,
+                    rules,
+                })
             })
             .collect();
         compiled.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
@@ -235,8 +242,16 @@ mod tests {
                 "service-accounts",
                 "workload-low",
             ),
-            (ask("system:node:n", &["system:nodes", known], "update", "nodes/status", ""), "system-nodes", "system"),
-            (ask("system:anonymous", &["system:unauthenticated"], "get", "pods", "a"), "global-default", "global-default"),
+            (
+                ask("system:node:n", &["system:nodes", known], "update", "nodes/status", ""),
+                "system-nodes",
+                "system",
+            ),
+            (
+                ask("system:anonymous", &["system:unauthenticated"], "get", "pods", "a"),
+                "global-default",
+                "global-default",
+            ),
         ] {
             let found = config.classify(&request).map(|(s, _)| (s.name.as_str(), &*s.level));
             assert_eq!(found, Some((schema, level)), "{request:?}");

@@ -66,7 +66,8 @@ impl EncryptionConfig {
             if entry.resources.is_empty() || entry.providers.is_empty() {
                 return Err(format!("resources[{i}] needs resources and providers"));
             }
-            let providers: Result<Vec<Provider>, String> = entry.providers.into_iter().map(provider).collect();
+            let providers: Result<Vec<Provider>, String> =
+                entry.providers.into_iter().map(provider).collect();
             entries.push((entry.resources, providers.map_err(|why| format!("resources[{i}]: {why}"))?));
         }
         Ok(EncryptionConfig { entries })

@@ -177,7 +177,12 @@ fn container(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors
     checks::required_choice(&item["imagePullPolicy"], PULL_POLICIES, &path.child("imagePullPolicy"), errors);
     resources::requirements(&item["resources"], around.claims, false, &path.child("resources"), errors);
     resize_policies(item, &path.child("resizePolicy"), errors);
-    security::container(&item["securityContext"], around.shares_users(), &path.child("securityContext"), errors);
+    security::container(
+        &item["securityContext"],
+        around.shares_users(),
+        &path.child("securityContext"),
+        errors,
+    );
 }
 
 fn resize_policies(item: &Value, path: &Path, errors: &mut Errors) {
@@ -305,7 +310,13 @@ pub fn env_field(reference: &Value, known: &[&str], path: &Path, errors: &mut Er
         }
         return;
     }
-    let all = ["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
+    let all = [
+        "metadata.annotations",
+        "metadata.labels",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "status.phase",
+    ];
     if !ENV_FIELDS.contains(&field) && !all.contains(&field) {
         let detail = format!("error converting fieldPath: field label not supported: {field}");
         errors.invalid(&at, field, detail);
@@ -459,10 +470,12 @@ fn devices(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
             errors.invalid(&at.child("name"), name, "must be unique");
         }
         let claimed = list(around.spec, &["volumes"]).iter().any(|v| {
-            text(v, &["name"]) == name && (v["persistentVolumeClaim"].is_object() || v["ephemeral"].is_object())
+            text(v, &["name"]) == name
+                && (v["persistentVolumeClaim"].is_object() || v["ephemeral"].is_object())
         });
         if around.volumes.contains(name) && !claimed {
-            let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+            let detail =
+                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
             errors.invalid(&at.child("name"), name, detail);
         }
         if !around.volumes.contains(name) {

@@ -78,11 +78,8 @@ fn whole_requests(pod: &mut Value) {
             .iter()
             .filter_map(|c| amount(&c["resources"]["requests"][name.as_str()]))
             .collect();
-        let value = if asked.is_empty() {
-            limit
-        } else {
-            asked.into_iter().sum::<Quantity>().to_string().into()
-        };
+        let value =
+            if asked.is_empty() { limit } else { asked.into_iter().sum::<Quantity>().to_string().into() };
         wanted.insert(name, value);
     }
     let requests = object_mut(pod, &["spec", "resources", "requests"]);
@@ -134,10 +131,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
         let amounts = |which: &str| -> BTreeMap<String, Quantity> {
             let map = resources[which].as_object();
             let entries = map.into_iter().flatten().filter(|(k, _)| matches!(k.as_str(), "cpu" | "memory"));
-            entries
-                .filter_map(|(k, v)| Some((k.clone(), amount(v)?)))
-                .filter(|(_, q)| !q.is_zero())
-                .collect()
+            entries.filter_map(|(k, v)| Some((k.clone(), amount(v)?))).filter(|(_, q)| !q.is_zero()).collect()
         };
         let (requests, limits) = (amounts("requests"), amounts("limits"));
         any |= !requests.is_empty() || !limits.is_empty();

@@ -109,9 +109,7 @@ fn topology_key(term: &Value, path: &Path, errors: &mut Errors) {
     if key.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
     }
-    qualified_name_error(key)
-        .into_iter()
-        .for_each(|e| errors.invalid(&path.child("topologyKey"), key, e));
+    qualified_name_error(key).into_iter().for_each(|e| errors.invalid(&path.child("topologyKey"), key, e));
 }
 
 /// Keys whose values are taken from the pod itself.
@@ -143,7 +141,9 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when) {
             errors.unsupported(&path.child("whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]);
         }
-        let same = |c: &Value| c["topologyKey"] == constraint["topologyKey"] && text(c, &["whenUnsatisfiable"]) == when;
+        let same = |c: &Value| {
+            c["topologyKey"] == constraint["topologyKey"] && text(c, &["whenUnsatisfiable"]) == when
+        };
         if constraints[..i].iter().any(same) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}"));
         }

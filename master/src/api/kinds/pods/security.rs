@@ -89,7 +89,8 @@ pub fn container(context: &Value, host_users: bool, path: &Path, errors: &mut Er
             errors.invalid_shown(path, &shown(), detail);
         }
         if list(context, &["capabilities", "add"]).iter().any(|c| c == "CAP_SYS_ADMIN") {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            let detail =
+                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             errors.invalid_shown(path, &shown(), detail);
         }
     }
@@ -153,7 +154,9 @@ mod tests {
 
     #[test]
     fn sysctls_have_parts() {
-        for (name, fine) in [("net.core.somaxconn", true), ("net/ipv4/tcp_x", true), ("a b", false), (".a", false)] {
+        for (name, fine) in
+            [("net.core.somaxconn", true), ("net/ipv4/tcp_x", true), ("a b", false), (".a", false)]
+        {
             assert_eq!(is_sysctl(name), fine, "{name}");
         }
     }

@@ -21,7 +21,12 @@ const SEARCH_CHARS_MAX: usize = 2048;
 pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     let volumes = volumes::volumes(spec, &path.child("volumes"), errors);
     let claims = claims(spec, &path.child("resourceClaims"), errors);
-    containers::validate(spec, &containers::Around { spec, volumes: &volumes, claims: &claims }, path, errors);
+    containers::validate(
+        spec,
+        &containers::Around { spec, volumes: &volumes, claims: &claims },
+        path,
+        errors,
+    );
     if spec["resources"].is_object() {
         resources::requirements(&spec["resources"], &claims, true, &path.child("resources"), errors);
     }
@@ -100,7 +105,8 @@ fn claims<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> Vec<&'a str>
         let shown = || checks::internal("a.core.v1.PodResourceClaim", claim);
         match given {
             [true, true] => {
-                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                let detail =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
                 errors.invalid_shown(&path, &shown(), detail);
             }
             [false, false] => {

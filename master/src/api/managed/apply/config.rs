@@ -5,24 +5,23 @@ use std::fmt;
 use protocol::ApiError;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::options::DuplicateKeyPolicy;
 
 /// A configuration, and what strict reading finds wrong with it: keys that are given twice.
 pub struct Config {
     /// The configuration; the last of repeated keys counts.
     pub value: Value,
     /// What is repeated.
-    pub repeated: Option<String>,
+    pub repeated: Vec<String>,
 }
 
 /// Reads a configuration.
 pub fn read(body: &[u8]) -> Result<Config, ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
-    let text = std::str::from_utf8(body)
-        .map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?;
+    let text =
+        std::str::from_utf8(body).map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?;
     let config = match serde_json::from_str::<Json>(text) {
-        Ok(json) if !json.repeats => Config { value: json.value, repeated: None },
-        _ => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?,
+        Ok(json) if !json.repeats => Config { value: json.value, repeated: Vec::new() },
+        _ => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
     };
     let what = match &config.value {
         Value::Object(_) => return Ok(config),
@@ -40,37 +39,22 @@ pub fn read(body: &[u8]) -> Result<Config, ApiError> {
 
 /// What strict validation makes of repeated keys.
 pub fn strict(config: &Config, validation: Option<&str>, warnings: &mut Vec<String>) -> Result<(), ApiError> {
-    match (&config.repeated, validation) {
-        (None, _) | (_, Some("Ignore")) => Ok(()),
-        (Some(repeated), Some("Strict")) => Err(ApiError::bad_request(format!(
-            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {repeated}"
+    match validation {
+        Some("Ignore") => Ok(()),
+        Some("Strict") if !config.repeated.is_empty() => Err(ApiError::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            config.repeated.join("\n  ")
         ))),
-        (Some(repeated), _) => {
-            warnings.push(repeated.clone());
+        _ => {
+            warnings.extend_from_slice(&config.repeated);
             Ok(())
         }
     }
 }
 
-fn from_yaml(text: &str) -> Result<Config, serde_saphyr::Error> {
-    let strict = serde_saphyr::from_str_with_options::<Value>(
-        text,
-        serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::Error },
-    );
-    let error = match strict {
-        Ok(value) => return Ok(Config { value, repeated: None }),
-        Err(error) => error,
-    };
-    let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() else {
-        return Err(error);
-    };
-    let key = key.as_deref().unwrap_or_default();
-    let repeated = format!("line {}: key {key:?} already set in map", location.line());
-    let value = serde_saphyr::from_str_with_options::<Value>(
-        text,
-        serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins },
-    )?;
-    Ok(Config { value, repeated: Some(repeated) })
+fn from_yaml(text: &str) -> Result<Config, String> {
+    let read = crate::yaml::read(text)?;
+    Ok(Config { value: read.value, repeated: read.strict })
 }
 
 /// JSON, and whether any object in it has a key twice.
@@ -150,7 +134,7 @@ mod tests {
         let wanted = serde_json::json!({"kind": "A", "data": {"a": "1", "n": 2}});
         for text in ["kind: A\ndata: {a: \"1\", n: 2}\n", r#"{"kind":"A","data":{"a":"1","n":2}}"#] {
             let config = read(text.as_bytes()).expect(text);
-            assert_eq!((config.value, config.repeated), (wanted.clone(), None), "{text}");
+            assert_eq!((config.value, config.repeated), (wanted.clone(), Vec::new()), "{text}");
         }
     }
 
@@ -160,7 +144,7 @@ mod tests {
         for text in ["a: 1\na: 2\n", "{\"a\":1,\n\"a\":2}"] {
             let config = read(text.as_bytes()).expect(text);
             assert_eq!(config.value, serde_json::json!({"a": 2}), "{text}");
-            assert_eq!(config.repeated.as_deref(), Some(wanted), "{text}");
+            assert_eq!(config.repeated, [wanted], "{text}");
         }
     }
 

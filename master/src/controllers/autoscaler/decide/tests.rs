@@ -37,7 +37,8 @@ fn sizes_stay_within_bounds_and_rates() {
         ),
     ] {
         let mut conditions = Vec::new();
-        let got = settle(&hpa(spec.clone()), &mut Memory::default(), current, proposed, &mut conditions, at(0));
+        let got =
+            settle(&hpa(spec.clone()), &mut Memory::default(), current, proposed, &mut conditions, at(0));
         let limited = conditions.iter().find(|c| c.type_ == "ScalingLimited").and_then(|c| c.reason.clone());
         assert_eq!((got, limited.as_deref()), (expected, Some(reason)), "{spec} {current} {proposed}");
     }
@@ -64,19 +65,27 @@ fn pod(name: &str, phase: &str) -> Arc<Pod> {
 
 #[test]
 fn use_calls_for_pods() {
-    let check = |pods: &[Arc<Pod>], used: &[(&str, i64)], goal: Goal, current, expected: Result<i32, &str>| {
-        let sample = |milli| Sample { milli, at: at(0), window: SignedDuration::from_secs(30) };
-        let samples: BTreeMap<String, Sample> = used.iter().map(|(n, m)| ((*n).to_owned(), sample(*m))).collect();
-        let got = propose(pods, samples, "cpu", None, &goal, current, at(0)).map(|p| p.replicas);
-        assert_eq!(got.as_ref().map_err(String::as_str).copied(), expected, "{used:?} {goal:?}");
-    };
+    let check =
+        |pods: &[Arc<Pod>], used: &[(&str, i64)], goal: Goal, current, expected: Result<i32, &str>| {
+            let sample = |milli| Sample { milli, at: at(0), window: SignedDuration::from_secs(30) };
+            let samples: BTreeMap<String, Sample> =
+                used.iter().map(|(n, m)| ((*n).to_owned(), sample(*m))).collect();
+            let got = propose(pods, samples, "cpu", None, &goal, current, at(0)).map(|p| p.replicas);
+            assert_eq!(got.as_ref().map_err(String::as_str).copied(), expected, "{used:?} {goal:?}");
+        };
     let two = [pod("a", "Running"), pod("b", "Running")];
     check(&two, &[("a", 90), ("b", 90)], Goal::Utilization(50), 2, Ok(4));
     check(&two, &[("a", 52), ("b", 52)], Goal::Utilization(50), 2, Ok(2));
     check(&two, &[("a", 10), ("b", 10)], Goal::Utilization(50), 2, Ok(1));
     check(&two, &[("a", 200), ("b", 200)], Goal::Average(100), 2, Ok(4));
     check(&two, &[("a", 10)], Goal::Utilization(50), 2, Ok(2));
-    check(&two, &[], Goal::Utilization(50), 2, Err("did not receive metrics for targeted pods (pods might be unready)"));
+    check(
+        &two,
+        &[],
+        Goal::Utilization(50),
+        2,
+        Err("did not receive metrics for targeted pods (pods might be unready)"),
+    );
     let pending = [pod("a", "Running"), pod("b", "Pending")];
     check(&pending, &[("a", 90)], Goal::Utilization(50), 2, Ok(2));
 }

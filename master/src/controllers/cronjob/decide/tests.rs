@@ -12,7 +12,8 @@ fn cron(spec: Value, status: Value) -> CronJob {
 }
 
 fn job(name: &str, condition: &str, started: &str) -> Arc<Job> {
-    let conditions = if condition.is_empty() { json!([]) } else { json!([{"type": condition, "status": "True"}]) };
+    let conditions =
+        if condition.is_empty() { json!([]) } else { json!([{"type": condition, "status": "True"}]) };
     Arc::new(
         serde_json::from_value(json!({"metadata": {"name": name, "uid": name},
             "status": {"conditions": conditions, "startTime": started, "completionTime": started}}))
@@ -64,7 +65,9 @@ fn a_deadline_may_have_passed() {
 fn concurrency_is_a_matter_of_policy() {
     let jobs = [job("a", "", "2026-01-01T00:01:00Z")];
     let status = json!({"active": active(&["a"]), "lastScheduleTime": "2026-01-01T00:01:00Z"});
-    let with = |policy: &str| plan(json!({"concurrencyPolicy": policy}), status.clone(), &jobs, "2026-01-01T00:02:01Z");
+    let with = |policy: &str| {
+        plan(json!({"concurrencyPolicy": policy}), status.clone(), &jobs, "2026-01-01T00:02:01Z")
+    };
     assert_eq!(starts(&with("Allow")), "2026-01-01T00:02:00Z");
     let p = with("Forbid");
     assert_eq!((starts(&p).as_str(), reasons(&p)), ("", vec!["JobAlreadyActive"]));

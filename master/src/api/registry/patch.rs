@@ -1,0 +1,101 @@
+//! Patches: from a request's body and an object to the object that the client wants.
+
+use protocol::patch::{self, JsonPatch, JsonPatchError, StrategicError};
+use protocol::schema::{self, Definition, syntax};
+use protocol::{ApiError, PatchKind};
+use serde_json::{Value, json};
+
+use super::body;
+use crate::api::invalid::go_quote;
+
+/// What a patch that does not fit the object is answered with.
+fn rejected() -> ApiError {
+    let message = "the server rejected our request due to an error in our request";
+    ApiError::about(422, "Invalid", message, json!({}))
+}
+
+/// The answer to a patch that makes no object of the kind; `display` is what it makes, or says.
+pub fn invalid_patch(display: &str, why: &str) -> ApiError {
+    let message = format!("Invalid value: {}: {why}", go_quote(display));
+    let causes = json!([{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]);
+    ApiError::about(422, "Invalid", format!(" \"\" is invalid: patch: {message}"), json!({"causes": causes}))
+}
+
+/// The answer to a patch in a language that is not spoken here.
+pub fn unsupported_media() -> ApiError {
+    ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
+}
+
+/// Reads a merge patch: an object.
+fn object(text: &[u8]) -> Result<Value, String> {
+    let what = match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Null) => return Ok(json!({})),
+        Ok(given @ Value::Object(_)) => return Ok(given),
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Err(error) => return Err(syntax::error(text).unwrap_or_else(|| error.to_string())),
+    };
+    Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
+}
+
+/// Fields that a merge patch has twice.
+fn repeated(text: &[u8]) -> Vec<String> {
+    let read = schema::decode(schema::custom(), text);
+    read.map(|d| d.strict).unwrap_or_default().into_iter().filter(|s| s.starts_with("duplicate")).collect()
+}
+
+/// Applies a patch to an object in the version asked for. What strict validation finds goes to `warnings`, or is
+/// the reason of the refusal.
+pub fn apply_patch(
+    definition: &'static Definition,
+    kind: PatchKind,
+    target: Value,
+    text: &[u8],
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    let mut patched = target;
+    let undecoded = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
+    let mut display = None;
+    let mut strict = match kind {
+        PatchKind::Json => {
+            let mut patch = JsonPatch::parse(text).map_err(|error| match error {
+                JsonPatchError::TooMany(_) => {
+                    ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {error}"))
+                }
+                _ => undecoded(syntax::error(text).unwrap_or_else(|| error.to_string())),
+            })?;
+            let strict = std::mem::take(&mut patch.strict);
+            patch.apply(&mut patched).map_err(|_| rejected())?;
+            strict
+        }
+        PatchKind::Merge => {
+            patch::merge(&mut patched, object(text).map_err(undecoded)?);
+            repeated(text)
+        }
+        PatchKind::Strategic => {
+            let given = object(text).map_err(ApiError::bad_request)?;
+            display = given.as_object().map(patch::go_map);
+            patch::strategic(definition, &mut patched, given).map_err(|error| match error {
+                StrategicError::Format(_) => ApiError::bad_request(error.to_string()),
+                StrategicError::ListOfLists => rejected(),
+                StrategicError::Other(why) => ApiError::new(500, "", why),
+            })?;
+            repeated(text)
+        }
+        // Not a change of an object but a rule of its own.
+        PatchKind::Apply => return Err(unsupported_media()),
+    };
+    let typed = if kind == PatchKind::Strategic { patch::typed::problem(definition, &patched) } else { None };
+    let display = display.unwrap_or_else(|| patched.to_string());
+    let invalid = |why: &str| invalid_patch(&display, why);
+    if let Some(why) = typed {
+        return Err(invalid(&why));
+    }
+    let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
+    strict.extend(decoded.strict);
+    body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
+    Ok(decoded.value)
+}
