@@ -3,6 +3,7 @@
 use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
+use super::admission::pod_topology;
 use super::invalid::{Errors, Path, check};
 use super::managed::apply;
 use super::managed::scale::ScaleTracking;
@@ -134,6 +135,7 @@ impl Inner {
         check(errors, "", "Binding", &name)?;
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         let wanted_uid = text(&binding, &["metadata", "uid"]).to_owned();
+        let labels = pod_topology::labels_of(&self.cache.snapshot(), &target);
         let refuse = |why: String| ApiError::conflict("", "pods/binding", &name, &why);
         self.rewrite_raw(request, pod, |old| {
             let uid = text(old, &["metadata", "uid"]);
@@ -154,6 +156,10 @@ impl Inner {
             new["spec"]["nodeName"] = target.clone().into();
             for (key, value) in &annotations {
                 object::object_mut(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
+            }
+            for (key, value) in &labels {
+                let all = object::object_mut(&mut new, &["metadata", "labels"]);
+                all.insert((*key).to_owned(), value.as_str().into());
             }
             set_condition(&mut new, json!({"type": "PodScheduled", "status": "True"}));
             Ok(new)

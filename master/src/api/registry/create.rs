@@ -104,33 +104,36 @@ impl Inner {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
-        if subject.custom.is_some() && resource.subresource("status").is_some() {
-            value.as_object_mut().and_then(|map| map.remove("status"));
-        }
 
-        let snapshot = self.fresh().await?;
+        let snapshot = admission::settled(self, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
-        if !subject.resource.is_view() {
-            (strategy.prepare_create)(&mut value);
+        self.call_mutating(&mut write, &mut value).await?;
+        if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
+            object::object_mut(&mut value, &[]).remove("status");
         }
+        (strategy.prepare_create)(&mut value);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(
             &value["metadata"],
             resource.namespaced,
             strategy.names,
+            strategy.plain_finalizers,
             &Path::new("metadata"),
             &mut errors,
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
-        check(errors, resource.group, resource.kind, &name)?;
+        check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        self.call_validating(&mut write, Some(&canonical)).await?;
+        (strategy.warnings)(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::{Answer, RETRIES_MAX, Subject, seal, shown};
+use crate::api::admission::{self, Write};
 use crate::api::pipeline::Inner;
-use crate::api::{admission, kinds, object};
+use crate::api::{kinds, object};
 use crate::cache::Stored;
 use crate::store::{Compare, Op, Txn, TxnResult};
 
@@ -116,9 +117,14 @@ impl Inner {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
             preconditions(request, &subject, &stored)?;
-            admission::deletion(&subject)?;
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
+            let seen = subject.opened(&stored)?;
+            let mut unsaid = Vec::new();
+            let mut write =
+                Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
+            admission::deletion(self, &mut write)?;
+            self.call_validating(&mut write, None).await?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
             let dry = request.options.dry_run;
@@ -191,7 +197,8 @@ impl Inner {
 fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
     let resource = subject.resource;
     let stored_revision = stored.revision.to_string();
-    let fail = |why: String| Err(ApiError::conflict(resource.group, resource.kind, subject.name, &why));
+    let fail =
+        |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
     if let Some(uid) = request.options.precondition_uid.as_deref()
         && uid != &*stored.meta.uid
     {

@@ -27,13 +27,16 @@ pub enum Part {
     EphemeralContainers,
     /// A signing request's conditions about approval.
     Approval,
+    /// The resources of a pod's containers.
+    Resize,
 }
 
 impl Part {
     /// The part that a subresource writes to; `None` for those that are no part of the object.
     pub fn of(subresource: Option<&str>) -> Option<Part> {
         Some(match subresource {
-            None | Some("resize") => Part::Main,
+            None => Part::Main,
+            Some("resize") => Part::Resize,
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalizers,
             Some("ephemeralcontainers") => Part::EphemeralContainers,
@@ -262,10 +265,11 @@ impl Inner {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
             }
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
         let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new)?;
+        self.call_mutating(&mut write, &mut new).await?;
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
@@ -275,7 +279,8 @@ impl Inner {
         meta::validate(
             &new["metadata"],
             resource.namespaced,
-            kinds::strategy(subject.stored).names,
+            strategy.names,
+            strategy.plain_finalizers,
             &at,
             &mut errors,
         );
@@ -285,12 +290,12 @@ impl Inner {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
         subject.check_fields(&new, Some(&old), &mut errors);
-        if part == Part::Main {
-            (strategy.validate)(&new, &mut errors);
-            (strategy.validate_update)(&new, &old, &mut errors);
-        }
-        check(errors, resource.group, resource.kind, subject.name)?;
+        strategy.check_change(part, &new, &old, &mut errors);
+        // What is wrong is said about the stored kind, whichever version was asked for.
+        check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         admission::validate(self, &mut write, &new)?;
+        self.call_validating(&mut write, Some(&new)).await?;
+        (strategy.warnings)(&new, Some(&old), write.warnings);
         let charge = admission::quota::charge(&write, &new)?;
 
         let mut new = new;
@@ -351,12 +356,16 @@ impl Inner {
         }
         let has_status = subject.stored.subresource("status").is_some();
         match part {
-            Part::Main => {
+            Part::Main | Part::Resize => {
                 if has_status {
                     object::copy_field(old, new, "status");
                 }
-                (strategy.prepare_update)(new, old);
-                if strategy.generation {
+                if part == Part::Main {
+                    (strategy.prepare_update)(new, old);
+                } else {
+                    (strategy.prepare_resize)(new, old);
+                }
+                if strategy.generation || strategy.generation_of_changes {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
                         !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
@@ -381,7 +390,7 @@ impl Inner {
                 if subject.stored.plural == "deployments" {
                     object::copy_meta(old, new, "labels");
                 }
-                object::copy_meta(old, new, "ownerReferences");
+                (strategy.prepare_status)(new, old);
             }
             Part::Finalizers => {
                 let finalizers = new["spec"]["finalizers"].clone();
@@ -408,6 +417,7 @@ impl Inner {
                 let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
+                (strategy.prepare_status)(new, old);
             }
         }
     }
