@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::compare::{Comparison, Filter, compare};
-use super::element::same;
+use super::element::{Element, same};
 use super::fields::{fields, reconcile};
 use super::managers::{Conflict, Managed, Manager, Operation, Owned};
 use super::merge::merge;
@@ -59,22 +60,14 @@ pub enum Refusal {
 }
 
 /// Fields that belong to nobody, as they identify the object or are the server's.
-fn nobodys() -> Set {
-    Set::of(&[
-        &["apiVersion"],
-        &["kind"],
-        &["metadata"],
-        &["metadata", "name"],
-        &["metadata", "namespace"],
-        &["metadata", "creationTimestamp"],
-        &["metadata", "selfLink"],
-        &["metadata", "uid"],
-        &["metadata", "clusterName"],
-        &["metadata", "generation"],
-        &["metadata", "managedFields"],
-        &["metadata", "resourceVersion"],
-    ])
-}
+static NOBODYS: LazyLock<Set> = LazyLock::new(|| {
+    let own = ["name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation"];
+    let mut set = Set::of(&[&["apiVersion"], &["kind"], &["metadata"]]);
+    for name in own.into_iter().chain(["managedFields", "resourceVersion"]) {
+        set.insert([Element::field("metadata"), Element::field(name)]);
+    }
+    set
+});
 
 /// How many updaters an object has at most.
 const UPDATERS_MAX: usize = 10;
@@ -101,10 +94,13 @@ impl<V: Versions> Write<'_, V> {
     /// What a write changes of the fields that writers own.
     pub fn changes(&self, new: &Value) -> Result<Comparison, Refusal> {
         let shape = self.shape()?;
-        validate(shape, new, true).map_err(Refusal::Config)?;
-        validate(shape, self.live, true).map_err(Refusal::Live)?;
         let compared = compare(shape, self.live, new).map_err(Refusal::Compare)?;
-        Ok(compared.filtered(self.versions.filter(self.version)))
+        let compared = compared.filtered(self.versions.filter(self.version));
+        Ok(Comparison {
+            removed: compared.removed.difference(&NOBODYS),
+            modified: compared.modified.difference(&NOBODYS),
+            added: compared.added.difference(&NOBODYS),
+        })
     }
 
     /// Gives the writer what it changes, and takes that from everybody else.
@@ -117,7 +113,7 @@ impl<V: Versions> Write<'_, V> {
         self.reconcile(&mut managed);
         self.take(new, changes, &mut managed, None, true)?;
         let mut own = changes.changed();
-        own = self.versions.filter(self.version).apply(&own).difference(&nobodys());
+        own = self.versions.filter(self.version).apply(&own).difference(&NOBODYS);
         if !own.is_empty() {
             let version = self.version.to_owned();
             let time = Some(self.now.to_owned());
@@ -158,7 +154,7 @@ impl<V: Versions> Write<'_, V> {
         let compared = compared.filtered(self.versions.filter(self.version));
         self.take(&new, &compared, &mut managed, Some(&self.manager), force)?;
         if let Some(owned) = managed.0.get_mut(&self.manager) {
-            owned.fields = owned.fields.difference(&nobodys());
+            owned.fields = owned.fields.difference(&NOBODYS);
             if owned.fields.is_empty() {
                 managed.0.remove(&self.manager);
             }

@@ -402,7 +402,7 @@ fn ordered(
         }
     }
     named.sort_by_key(|(wanted, ..)| *wanted);
-    others.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
+    others.sort_by_key(|(_, before, _)| *before);
     let mut result = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     loop {

@@ -49,7 +49,7 @@ fn writers_own_what_they_write() {
     let changed = updated("b", &made, json!({"k": "2"}));
     assert_eq!(
         owners(&changed),
-        [("a".to_owned(), json!({"f:data": {".": {}}})), ("b".to_owned(), json!({"f:data": {"f:k": {}}}))]
+        [("a".to_owned(), json!({"f:data": {}})), ("b".to_owned(), json!({"f:data": {"f:k": {}}}))]
     );
     // Who changes nothing owns nothing.
     assert_eq!(owners(&updated("c", &changed, json!({"k": "2"}))), owners(&changed));

@@ -368,9 +368,9 @@ impl Inner {
                 if strategy.generation || strategy.generation_of_changes {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
-                            && !(has_status && name == "status")
-                            && old.get(name) != Some(value)
+                        let own = matches!(name.as_str(), "metadata" | "kind" | "apiVersion");
+                        let put_back = has_status && name == "status";
+                        !own && !put_back && old.get(name) != Some(value)
                     });
                     let annotated = subject.stored.plural == "deployments"
                         && !object::same(&canonical, old, &["metadata", "annotations"]);
