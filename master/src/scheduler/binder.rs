@@ -14,7 +14,7 @@ use super::volumes::{Step, claims, is_bound, was_given_back};
 use crate::cache::{Cache, WatchFrom};
 use crate::controllers::machinery::meta::{name, namespace};
 use crate::controllers::volumes::{BOUND_BY_CONTROLLER, SELECTED_NODE};
-use crate::events::reference;
+use protocol::events::reference;
 
 /// Bind a pod to a node.
 pub struct Bind {
