@@ -3,6 +3,8 @@
 //! All of it reads only the snapshot. The plugins are those that upstream has on by default, one file each,
 //! in upstream's order.
 
+use std::sync::Arc;
+
 use protocol::{ApiError, ApiRequest};
 use serde_json::Value;
 
@@ -60,12 +62,18 @@ impl Write<'_> {
     }
 }
 
+/// A snapshot to admit a new object by: as new as the store, and with what the cluster is just about to make.
+pub async fn settled(inner: &Inner, subject: &Subject<'_>, value: &Value) -> Result<Arc<Snapshot>, ApiError> {
+    let snapshot = inner.fresh().await?;
+    Ok(service_account::awaited(inner, subject, value, snapshot).await)
+}
+
 /// Changes a new object, or a new state of one.
 pub fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
-    node_restriction::write(write, value)?;
     namespace_lifecycle::mutate(write, value)?;
     limit_ranger::mutate(write, value);
     service_account::mutate(write, value)?;
+    node_restriction::write(write, value)?;
     node_taint::mutate(write, value);
     priority::mutate(write, value)?;
     default_tolerations::mutate(write, value);

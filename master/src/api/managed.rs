@@ -178,3 +178,6 @@ fn unchanged(
     entries::sort(&mut kept);
     Some(Value::Array(kept))
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,7 +108,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(replicaset::ReplicaSetController);
     s.start(replicaset::ReplicationControllerController);
     s.start(statefulset::StatefulSetController);
-    s.start(daemonset::DaemonSetController);
+    s.start(daemonset::DaemonSetController::default());
     s.start(job::JobController);
     s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
@@ -128,6 +128,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(volumes::releases::VolumeBinder);
     s.start(volumes::protection::ClaimProtection);
     s.start(volumes::protection::VolumeProtection);
+    s.start(volumes::protection::AttributesProtection);
     s.start(volumes::ephemeral::EphemeralVolumes);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
     s.start(bootstrap_tokens::cleaner::TokenCleaner);

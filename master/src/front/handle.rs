@@ -173,7 +173,15 @@ async fn serve(
         };
     }
     let Some(resource) = found else { return Err(not_found()) };
-    (request.options, _) = path::options(query).map_err(ApiError::bad_request)?;
+    let options = path::options(query).map_err(ApiError::bad_request);
+    if let Ok((options, _)) = &options {
+        request.options = options.clone();
+    }
+    // The pipeline decides again, but what comes before it tells too: what is wrong with options or a body.
+    if options.is_err() || verb.is_write() {
+        config.gate.may(&request)?;
+    }
+    options?;
 
     if is_stream(&named.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.

@@ -37,7 +37,7 @@ pub fn generate_name(prefix: &str) -> String {
 pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(name);
     }
     if namespace.is_empty() {
@@ -108,7 +108,7 @@ impl Inner {
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
 
-        let snapshot = self.fresh().await?;
+        let snapshot = admission::settled(self, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
         self.call_mutating(&mut write, &mut value).await?;
