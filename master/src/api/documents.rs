@@ -42,7 +42,7 @@ impl Documents for ServedDocuments {
     }
 
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
-        openapi::document(path, accept)
+        openapi::document(&self.cache.derived::<Catalog>(), path, accept)
     }
 
     fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {

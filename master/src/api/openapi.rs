@@ -1,6 +1,6 @@
-//! OpenAPI documents, made from the field tables and the resource table.
+//! OpenAPI documents, made from the field tables and the resource table, and of the schemas of declared kinds.
 //!
-//! Made once, at first use, and kept. Clients use them for `explain`, client-side validation, strategic merge
+//! Made once, at first use, and kept until kinds are declared anew. Clients use them for `explain`, client-side validation, strategic merge
 //! on their side, and to learn that dry runs and server-side field validation exist.
 
 use std::collections::BTreeSet;
@@ -12,31 +12,41 @@ use protocol::resources;
 use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
+mod declared;
 mod paths;
 mod proto;
+
+pub use declared::Declared;
+
+use super::custom::Catalog;
 
 const JSON: &str = "application/json";
 /// Clients ask for `…v2@v1.0+protobuf`, which is no media type (`@` is none of its letters); the answer is one.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The document at a path under `/openapi`, with its media type.
-pub fn document(path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
+pub fn document(catalog: &Catalog, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
+    // Without declared kinds there is one set of documents, made once.
+    let declared = catalog.customs().next().map(|_| catalog.openapi());
     match path.trim_end_matches('/') {
         "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
-            Some((V2_PROTO.clone(), PROTOBUF))
+            Some((declared.map_or_else(|| V2_PROTO.clone(), |d| d.v2(catalog).1.clone()), PROTOBUF))
         }
         // What is neither is refused; upstream's reader of this header knows no more.
         "/openapi/v2"
             if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) =>
         {
-            Some((V2_JSON.clone(), JSON))
+            Some((declared.map_or_else(|| V2_JSON.clone(), |d| d.v2(catalog).0.clone()), JSON))
         }
         "/openapi/v2" => None,
-        "/openapi/v3" => Some((V3_INDEX.clone(), "text/plain; charset=utf-8")),
+        "/openapi/v3" => {
+            let index = declared.map_or_else(|| V3_INDEX.clone(), Declared::index);
+            Some((index, "text/plain; charset=utf-8"))
+        }
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
-            let (_, body) = V3.iter().find(|(n, _)| n == name)?;
-            Some((body.clone(), JSON))
+            let own = V3.iter().find(|(n, _)| n == name).map(|(_, body)| body.clone());
+            Some((own.or_else(|| declared?.v3(name))?, JSON))
         }
     }
 }

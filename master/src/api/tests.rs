@@ -13,6 +13,8 @@ use crate::pki::Pki;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
+mod extension;
+
 struct Cluster {
     api: Arc<dyn Api>,
     pipeline: Pipeline,

@@ -29,7 +29,8 @@ pub const TOTAL_COST_MAX: u64 = 10_000_000;
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub struct Program {
-    expr: ast::Expr,
+    /// What it was read as.
+    pub expr: ast::Expr,
     /// The type of its value.
     pub ty: Type,
 }

@@ -10,6 +10,7 @@ use protocol::resources::{self, Resource};
 
 use super::kind::CustomKind;
 use super::{DEFINITIONS, Version};
+use crate::api::openapi::Declared;
 use crate::api::registry::Subject;
 use crate::cache::{Derived, Snapshot, Stored};
 use crate::front::discovery::Documents;
@@ -22,6 +23,7 @@ pub struct Catalog {
     /// Definitions that are established, by group and plural; each with the revision that it was made from.
     kinds: BTreeMap<&'static str, BTreeMap<&'static str, Entry>>,
     discovery: OnceLock<Documents>,
+    openapi: OnceLock<Declared>,
 }
 
 /// A kind that was found, in one version.
@@ -63,7 +65,7 @@ impl Derived for Catalog {
         for entry in snapshot.list(group, plural, "").filter_map(make) {
             kinds.entry(entry.1.group).or_default().insert(entry.1.plural, entry);
         }
-        Catalog { kinds, discovery: OnceLock::new() }
+        Catalog { kinds, discovery: OnceLock::new(), openapi: OnceLock::new() }
     }
 }
 
@@ -123,6 +125,11 @@ impl Catalog {
     /// The discovery documents.
     pub fn discovery(&self) -> &Documents {
         self.discovery.get_or_init(|| Documents::new(&self.groups(), &self.all().collect::<Vec<_>>()))
+    }
+
+    /// The OpenAPI documents.
+    pub fn openapi(&self) -> &Declared {
+        self.openapi.get_or_init(|| Declared::new(self))
     }
 
     /// Groups with their versions, in discovery order; the first version is the preferred one.

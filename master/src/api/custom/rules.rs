@@ -12,6 +12,7 @@ use crate::api::cel::value::Value as CelValue;
 use crate::api::cel::{Environment, Failure, Program, Scope, TOTAL_COST_MAX, Type, library};
 use crate::api::invalid::{Errors, Path, go_quote};
 
+pub mod cost;
 pub mod field_path;
 
 const REASONS: [&str; 4] =
@@ -226,7 +227,9 @@ fn kind_of(value: &Value) -> &'static str {
 pub fn validate_schema(schema: &Value, status: bool, path: &Path, errors: &mut Errors) {
     if structural::validate_root(schema, status, path, errors) {
         let parsed = Schema::parse(schema);
-        accept(&parsed, schema, true, None, path, errors);
+        let mut acceptance = Acceptance { errors, spent: Vec::new() };
+        acceptance.schema(&parsed, schema, true, None, 1, path);
+        acceptance.finish(path);
     }
 }
 
@@ -243,35 +246,75 @@ fn shown(rule: &Rule) -> String {
     )
 }
 
-/// Checks the rules of a schema. `loose` is the path of a list around it whose entries have no identity.
-fn accept(
-    schema: &Schema,
-    declared: &Value,
-    resource: bool,
-    loose: Option<&Path>,
-    path: &Path,
-    errors: &mut Errors,
-) {
-    let ty = of_schema(schema, resource, "object");
-    let at = path.child("x-kubernetes-validations");
-    for (i, rule) in schema.rules.iter().enumerate() {
-        accept_rule(rule, &ty, declared, loose, &at.index(i), errors);
+/// The acceptance of a schema's rules, with what they may cost together.
+struct Acceptance<'e> {
+    errors: &'e mut Errors,
+    spent: Vec<(Path, u64)>,
+}
+
+impl Acceptance<'_> {
+    /// Checks the rules of a schema, which may hold `many` times in an object. `loose` is the path of a list
+    /// around it whose entries have no identity.
+    fn schema(
+        &mut self,
+        schema: &Schema,
+        declared: &Value,
+        resource: bool,
+        loose: Option<&Path>,
+        many: u64,
+        path: &Path,
+    ) {
+        let ty = of_schema(schema, resource, "object");
+        let at = path.child("x-kubernetes-validations");
+        for (i, rule) in schema.rules.iter().enumerate() {
+            let at = at.index(i);
+            if let Some(program) = accept_rule(rule, &ty, declared, loose, &at, self.errors) {
+                let at = at.child("rule");
+                let cost = cost::estimate(&program.expr, schema).saturating_mul(many);
+                if cost > cost::RULE_COST_MAX {
+                    let why = cost::refusal("estimated rule cost", cost, cost::RULE_COST_MAX);
+                    self.errors.forbidden(&at, why);
+                }
+                self.spent.push((at, cost));
+            }
+        }
+        for (name, inner) in &schema.properties {
+            let path = path.child("properties").key(name);
+            self.schema(inner, &declared["properties"][name.as_str()], inner.embedded, loose, many, &path);
+        }
+        let within = many.saturating_mul(cost::entries_max(schema));
+        if let Additional::Schema(inner) = &schema.additional {
+            let path = path.child("additionalProperties");
+            self.schema(inner, &declared["additionalProperties"], inner.embedded, loose, within, &path);
+        }
+        if let Some(inner) = &schema.items {
+            let items = path.child("items");
+            let loose = if schema.list_type == "map" { loose } else { loose.or(Some(path)) };
+            self.schema(inner, &declared["items"], inner.embedded, loose, within, &items);
+        }
     }
-    for (name, inner) in &schema.properties {
-        let path = path.child("properties").key(name);
-        accept(inner, &declared["properties"][name.as_str()], inner.embedded, loose, &path, errors);
-    }
-    if let Additional::Schema(inner) = &schema.additional {
-        let path = path.child("additionalProperties");
-        accept(inner, &declared["additionalProperties"], inner.embedded, loose, &path, errors);
-    }
-    if let Some(inner) = &schema.items {
-        let items = path.child("items");
-        let loose = if schema.list_type == "map" { loose } else { loose.or(Some(path)) };
-        accept(inner, &declared["items"], inner.embedded, loose, &items, errors);
+
+    /// Checks what all rules cost together.
+    fn finish(self, path: &Path) {
+        /// So many of the most expensive rules are named.
+        const NAMED_MAX: usize = 4;
+        let total = self.spent.iter().fold(0_u64, |sum, (_, cost)| sum.saturating_add(*cost));
+        if total <= cost::KIND_COST_MAX {
+            return;
+        }
+        let mut spent = self.spent;
+        spent.sort_by_key(|(_, cost)| std::cmp::Reverse(*cost));
+        for (at, _) in spent.iter().take(NAMED_MAX) {
+            let why =
+                "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            self.errors.forbidden(at, why);
+        }
+        let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+        self.errors.forbidden(path, cost::refusal(what, total, cost::KIND_COST_MAX));
     }
 }
 
+/// Checks a rule, and compiles it.
 fn accept_rule(
     rule: &Rule,
     ty: &Type,
@@ -279,12 +322,12 @@ fn accept_rule(
     loose: Option<&Path>,
     at: &Path,
     errors: &mut Errors,
-) {
+) -> Option<Program> {
     let rule_at = at.child("rule");
     let breaks = |text: &str| text.trim().contains(['\n', '\r']);
     if rule.rule.trim().is_empty() {
         errors.required(&rule_at, "rule is not specified");
-        return;
+        return None;
     }
     let message_at = at.child("message");
     if !rule.message.is_empty() && rule.message.trim().is_empty() {
@@ -313,7 +356,10 @@ fn accept_rule(
     }
     let environment = environment(ty, rule);
     let program = match Program::compile(&environment, &rule.rule) {
-        Err(why) => return errors.invalid_shown(&rule_at, &shown(rule), why),
+        Err(why) => {
+            errors.invalid_shown(&rule_at, &shown(rule), why);
+            return None;
+        }
         Ok(program) => program,
     };
     if !matches!(program.ty, Type::Bool | Type::Dyn) {
@@ -343,4 +389,5 @@ fn accept_rule(
             Ok(_) => {}
         }
     }
+    Some(program)
 }

@@ -123,14 +123,9 @@ impl Tracking<'_> {
                 value
             }
             KindVersions::Scale(_) => value,
-            KindVersions::Kind { subject, .. } => match subject.custom {
-                Some(custom) => {
-                    // Fields that the schema does not know were refused already.
-                    custom.admit(&mut value);
-                    value
-                }
-                None => body::defaulted(subject.resource, subject.stored, subject.definition, value),
-            },
+            KindVersions::Kind { subject, .. } => {
+                body::defaulted(subject.resource, subject.stored, subject.definition, value)
+            }
         })
     }
 }

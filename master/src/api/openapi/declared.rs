@@ -1,0 +1,133 @@
+//! The documents about kinds that clients declare; made when somebody asks after the kinds changed.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use protocol::resources;
+use protocol::schema;
+use serde_json::{Map, Value, json};
+
+use super::{V2, V3, fingerprint, paths, proto, v3_of};
+use crate::api::custom::{Catalog, Version};
+
+/// The documents about one set of declared kinds, joined with those about the table's.
+pub struct Declared {
+    v3: BTreeMap<String, Bytes>,
+    index: Bytes,
+    v2: OnceLock<(Bytes, Bytes)>,
+}
+
+/// The name of a kind in documents: `com.example.v1.Thing`.
+fn name_of(version: &Version, kind: &str) -> String {
+    let group: Vec<&str> = version.resource.group.rsplit('.').collect();
+    format!("{}.{}.{kind}", group.join("."), version.resource.version)
+}
+
+/// The schemas of a kind and of its list.
+fn schemas(version: &Version, prefix: &str) -> [(String, Value); 2] {
+    let resource = version.resource;
+    let gvk = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
+    let reference = |name: &str| json!({"$ref": format!("{prefix}{name}")});
+    let meta = |name: &str| reference(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"));
+    let text = json!({"type": "string"});
+    let mut own = version.fields.declared().clone();
+    if !own.is_object() {
+        own = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    let properties = crate::api::object::object_mut(&mut own, &["properties"]);
+    for (field, value) in
+        [("apiVersion", text.clone()), ("kind", text.clone()), ("metadata", meta("ObjectMeta"))]
+    {
+        properties.insert(field.to_owned(), value);
+    }
+    own["x-kubernetes-group-version-kind"] = gvk(resource.kind);
+    let name = name_of(version, resource.kind);
+    let list = json!({
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": text, "kind": text, "metadata": meta("ListMeta"),
+            "items": {"type": "array", "items": reference(&name)},
+        },
+        "x-kubernetes-group-version-kind": gvk(resource.list_kind),
+    });
+    [(name, own), (name_of(version, resource.list_kind), list)]
+}
+
+impl Declared {
+    /// The documents about the declared kinds of a catalog.
+    pub fn new(catalog: &Catalog) -> Self {
+        let mut by_version: BTreeMap<(&str, &str), Vec<&Version>> = BTreeMap::new();
+        for version in catalog.customs().flat_map(|kind| &kind.versions) {
+            by_version.entry((version.resource.group, version.resource.version)).or_default().push(version);
+        }
+        let own = |group: &str| resources::groups().iter().any(|(known, _)| *known == group);
+        let v3: BTreeMap<String, Bytes> = by_version
+            .iter()
+            .filter(|((group, _), _)| !own(group))
+            .map(|((group, version), kinds)| {
+                let body = document(group, version, kinds);
+                (format!("apis/{group}/{version}"), Bytes::from(body.to_string()))
+            })
+            .collect();
+        let all = V3.iter().map(|(name, body)| (name, body)).chain(&v3);
+        let paths: Map<String, Value> = all
+            .map(|(name, body)| {
+                let url = format!("/openapi/v3/{name}?hash={:016X}", fingerprint(body));
+                (name.clone(), json!({"serverRelativeURL": url}))
+            })
+            .collect();
+        let index = Bytes::from(json!({"paths": paths}).to_string());
+        Declared { v3, index, v2: OnceLock::new() }
+    }
+
+    /// The index of version 3 documents.
+    pub fn index(&self) -> Bytes {
+        self.index.clone()
+    }
+
+    /// A version 3 document.
+    pub fn v3(&self, name: &str) -> Option<Bytes> {
+        self.v3.get(name).cloned()
+    }
+
+    /// The version 2 document, as JSON and as protobuf.
+    pub fn v2(&self, catalog: &Catalog) -> &(Bytes, Bytes) {
+        self.v2.get_or_init(|| {
+            let mut document = V2.clone();
+            let versions: Vec<&Version> = catalog.customs().flat_map(|kind| &kind.versions).collect();
+            let paths = paths::of_kinds(versions.iter().map(|v| v.resource), false);
+            if let Some(known) = document["paths"].as_object_mut() {
+                known.extend(paths);
+            }
+            if let Some(known) = document["definitions"].as_object_mut() {
+                known.extend(versions.iter().flat_map(|v| schemas(v, "#/definitions/")));
+            }
+            (Bytes::from(document.to_string()), Bytes::from(proto::document(&document)))
+        })
+    }
+}
+
+fn document(group: &str, version: &str, kinds: &[&Version]) -> Value {
+    let mut routes = paths::of_kinds(kinds.iter().map(|v| v.resource), true);
+    routes.extend([paths::document(&format!("{}/", paths::root(group, version)))]);
+    let mentioned = [
+        "m.APIResourceList",
+        "m.DeleteOptions",
+        "m.Status",
+        "m.Patch",
+        "m.WatchEvent",
+        "m.ObjectMeta",
+        "m.ListMeta",
+    ];
+    let mut roots: Vec<_> = mentioned.into_iter().filter_map(schema::definition).collect();
+    if kinds.iter().any(|v| v.resource.subresource("scale").is_some()) {
+        roots.extend(schema::kind("autoscaling", "v1", "Scale"));
+    }
+    let mut made = v3_of(routes, roots);
+    if let Some(known) = made["components"]["schemas"].as_object_mut() {
+        known.extend(kinds.iter().flat_map(|v| schemas(v, "#/components/schemas/")));
+    }
+    made
+}
