@@ -269,14 +269,8 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
             );
         }
     }
-    let immutable = [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ];
+    let immutable =
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
     for name in immutable {
         if new[name] != old[name] {
             errors.invalid(&path.child(name), new[name].clone(), "field is immutable");

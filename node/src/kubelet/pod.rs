@@ -72,9 +72,7 @@ pub fn ephemeral(spec: &PodSpec) -> Vec<Container> {
 /// The container of a name, whatever its role.
 pub fn container(spec: &PodSpec, name: &str) -> Option<(Role, Container)> {
     let declared = containers(spec).find(|(_, c)| c.name == name).map(|(role, c)| (role, c.clone()));
-    declared.or_else(|| {
-        ephemeral(spec).into_iter().find(|c| c.name == name).map(|c| (Role::Ephemeral, c))
-    })
+    declared.or_else(|| ephemeral(spec).into_iter().find(|c| c.name == name).map(|c| (Role::Ephemeral, c)))
 }
 
 /// Whether an init container is a sidecar.

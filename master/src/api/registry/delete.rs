@@ -189,7 +189,8 @@ impl Inner {
 fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
     let resource = subject.resource;
     let stored_revision = stored.revision.to_string();
-    let fail = |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
+    let fail =
+        |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
     if let Some(uid) = request.options.precondition_uid.as_deref()
         && uid != &*stored.meta.uid
     {

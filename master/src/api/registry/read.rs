@@ -9,8 +9,8 @@ use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector};
 use serde_json::{Value, json};
 
 use super::{Answer, Subject, options, view};
-use crate::api::{kinds, object};
 use crate::api::pipeline::Inner;
+use crate::api::{kinds, object};
 use crate::cache::{Snapshot, Stored};
 use crate::store::{KeyRange, Range, StoreError};
 
@@ -48,7 +48,8 @@ impl Choice {
 /// A field label under the name that the stored kind has for it.
 fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> {
     let resource = subject.resource;
-    let common = field == "metadata.name" || (field == "metadata.namespace" && kinds::selects_namespace(resource));
+    let common =
+        field == "metadata.name" || (field == "metadata.namespace" && kinds::selects_namespace(resource));
     if common {
         return Ok(field.to_owned());
     }

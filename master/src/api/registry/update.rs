@@ -124,7 +124,8 @@ impl Inner {
             let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
                 let unknown = custom.admit(&mut value);
-                body::strict(unknown, validation, warnings).map_err(|why| invalid_patch(&value.to_string(), &why))?;
+                body::strict(unknown, validation, warnings)
+                    .map_err(|why| invalid_patch(&value.to_string(), &why))?;
             } else {
                 value = body::defaulted(resource, subject.stored, subject.definition, value);
             }
@@ -258,9 +259,7 @@ impl Inner {
                     version.as_str(),
                     "must be an unsigned integer",
                 );
-                errors
-                    .into_error(resource.group, resource.kind, subject.name)
-                    .unwrap_or_else(not_possible)
+                errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
             })?;
             if version != stored.revision.to_string() {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
@@ -268,8 +267,7 @@ impl Inner {
         }
         let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
-        let mut write =
-            Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
+        let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new)?;
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
@@ -277,13 +275,7 @@ impl Inner {
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        meta::validate(
-            &new["metadata"],
-            resource.namespaced,
-            strategy.names,
-            &at,
-            &mut errors,
-        );
+        meta::validate(&new["metadata"], resource.namespaced, strategy.names, &at, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {

@@ -22,6 +22,7 @@ pub mod spec;
 mod status;
 mod update;
 mod volumes;
+pub mod warnings;
 
 pub(super) fn strategy() -> Strategy {
     Strategy {
@@ -38,6 +39,7 @@ pub(super) fn strategy() -> Strategy {
         prepare_resize: update::prepare_resize,
         validate_resize: update::validate_resize,
         validate_ephemeral: update::validate_ephemeral,
+        warnings: warnings::pod,
         ..base()
     }
 }
