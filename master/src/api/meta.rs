@@ -113,8 +113,15 @@ fn subdomain_form(text: &str) -> bool {
     text.split('.').all(label_form)
 }
 
-/// Checks the metadata of an object.
-pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, errors: &mut Errors) {
+/// Checks the metadata of an object; `plain` allows finalizers that name no domain.
+pub fn validate(
+    meta: &Value,
+    namespaced: bool,
+    rule: NameRule,
+    plain: bool,
+    path: &Path,
+    errors: &mut Errors,
+) {
     let generate = text(meta, &["generateName"]);
     if !generate.is_empty() {
         for error in name_errors(rule, generate, true) {
@@ -151,7 +158,7 @@ pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, err
     labels(&meta["labels"], &path.child("labels"), errors);
     annotations(&meta["annotations"], &path.child("annotations"), errors);
     owners(meta, &path.child("ownerReferences"), errors);
-    finalizers(meta, &path.child("finalizers"), errors);
+    finalizers(meta, plain, &path.child("finalizers"), errors);
 }
 
 /// Checks a map of labels.
@@ -224,14 +231,14 @@ fn shown_owners(meta: &Value) -> String {
     format!("[{}]", owners.join(","))
 }
 
-fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
+fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
     let names: Vec<&str> = list(meta, &["finalizers"]).iter().filter_map(Value::as_str).collect();
     for (i, name) in names.iter().enumerate() {
         for error in qualified_name_error(name) {
             errors.invalid(path, *name, error);
         }
         let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(name);
-        if !name.contains('/') && !standard {
+        if !plain && !name.contains('/') && !standard {
             let path = path.index(i);
             errors.invalid(
                 &path,
@@ -280,4 +287,7 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
     if after < before {
         errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
+    labels(&new["labels"], &path.child("labels"), errors);
+    annotations(&new["annotations"], &path.child("annotations"), errors);
+    owners(new, &path.child("ownerReferences"), errors);
 }

@@ -173,7 +173,15 @@ async fn serve(
         };
     }
     let Some(resource) = found else { return Err(not_found()) };
-    (request.options, _) = path::options(query).map_err(ApiError::bad_request)?;
+    let options = path::options(query).map_err(ApiError::bad_request);
+    if let Ok((options, _)) = &options {
+        request.options = options.clone();
+    }
+    // The pipeline decides again, but what comes before it tells too: what is wrong with options or a body.
+    if options.is_err() || verb.is_write() {
+        config.gate.may(&request)?;
+    }
+    options?;
 
     if is_stream(&named.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.
@@ -225,7 +233,9 @@ fn route(
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
-        let known = elsewhere::knows_group(documents, &target.group);
+        // Groups that only clients declare end where their kinds do.
+        let own = protocol::resources::groups().iter().any(|(known, _)| *known == target.group);
+        let known = own && elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
     if method == "HEAD" || method == "OPTIONS" {

@@ -1,16 +1,57 @@
 //! ServiceAccount: a new pod runs as some account of its namespace, and finds its token.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use protocol::ApiError;
 use serde_json::{Value, json};
 
 use super::Write;
 use crate::api::object::{self, list, list_mut, object_mut, text};
+use crate::api::pipeline::Inner;
+use crate::api::registry::Subject;
 use crate::api::registry::create::suffix;
+use crate::cache::Snapshot;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The kubelet asks for a new token well before the old one ends.
 const TOKEN_SECONDS: i64 = 3607;
+
+/// How long a pod waits for its namespace's default account, which a controller makes.
+const ACCOUNT_TIME: Duration = Duration::from_millis(1500);
+
+/// A snapshot with the account that a new pod runs as, if it is the default one and comes in time.
+pub(super) async fn awaited(
+    inner: &Inner,
+    subject: &Subject<'_>,
+    pod: &Value,
+    snapshot: Arc<Snapshot>,
+) -> Arc<Snapshot> {
+    let stored = subject.stored;
+    if !stored.group.is_empty() || stored.plural != "pods" {
+        return snapshot;
+    }
+    let name = match text(pod, &["spec", "serviceAccountName"]) {
+        "" => "default",
+        name => name,
+    };
+    let namespace = subject.namespace;
+    let there = |s: &Snapshot| s.get("", "serviceaccounts", namespace, name).is_some();
+    if name != "default" || there(&snapshot) || snapshot.get("", "namespaces", "", namespace).is_none() {
+        return snapshot;
+    }
+    let deadline = tokio::time::Instant::now() + ACCOUNT_TIME;
+    let mut newest = snapshot;
+    while !there(&newest) {
+        let next = inner.cache.wait_for(newest.revision() + 1);
+        match tokio::time::timeout_at(deadline, next).await {
+            Ok(next) => newest = next,
+            Err(_) => break,
+        }
+    }
+    newest
+}
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     // What a node says of its own static pods stands for itself.

@@ -83,6 +83,8 @@ pub struct Strategy {
     pub orphans_by_default: bool,
     /// What the first delete changes, for kinds that end by a controller's work and know no time of grace.
     pub mark_deleted: Option<fn(&mut Value)>,
+    /// Finalizers need not name a domain.
+    pub plain_finalizers: bool,
 }
 
 impl Strategy {
@@ -214,7 +216,7 @@ const RETURNED: &[&str] = &[
 /// The behaviour of a kind, in the version asked for or the one that is stored.
 pub fn strategy(resource: &Resource) -> Strategy {
     if resource.custom {
-        return Strategy { generation: true, unconditional_update: false, ..base() };
+        return Strategy { generation: true, unconditional_update: false, plain_finalizers: true, ..base() };
     }
     let plural = resource.plural;
     let made = match (resource.storage.0, plural) {
@@ -269,10 +271,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
             "admissionregistration.k8s.io",
             "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
         ) => webhooks::configuration(),
-        ("admissionregistration.k8s.io", "validatingadmissionpolicies" | "mutatingadmissionpolicies") => {
-            webhooks::policy()
-        }
-        ("admissionregistration.k8s.io", _) => webhooks::policy_binding(),
+        ("admissionregistration.k8s.io", _) => extension::policy(plural),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => flowcontrol::flow_schema(),
         ("flowcontrol.apiserver.k8s.io", _) => flowcontrol::priority_level(),
         ("apiextensions.k8s.io", _) => extension::definition(),
@@ -320,5 +319,6 @@ fn base() -> Strategy {
         returns_deleted: false,
         orphans_by_default: false,
         mark_deleted: None,
+        plain_finalizers: false,
     }
 }

@@ -52,7 +52,8 @@ pub fn of_kinds<'a>(resources: impl Iterator<Item = &'a Resource>, v3: bool) -> 
                 ],
             ),
         );
-        put(single.clone(), methods(verbs, SINGLE));
+        // Objects are created in their collection, whatever a subresource does.
+        put(single.clone(), methods(verbs, &SINGLE[1..]));
         for sub in resource.subresources {
             let path = format!("{single}/{}", sub.name);
             match CONNECTS.iter().find(|(name, _)| *name == sub.name) {
@@ -88,8 +89,8 @@ pub fn of_kinds<'a>(resources: impl Iterator<Item = &'a Resource>, v3: bool) -> 
 }
 
 const SINGLE: &[(Verb, &str, &str)] = &[
-    (Get, "get", "get"),
     (Create, "post", "post"),
+    (Get, "get", "get"),
     (Update, "put", "put"),
     (Patch, "patch", "patch"),
     (Delete, "delete", "delete"),

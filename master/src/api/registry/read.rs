@@ -135,7 +135,8 @@ impl Inner {
             None if exact => Some(options::revision(version)?),
             None => None,
         };
-        let snapshot = self.snapshot_for(if token.is_some() { None } else { Some(version) }).await?;
+        // What is exact may lie in the future, which is told at once.
+        let snapshot = self.snapshot_for(if token.is_some() || exact { None } else { Some(version) }).await?;
         let after = token.as_ref().map(|t| format!("{}{}", subject.stored.prefix(""), t.after));
         let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };

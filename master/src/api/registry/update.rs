@@ -269,13 +269,21 @@ impl Inner {
         self.prepare(&subject, part, &strategy, &mut new, &old);
         let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new)?;
+        self.call_mutating(&mut write, &mut new).await?;
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        meta::validate(&new["metadata"], resource.namespaced, strategy.names, &at, &mut errors);
+        meta::validate(
+            &new["metadata"],
+            resource.namespaced,
+            strategy.names,
+            strategy.plain_finalizers,
+            &at,
+            &mut errors,
+        );
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {
@@ -286,6 +294,7 @@ impl Inner {
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         admission::validate(self, &mut write, &new)?;
+        self.call_validating(&mut write, Some(&new)).await?;
         (strategy.warnings)(&new, Some(&old), write.warnings);
         let charge = admission::quota::charge(&write, &new)?;
 
@@ -442,7 +451,8 @@ fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
-fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
+/// Checks that an object is the one that its path names.
+pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
     let given = object::name(value);
     if !given.is_empty() && given != subject.name {
         return Err(ApiError::bad_request(format!(
