@@ -1,7 +1,8 @@
 //! Pods.
 //!
-//! - [`defaults`]: what a pod's author may leave out. - [`spec`] and the modules that it calls: what a pod may
-//! look like. - [`update`]: what may change, by which door. - [`status`]: what its status may say.
+//! - [`defaults`]: what a pod's author may leave out.
+//! - [`spec`] and the modules that it calls: what a pod may look like.
+//! - [`update`]: what may change, by which door. [`status`]: what its status may say.
 
 use std::collections::BTreeMap;
 
