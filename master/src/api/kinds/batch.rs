@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::checks::{self, IMMUTABLE, immutable, internal, non_negative, qualified};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
+use super::pods::warnings;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
@@ -71,6 +72,7 @@ pub(super) fn job() -> Strategy {
                 non_negative(&status[name], &path.child(name), errors);
             }
         },
+        warnings: warnings::templated,
         ..base()
     }
 }
@@ -361,6 +363,16 @@ pub(super) fn cron_job() -> Strategy {
             if given.len() > CRON_NAME_CHARS_MAX {
                 let detail = format!("must be no more than {CRON_NAME_CHARS_MAX} characters");
                 errors.invalid(&Path::new("metadata.name"), given, detail);
+            }
+        },
+        warnings: |object, old, said| {
+            if old.is_none() {
+                warnings::label_is_better(object, said);
+            }
+            let template = |object: &Value| object["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
+            if old.is_none_or(|old| template(old) != template(object)) {
+                let path = path("jobTemplate").child("spec").child("template").child("spec");
+                warnings::spec(&template(object), &path, said);
             }
         },
         ..base()

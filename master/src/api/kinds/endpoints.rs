@@ -111,7 +111,9 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Errors) {
     for (i, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
         match kind {
             "IPv4" | "IPv6" => match checks::parse_ip(address) {
-                None => drop(ip(address, &at.index(i), errors)),
+                None => {
+                    ip(address, &at.index(i), errors);
+                }
                 Some(parsed) if parsed.is_ipv4() != (kind == "IPv4") => {
                     errors.invalid(&at, address, format!("must be an {kind} address"));
                 }

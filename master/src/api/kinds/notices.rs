@@ -4,15 +4,16 @@
 use protocol::{ApiRequest, Resource, Verb};
 
 /// Old APIs, and since when.
-const DEPRECATED: &[(&str, &str, &str)] = &[
-    ("", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
-    ("", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
-];
+const DEPRECATED: &[(&str, &str, &str)] =
+    &[("", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")];
 const ORPHANS: &str = "child pods are preserved by default when jobs are deleted; set \
 propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// Warnings that a request for a kind gets whatever comes of it.
 pub fn notices(resource: &Resource, request: &ApiRequest) -> Vec<String> {
+    if request.target.subresource.is_some() {
+        return Vec::new();
+    }
     let old =
         DEPRECATED.iter().find(|(group, plural, _)| (*group, *plural) == (resource.group, resource.plural));
     let mut said: Vec<String> = old.map(|(_, _, text)| (*text).to_owned()).into_iter().collect();

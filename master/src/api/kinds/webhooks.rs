@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::checks::{self, named, qualified};
+use super::checks::{self, named};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
 use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::policy::definition;
+use crate::api::policy::request::environment;
 
-const CONDITIONS_MAX: usize = 64;
 const URL_FORM: &str = "; desired format: https://host[/path]";
 
 fn matching_defaults(fields: &mut Map<String, Value>) {
@@ -108,7 +109,10 @@ fn webhook(hook: &Value, path: &Path, errors: &mut Errors) {
         checks::label_selector(&hook[field], &path.child(field), errors);
     }
     client(&hook["clientConfig"], &path.child("clientConfig"), errors);
-    conditions(list(hook, &["matchConditions"]), &path.child("matchConditions"), errors);
+    let conditions = list(hook, &["matchConditions"]);
+    if !conditions.is_empty() {
+        definition::conditions(conditions, &environment(false), &path.child("matchConditions"), errors);
+    }
     checks::choice(
         &hook["reinvocationPolicy"],
         &["IfNeeded", "Never"],
@@ -272,29 +276,6 @@ fn service(service: &Value, path: &Path, errors: &mut Errors) {
         }
         for error in crate::api::meta::name_errors(NameRule::Subdomain, segment, false) {
             errors.invalid(&at, given, format!("segment[{i}]: {error}"));
-        }
-    }
-}
-
-/// Conditions under which a webhook or policy is asked at all: their names, and that they say something.
-pub fn conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
-    if conditions.len() > CONDITIONS_MAX {
-        errors.too_many(path, conditions.len(), CONDITIONS_MAX);
-    }
-    let mut names = HashSet::new();
-    for (i, condition) in conditions.iter().enumerate() {
-        let path = path.index(i);
-        let name = text(condition, &["name"]);
-        if text(condition, &["expression"]).trim().is_empty() {
-            errors.required(&path.child("expression"), "");
-        }
-        if name.is_empty() {
-            errors.required(&path.child("name"), "");
-        } else {
-            qualified(name, &path.child("name"), errors);
-            if !names.insert(name) {
-                errors.duplicate(&path.child("name"), name);
-            }
         }
     }
 }

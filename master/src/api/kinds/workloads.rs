@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::checks::{self, immutable_struct, int_or_percent, internal, non_negative, percent};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
+use super::pods::warnings::templated;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
@@ -167,6 +168,7 @@ pub(super) fn deployment() -> Strategy {
             available(status, "readyReplicas", errors);
             collisions(new, old, errors);
         },
+        warnings: templated,
         ..base()
     }
 }
@@ -224,6 +226,7 @@ pub(super) fn replica_set() -> Strategy {
         },
         validate_update: same_selector,
         validate_status: replica_status,
+        warnings: templated,
         ..base()
     }
 }
@@ -271,6 +274,7 @@ pub(super) fn replication_controller() -> Strategy {
             lasting_template(&spec["template"], "ReplicationController", errors);
         },
         validate_status: replica_status,
+        warnings: templated,
         ..base()
     }
 }
@@ -313,6 +317,7 @@ pub(super) fn stateful_set() -> Strategy {
             available(status, "status.readyReplicas", errors);
             collisions(new, old, errors);
         },
+        warnings: templated,
         ..base()
     }
 }
@@ -455,6 +460,7 @@ pub(super) fn daemon_set() -> Strategy {
             counts(&new["status"], &numbers, &[], errors);
             collisions(new, old, errors);
         },
+        warnings: templated,
         ..base()
     }
 }

@@ -71,8 +71,8 @@ fn expression(
 const BOOL: (&str, fn(&Type) -> bool) = ("bool", |ty| *ty == Type::Bool);
 const STRING: (&str, fn(&Type) -> bool) = ("string", |ty| *ty == Type::String);
 
-/// Checks match conditions.
-fn conditions(given: &[Value], environment: &Environment, path: &Path, errors: &mut Errors) {
+/// Checks match conditions, of a policy or of a webhook.
+pub fn conditions(given: &[Value], environment: &Environment, path: &Path, errors: &mut Errors) {
     const CONDITIONS_MAX: usize = 64;
     if given.len() > CONDITIONS_MAX {
         errors.too_many(path, given.len(), CONDITIONS_MAX);

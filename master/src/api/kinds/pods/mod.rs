@@ -1,7 +1,8 @@
 //! Pods.
 //!
-//! - [`defaults`]: what a pod's author may leave out. - [`spec`] and the modules that it calls: what a pod may
-//! look like. - [`update`]: what may change, by which door. - [`status`]: what its status may say.
+//! - [`defaults`]: what a pod's author may leave out.
+//! - [`spec`] and the modules that it calls: what a pod may look like.
+//! - [`update`]: what may change, by which door. [`status`]: what its status may say.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub mod spec;
 mod status;
 mod update;
 mod volumes;
+pub mod warnings;
 
 pub(super) fn strategy() -> Strategy {
     Strategy {
@@ -38,6 +40,7 @@ pub(super) fn strategy() -> Strategy {
         prepare_resize: update::prepare_resize,
         validate_resize: update::validate_resize,
         validate_ephemeral: update::validate_ephemeral,
+        warnings: warnings::pod,
         ..base()
     }
 }

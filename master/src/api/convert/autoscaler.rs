@@ -1,0 +1,320 @@
+//! `autoscaling/v1`: what that version has no field for lies in annotations, in forms of its own.
+
+use protocol::schema::{self, internal};
+use serde_json::{Map, Value, json};
+
+use crate::api::object::{existing_mut, list, object_mut, text};
+
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+/// One field of a metric: its name in v1, in the order of that struct, and where v2 has it.
+type Renamed = (&'static str, &'static [&'static str]);
+
+/// Kinds of metrics: the type, its field, and its inner fields as a spec has them.
+const SPECS: &[(&str, &str, &[Renamed])] = &[
+    (
+        "Object",
+        "object",
+        &[
+            ("target", &["describedObject"]),
+            ("metricName", &["metric", "name"]),
+            ("targetValue", &["target", "value"]),
+            ("selector", &["metric", "selector"]),
+            ("averageValue", &["target", "averageValue"]),
+        ],
+    ),
+    (
+        "Pods",
+        "pods",
+        &[
+            ("metricName", &["metric", "name"]),
+            ("targetAverageValue", &["target", "averageValue"]),
+            ("selector", &["metric", "selector"]),
+        ],
+    ),
+    (
+        "Resource",
+        "resource",
+        &[
+            ("name", &["name"]),
+            ("targetAverageUtilization", &["target", "averageUtilization"]),
+            ("targetAverageValue", &["target", "averageValue"]),
+        ],
+    ),
+    (
+        "ContainerResource",
+        "containerResource",
+        &[
+            ("name", &["name"]),
+            ("targetAverageUtilization", &["target", "averageUtilization"]),
+            ("targetAverageValue", &["target", "averageValue"]),
+            ("container", &["container"]),
+        ],
+    ),
+    (
+        "External",
+        "external",
+        &[
+            ("metricName", &["metric", "name"]),
+            ("metricSelector", &["metric", "selector"]),
+            ("targetValue", &["target", "value"]),
+            ("targetAverageValue", &["target", "averageValue"]),
+        ],
+    ),
+];
+
+/// The same as a status has them.
+const STATUSES: &[(&str, &str, &[Renamed])] = &[
+    (
+        "Object",
+        "object",
+        &[
+            ("target", &["describedObject"]),
+            ("metricName", &["metric", "name"]),
+            ("currentValue", &["current", "value"]),
+            ("selector", &["metric", "selector"]),
+            ("averageValue", &["current", "averageValue"]),
+        ],
+    ),
+    (
+        "Pods",
+        "pods",
+        &[
+            ("metricName", &["metric", "name"]),
+            ("currentAverageValue", &["current", "averageValue"]),
+            ("selector", &["metric", "selector"]),
+        ],
+    ),
+    (
+        "Resource",
+        "resource",
+        &[
+            ("name", &["name"]),
+            ("currentAverageUtilization", &["current", "averageUtilization"]),
+            ("currentAverageValue", &["current", "averageValue"]),
+        ],
+    ),
+    (
+        "ContainerResource",
+        "containerResource",
+        &[
+            ("name", &["name"]),
+            ("currentAverageUtilization", &["current", "averageUtilization"]),
+            ("currentAverageValue", &["current", "averageValue"]),
+            ("container", &["container"]),
+        ],
+    ),
+    (
+        "External",
+        "external",
+        &[
+            ("metricName", &["metric", "name"]),
+            ("metricSelector", &["metric", "selector"]),
+            ("currentValue", &["current", "value"]),
+            ("currentAverageValue", &["current", "averageValue"]),
+        ],
+    ),
+];
+
+fn is_cpu(metric: &Value, figures: &str) -> bool {
+    text(metric, &["type"]) == "Resource"
+        && text(metric, &["resource", "name"]) == "cpu"
+        && metric["resource"][figures]["averageUtilization"].is_number()
+}
+
+/// Metrics as an annotation spells them.
+fn spelled(metrics: &[&Value], kinds: &[(&str, &str, &[Renamed])]) -> String {
+    let one = |metric: &&Value| {
+        let kind = text(metric, &["type"]);
+        let Some((_, field, names)) = kinds.iter().find(|(k, _, _)| *k == kind) else {
+            return format!("{{\"type\":{}}}", Value::from(kind));
+        };
+        let fields: Vec<String> = names
+            .iter()
+            .filter_map(|(name, path)| {
+                let value = path.iter().fold(&metric[*field], |at, step| &at[*step]);
+                (!value.is_null()).then(|| format!("\"{name}\":{}", inner(name, value)))
+            })
+            .collect();
+        format!("{{\"type\":\"{kind}\",\"{field}\":{{{}}}}}", fields.join(","))
+    };
+    format!("[{}]", metrics.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+fn inner(name: &str, value: &Value) -> String {
+    let definition = match name {
+        "target" => "a.autoscaling.v2.CrossVersionObjectReference",
+        "selector" | "metricSelector" => "m.LabelSelector",
+        _ => return value.to_string(),
+    };
+    match schema::definition(definition) {
+        Some(definition) => internal::external(definition, value).compact(),
+        None => value.to_string(),
+    }
+}
+
+/// Metrics as they are stored, of an annotation's.
+fn stored(annotated: &Value, kinds: &[(&str, &str, &[Renamed])], figures: &str) -> Vec<Value> {
+    let one = |metric: &Value| {
+        let kind = text(metric, &["type"]);
+        let mut made = json!({ "type": kind });
+        if let Some((_, field, names)) = kinds.iter().find(|(k, _, _)| *k == kind) {
+            for (name, path) in *names {
+                let value = &metric[*field][*name];
+                if !value.is_null() {
+                    let at = path.iter().fold(&mut made[*field], |at, step| &mut at[*step]);
+                    *at = value.clone();
+                }
+            }
+            if figures == "target" {
+                target_type(&mut made[*field]["target"]);
+            }
+        }
+        made
+    };
+    annotated.as_array().into_iter().flatten().map(one).collect()
+}
+
+fn target_type(target: &mut Value) {
+    let kind = ["averageUtilization", "averageValue", "value"].into_iter().find(|f| !target[*f].is_null());
+    let kind = match kind {
+        Some("averageUtilization") => "Utilization",
+        Some("averageValue") => "AverageValue",
+        _ => "Value",
+    };
+    let fields = object_mut(target, &[]);
+    fields.retain(|_, value| !value.is_null());
+    fields.insert("type".to_owned(), kind.into());
+}
+
+/// A struct under Go's names, under those of JSON.
+fn json_names(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let fields = map.into_iter().filter(|(_, v)| !v.is_null()).map(|(name, value)| {
+                let mut chars = name.chars();
+                let first = chars.next().map(|c| c.to_ascii_lowercase());
+                (first.into_iter().chain(chars).collect(), json_names(value))
+            });
+            Value::Object(fields.collect::<Map<String, Value>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(json_names).collect()),
+        other => other,
+    }
+}
+
+/// A v1 object as it is stored.
+pub(super) fn to_storage(value: &mut Value) {
+    let mut take = |key: &str| -> Option<Value> {
+        let annotations = existing_mut(value, &["metadata", "annotations"])?;
+        serde_json::from_str(annotations.remove(key)?.as_str()?).ok()
+    };
+    let mut metrics = take(METRICS).map(|m| stored(&m, SPECS, "target")).unwrap_or_default();
+    let behavior = take(BEHAVIOR).map(json_names);
+    let conditions = take(CONDITIONS);
+    let current = take(CURRENT).map(|m| Value::from(stored(&m, STATUSES, "current")));
+    let spec = object_mut(value, &["spec"]);
+    if let Some(percent) = spec.remove("targetCPUUtilizationPercentage").filter(|p| !p.is_null()) {
+        metrics.push(json!({"type": "Resource", "resource": {
+            "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}));
+    }
+    if !metrics.is_empty() {
+        spec.insert("metrics".to_owned(), metrics.into());
+    }
+    if let Some(behavior) = behavior {
+        spec.insert("behavior".to_owned(), behavior);
+    }
+    let status = object_mut(value, &["status"]);
+    status.remove("currentCPUUtilizationPercentage");
+    for (name, found) in [("conditions", conditions), ("currentMetrics", current)] {
+        if let Some(found) = found {
+            status.insert(name.to_owned(), found);
+        }
+    }
+    if existing_mut(value, &["metadata", "annotations"]).is_some_and(|a| a.is_empty()) {
+        object_mut(value, &["metadata"]).remove("annotations");
+    }
+}
+
+/// A stored object as v1 shows it.
+pub(super) fn from_storage(value: &mut Value) {
+    let metrics = list(value, &["spec", "metrics"]).to_vec();
+    let others: Vec<&Value> = metrics.iter().filter(|m| !is_cpu(m, "target")).collect();
+    let cpu = metrics.iter().find(|m| is_cpu(m, "target"));
+    let spec = object_mut(value, &["spec"]);
+    spec.remove("metrics");
+    let behavior = spec.remove("behavior").filter(|b| !b.is_null());
+    if let Some(metric) = cpu {
+        let percent = metric["resource"]["target"]["averageUtilization"].clone();
+        spec.insert("targetCPUUtilizationPercentage".to_owned(), percent);
+    }
+    let status = object_mut(value, &["status"]);
+    let conditions = status.remove("conditions").filter(|c| c.as_array().is_some_and(|c| !c.is_empty()));
+    let current = status.remove("currentMetrics");
+    let current: Vec<Value> = current.and_then(|c| c.as_array().cloned()).unwrap_or_default();
+    status.entry("currentReplicas").or_insert_with(|| 0.into());
+    status.entry("desiredReplicas").or_insert_with(|| 0.into());
+    if let Some(cpu) = current.iter().find(|m| is_cpu(m, "current")) {
+        let percent = cpu["resource"]["current"]["averageUtilization"].clone();
+        status.insert("currentCPUUtilizationPercentage".to_owned(), percent);
+    }
+    let mut annotate = |key: &str, text: String| {
+        object_mut(value, &["metadata", "annotations"]).insert(key.to_owned(), text.into());
+    };
+    if !others.is_empty() {
+        annotate(METRICS, spelled(&others, SPECS));
+    }
+    if !current.is_empty() {
+        annotate(CURRENT, spelled(&current.iter().collect::<Vec<_>>(), STATUSES));
+    }
+    if let Some(conditions) = conditions {
+        annotate(CONDITIONS, ordered_conditions(&conditions));
+    }
+    if let Some(behavior) = behavior
+        && let Some(definition) = schema::definition("a.autoscaling.v2.HorizontalPodAutoscalerBehavior")
+    {
+        annotate(BEHAVIOR, internal::internal(definition, &behavior).compact());
+    }
+}
+
+fn ordered_conditions(conditions: &Value) -> String {
+    let Some(definition) = schema::definition("a.autoscaling.v2.HorizontalPodAutoscalerCondition") else {
+        return conditions.to_string();
+    };
+    let one = |condition| internal::external(definition, condition).compact();
+    let shown: Vec<String> = conditions.as_array().into_iter().flatten().map(one).collect();
+    format!("[{}]", shown.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_target_has_a_field_and_the_rest_lies_in_annotations() {
+        let mut value = json!({"metadata": {}, "spec": {"maxReplicas": 3, "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}},
+            {"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "30"}}},
+        ], "behavior": {"scaleDown": {"stabilizationWindowSeconds": 10}}}, "status": {}});
+        let before = value.clone();
+        from_storage(&mut value);
+        assert_eq!(value["spec"]["targetCPUUtilizationPercentage"], 60);
+        assert_eq!(
+            value["metadata"]["annotations"][METRICS],
+            r#"[{"type":"External","external":{"metricName":"q","targetValue":"30"}}]"#
+        );
+        let behavior = value["metadata"]["annotations"][BEHAVIOR].as_str().expect("behavior");
+        assert!(
+            behavior.starts_with(r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":10,"#),
+            "{behavior}"
+        );
+        to_storage(&mut value);
+        assert_eq!(value["spec"]["behavior"], before["spec"]["behavior"]);
+        // The one with a field comes last on the way back.
+        assert_eq!(value["spec"]["metrics"][0], before["spec"]["metrics"][1]);
+        assert_eq!(value["spec"]["metrics"][1], before["spec"]["metrics"][0]);
+    }
+}
