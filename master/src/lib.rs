@@ -7,7 +7,6 @@
 //! - [`bootstrap`]: what a cluster holds from its start.
 //! - [`cache`]: the watch cache: an immutable snapshot and bounded change logs.
 //! - [`controllers`]: what keeps the cluster as declared.
-//! - [`events`]: what they tell people about it.
 //! - [`front`]: the HTTP door; [`streams`]: exec, attach, port-forward and logs through it.
 //! - [`link`]: the door for nodes, and the way into them.
 //! - [`server`]: a whole master, put together.
@@ -21,7 +20,6 @@ pub mod auth;
 pub mod bootstrap;
 pub mod cache;
 pub mod controllers;
-pub mod events;
 pub mod front;
 pub mod link;
 pub mod options;

@@ -6,17 +6,18 @@
 //! - `kubelet_actor`: learns which pods are wanted, from the API and from manifests; one `pod_actor` each.
 //! - `sync`: one look at a pod: observe, [`plan`], act, [`status`]; `outbox` writes the status.
 //! - [`environment`], [`resources`], `container`, `images`, `network_files`, `probe`: parts of a container.
-//! - `objects`: ConfigMaps and Secrets in use. `events`: what people see. `node`: the node's object, lease.
+//! - `objects`: ConfigMaps and Secrets in use. `node`: the node's object, lease.
 //! - [`streams`]: exec, attach, port-forward, logs. [`server`]: the kubelet's HTTP ports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{ActorRef, Group, Intensity, Props, RestartPolicy, Stage, Strategy};
+use actors::{Group, Intensity, Props, RestartPolicy, Stage, Strategy};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use protocol::Client;
+use protocol::events::{Recorder, Source};
 
 use crate::logs::Logs;
 use crate::runtime::{ContainerRuntime, PodNetwork};
@@ -26,7 +27,6 @@ use crate::volumes::Volumes;
 pub mod config;
 mod container;
 pub mod environment;
-mod events;
 mod images;
 mod kubelet_actor;
 mod machine;
@@ -69,7 +69,7 @@ pub struct Shared {
     pub(crate) logs: Arc<Logs>,
     pub(crate) registry: Registry,
     pub(crate) objects: objects::Objects,
-    pub(crate) recorder: ActorRef<events::Recorder>,
+    pub(crate) recorder: Recorder,
     /// The engine's name, the scheme of container ids.
     pub(crate) engine: String,
     systemd_cgroups: bool,
@@ -123,15 +123,7 @@ pub async fn start(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let engine = runtime.version().await?;
     let group = stage.group("node/kubelet", Strategy::OneForOne);
-    let recorder = {
-        let (client, node) = (client.clone(), config.node_name.clone());
-        let make = move || events::Recorder::new(client.clone(), &node);
-        group.spawn(
-            Props::new("node/kubelet/events", make)
-                .instance(&config.node_name)
-                .restart(RestartPolicy::Permanent),
-        )
-    };
+    let recorder = Recorder::start_in(&group, Source::kubelet(&config.node_name), client.api().clone());
     let capacity = machine::capacity(&config);
     let registry = Registry::default();
     let shared = Arc::new(Shared {

@@ -65,7 +65,7 @@ impl SimulatedNode {
     ) -> Result<SimulatedNode, kubelet::StartError> {
         let streams = Arc::new(LateStreams::default());
         let (api, link) = link::start(stage, connector, streams.clone());
-        let client = Client::new(Arc::new(api), "troupe-node");
+        let client = Client::new(Arc::new(api), "kubelet");
         let mut settings = KubeletConfig::new(&config.name, config.address);
         settings.cpu_millis = Some(config.cpu_millis);
         settings.memory_bytes = Some(config.memory_bytes);

@@ -8,6 +8,7 @@
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
 //! - [`link`]: the messages between a node and its master.
+//! - [`events`]: what components tell people about objects.
 //! - [`error`]: failures in the shape of upstream's `Status`.
 //! - [`patch`]: merge and strategic merge patches.
 //! - [`resources`]: the table of served kinds.
@@ -18,6 +19,7 @@
 pub mod apply;
 pub mod client;
 pub mod error;
+pub mod events;
 pub mod link;
 pub mod patch;
 pub mod quantity;

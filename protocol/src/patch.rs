@@ -47,6 +47,3 @@ pub fn go_value(value: &Value) -> String {
         other => other.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,7 @@ mod namespace_lifecycle;
 pub(super) mod node_restriction;
 mod node_taint;
 mod pod_security;
+pub mod pod_topology;
 mod priority;
 pub mod quota;
 mod runtime_class;
@@ -68,7 +69,7 @@ pub async fn settled(inner: &Inner, subject: &Subject<'_>, value: &Value) -> Res
 }
 
 /// Changes a new object, or a new state of one.
-pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+pub fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
     namespace_lifecycle::mutate(write, value)?;
     limit_ranger::mutate(write, value);
     service_account::mutate(write, value)?;
@@ -80,7 +81,8 @@ pub fn mutate(_: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(),
     storage::protect(write, value);
     runtime_class::mutate(write, value)?;
     certificates::mutate(write, value);
-    default_class::ingress(write, value)
+    default_class::ingress(write, value)?;
+    inner.apply_policies(write, value)
 }
 
 /// Refuses what policy forbids.
@@ -94,10 +96,11 @@ pub fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(
     if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
         inner.check_escalation(write, value)?;
     }
-    Ok(())
+    inner.check_policies(write, Some(value))
 }
 
 /// Refuses to delete what a cluster cannot do without.
-pub fn deletion(subject: &Subject<'_>) -> Result<(), ApiError> {
-    namespace_lifecycle::deletion(subject)
+pub fn deletion(inner: &Inner, write: &mut Write<'_>) -> Result<(), ApiError> {
+    namespace_lifecycle::deletion(&write.subject)?;
+    inner.check_policies(write, None)
 }

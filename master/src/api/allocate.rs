@@ -59,6 +59,7 @@ pub struct Allocation {
     /// Chosen here, not asked for: another choice is possible.
     chosen_address: bool,
     chosen_ports: Vec<usize>,
+    chosen_health_port: bool,
 }
 
 impl Allocation {
@@ -76,6 +77,11 @@ impl Allocation {
         {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
+        }
+        if self.chosen_health_port
+            && let Some(spec) = object::existing_mut(service, &["spec"])
+        {
+            spec.remove("healthCheckNodePort");
         }
         for at in &self.chosen_ports {
             if let Some(port) =
@@ -115,9 +121,10 @@ impl Inner {
             return Ok(made);
         }
         let before = old.map(Claims::of).unwrap_or_default();
-        self.families(service);
+        families(service)?;
         self.address(service, snapshot, &mut made)?;
         self.ports(service, snapshot, &mut made)?;
+        self.health_port(service, snapshot, &mut made)?;
         let after = Claims::of(service);
         let mut errors = Errors::default();
         for ip in after.addresses.difference(&before.addresses) {
@@ -165,17 +172,6 @@ impl Inner {
         addresses.chain(claims.ports.iter().map(|p| Op::Delete { key: port_key(*p) })).collect()
     }
 
-    fn families(&self, service: &mut Value) {
-        let spec = object_mut(service, &["spec"]);
-        if spec.get("type").is_some_and(|t| t == "ExternalName") {
-            return;
-        }
-        object::default(spec, "ipFamilyPolicy", "SingleStack");
-        if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-            spec.insert("ipFamilies".to_owned(), json!(["IPv4"]));
-        }
-    }
-
     fn address(
         &self,
         service: &mut Value,
@@ -213,9 +209,7 @@ impl Inner {
                 }
                 Some(address) if !self.config.service_cidr.contains(&address) => {
                     let message = format!(
-                        "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid \
-                         IPs is {}",
-                        self.config.service_cidr
+                        "failed to allocate IP {ip}: the provided network does not match the current range"
                     );
                     errors.invalid(&path, json!([ip]), message);
                 }
@@ -261,6 +255,52 @@ impl Inner {
         }
         Ok(())
     }
+
+    /// The port at which a node tells a load balancer whether it has endpoints of its own.
+    fn health_port(
+        &self,
+        service: &mut Value,
+        snapshot: &Snapshot,
+        made: &mut Allocation,
+    ) -> Result<(), ApiError> {
+        let local = text(service, &["spec", "type"]) == "LoadBalancer"
+            && text(service, &["spec", "externalTrafficPolicy"]) == "Local";
+        if !local || service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) != 0 {
+            return Ok(());
+        }
+        let taken = Claims::of(service).ports;
+        let free = |p: u16| !taken.contains(&p) && snapshot.get_key(&port_key(p)).is_none();
+        let chosen = choose_port(free)
+            .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
+        made.chosen_health_port = true;
+        object_mut(service, &["spec"]).insert("healthCheckNodePort".to_owned(), chosen.into());
+        Ok(())
+    }
+}
+
+/// Which families of addresses a Service has: here there is one.
+fn families(service: &mut Value) -> Result<(), ApiError> {
+    let name = object::name(service).to_owned();
+    let spec = object_mut(service, &["spec"]);
+    if spec.get("type").is_some_and(|t| t == "ExternalName") {
+        return Ok(());
+    }
+    object::default(spec, "ipFamilyPolicy", "SingleStack");
+    if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        spec.insert("ipFamilies".to_owned(), json!(["IPv4"]));
+    }
+    let mut errors = Errors::default();
+    for (i, family) in list(service, &["spec", "ipFamilies"]).iter().enumerate() {
+        if family == "IPv6" {
+            let path = Path::new("spec.ipFamilies").index(i);
+            errors.invalid(&path, "IPv6", "not configured on this cluster");
+        }
+    }
+    if text(service, &["spec", "ipFamilyPolicy"]) == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        errors.invalid(&Path::new("spec.ipFamilyPolicy"), "RequireDualStack", detail);
+    }
+    check(errors, "", "Service", &name)
 }
 
 fn node_port_path(service: &Value, port: u16) -> Path {
@@ -299,7 +339,7 @@ fn address_claim(ip: &str, service: &Value) -> bytes::Bytes {
             },
         },
         "spec": {"parentRef": {
-            "group": "", "resource": "services", "namespace": object::namespace(service), "name": object::name(service),
+            "resource": "services", "namespace": object::namespace(service), "name": object::name(service),
         }},
     });
     match resources::find("networking.k8s.io", "v1", "ipaddresses") {

@@ -2,7 +2,7 @@
 //!
 //! The rules are [`protocol::apply`]'s; here they are joined to requests and kinds.
 //!
-//! - [`versions`]: a kind's versions, as the rules see them. - [`reset`]: fields that a write does not own.
+//! - [`versions`], [`shape`]: a kind's versions and their fields, as the rules see them. - [`reset`]: fields that a write does not own.
 //! - [`apply`]: applying a configuration. - [`scale`]: ownership of replicas through the scale subresource.
 //! - [`agent`]: what a writer is called. - [`entries`]: entries as they lie in objects.
 
@@ -21,6 +21,7 @@ pub mod apply;
 pub mod entries;
 pub mod reset;
 pub mod scale;
+pub mod shape;
 pub mod versions;
 
 use versions::KindVersions;
@@ -177,3 +178,6 @@ fn unchanged(
     entries::sort(&mut kept);
     Some(Value::Array(kept))
 }
+
+#[cfg(test)]
+mod tests;

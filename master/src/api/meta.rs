@@ -26,6 +26,8 @@ pub enum NameRule {
     Label,
     /// DNS label that starts with a letter.
     Label1035,
+    /// DNS subdomain, as kinds with declared rules word its limit.
+    LongName,
     /// Whatever fits into a path segment.
     PathSegment,
     /// An IP address in its canonical form.
@@ -45,20 +47,23 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         name
     };
     let mut errors = Vec::new();
-    let mut limit = |max: usize| {
-        if name.len() > max {
-            errors.push(format!("must be no more than {max} characters"));
-        }
-    };
     match rule {
         NameRule::Subdomain => {
-            limit(253);
+            limit(name, 253, &mut errors);
+            if !subdomain_form(name) {
+                errors.push(SUBDOMAIN.to_owned());
+            }
+        }
+        NameRule::LongName => {
+            if name.len() > 253 {
+                errors.push("must be no more than 253 bytes".to_owned());
+            }
             if !subdomain_form(name) {
                 errors.push(SUBDOMAIN.to_owned());
             }
         }
         NameRule::Label => {
-            limit(63);
+            limit(name, 63, &mut errors);
             if !label_form(name) {
                 // Long or not: what would be a subdomain can only be wrong for its dots.
                 let dots = subdomain_form(name);
@@ -66,7 +71,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
             }
         }
         NameRule::Label1035 => {
-            limit(63);
+            limit(name, 63, &mut errors);
             if !label_form(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
                 errors.push(LABEL_1035.to_owned());
             }
@@ -88,6 +93,12 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     errors
 }
 
+fn limit(name: &str, max: usize, errors: &mut Vec<String>) {
+    if name.len() > max {
+        errors.push(format!("must be no more than {max} characters"));
+    }
+}
+
 /// A DNS label of any length.
 fn label_form(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -102,8 +113,15 @@ fn subdomain_form(text: &str) -> bool {
     text.split('.').all(label_form)
 }
 
-/// Checks the metadata of an object.
-pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, errors: &mut Errors) {
+/// Checks the metadata of an object; `plain` allows finalizers that name no domain.
+pub fn validate(
+    meta: &Value,
+    namespaced: bool,
+    rule: NameRule,
+    plain: bool,
+    path: &Path,
+    errors: &mut Errors,
+) {
     let generate = text(meta, &["generateName"]);
     if !generate.is_empty() {
         for error in name_errors(rule, generate, true) {
@@ -140,7 +158,7 @@ pub fn validate(meta: &Value, namespaced: bool, rule: NameRule, path: &Path, err
     labels(&meta["labels"], &path.child("labels"), errors);
     annotations(&meta["annotations"], &path.child("annotations"), errors);
     owners(meta, &path.child("ownerReferences"), errors);
-    finalizers(meta, &path.child("finalizers"), errors);
+    finalizers(meta, plain, &path.child("finalizers"), errors);
 }
 
 /// Checks a map of labels.
@@ -213,14 +231,14 @@ fn shown_owners(meta: &Value) -> String {
     format!("[{}]", owners.join(","))
 }
 
-fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
+fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
     let names: Vec<&str> = list(meta, &["finalizers"]).iter().filter_map(Value::as_str).collect();
     for (i, name) in names.iter().enumerate() {
         for error in qualified_name_error(name) {
             errors.invalid(path, *name, error);
         }
         let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(name);
-        if !name.contains('/') && !standard {
+        if !plain && !name.contains('/') && !standard {
             let path = path.index(i);
             errors.invalid(
                 &path,
@@ -258,14 +276,8 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
             );
         }
     }
-    let immutable = [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ];
+    let immutable =
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
     for name in immutable {
         if new[name] != old[name] {
             errors.invalid(&path.child(name), new[name].clone(), "field is immutable");
@@ -275,4 +287,7 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
     if after < before {
         errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
+    labels(&new["labels"], &path.child("labels"), errors);
+    annotations(&new["annotations"], &path.child("annotations"), errors);
+    owners(new, &path.child("ownerReferences"), errors);
 }

@@ -27,6 +27,7 @@ pub mod meta;
 pub mod object;
 pub mod openapi;
 pub mod pipeline;
+pub mod policy;
 pub mod registry;
 pub mod reviews;
 pub mod subresources;

@@ -16,7 +16,8 @@ mod paths;
 mod proto;
 
 const JSON: &str = "application/json";
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Clients ask for `…v2@v1.0+protobuf`, which is no media type (`@` is none of its letters); the answer is one.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The document at a path under `/openapi`, with its media type.
 pub fn document(path: &str, accept: &str) -> Option<(Bytes, &'static str)> {

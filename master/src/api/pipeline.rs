@@ -14,6 +14,7 @@ use serde_json::json;
 use super::custom::Catalog;
 use super::custom::catalog::Found;
 use super::invalid::{Errors, Path};
+use super::kinds;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
 use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
@@ -166,6 +167,7 @@ impl Inner {
         let subject = Subject::of(request, &found)?;
         self.authorizer.require(&Attributes::of(request)).await?;
         let resource = subject.resource;
+        warnings.extend(kinds::notices(resource, request));
         let subresource = request.target.subresource.as_deref();
         if request.verb.is_write() {
             options::check_write(request)?;

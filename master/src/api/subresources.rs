@@ -3,13 +3,14 @@
 use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
+use super::admission::pod_topology;
 use super::invalid::{Errors, Path, check};
 use super::managed::apply;
 use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
 use super::registry::patch::apply_patch;
-use super::registry::update::Part;
+use super::registry::update::{Part, check_name};
 use super::registry::{Answer, Subject, body};
 
 impl Inner {
@@ -34,13 +35,7 @@ impl Inner {
         let given = match request.verb {
             Verb::Update => {
                 let scale = body::decode("autoscaling", "v1", "Scale", &request.body, validation, warnings)?;
-                let name = object::name(&scale);
-                if !name.is_empty() && name != subject.name {
-                    return Err(ApiError::bad_request(format!(
-                        "the name of the object ({name}) does not match the name on the URL ({})",
-                        subject.name
-                    )));
-                }
+                check_name(&subject, &scale)?;
                 Some(scale)
             }
             _ => None,
@@ -81,6 +76,16 @@ impl Inner {
                         scale
                     }
                 };
+                check_name(&subject, &scale)?;
+                let uid = text(&scale, &["metadata", "uid"]);
+                let stored_uid = text(old, &["metadata", "uid"]);
+                if !uid.is_empty() && uid != stored_uid {
+                    let why = format!(
+                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
+                    );
+                    let resource = subject.resource;
+                    return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+                }
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
                 let mut errors = Errors::default();
                 if replicas < 0 {
@@ -130,6 +135,7 @@ impl Inner {
         check(errors, "", "Binding", &name)?;
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         let wanted_uid = text(&binding, &["metadata", "uid"]).to_owned();
+        let labels = pod_topology::labels_of(&self.cache.snapshot(), &target);
         let refuse = |why: String| ApiError::conflict("", "pods/binding", &name, &why);
         self.rewrite_raw(request, pod, |old| {
             let uid = text(old, &["metadata", "uid"]);
@@ -150,6 +156,10 @@ impl Inner {
             new["spec"]["nodeName"] = target.clone().into();
             for (key, value) in &annotations {
                 object::object_mut(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
+            }
+            for (key, value) in &labels {
+                let all = object::object_mut(&mut new, &["metadata", "labels"]);
+                all.insert((*key).to_owned(), value.as_str().into());
             }
             set_condition(&mut new, json!({"type": "PodScheduled", "status": "True"}));
             Ok(new)

@@ -9,8 +9,8 @@ use actors::Stage;
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
-use crate::events::Recorder;
 use crate::pki::Pki;
+use protocol::events::{Recorder, Source};
 
 pub mod autoscaler;
 pub mod bootstrap_tokens;
@@ -32,6 +32,7 @@ pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidrs;
 pub mod statefulset;
 pub mod volumes;
 
@@ -88,7 +89,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
-            events: Recorder::start(self.stage, R::COMPONENT, machinery::AGENT, api.clone()),
+            events: Recorder::start(self.stage, Source::master(R::COMPONENT, machinery::AGENT), api.clone()),
             api,
             metrics: self.metrics.clone(),
         };
@@ -107,7 +108,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(replicaset::ReplicaSetController);
     s.start(replicaset::ReplicationControllerController);
     s.start(statefulset::StatefulSetController);
-    s.start(daemonset::DaemonSetController);
+    s.start(daemonset::DaemonSetController::default());
     s.start(job::JobController);
     s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
@@ -122,10 +123,12 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
     s.start(resource_quota::ResourceQuotaController);
+    s.start(service_cidrs::ServiceCidrController);
     s.start(volumes::claims::ClaimBinder);
     s.start(volumes::releases::VolumeBinder);
     s.start(volumes::protection::ClaimProtection);
     s.start(volumes::protection::VolumeProtection);
+    s.start(volumes::protection::AttributesProtection);
     s.start(volumes::ephemeral::EphemeralVolumes);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
     s.start(bootstrap_tokens::cleaner::TokenCleaner);

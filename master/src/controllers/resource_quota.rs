@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
-use protocol::Quantity;
+use protocol::{Quantity, Resource};
 use time::OffsetDateTime;
 
 use super::machinery::meta::{is_deleting, revision};
@@ -19,8 +19,7 @@ use crate::api::admission::quota::pods::{self, Amounts};
 use crate::api::admission::quota::usage;
 use crate::cache::{Cache, Change, ChangeKind, Snapshot};
 
-/// Counts that no event brings up to date (pods that are past their time, kinds not known here) are looked at
-/// again after this long.
+/// Pods that are past their time stop to count without an event: they are looked at again after this long.
 const RESYNC: Duration = Duration::from_secs(300);
 
 /// The controller.
@@ -38,6 +37,12 @@ impl Reconciler for ResourceQuotaController {
             map: Box::new(move |change, cache| concerned(group, plural, change, cache)),
         });
         [own::<ResourceQuota>()].into_iter().chain(counted).collect()
+    }
+
+    fn watch_declared(&self, kind: &'static Resource) -> Option<Watch> {
+        let (group, resource) = (kind.group, kind.plural);
+        let map = move |change: &Change, cache: &Cache| concerned(group, resource, change, cache);
+        kind.namespaced.then(|| Watch { group, resource, map: Box::new(map) })
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
@@ -73,8 +78,7 @@ impl Reconciler for ResourceQuotaController {
 
 /// The kinds whose objects are counted, each once.
 fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let counted =
-        |r: &&protocol::Resource| r.namespaced && r.is_stored() && !r.is_view() && r.plural != "events";
+    let counted = |r: &&Resource| r.namespaced && r.is_stored() && !r.is_view() && r.plural != "events";
     let mut seen = std::collections::BTreeSet::new();
     protocol::resources::all()
         .iter()
@@ -139,7 +143,6 @@ fn count(
     let foreign =
         hard.keys().filter_map(|name| name.strip_prefix("count/")?.split_once('.').map(|(p, g)| (g, p)));
     let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).collect();
-    out.again = !foreign.is_empty();
     for (group, plural) in known.into_iter().chain(foreign) {
         let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n)).collect();
         if names.is_empty() {

@@ -233,7 +233,9 @@ fn route(
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
-        let known = elsewhere::knows_group(documents, &target.group);
+        // Groups that only clients declare end where their kinds do.
+        let own = protocol::resources::groups().iter().any(|(known, _)| *known == target.group);
+        let known = own && elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
     if method == "HEAD" || method == "OPTIONS" {

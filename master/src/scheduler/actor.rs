@@ -25,7 +25,7 @@ use super::{Config, DEFAULT_NAME};
 use crate::cache::{Cache, WatchFrom};
 use crate::controllers::machinery::meta::{self, Key, time};
 use crate::controllers::machinery::pods::{condition, is_finished, node_name};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 /// How long a binding may take.
 const BIND_MAX: Duration = Duration::from_secs(100);
@@ -281,6 +281,7 @@ impl Scheduler {
         for (node, other) in &held {
             self.facts.set_pod(node, other.clone());
         }
+        self.facts.set_storage(self.cache.snapshot());
         let decision = cycle::decide(&self.facts, &pod, self.turn);
         for (_, other) in &held {
             self.facts.remove_pod(&other.uid);
@@ -349,6 +350,7 @@ impl Scheduler {
             name: pod.name.clone(),
             uid: pod.uid.clone(),
             node: node.clone(),
+            pod: pod.pod.clone(),
         };
         let ask = async move { binder.ask(bind, BIND_MAX).await };
         ctx.run(ask, move |me, answer, ctx| {
@@ -474,8 +476,10 @@ impl Actor for Scheduler {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         for n in 0..self.config.binders.max(1) {
-            let (api, path) = (self.api.clone(), format!("{}/binder", ctx.path()));
-            let props = Props::new(path, move || Binder { client: Client::new(api.clone(), super::AGENT) });
+            let (api, cache) = (self.api.clone(), self.cache.clone());
+            let make =
+                move || Binder { client: Client::new(api.clone(), super::AGENT), cache: cache.clone() };
+            let props = Props::new(format!("{}/binder", ctx.path()), make);
             self.binders.push(ctx.spawn_child(props.instance(n.to_string()).capacity(256)));
         }
         // Nodes are known before the first pod is tried, so that no pod is told that there are none.
@@ -490,17 +494,25 @@ impl Actor for Scheduler {
             }
         };
         ctx.run(begin, |me, (), ctx| {
-            for kind in ["namespaces", "nodes", "pods"] {
+            const FOLLOWED: [(&str, &str); 6] = [
+                ("", "namespaces"),
+                ("", "nodes"),
+                ("", "pods"),
+                ("", "persistentvolumeclaims"),
+                ("", "persistentvolumes"),
+                ("storage.k8s.io", "storageclasses"),
+            ];
+            for (group, kind) in FOLLOWED {
                 let (me, cache) = (ctx.me(), me.cache.clone());
-                ctx.run(follow(me, cache, kind), |_, (), _| {});
+                ctx.run(follow(me, cache, group, kind), |_, (), _| {});
             }
         });
     }
 }
 
-async fn follow(me: ActorRef<Scheduler>, cache: Cache, kind: &'static str) {
+async fn follow(me: ActorRef<Scheduler>, cache: Cache, group: &'static str, kind: &'static str) {
     loop {
-        let Ok(mut cursor) = cache.watch("", kind, "", WatchFrom::InitialState) else { return };
+        let Ok(mut cursor) = cache.watch(group, kind, "", WatchFrom::InitialState) else { return };
         while let Ok(changes) = cursor.next().await {
             for change in changes {
                 let key = Key::new(&change.stored.meta.namespace, &change.stored.meta.name);
@@ -520,6 +532,9 @@ impl Handler<Changed> for Scheduler {
         match m.kind {
             "nodes" => self.node_changed(&m.key.name),
             "namespaces" => self.namespace_changed(&m.key.name),
+            "persistentvolumeclaims" | "persistentvolumes" | "storageclasses" => {
+                self.changed(&ClusterChange::Storage);
+            }
             _ => self.pod_changed(m.key),
         }
         self.go_on(ctx);

@@ -118,6 +118,9 @@ pub fn decide(facts: &Facts, pod: &PodFacts, turn: u64) -> Decision {
 
 /// The text that people read: how many nodes were refused for what.
 pub fn explain(nodes: usize, refusals: &[Refusal]) -> String {
+    if let Some(about_pod) = refusals.iter().find(|r| r.rejection.everywhere) {
+        return format!("0/{nodes} nodes are available: {}.", about_pod.rejection.reasons.join(", "));
+    }
     explain_reasons(nodes, refusals.iter().flat_map(|r| r.rejection.reasons.iter().map(String::as_str)))
 }
 

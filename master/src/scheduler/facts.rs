@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 
 use super::pod::PodFacts;
 use super::resources::{Amounts, amounts};
+use crate::cache::Snapshot;
 use crate::controllers::machinery::labels::Labels;
 
 /// A node's place in the arrays.
@@ -39,6 +40,8 @@ pub struct Facts {
     anti_affine: BTreeMap<Arc<str>, Slot>,
     /// Labels of namespaces, for affinity terms that select namespaces.
     namespaces: HashMap<Arc<str>, Arc<Labels>>,
+    /// Claims, volumes and their classes, as the cluster held them when a cycle began.
+    storage: Arc<Snapshot>,
 }
 
 impl Facts {
@@ -117,6 +120,16 @@ impl Facts {
     /// Labels of a namespace.
     pub fn namespace_labels(&self, namespace: &str) -> Option<&Labels> {
         self.namespaces.get(namespace).map(AsRef::as_ref)
+    }
+
+    /// Claims, volumes and their classes.
+    pub fn storage(&self) -> &Snapshot {
+        &self.storage
+    }
+
+    /// Learns of claims, volumes and classes.
+    pub fn set_storage(&mut self, snapshot: Arc<Snapshot>) {
+        self.storage = snapshot;
     }
 
     /// Learns of a namespace.

@@ -12,7 +12,7 @@ use actors::{ActorRef, Props, Stage};
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
-use crate::events::Recorder;
+use protocol::events::{Recorder, Source};
 
 pub mod actor;
 pub mod binder;
@@ -23,6 +23,7 @@ pub mod pod;
 pub mod preemption;
 pub mod queue;
 pub mod resources;
+pub mod volumes;
 
 pub use actor::{Scheduler, Verdict, Why};
 
@@ -60,7 +61,7 @@ pub fn start(
     config: Config,
 ) -> ActorRef<Scheduler> {
     let api = api_for(caller());
-    let events = Recorder::start(stage, &config.name, AGENT, api.clone());
+    let events = Recorder::start(stage, Source::master(&config.name, AGENT), api.clone());
     let make = move || Scheduler::new(cache.clone(), api.clone(), events.clone(), config.clone());
     stage.spawn(Props::new("master/scheduler", make).capacity(4096))
 }

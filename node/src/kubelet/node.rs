@@ -14,7 +14,6 @@ use protocol::{ApiError, PatchKind};
 use serde_json::json;
 
 use super::Shared;
-use super::events::Note;
 use super::machine;
 use crate::runtime::{RuntimeVersion, clock};
 
@@ -150,12 +149,7 @@ impl NodeActor {
             name: Some(name),
             ..ObjectReference::default()
         };
-        let _ = self.shared.recorder.try_tell(Note {
-            about,
-            warning: false,
-            reason,
-            message: message.to_owned(),
-        });
+        self.shared.recorder.tell(about, "Normal", reason, message.to_owned());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodSpec};
 
 use crate::runtime::{PodIdentity, PortMapping};
 
@@ -72,9 +72,7 @@ pub fn ephemeral(spec: &PodSpec) -> Vec<Container> {
 /// The container of a name, whatever its role.
 pub fn container(spec: &PodSpec, name: &str) -> Option<(Role, Container)> {
     let declared = containers(spec).find(|(_, c)| c.name == name).map(|(role, c)| (role, c.clone()));
-    declared.or_else(|| {
-        ephemeral(spec).into_iter().find(|c| c.name == name).map(|c| (Role::Ephemeral, c))
-    })
+    declared.or_else(|| ephemeral(spec).into_iter().find(|c| c.name == name).map(|c| (Role::Ephemeral, c)))
 }
 
 /// Whether an init container is a sidecar.
@@ -141,4 +139,22 @@ pub fn container_hash(container: &Container) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{}\0{}", container.name, container.image.as_deref().unwrap_or_default());
     Sha256::digest(text.as_bytes())[..4].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The reference by which an event names a pod, or a container of it.
+pub fn about_pod(owner: &Pod, container: Option<(Role, &str)>) -> ObjectReference {
+    let list = |role: Role| match role {
+        Role::Main => "spec.containers",
+        Role::Init | Role::Sidecar => "spec.initContainers",
+        Role::Ephemeral => "spec.ephemeralContainers",
+    };
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: owner.metadata.name.clone(),
+        namespace: owner.metadata.namespace.clone(),
+        uid: owner.metadata.uid.clone(),
+        resource_version: owner.metadata.resource_version.clone(),
+        field_path: container.map(|(role, name)| format!("{}{{{name}}}", list(role))),
+    }
 }

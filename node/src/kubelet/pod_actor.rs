@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Container;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::events::{Note, about_pod};
 use super::outbox::Outbox;
 use super::pod::{self, Role};
 use super::probe::{self, KINDS, Kind, Streaks, Target};
@@ -255,10 +254,9 @@ impl PodActor {
         if let Err(why) = &result
             && let Some(wanted) = self.shared.registry.wanted(&self.uid)
         {
-            let about = about_pod(&wanted.pod, Some((Role::Main, &container.name)));
+            let about = pod::about_pod(&wanted.pod, Some((Role::Main, &container.name)));
             let message = format!("{} probe failed: {why}", kind.as_str());
-            let _ =
-                self.shared.recorder.try_tell(Note { about, warning: true, reason: "Unhealthy", message });
+            self.shared.recorder.tell(about, "Warning", "Unhealthy", message);
         }
         let streak = self.streaks.entry((id.clone(), *kind)).or_default();
         let Some(verdict) = streak.note(result.is_ok(), spec) else { return };

@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::environment::{self, Sources};
-use super::events::{Note, about_pod};
 use super::images::{Decision, Pulls};
 use super::objects::Kind;
 use super::outbox::Outbox;
@@ -390,9 +389,8 @@ impl Sync {
             let role = owner.spec.as_ref().and_then(|s| pod::container(s, name)).map(|(role, _)| role)?;
             Some((role, name))
         });
-        let note = Note { about: about_pod(owner, role), warning, reason, message };
-        // Events are for people: a full mailbox drops them.
-        let _ = self.shared.recorder.try_tell(note);
+        let kind = if warning { "Warning" } else { "Normal" };
+        self.shared.recorder.tell(pod::about_pod(owner, role), kind, reason, message);
     }
 
     /// Runs an engine call as a step of the trace.

@@ -239,3 +239,6 @@ impl fmt::Display for Set {
         f.write_str(&lines.join("\n"))
     }
 }
+
+#[cfg(test)]
+mod tests;

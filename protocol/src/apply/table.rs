@@ -93,7 +93,11 @@ impl<'s> Shape<'s> for Table {
                 return definition.open.then_some(Member { shape, declared: false, default: None });
             };
             let shape = Table::place(&field.ty, Some(field));
-            return Some(Member { shape, declared: true, default: field.default.as_ref().or_else(|| zero(field)) });
+            return Some(Member {
+                shape,
+                declared: true,
+                default: field.default.as_ref().or_else(|| zero(field)),
+            });
         }
         let element = match self.ty {
             Some(Type::Map(element)) => element,

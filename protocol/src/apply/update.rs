@@ -50,6 +50,9 @@ pub enum Refusal {
     /// The objects cannot be compared.
     #[error("failed to compare objects: {0}")]
     Compare(Problems),
+    /// An object does not have the form of another version, which some manager writes.
+    #[error("failed to convert {0} object: {1}")]
+    Convert(&'static str, Problems),
     /// The version is not served.
     #[error("no type information for {0}")]
     Version(String),
@@ -232,6 +235,8 @@ impl<V: Versions> Write<'_, V> {
         let Some(shape) = self.versions.shape(version) else { return Ok(Comparison::default()) };
         let old = self.versions.convert(self.live, self.version, version);
         let new = self.versions.convert(new, self.version, version);
+        validate(shape, &old, true).map_err(|why| Refusal::Convert("old", why))?;
+        validate(shape, &new, true).map_err(|why| Refusal::Convert("new", why))?;
         let compared = compare(shape, &old, &new).map_err(Refusal::Compare)?;
         Ok(compared.filtered(self.versions.filter(version)))
     }
@@ -281,3 +286,6 @@ impl<V: Versions> Write<'_, V> {
         first.update(self.live, &changes, Managed::default())
     }
 }
+
+#[cfg(test)]
+mod tests;

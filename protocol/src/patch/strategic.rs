@@ -160,7 +160,8 @@ fn merge_object(place: Place, mut original: Object, mut patch: Object) -> Result
             (old, _) if deletes => old,
             (old, mut new) => {
                 // What replaces nothing, or something of another type, is taken as it is.
-                let same_type = old.is_some_and(|o| std::mem::discriminant(&o) == std::mem::discriminant(&new));
+                let same_type =
+                    old.is_some_and(|o| std::mem::discriminant(&o) == std::mem::discriminant(&new));
                 if !same_type {
                     discard_nulls(&mut new);
                 }

@@ -376,7 +376,11 @@ pub fn finish(definition: &'static Definition, value: Value) -> Value {
     };
     let mut made = Map::new();
     for field in &definition.fields {
-        let value = given.remove(field.name).unwrap_or(Value::Null);
+        let mut value = given.remove(field.name).unwrap_or(Value::Null);
+        // Built-in kinds are stored as protobuf, which cannot tell an empty list from none.
+        if definition.name.starts_with("a.") && value.as_array().is_some_and(Vec::is_empty) {
+            value = Value::Null;
+        }
         if let Some(value) = finish_field(field, value) {
             made.insert(field.name.to_owned(), value);
         }

@@ -147,7 +147,9 @@ pub fn validate(value: &Value, errors: &mut Errors) {
     let spec = &value["spec"];
     let path = Path::new("spec");
     let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
-    if object::name(value) != format!("{plural}.{group}") {
+    // What neither may change need not be held against an update.
+    let new = text(value, &["metadata", "resourceVersion"]).is_empty();
+    if new && object::name(value) != format!("{plural}.{group}") {
         let why = "must be spec.names.plural+\".\"+spec.group";
         errors.invalid(&Path::new("metadata.name"), object::name(value), why);
     }

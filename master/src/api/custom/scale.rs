@@ -60,6 +60,11 @@ impl ScalePaths {
         Ok(self.read_or_empty(object))
     }
 
+    /// Where the number of replicas is.
+    pub fn replicas(&self) -> Vec<&str> {
+        names(&self.spec)
+    }
+
     /// The object with another number of replicas.
     pub fn write(&self, object: &mut Value, replicas: i64) {
         let names = names(&self.spec);

@@ -8,7 +8,7 @@ use super::checks::{self, named};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{copy_field, list, text};
+use crate::api::object::{copy_field, list, list_mut, now, text};
 
 const USAGES: &[&str] = &[
     "any",
@@ -63,8 +63,28 @@ pub(super) fn signing_request() -> Strategy {
                 errors.invalid(&spec("expirationSeconds"), seconds, detail);
             }
         },
+        prepare_status: stamp_conditions,
         validate_status: |new, _, errors| conditions(new, errors),
         ..base()
+    }
+}
+
+/// Conditions without times are of now; one whose status is as before keeps its time.
+fn stamp_conditions(new: &mut Value, old: &Value) {
+    let before = list(old, &["status", "conditions"]);
+    for condition in list_mut(new, &["status", "conditions"]) {
+        let unset = |condition: &Value, name: &str| text(condition, &[name]).is_empty();
+        if unset(condition, "lastUpdateTime") {
+            condition["lastUpdateTime"] = now().into();
+        }
+        if unset(condition, "lastTransitionTime") {
+            let same = before
+                .iter()
+                .find(|c| c["type"] == condition["type"] && c["status"] == condition["status"])
+                .map(|c| text(c, &["lastTransitionTime"]).to_owned())
+                .filter(|time| !time.is_empty());
+            condition["lastTransitionTime"] = same.unwrap_or_else(now).into();
+        }
     }
 }
 

@@ -231,6 +231,15 @@ pub(super) fn api_service() -> Strategy {
                 default(service, "port", 443);
             }
         },
+        prepare_create: |object| {
+            // What this server serves itself is available at once.
+            if !object["spec"]["service"].is_object() {
+                object["status"] = json!({"conditions": [{
+                    "type": "Available", "status": "True", "lastTransitionTime": crate::api::object::now(),
+                    "reason": "Local", "message": "Local APIServices are always available",
+                }]});
+            }
+        },
         validate: |object, errors| {
             let (service, given) = (&object["spec"], name(object));
             let (group, version) = (text(service, &["group"]), text(service, &["version"]));

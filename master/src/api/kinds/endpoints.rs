@@ -174,9 +174,7 @@ fn slice_ports(ports: &[Value], path: &Path, errors: &mut Errors) {
         if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        if let Some(number) = port["port"].as_i64() {
-            port_number(number, &path.child("port"), errors);
-        }
+        // The port's number is whatever the endpoint says; upstream does not look at it either.
         checks::required_choice(&port["protocol"], PROTOCOLS, &path.child("protocol"), errors);
         if let Some(protocol) = port["appProtocol"].as_str() {
             qualified(protocol, &path.child("appProtocol"), errors);

@@ -35,7 +35,6 @@ pub(super) fn own() -> Strategy {
             }
         },
         validate: |object, errors| {
-            belongs(object, errors);
             if text(object, &["eventTime"]).is_empty() {
                 errors.required(&Path::new("eventTime"), "");
             }

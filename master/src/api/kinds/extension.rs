@@ -1,7 +1,18 @@
 //! Kinds that extend the API.
 
-use super::{Strategy, base};
+use super::{Strategy, base, webhooks};
 use crate::api::custom::definition;
+use crate::api::policy;
+
+/// Policies and their bindings.
+pub fn policy(plural: &str) -> Strategy {
+    let of = |strategy: Strategy, validate| Strategy { validate, ..strategy };
+    match plural {
+        "validatingadmissionpolicies" => of(webhooks::policy(), policy::definition::validating),
+        "mutatingadmissionpolicies" => of(webhooks::policy(), policy::definition::mutating),
+        _ => of(webhooks::policy_binding(), policy::definition::binding),
+    }
+}
 
 /// CustomResourceDefinitions.
 pub fn definition() -> Strategy {
@@ -12,6 +23,7 @@ pub fn definition() -> Strategy {
         validate: definition::validate,
         validate_update: definition::validate_update,
         mark_deleted: Some(definition::mark_deleted),
+        plain_finalizers: true,
         ..base()
     }
 }

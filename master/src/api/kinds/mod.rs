@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::invalid::Errors;
 use super::meta::NameRule;
+use super::registry::update::Part;
 
 mod autoscaling;
 mod batch;
@@ -21,6 +22,7 @@ mod events;
 mod extension;
 mod flowcontrol;
 mod networking;
+mod notices;
 mod pods;
 mod quota;
 mod rbac;
@@ -31,6 +33,7 @@ mod volumes;
 pub mod webhooks;
 mod workloads;
 
+pub use notices::{notices, selects_namespace, unknown_field};
 pub use pods::qos_class;
 
 /// What checks a new state against an old one.
@@ -66,8 +69,10 @@ pub struct Strategy {
     pub warnings: fn(&Value, Option<&Value>, &mut Vec<String>),
     /// A new object keeps the status that its author gave it.
     pub keeps_status: bool,
-    /// `metadata.generation` counts changes of the spec.
+    /// `metadata.generation` counts states of the spec.
     pub generation: bool,
+    /// `metadata.generation` counts changes of the spec only, from none.
+    pub generation_of_changes: bool,
     /// Updates need no resourceVersion.
     pub unconditional_update: bool,
     /// A replace of an absent object makes it.
@@ -78,6 +83,23 @@ pub struct Strategy {
     pub orphans_by_default: bool,
     /// What the first delete changes, for kinds that end by a controller's work and know no time of grace.
     pub mark_deleted: Option<fn(&mut Value)>,
+    /// Finalizers need not name a domain.
+    pub plain_finalizers: bool,
+}
+
+impl Strategy {
+    /// Checks a change of a part of an object.
+    pub fn check_change(&self, part: Part, new: &Value, old: &Value, errors: &mut Errors) {
+        let change = match part {
+            Part::Main => self.validate_update,
+            Part::Status | Part::Approval => return (self.validate_status)(new, old, errors),
+            Part::Resize => self.validate_resize,
+            Part::EphemeralContainers => self.validate_ephemeral,
+            Part::Finalizers => valid_update,
+        };
+        (self.validate)(new, errors);
+        change(new, old, errors);
+    }
 }
 
 fn nothing(_: &mut Value) {}
@@ -194,7 +216,7 @@ const RETURNED: &[&str] = &[
 /// The behaviour of a kind, in the version asked for or the one that is stored.
 pub fn strategy(resource: &Resource) -> Strategy {
     if resource.custom {
-        return Strategy { generation: true, unconditional_update: false, ..base() };
+        return Strategy { generation: true, unconditional_update: false, plain_finalizers: true, ..base() };
     }
     let plural = resource.plural;
     let made = match (resource.storage.0, plural) {
@@ -249,10 +271,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
             "admissionregistration.k8s.io",
             "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
         ) => webhooks::configuration(),
-        ("admissionregistration.k8s.io", "validatingadmissionpolicies" | "mutatingadmissionpolicies") => {
-            webhooks::policy()
-        }
-        ("admissionregistration.k8s.io", _) => webhooks::policy_binding(),
+        ("admissionregistration.k8s.io", _) => extension::policy(plural),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => flowcontrol::flow_schema(),
         ("flowcontrol.apiserver.k8s.io", _) => flowcontrol::priority_level(),
         ("apiextensions.k8s.io", _) => extension::definition(),
@@ -261,6 +280,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
     };
     Strategy {
         generation: GENERATION.contains(&plural),
+        generation_of_changes: plural == "csidrivers",
         unconditional_update: !CONDITIONAL.contains(&plural),
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
@@ -293,10 +313,12 @@ fn base() -> Strategy {
         warnings: silent,
         keeps_status: false,
         generation: false,
+        generation_of_changes: false,
         unconditional_update: true,
         create_on_update: false,
         returns_deleted: false,
         orphans_by_default: false,
         mark_deleted: None,
+        plain_finalizers: false,
     }
 }

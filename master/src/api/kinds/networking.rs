@@ -289,7 +289,8 @@ fn policy_port(port: &Value, path: &Path, errors: &mut Errors) {
             port_number(number, &at, errors);
             if let Some(last) = given.as_i64() {
                 if last < number {
-                    errors.invalid(&end, last, "must be greater than or equal to `port`");
+                    // The message shows the port, though it is about the other.
+                    errors.invalid(&end, number, "must be greater than or equal to `port`");
                 }
                 port_number(last, &end, errors);
             }

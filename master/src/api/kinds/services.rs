@@ -108,6 +108,19 @@ fn keep_addresses(new: &mut Value, old: &Value) {
             }
         }
     }
+    let local = |service: &Value| {
+        is(service, "LoadBalancer") && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+    };
+    let health = old["spec"]["healthCheckNodePort"].clone();
+    if local(new)
+        && local(old)
+        && !health.is_null()
+        && new["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
+    {
+        new["spec"]["healthCheckNodePort"] = health.clone();
+    } else if local(old) && !local(new) && new["spec"]["healthCheckNodePort"] == health {
+        object_mut(new, &["spec"]).remove("healthCheckNodePort");
+    }
     if kind == "NodePort" || kind == "LoadBalancer" {
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         let used: HashSet<i64> =

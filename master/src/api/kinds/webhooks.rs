@@ -207,7 +207,8 @@ fn resources(resources: &[Value], path: &Path, errors: &mut Errors) {
     }
 }
 
-fn client(config: &Value, path: &Path, errors: &mut Errors) {
+/// Checks where a webhook is.
+pub fn client(config: &Value, path: &Path, errors: &mut Errors) {
     let (url, service) = (config["url"].as_str(), &config["service"]);
     match (url, service.is_object()) {
         (None, false) | (Some(_), true) => {

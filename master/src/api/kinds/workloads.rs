@@ -230,6 +230,7 @@ pub(super) fn replica_set() -> Strategy {
 
 pub(super) fn replication_controller() -> Strategy {
     Strategy {
+        names: NameRule::LongName,
         defaults: |object| {
             if let Some(spec) = object.pointer_mut("/spec/template/spec") {
                 pod_spec(spec);

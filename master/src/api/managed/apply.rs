@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::versions::KindVersions;
 use super::{Tracking, entries};
 use crate::api::object::{self, text};
-use crate::api::registry::body;
+use crate::api::registry::{Subject, body};
 
 pub mod config;
 mod last_applied;
@@ -115,12 +115,22 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &merged) {
             return Err(why);
         }
-        let value = protocol::schema::decode_value(definition, merged)?.value;
+        let mut value = protocol::schema::decode_value(definition, merged)?.value;
         Ok(match &self.versions {
-            KindVersions::Scale(_) => value,
-            KindVersions::Kind { subject, .. } => {
-                body::defaulted(subject.resource, subject.stored, subject.definition, value)
+            KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
+                // Strict validation is not for apply: what is unknown was refused by the schema.
+                custom.admit(&mut value);
+                value
             }
+            KindVersions::Scale(_) => value,
+            KindVersions::Kind { subject, .. } => match subject.custom {
+                Some(custom) => {
+                    // Fields that the schema does not know were refused already.
+                    custom.admit(&mut value);
+                    value
+                }
+                None => body::defaulted(subject.resource, subject.stored, subject.definition, value),
+            },
         })
     }
 }

@@ -11,15 +11,11 @@ use super::versions::{KindVersions, SCALE};
 use super::{Tracking, agent, entries};
 use crate::api::registry::Subject;
 
-/// Where a workload keeps its replicas.
-fn replicas() -> Vec<Element> {
-    vec![Element::field("spec"), Element::field("replicas")]
-}
+/// Where a scale has its replicas, and most workloads too.
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
 
-fn only_replicas() -> Set {
-    let mut set = Set::new();
-    set.insert(replicas());
-    set
+fn path(names: &[&str]) -> Vec<Element> {
+    names.iter().map(|name| Element::field(name)).collect()
 }
 
 /// Who writes the scale of what.
@@ -41,12 +37,20 @@ impl<'a> ScaleTracking<'a> {
         ScaleTracking { parent, scale }
     }
 
+    /// Where the workload has its replicas.
+    fn replicas(&self) -> Vec<&str> {
+        let declared = self.parent.custom.and_then(|custom| custom.scale.as_ref());
+        declared.map_or_else(|| REPLICAS.to_vec(), |paths| paths.replicas())
+    }
+
     /// Shows the owners of the replicas on the scale.
     pub fn show(&self, parent: &Value, scale: &mut Value) -> Result<(), ApiError> {
         let mut shown = decode(parent)?;
-        shown.0.retain(|_, owned| owned.fields.has(&replicas()));
+        let replicas = path(&self.replicas());
+        shown.0.retain(|_, owned| owned.fields.has(&replicas));
         for owned in shown.0.values_mut() {
-            *owned = Owned { fields: only_replicas(), version: SCALE.to_owned(), time: owned.time.take() };
+            *owned =
+                Owned { fields: Set::of(&[&REPLICAS]), version: SCALE.to_owned(), time: owned.time.take() };
         }
         entries::set(scale, shown.encode());
         Ok(())
@@ -66,13 +70,15 @@ impl<'a> ScaleTracking<'a> {
     pub fn hand_down(&self, scale: &Value, parent: &mut Value) -> Result<(), ApiError> {
         let mut left = decode(scale)?;
         let before = decode(parent)?;
+        let names = self.replicas();
+        let (theirs, only) = (path(&names), Set::of(&[&names]));
         let mut managed = Managed::default();
         for (manager, owned) in &before.0 {
             let mut owned = owned.clone();
             // Who is not on the scale any more has lost the replicas. Upstream knows updaters by the version
             // that they write, so one that wrote the workload itself always hands them over to the scale.
-            if owned.fields.has(&replicas()) && left.0.remove(manager).is_none() {
-                owned.fields = owned.fields.difference(&only_replicas());
+            if owned.fields.has(&theirs) && left.0.remove(manager).is_none() {
+                owned.fields = owned.fields.difference(&only);
             }
             if !owned.fields.is_empty() {
                 managed.0.insert(manager.clone(), owned);
@@ -80,9 +86,9 @@ impl<'a> ScaleTracking<'a> {
         }
         let version = self.parent.resource.api_version();
         for (manager, owned) in left.0 {
-            if owned.fields.has(&replicas()) {
+            if owned.fields.has(&path(&REPLICAS)) {
                 let time = before.0.get(&manager).and_then(|o| o.time.clone());
-                managed.0.insert(manager, Owned { fields: only_replicas(), version: version.clone(), time });
+                managed.0.insert(manager, Owned { fields: only.clone(), version: version.clone(), time });
             }
         }
         entries::set(parent, managed.encode());

@@ -10,6 +10,7 @@ use protocol::{Resource, resources};
 use serde_json::{Value, json};
 
 use super::reset;
+use super::shape::Place;
 use crate::api::convert;
 use crate::api::registry::Subject;
 
@@ -70,26 +71,43 @@ impl<'a> KindVersions<'a> {
     /// A stored object in a version.
     pub fn shown<'v>(&self, stored: &'v Value, version: &str) -> Cow<'v, Value> {
         match self.resource(version) {
-            Some(resource) if resource.is_view() => {
+            // Objects of declared kinds come here in the version asked for.
+            Some(resource) if resource.is_view() && !self.is_custom() => {
                 Cow::Owned(convert::from_storage(resource, stored.clone()))
             }
             _ => Cow::Borrowed(stored),
         }
     }
+
+    fn is_custom(&self) -> bool {
+        matches!(self, KindVersions::Kind { subject: Subject { custom: Some(_), .. }, .. })
+    }
 }
 
 impl Versions for KindVersions<'_> {
     type Shape<'s>
-        = Table
+        = Place<'s>
     where
         Self: 's;
 
-    fn shape(&self, version: &str) -> Option<Table> {
-        self.definition(version).map(Table::of)
+    fn shape(&self, version: &str) -> Option<Place<'_>> {
+        if let KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } = self {
+            let (group, _) = version.split_once('/')?;
+            let fields = match custom.stored.api_version() == version {
+                true => &custom.stored_fields,
+                false => &custom.fields,
+            };
+            return (group == custom.stored.group).then(|| Place::declared(fields.schema()));
+        }
+        self.definition(version).map(|definition| Place::Table(Table::of(definition)))
     }
 
     fn convert<'v>(&self, object: &'v Value, from: &str, to: &str) -> Cow<'v, Value> {
         if from == to {
+            return Cow::Borrowed(object);
+        }
+        if self.is_custom() {
+            // Versions of a declared kind differ in their names alone, which nobody owns.
             return Cow::Borrowed(object);
         }
         let stored = match self.resource(from) {

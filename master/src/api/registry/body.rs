@@ -48,7 +48,7 @@ pub fn decode(
     let given_kind = given["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(kind);
     let given_version = given["apiVersion"].as_str().filter(|v| !v.is_empty()).unwrap_or(&expected);
     if given_kind != kind || given_version != expected {
-        return Err(wrong_kind(group, kind, given_kind, given_version));
+        return Err(wrong_kind(group, kind, given_kind, given_version, &expected));
     }
     let decoded = schema::decode(definition, text).map_err(|e| cannot(kind, version, kind, &e))?;
     strict(decoded.strict, validation, warnings).map_err(|e| cannot(kind, version, kind, &e))?;
@@ -84,7 +84,30 @@ fn unrecognized(kind: &str, why: &str) -> ApiError {
     ))
 }
 
-fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str) -> ApiError {
+/// Versions that are not served any more, but still read.
+const FORMER: &[(&str, &[&str])] = &[
+    ("extensions/v1beta1", &["DaemonSet", "Deployment", "Ingress", "NetworkPolicy", "ReplicaSet", "Scale"]),
+    ("apps/v1beta1", &["ControllerRevision", "Deployment", "Scale", "StatefulSet"]),
+    (
+        "apps/v1beta2",
+        &["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "Scale", "StatefulSet"],
+    ),
+    ("batch/v1beta1", &["CronJob"]),
+    ("networking.k8s.io/v1beta1", &["Ingress", "IngressClass"]),
+];
+
+/// Whether a kind is read in a version.
+fn is_read(kind: &str, version: &str) -> bool {
+    FORMER.iter().any(|(former, kinds)| *former == version && kinds.contains(&kind))
+        || resources::by_kind(version, kind).is_some()
+}
+
+fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expected: &str) -> ApiError {
+    if given == kind && is_read(given, given_version) {
+        return ApiError::bad_request(format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({expected})"
+        ));
+    }
     let version = given_version.rsplit('/').next().unwrap_or(given_version);
     let known = resources::by_kind(given_version, given).is_some()
         || schema::all().iter().any(|d| {

@@ -10,6 +10,7 @@ use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
+use crate::cache::Snapshot;
 use crate::store::{Compare, Txn, TxnResult};
 
 const SUFFIX_CHARS: usize = 5;
@@ -36,7 +37,7 @@ pub fn generate_name(prefix: &str) -> String {
 pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(name);
     }
     if namespace.is_empty() {
@@ -53,6 +54,18 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     if unnamed && !prefix.is_empty() {
         meta.insert("name".to_owned(), generate_name(&prefix).into());
     }
+}
+
+/// The answer to a name that another object has.
+fn taken_by(subject: &Subject<'_>, snapshot: &Snapshot) -> ApiError {
+    let resource = subject.resource;
+    let mut error = ApiError::already_exists(resource.group, resource.plural, subject.name);
+    if let ApiError::Status(status) = &mut error
+        && subject.find(snapshot).is_some_and(|stored| stored.meta.is_deleting())
+    {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    error
 }
 
 impl Inner {
@@ -91,33 +104,36 @@ impl Inner {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
-        if subject.custom.is_some() && resource.subresource("status").is_some() {
-            value.as_object_mut().and_then(|map| map.remove("status"));
-        }
 
         let snapshot = admission::settled(self, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
-        if !subject.resource.is_view() {
-            (strategy.prepare_create)(&mut value);
+        self.call_mutating(&mut write, &mut value).await?;
+        if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
+            object::object_mut(&mut value, &[]).remove("status");
         }
+        (strategy.prepare_create)(&mut value);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(
             &value["metadata"],
             resource.namespaced,
             strategy.names,
+            strategy.plain_finalizers,
             &Path::new("metadata"),
             &mut errors,
         );
         let (canonical, _) = seal(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
+        (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
-        check(errors, resource.group, resource.kind, &name)?;
+        check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
+        self.call_validating(&mut write, Some(&canonical)).await?;
+        (strategy.warnings)(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
@@ -133,7 +149,7 @@ impl Inner {
             let charge = admission::quota::charge(&write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
-                    return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                    return Err(taken_by(&at, &snapshot));
                 }
                 return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
             }
@@ -152,7 +168,7 @@ impl Inner {
                         let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();
                         value["metadata"]["name"] = generate_name(&prefix).into();
                     } else if taken {
-                        return Err(ApiError::already_exists(resource.group, resource.plural, &name));
+                        return Err(taken_by(&at, &*self.fresh().await?));
                     }
                     // Otherwise an address or port went to somebody else meanwhile: choose another.
                     allocation.undo(&mut value);

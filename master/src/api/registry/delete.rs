@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::{Answer, RETRIES_MAX, Subject, seal, shown};
+use crate::api::admission::{self, Write};
 use crate::api::pipeline::Inner;
-use crate::api::{admission, kinds, object};
+use crate::api::{kinds, object};
 use crate::cache::Stored;
 use crate::store::{Compare, Op, Txn, TxnResult};
 
@@ -116,14 +117,17 @@ impl Inner {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
             preconditions(request, &subject, &stored)?;
-            admission::deletion(&subject)?;
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
+            let seen = subject.opened(&stored)?;
+            let mut unsaid = Vec::new();
+            let mut write =
+                Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
+            admission::deletion(self, &mut write)?;
+            self.call_validating(&mut write, None).await?;
             let fate = decide(subject.stored, &old, request, actors::time::now().into());
             let strategy = kinds::strategy(subject.stored);
-            if request.options.dry_run {
-                return answer(&subject, &stored, strategy.returns_deleted, 200);
-            }
+            let dry = request.options.dry_run;
             let mut txn = Txn {
                 compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
                 ..Txn::default()
@@ -138,6 +142,10 @@ impl Inner {
                 }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
+                    if dry {
+                        let body = shown(&subject, &json, stored.revision)?;
+                        return Ok(Answer { code: 200, body, revision: stored.revision });
+                    }
                     txn.ops.push(self.put(&subject, &json).await?);
                     if let TxnResult::Committed { revision } = self.commit(txn).await? {
                         return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
@@ -146,7 +154,7 @@ impl Inner {
                 Fate::Gone => {
                     txn.ops.push(Op::Delete { key: subject.key() });
                     txn.ops.extend(self.release(subject.stored, &old));
-                    if let TxnResult::Committed { .. } = self.commit(txn).await? {
+                    if dry || matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
                         if resource.plural == "pods" {
                             return deleted_pod(&subject, old, stored.revision);
                         }
@@ -189,7 +197,8 @@ impl Inner {
 fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
     let resource = subject.resource;
     let stored_revision = stored.revision.to_string();
-    let fail = |why: String| Err(ApiError::conflict(resource.group, resource.kind, subject.name, &why));
+    let fail =
+        |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
     if let Some(uid) = request.options.precondition_uid.as_deref()
         && uid != &*stored.meta.uid
     {

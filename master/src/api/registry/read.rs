@@ -9,8 +9,8 @@ use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector};
 use serde_json::{Value, json};
 
 use super::{Answer, Subject, options, view};
-use crate::api::object;
 use crate::api::pipeline::Inner;
+use crate::api::{kinds, object};
 use crate::cache::{Snapshot, Stored};
 use crate::store::{KeyRange, Range, StoreError};
 
@@ -48,29 +48,19 @@ impl Choice {
 /// A field label under the name that the stored kind has for it.
 fn stored_field(subject: &Subject<'_>, field: &str) -> Result<String, ApiError> {
     let resource = subject.resource;
-    if field == "metadata.name" || field == "metadata.namespace" {
+    let common =
+        field == "metadata.name" || (field == "metadata.namespace" && kinds::selects_namespace(resource));
+    if common {
         return Ok(field.to_owned());
     }
     if !resource.selectable.contains(&field) {
-        let message = if has_own_labels(resource) {
-            format!("field label not supported: {field}")
-        } else {
-            format!(
-                "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-            )
-        };
-        return Err(ApiError::bad_request(message));
+        return Err(ApiError::bad_request(kinds::unknown_field(resource, field)));
     }
     Ok(match field.strip_prefix("regarding.") {
         Some(rest) => format!("involvedObject.{rest}"),
         None if field == "reportingController" => "reportingComponent".to_owned(),
         None => field.to_owned(),
     })
-}
-
-/// Kinds with field labels of their own word the refusal differently.
-fn has_own_labels(resource: &protocol::Resource) -> bool {
-    resource.custom || !resource.selectable.is_empty()
 }
 
 /// What a list found.

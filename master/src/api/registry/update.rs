@@ -27,13 +27,16 @@ pub enum Part {
     EphemeralContainers,
     /// A signing request's conditions about approval.
     Approval,
+    /// The resources of a pod's containers.
+    Resize,
 }
 
 impl Part {
     /// The part that a subresource writes to; `None` for those that are no part of the object.
     pub fn of(subresource: Option<&str>) -> Option<Part> {
         Some(match subresource {
-            None | Some("resize") => Part::Main,
+            None => Part::Main,
+            Some("resize") => Part::Resize,
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalizers,
             Some("ephemeralcontainers") => Part::EphemeralContainers,
@@ -124,7 +127,8 @@ impl Inner {
             let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
                 let unknown = custom.admit(&mut value);
-                body::strict(unknown, validation, warnings).map_err(|why| invalid_patch(&value.to_string(), &why))?;
+                body::strict(unknown, validation, warnings)
+                    .map_err(|why| invalid_patch(&value.to_string(), &why))?;
             } else {
                 value = body::defaulted(resource, subject.stored, subject.definition, value);
             }
@@ -258,19 +262,17 @@ impl Inner {
                     version.as_str(),
                     "must be an unsigned integer",
                 );
-                errors
-                    .into_error(resource.group, resource.kind, subject.name)
-                    .unwrap_or_else(not_possible)
+                errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
             })?;
             if version != stored.revision.to_string() {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
             }
         }
-        let strategy = kinds::strategy(subject.stored);
+        let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
-        let mut write =
-            Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
+        let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new)?;
+        self.call_mutating(&mut write, &mut new).await?;
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
@@ -280,7 +282,8 @@ impl Inner {
         meta::validate(
             &new["metadata"],
             resource.namespaced,
-            kinds::strategy(subject.stored).names,
+            strategy.names,
+            strategy.plain_finalizers,
             &at,
             &mut errors,
         );
@@ -290,12 +293,12 @@ impl Inner {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
         subject.check_fields(&new, Some(&old), &mut errors);
-        if part == Part::Main {
-            (strategy.validate)(&new, &mut errors);
-            (strategy.validate_update)(&new, &old, &mut errors);
-        }
-        check(errors, resource.group, resource.kind, subject.name)?;
+        strategy.check_change(part, &new, &old, &mut errors);
+        // What is wrong is said about the stored kind, whichever version was asked for.
+        check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         admission::validate(self, &mut write, &new)?;
+        self.call_validating(&mut write, Some(&new)).await?;
+        (strategy.warnings)(&new, Some(&old), write.warnings);
         let charge = admission::quota::charge(&write, &new)?;
 
         let mut new = new;
@@ -356,12 +359,16 @@ impl Inner {
         }
         let has_status = subject.stored.subresource("status").is_some();
         match part {
-            Part::Main => {
+            Part::Main | Part::Resize => {
                 if has_status {
                     object::copy_field(old, new, "status");
                 }
-                (strategy.prepare_update)(new, old);
-                if strategy.generation {
+                if part == Part::Main {
+                    (strategy.prepare_update)(new, old);
+                } else {
+                    (strategy.prepare_resize)(new, old);
+                }
+                if strategy.generation || strategy.generation_of_changes {
                     let canonical = finish(subject.definition, new.clone());
                     let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
                         !matches!(name.as_str(), "metadata" | "kind" | "apiVersion")
@@ -386,7 +393,7 @@ impl Inner {
                 if subject.stored.plural == "deployments" {
                     object::copy_meta(old, new, "labels");
                 }
-                object::copy_meta(old, new, "ownerReferences");
+                (strategy.prepare_status)(new, old);
             }
             Part::Finalizers => {
                 let finalizers = new["spec"]["finalizers"].clone();
@@ -413,6 +420,7 @@ impl Inner {
                 let mut kept = kept_but_managed(old, new);
                 object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
                 *new = kept;
+                (strategy.prepare_status)(new, old);
             }
         }
     }
@@ -446,7 +454,8 @@ fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
-fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
+/// Checks that an object is the one that its path names.
+pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
     let given = object::name(value);
     if !given.is_empty() && given != subject.name {
         return Err(ApiError::bad_request(format!(

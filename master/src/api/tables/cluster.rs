@@ -206,20 +206,43 @@ pub(super) fn admission(plural: &str, item: &Value) -> Vec<Value> {
         }
         _ => {
             let reference = &item["spec"]["paramRef"];
+            let name = text(reference, &["name"]);
             let shown: Value = if !reference.is_object() {
                 "<unset>".into()
-            } else if text(reference, &["namespace"]).is_empty() {
-                or(name_of(reference), "*")
+            } else if name.is_empty() {
+                go_selector(&reference["selector"]).into()
             } else {
-                format!("{}/{}", text(reference, &["namespace"]), name_of(reference)).into()
+                let namespace = text(reference, &["namespace"]);
+                format!("{}/{name}", if namespace.is_empty() { "*" } else { namespace }).into()
             };
             vec![n(item), s(text(item, &["spec", "policyName"])), shown, age(item)]
         }
     }
 }
 
-fn name_of(reference: &Value) -> &str {
-    text(reference, &["name"])
+/// A label selector as Go prints the struct.
+fn go_selector(selector: &Value) -> String {
+    let labels: String = selector["matchLabels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default()))
+        .collect();
+    let expressions: String = list(selector, &["matchExpressions"])
+        .iter()
+        .map(|e| {
+            let values: Vec<&str> = list(e, &["values"]).iter().filter_map(Value::as_str).collect();
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                text(e, &["key"]),
+                text(e, &["operator"]),
+                values.join(" ")
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }
 
 pub(super) fn flow(plural: &str, item: &Value) -> Vec<Value> {

@@ -55,13 +55,14 @@ fn external(item: &Value) -> String {
 pub(super) fn endpoints(item: &Value) -> Vec<Value> {
     let mut found = Vec::new();
     for subset in list(item, &["subsets"]) {
+        let addresses = || list(subset, &["addresses"]).iter().map(|a| text(a, &["ip"]));
         let ports = list(subset, &["ports"]);
-        for address in list(subset, &["addresses"]) {
-            let ip = text(address, &["ip"]);
-            if ports.is_empty() {
-                found.push(ip.to_owned());
-            }
-            found.extend(ports.iter().map(|p| format!("{ip}:{}", p["port"].as_i64().unwrap_or(0))));
+        if ports.is_empty() {
+            found.extend(addresses().map(str::to_owned));
+        }
+        for port in ports {
+            let number = port["port"].as_i64().unwrap_or(0);
+            found.extend(addresses().map(|ip| format!("{ip}:{number}")));
         }
     }
     vec![n(item), shortened(&found), age(item)]
@@ -146,7 +147,7 @@ pub(super) fn address(item: &Value) -> Vec<Value> {
     let shown = parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join("/");
     let shown =
         if group.is_empty() { shown } else { format!("{}.{group}/{}/{}", parts[0], parts[1], parts[2]) };
-    vec![n(item), or(&shown, "<none>")]
+    vec![n(item), or(&shown, "<none>"), age(item)]
 }
 
 pub(super) fn cidr(item: &Value) -> Vec<Value> {

@@ -71,7 +71,7 @@ pub(super) fn class(item: &Value) -> Vec<Value> {
         s(text(item, &["provisioner"])),
         s(text(item, &["reclaimPolicy"])),
         s(text(item, &["volumeBindingMode"])),
-        if expands { "true" } else { "false" }.into(),
+        expands.into(),
         age(item),
     ]
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::machinery::meta::{is_deleting, time};
 use super::machinery::watches::own;
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::custom::Catalog;
 use crate::api::object::{int, text};
 
 pub mod decide;
@@ -143,7 +144,8 @@ async fn read_scale(cx: &Cx, hpa: &HorizontalPodAutoscaler) -> Result<(Target, V
     let api_version = reference.api_version.as_deref().unwrap_or("v1");
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let kind = &reference.kind;
-    let resource = protocol::resources::by_kind(api_version, kind).ok_or_else(|| {
+    let catalog = cx.cache.derived::<Catalog>();
+    let resource = catalog.by_kind(api_version, kind).ok_or_else(|| {
         format!(
             "no matches for kind {kind:?} in version {:?}",
             if group.is_empty() { version } else { api_version }

@@ -15,7 +15,7 @@ use super::job::decide::is_over;
 use super::machinery::meta::{controller_reference, is_controlled_by, name, namespace, uid};
 use super::machinery::watches::{own, owned};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
-use crate::events::reference;
+use protocol::events::reference;
 
 pub mod decide;
 pub mod schedule;

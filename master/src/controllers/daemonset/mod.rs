@@ -4,9 +4,11 @@
 //! are kept by [`history`](super::machinery::history).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::jiff::Timestamp;
 
 use super::deployment::is_namespace_terminating;
 use super::machinery::claim::claim_pods;
@@ -21,15 +23,20 @@ use crate::cache::{Change, ChangeKind};
 
 pub mod decide;
 pub mod eligible;
+mod patience;
 
 use decide::{Plan, Wants, manage, next_available_after, roll};
 use eligible::{Rule, Verdict, aim, by_node, tolerate};
+use patience::Patience;
 
 const GENERATION: &str = "deprecated.daemonset.template.generation";
 const GENERATION_LABEL: &str = "pod-template-generation";
 
 /// The controller.
-pub struct DaemonSetController;
+#[derive(Default)]
+pub struct DaemonSetController {
+    patience: Patience,
+}
 
 /// Whether a node changed in what decides about daemons; heartbeats don't.
 fn matters(change: &Change) -> bool {
@@ -92,6 +99,7 @@ impl Reconciler for DaemonSetController {
         let wants = Wants::of(&set, hash, i32::try_from(desired).unwrap_or(i32::MAX), cx.now);
 
         let mut plan = manage(&judged, &by_node, &wants);
+        let waits = self.wait_for_failed(&mut plan, uid(&set.metadata), cx.now);
         if plan.create.is_empty() && plan.delete.is_empty() {
             plan = roll(&by_node, &wants);
         }
@@ -107,7 +115,27 @@ impl Reconciler for DaemonSetController {
             r.metadata.uid == current.metadata.uid || pods.iter().any(|p| pod_hash(p) == Some(hash))
         };
         history::truncate(cx, &revisions, live, spec.revision_history_limit.unwrap_or(10)).await?;
-        Ok(Outcome::again(next_available_after(&pods, &wants)))
+        let times = next_available_after(&pods, &wants).into_iter().chain(waits);
+        Ok(Outcome::again(times.min()))
+    }
+}
+
+impl DaemonSetController {
+    /// Leaves failed daemons alone whose node has a pause; returns when the first of those is over.
+    fn wait_for_failed(&self, plan: &mut Plan, set: &str, now: Timestamp) -> Option<Duration> {
+        let mut first: Option<Duration> = None;
+        let mut waiting: Vec<Arc<Pod>> = Vec::new();
+        plan.ended.retain(|(node, pod)| {
+            if phase(pod) != "Failed" {
+                return true;
+            }
+            let Some(left) = self.patience.left(set, node, now) else { return true };
+            first = Some(first.map_or(left, |f| f.min(left)));
+            waiting.push(pod.clone());
+            false
+        });
+        plan.delete.retain(|pod| !waiting.iter().any(|w| w.metadata.uid == pod.metadata.uid));
+        first
     }
 }
 
@@ -134,10 +162,6 @@ async fn act(cx: &Cx, set: &DaemonSet, hash: &str, plan: Plan) -> Result<(), Rec
     create(cx, set, hash, &plan.create).await?;
     for pod in &plan.delete {
         delete(cx, set, pod).await?;
-    }
-    // A daemon that ends again and again is made again ever more slowly: the queue's pause grows.
-    if plan.ended.iter().any(|(_, pod)| phase(pod) == "Failed") {
-        return Err(ReconcileError::Other("daemons have failed".to_owned()));
     }
     Ok(())
 }

@@ -200,7 +200,27 @@ pub fn plan(
         let slices = by_ports.remove(&ports).unwrap_or_default();
         fit(frame, address_type, &ports, &slices, endpoints, placeholder, &mut plan);
     }
+    reuse(address_type, existing, &mut plan);
     plan
+}
+
+/// Lets slices that would go take the place of those that would come, so that nobody sees both, or neither.
+fn reuse(address_type: &str, existing: &[Arc<EndpointSlice>], plan: &mut Plan) {
+    let spare =
+        |n: &String| existing.iter().find(|s| name(&s.metadata) == n && s.address_type == address_type);
+    let mut create = std::mem::take(&mut plan.create);
+    while let Some(at) = plan.delete.iter().position(|n| spare(n).is_some())
+        && let Some(new) = create.pop()
+    {
+        let Some(old) = spare(&plan.delete.remove(at)) else { break };
+        let mut copy = (**old).clone();
+        copy.endpoints = new.endpoints;
+        copy.ports = new.ports;
+        copy.metadata.labels = new.metadata.labels;
+        copy.metadata.annotations = new.metadata.annotations;
+        plan.update.push(copy);
+    }
+    plan.create = create;
 }
 
 struct Draft<'a> {

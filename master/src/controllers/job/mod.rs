@@ -78,7 +78,7 @@ impl Reconciler for JobController {
         }
         create(cx, &job, &plan.create).await?;
         for told in plan.tell {
-            cx.events.tell(crate::events::reference(&*job), told.kind, &told.reason, told.message);
+            cx.events.tell(protocol::events::reference(&*job), told.kind, &told.reason, told.message);
         }
         Ok(Outcome::again(plan.again_after))
     }

@@ -20,7 +20,7 @@ use protocol::{Api, Client};
 use super::metrics::{OneQueue, QueueMetrics};
 use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, Writes, declared, meta, trace_key};
 use crate::cache::{Cache, WatchFrom};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 /// A reconcile that takes longer is given up and retried.
 const RECONCILE_MAX: Duration = Duration::from_secs(120);

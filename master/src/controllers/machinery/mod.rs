@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use protocol::{ApiError, Caller, Client, Resource};
 
 use crate::cache::{Cache, Change};
-use crate::events::Recorder;
+use protocol::events::Recorder;
 
 pub mod claim;
 mod declared;

@@ -11,7 +11,7 @@ use crate::cache::{Cache, Change};
 use crate::controllers::machinery::meta::{annotation, is_deleting, name, uid};
 use crate::controllers::machinery::watches::{key_of, mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
-use crate::events::reference;
+use protocol::events::reference;
 
 const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";

@@ -16,10 +16,12 @@ const BINDER: &str = "persistent-volume-binder";
 /// The component that the binder's events come from.
 const BINDER_COMPONENT: &str = "persistentvolume-controller";
 /// Annotation of a claim whose binding is complete.
-const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// Annotation of what the binder has bound, not the user.
-const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 /// Annotation of volumes that a provisioner made, with its name.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// Annotation by which the scheduler says for which node a claim is to be provisioned.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// The provisioner of classes whose volumes are made by hand.
+pub const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";

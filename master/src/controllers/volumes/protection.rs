@@ -1,8 +1,10 @@
-//! Keeps claims while pods use them, and volumes while they are bound: finalizers that go when that is over.
+//! Keeps claims while pods use them, volumes while they are bound, and classes of attributes while something
+//! names them: finalizers that go when that is over.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 
-use crate::api::admission::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
+use crate::api::admission::storage::{ATTRIBUTES_PROTECTION, CLAIM_PROTECTION, VOLUME_PROTECTION};
 use crate::cache::{Cache, Change, ChangeKind};
 use crate::controllers::machinery::meta::{is_deleting, name, namespace};
 use crate::controllers::machinery::pods::{is_finished, node_name};
@@ -102,4 +104,77 @@ impl Reconciler for VolumeProtection {
             _ => Ok(Outcome::DONE),
         }
     }
+}
+
+/// The controller of classes of volume attributes.
+pub struct AttributesProtection;
+
+impl Reconciler for AttributesProtection {
+    const NAME: &'static str = "vacprotection";
+    const ACCOUNT: &'static str = "volumeattributesclass-protection-controller";
+    const RESOURCE: &'static str = "volumeattributesclasses";
+
+    fn watches(&self) -> Vec<Watch> {
+        let going = |names: Vec<String>, cache: &Cache| -> Vec<Key> {
+            let snapshot = cache.snapshot();
+            let going = |n: &String| {
+                let class = snapshot.get("storage.k8s.io", "volumeattributesclasses", "", n);
+                class.is_some_and(|s| s.meta.is_deleting())
+            };
+            names.into_iter().filter(going).map(|n| Key::new("", &n)).collect()
+        };
+        vec![
+            own::<VolumeAttributesClass>(),
+            mapped::<PersistentVolumeClaim>(move |change, cache| {
+                let former = change.previous.as_ref().and_then(|p| p.typed::<PersistentVolumeClaim>().ok());
+                going(former.map(|c| classes_of_claim(&c)).unwrap_or_default(), cache)
+            }),
+            mapped::<PersistentVolume>(move |change, cache| {
+                let former = change.previous.as_ref().and_then(|p| p.typed::<PersistentVolume>().ok());
+                going(former.and_then(|v| class_of_volume(&v)).into_iter().collect(), cache)
+            }),
+        ]
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+        let Some(class) = cx.cache.get::<VolumeAttributesClass>("", &key.name) else {
+            return Ok(Outcome::DONE);
+        };
+        let mut finalizers = class.metadata.finalizers.clone().unwrap_or_default();
+        let has = finalizers.iter().any(|f| f == ATTRIBUTES_PROTECTION);
+        match (is_deleting(&class.metadata), has) {
+            (true, true) if !names_class(cx, &key.name) => finalizers.retain(|f| f != ATTRIBUTES_PROTECTION),
+            (false, false) => finalizers.push(ATTRIBUTES_PROTECTION.to_owned()),
+            _ => return Ok(Outcome::DONE),
+        }
+        let mut copy = (*class).clone();
+        copy.metadata.finalizers = Some(finalizers);
+        match cx.client.update(&copy).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(Outcome::DONE),
+        }
+    }
+}
+
+/// The classes that a claim has, had, or is to have.
+fn classes_of_claim(claim: &PersistentVolumeClaim) -> Vec<String> {
+    let wanted = claim.spec.as_ref().and_then(|s| s.volume_attributes_class_name.clone());
+    let status = claim.status.as_ref();
+    let current = status.and_then(|s| s.current_volume_attributes_class_name.clone());
+    let target = status
+        .and_then(|s| s.modify_volume_status.as_ref())
+        .and_then(|m| m.target_volume_attributes_class_name.clone());
+    [wanted, current, target].into_iter().flatten().filter(|n| !n.is_empty()).collect()
+}
+
+fn class_of_volume(volume: &PersistentVolume) -> Option<String> {
+    volume.spec.as_ref()?.volume_attributes_class_name.clone().filter(|n| !n.is_empty())
+}
+
+/// Whether a claim or a volume names a class. Asked only when the class is to go.
+fn names_class(cx: &Cx, class: &str) -> bool {
+    let claims = cx.cache.list::<PersistentVolumeClaim>("");
+    let volumes = cx.cache.list::<PersistentVolume>("");
+    claims.iter().any(|c| classes_of_claim(c).iter().any(|n| n == class))
+        || volumes.iter().any(|v| class_of_volume(v).as_deref() == Some(class))
 }

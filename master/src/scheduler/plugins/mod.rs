@@ -16,6 +16,7 @@ pub mod node_resources_fit;
 pub mod node_unschedulable;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
+pub mod volume_binding;
 
 /// The highest score.
 pub const SCORE_MAX: i64 = 100;
@@ -27,17 +28,24 @@ pub struct Rejection {
     pub reasons: Vec<String>,
     /// Whether taking other pods away from the node could change it.
     pub resolvable: bool,
+    /// It is about the pod, not about this node: every node is refused for it.
+    pub everywhere: bool,
 }
 
 impl Rejection {
     /// Evicting pods would not help.
     pub fn for_good(reason: impl Into<String>) -> Self {
-        Rejection { reasons: vec![reason.into()], resolvable: false }
+        Rejection { reasons: vec![reason.into()], resolvable: false, everywhere: false }
+    }
+
+    /// No node would do.
+    pub fn everywhere(reason: impl Into<String>) -> Self {
+        Rejection { reasons: vec![reason.into()], resolvable: false, everywhere: true }
     }
 
     /// Evicting pods might help.
     pub fn for_now(reason: impl Into<String>) -> Self {
-        Rejection { reasons: vec![reason.into()], resolvable: true }
+        Rejection { reasons: vec![reason.into()], resolvable: true, everywhere: false }
     }
 }
 
@@ -60,6 +68,8 @@ pub enum ClusterChange {
     PodGone(std::sync::Arc<PodFacts>),
     /// A namespace's labels changed.
     Namespace,
+    /// A claim, a volume or a class of volumes changed.
+    Storage,
 }
 
 /// A rule.
@@ -100,6 +110,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &node_affinity::NodeAffinity,
     &node_ports::NodePorts,
     &node_resources_fit::NodeResourcesFit,
+    &volume_binding::VolumeBinding,
     &balanced_allocation::BalancedAllocation,
     &pod_topology_spread::PodTopologySpread,
     &inter_pod_affinity::InterPodAffinity,

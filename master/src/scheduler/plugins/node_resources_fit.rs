@@ -35,7 +35,7 @@ pub fn lacking(pod: &PodFacts, facts: &Facts, node: Slot) -> Option<Rejection> {
         let of = |amounts: &std::collections::BTreeMap<String, i64>| amounts.get(name).copied().unwrap_or(0);
         check(name, *amount, of(&has.others), of(&used.others));
     }
-    (!reasons.is_empty()).then_some(Rejection { reasons, resolvable })
+    (!reasons.is_empty()).then_some(Rejection { reasons, resolvable, everywhere: false })
 }
 
 impl Plugin for NodeResourcesFit {

@@ -2,9 +2,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::patch::merge;
 use crate::schema;
 
-fn pod(original: Value, patch: Value) -> Result<Value, PatchError> {
+fn pod(original: Value, patch: Value) -> Result<Value, StrategicError> {
     let mut target = original;
     strategic(schema::kind("", "v1", "Pod").expect("pod"), &mut target, patch)?;
     Ok(target)
@@ -70,7 +71,57 @@ fn atomic_lists_are_replaced() {
 fn an_entry_without_its_key_is_refused() {
     let error = pod(containers(&["a"]), json!({"spec": {"containers": [{"image": "x"}]}}));
     let message = "map: map[image:x] does not contain declared merge key: name";
-    assert_eq!(error, Err(PatchError::Invalid(message.to_owned())));
+    assert_eq!(error, Err(StrategicError::Other(message.to_owned())));
+}
+
+#[test]
+fn what_is_wrong_is_told_in_upstreams_words() {
+    let cases = [
+        (
+            json!({"metadata": {"labels": {"$patch": "explode"}}}),
+            "unknown patch type: explode in map: map[$patch:explode]",
+        ),
+        (
+            json!({"spec": {"$setElementOrder/containers": [{"name": "z"}], "containers": [{"name": "a", "image": "n"}]}}),
+            "The order in patch list:\n[map[image:n name:a]]\n doesn't match $setElementOrder list:\n[map[name:z]]\n",
+        ),
+        (
+            json!({"spec": {"containers": [{"$patch": "merge", "name": "a"}]}}),
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (json!({"spec": {"$retainKeys": ["x"], "nodeName": "n"}}), "invalid patch format of retainKeys"),
+        (
+            json!({"spec": {"$setElementOrder/golden": []}}),
+            "unable to find api field in struct PodSpec for the json field \"golden\"",
+        ),
+        (
+            json!({"spec": {"containers": [1]}}),
+            "list element types are not identical: [[map[image:x name:a]] [1]]",
+        ),
+        (json!([]), "invalid JSON document"),
+    ];
+    for (patch, wanted) in cases {
+        let patch = if patch == json!({"metadata": {"labels": {"$patch": "explode"}}}) {
+            // Directives act on what is there.
+            let original = json!({"metadata": {"labels": {"a": "b"}}});
+            assert_eq!(pod(original, patch).map_err(|e| e.to_string()), Err(wanted.to_owned()));
+            continue;
+        } else {
+            patch
+        };
+        assert_eq!(
+            pod(containers(&["a"]), patch.clone()).map_err(|e| e.to_string()),
+            Err(wanted.to_owned()),
+            "{patch}"
+        );
+    }
+}
+
+#[test]
+fn what_is_new_has_no_directives_and_no_nulls() {
+    let patch = json!({"spec": {"securityContext": {"runAsUser": null, "fsGroup": 1}, "affinity": {"$patch": "delete"}}});
+    let expected = json!({"spec": {"securityContext": {"fsGroup": 1}}});
+    assert_eq!(pod(json!({"spec": {}}), patch), Ok(expected));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -88,7 +139,43 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+fn any_patch() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        Just("spec"),
+        Just("containers"),
+        Just("name"),
+        Just("metadata"),
+        Just("finalizers"),
+        Just("tolerations"),
+        Just("$patch"),
+        Just("$retainKeys"),
+        Just("$setElementOrder/containers"),
+        Just("$setElementOrder"),
+        Just("$deleteFromPrimitiveList/finalizers"),
+        Just("$deleteFromPrimitiveList"),
+        Just("volumes"),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        "a|b|delete|replace|merge".prop_map(Value::from),
+        (0..3).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn any_patch_is_applied_or_refused(original in any_patch(), patch in any_patch()) {
+        let _ = pod(original, patch);
+    }
+
     #[test]
     fn merging_twice_is_merging_once(original in any_json(), patch in any_json()) {
         let (mut once, mut twice) = (original.clone(), original);

@@ -3,7 +3,6 @@ use time::macros::datetime;
 
 use super::pods::unsaid;
 use super::usage::{counts, in_scopes, usage};
-use super::*;
 
 fn check(group: &str, plural: &str, object: Value, expected: Value) {
     let got: serde_json::Map<String, Value> =

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::api::invalid::{Errors, Path};
+use crate::api::kinds::webhooks;
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{list, text};
-use crate::api::webhook::client;
 
 /// Checks a conversion.
 pub fn validate(conversion: &Value, path: &Path, errors: &mut Errors) {
@@ -30,7 +30,7 @@ pub fn validate(conversion: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     match &webhook["clientConfig"] {
-        config @ Value::Object(_) => client::validate_config(config, &config_path, errors),
+        config @ Value::Object(_) => webhooks::client(config, &config_path, errors),
         _ => errors.required(&config_path, "required when strategy is set to Webhook"),
     }
     if versions.is_empty() {

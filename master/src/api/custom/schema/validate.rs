@@ -89,7 +89,7 @@ fn bare(message: String, errors: &mut Errors) {
 
 fn wrong_type(wanted: &str, is: &str, path: &Path, errors: &mut Errors) {
     let at = in_body(path);
-    errors.invalid(path, is, format!("{at} in body must be of type {wanted}: {}", go_quote(is)));
+    errors.wrong_type(path, is, &format!("{at} in body must be of type {wanted}: {}", go_quote(is)));
 }
 
 fn values(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
@@ -129,7 +129,7 @@ fn string(text: &str, schema: &Schema, path: &Path, errors: &mut Errors) {
     }
     if formats::matches(&schema.format, text) == Some(false) {
         let what = format!("must be of type {}: {}", schema.format, go_quote(text));
-        errors.invalid(path, text, body(path, what));
+        errors.wrong_type(path, text, &body(path, what));
     }
 }
 

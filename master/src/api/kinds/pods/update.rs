@@ -25,7 +25,6 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     if !deadline(after, before, &path.child("activeDeadlineSeconds"), errors) {
         return;
     }
-    tolerations(after, before, &path.child("tolerations"), errors);
     gates(after, before, &path.child("schedulingGates"), errors);
     let mut masked = after.clone();
     for kind in KINDS {
@@ -33,8 +32,11 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
             copy_field(&list(before, &[kind])[i], container, "image");
         }
     }
-    for name in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+    for name in ["activeDeadlineSeconds", "schedulingGates"] {
         copy_field(before, &mut masked, name);
+    }
+    if keeps_tolerations(after, before) {
+        copy_field(before, &mut masked, "tolerations");
     }
     let grace = |spec: &Value| spec["terminationGracePeriodSeconds"].as_i64();
     if grace(before).is_some_and(|s| s < 0) && grace(after) == Some(1) {
@@ -73,7 +75,8 @@ fn deadline(after: &Value, before: &Value, path: &Path, errors: &mut Errors) -> 
     }
 }
 
-fn tolerations(after: &Value, before: &Value, path: &Path, errors: &mut Errors) {
+/// Whether tolerations were only added, or last longer or shorter.
+fn keeps_tolerations(after: &Value, before: &Value) -> bool {
     let plain = |toleration: &Value| {
         let mut plain = toleration.clone();
         if let Some(fields) = plain.as_object_mut() {
@@ -82,10 +85,7 @@ fn tolerations(after: &Value, before: &Value, path: &Path, errors: &mut Errors) 
         plain
     };
     let kept: Vec<Value> = list(after, &["tolerations"]).iter().map(plain).collect();
-    if !list(before, &["tolerations"]).iter().all(|t| kept.contains(&plain(t))) {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        errors.forbidden(path, detail);
-    }
+    list(before, &["tolerations"]).iter().all(|t| kept.contains(&plain(t)))
 }
 
 fn gates(after: &Value, before: &Value, path: &Path, errors: &mut Errors) {
@@ -144,8 +144,8 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
             return;
         }
     }
-    let class = qos_class(new);
-    if class != qos_class(old) {
+    if qos_class(new) != qos_class(old) {
+        let class = text(new, &["status", "qosClass"]);
         errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
     }
     let mut masked = new["spec"].clone();

@@ -186,9 +186,10 @@ fn downward(item: &Value, path: &Path, errors: &mut Errors) {
 fn projected<'a>(source: &'a Value, path: &Path, errors: &mut Errors) {
     mode(&source["defaultMode"], &path.child("defaultMode"), errors);
     let mut paths: HashSet<&str> = HashSet::new();
-    let mut taken = |name: &'a str, errors: &mut Errors| {
-        if !name.is_empty() && !paths.insert(name) {
-            errors.invalid(path, name, "conflicting duplicate paths");
+    // What is shown is what the second file comes from, where that has a name.
+    let mut taken = |file: &'a str, shown: &str, errors: &mut Errors| {
+        if !file.is_empty() && !paths.insert(file) {
+            errors.invalid(path, shown, "conflicting duplicate paths");
         }
     };
     for (i, projection) in list(source, &["sources"]).iter().enumerate() {
@@ -229,9 +230,14 @@ fn projected<'a>(source: &'a Value, path: &Path, errors: &mut Errors) {
                 }
                 _ => {}
             }
-            list(inner, &["items"]).iter().for_each(|item| taken(text(item, &["path"]), errors));
+            for item in list(inner, &["items"]) {
+                let file = text(item, &["path"]);
+                let shown = if kind == "downwardAPI" { file } else { text(inner, &["name"]) };
+                taken(file, shown, errors);
+            }
             if kind == "serviceAccountToken" || kind == "clusterTrustBundle" {
-                taken(text(inner, &["path"]), errors);
+                let file = text(inner, &["path"]);
+                taken(file, file, errors);
             }
         }
         if found == 0 {

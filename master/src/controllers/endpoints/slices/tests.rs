@@ -67,7 +67,8 @@ fn no_endpoints_leave_a_placeholder() {
     let plan = step(&mut slices, &[], &mut serial);
     assert_eq!(plan.create.len(), 1);
     assert!(step(&mut slices, &[], &mut serial).is_empty());
-    step(&mut slices, &[pod(1, true)], &mut serial);
+    let plan = step(&mut slices, &[pod(1, true)], &mut serial);
+    assert_eq!((plan.create.len(), plan.update.len(), plan.delete.len()), (0, 1, 0), "it is used again");
     assert_eq!(slices.len(), 1, "{slices:?}");
     assert_eq!(slices[0].endpoints.as_ref().unwrap().len(), 1);
 }

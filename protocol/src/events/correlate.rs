@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Event, EventSource};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Telling;
-use crate::controllers::machinery::meta::time;
+use super::{Source, Telling};
 
 /// Similar events within [`SIMILAR_SECONDS`] beyond which they are combined.
 pub const SIMILAR_MAX: usize = 10;
@@ -105,10 +103,10 @@ pub struct Correlator {
 
 impl Correlator {
     /// Decides what to write; `None` for nothing.
-    pub fn correlate(&mut self, component: &Arc<str>, mut t: Telling) -> Option<Write> {
+    pub fn correlate(&mut self, source: &Source, mut t: Telling) -> Option<Write> {
         let object = [&t.about.kind, &t.about.namespace, &t.about.name, &t.about.uid, &t.about.field_path];
         let object: Vec<&str> = object.iter().map(|p| p.as_deref().unwrap_or_default()).collect();
-        let about: About = (object.join("/"), component.to_string(), String::new());
+        let about: About = (object.join("/"), source.component.to_string(), source.host.to_string());
 
         let similar: Similar = (about.clone(), t.kind, t.reason.clone());
         let now = t.at;
@@ -141,7 +139,7 @@ impl Correlator {
 
         let seen = self.seen.0.get(&key).cloned();
         let (count, first) = seen.as_ref().map_or((1, now), |s| (s.count + 1, s.first));
-        let event = Box::new(event(component, &t, count, first));
+        let event = Box::new(event(source, &t, count, first));
         Some(match seen {
             None => Write::Create { event, key },
             Some(seen) => {
@@ -161,7 +159,12 @@ impl Correlator {
     }
 }
 
-fn event(component: &Arc<str>, t: &Telling, count: i32, first: Timestamp) -> Event {
+/// `now` as the API writes times: whole seconds.
+fn time(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+fn event(source: &Source, t: &Telling, count: i32, first: Timestamp) -> Event {
     let namespace =
         t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let about = t.about.name.as_deref().unwrap_or_default();
@@ -178,9 +181,12 @@ fn event(component: &Arc<str>, t: &Telling, count: i32, first: Timestamp) -> Eve
         count: Some(count),
         first_timestamp: Some(time(first)),
         last_timestamp: Some(time(t.at)),
-        source: Some(EventSource { component: Some(component.to_string()), host: None }),
-        reporting_component: Some(component.to_string()),
-        reporting_instance: Some(String::new()),
+        source: Some(EventSource {
+            component: Some(source.component.to_string()),
+            host: Some(source.host.to_string()).filter(|h| !h.is_empty()),
+        }),
+        reporting_component: Some(source.component.to_string()),
+        reporting_instance: Some(source.host.to_string()),
         ..Event::default()
     }
 }
@@ -190,7 +196,6 @@ mod tests {
     use k8s_openapi::api::core::v1::ObjectReference;
 
     use super::*;
-    use crate::controllers::machinery::meta::plus_seconds;
 
     fn telling(message: &str, second: i64) -> Telling {
         Telling {
@@ -198,12 +203,12 @@ mod tests {
             kind: "Normal",
             reason: "Scaled".to_owned(),
             message: message.to_owned(),
-            at: plus_seconds("2026-01-01T00:00:00Z".parse().unwrap(), second),
+            at: Timestamp::from_second(1_767_225_600 + second).unwrap(),
         }
     }
 
     fn tell(c: &mut Correlator, message: &str, second: i64) -> Option<Write> {
-        let write = c.correlate(&"test".into(), telling(message, second))?;
+        let write = c.correlate(&Source::master("test", "test"), telling(message, second))?;
         let name = match &write {
             Write::Create { event, .. } => event.metadata.name.clone().unwrap(),
             Write::Patch { name, .. } => name.clone(),

@@ -1,4 +1,4 @@
-//! Events: what controllers tell people about objects.
+//! Events: what controllers, the scheduler and kubelets tell people about objects.
 //!
 //! A [`Recorder`] hands events to one actor per component, which writes them in order, under the component's
 //! identity. Equal events become one with a count, similar ones are combined, and an object that is talked
@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
+use crate::{Api, ApiError, Client, Object, PatchKind};
 use actors::{
-    Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Handler, Props, Stage, WrapFuture, message,
+    Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Group, Handler, Props, RestartPolicy, Stage,
+    WrapFuture, message,
 };
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use k8s_openapi::jiff::Timestamp;
-use protocol::{Api, ApiError, Client, Object, PatchKind};
-
-use crate::controllers::machinery::meta;
 
 pub mod correlate;
 
@@ -42,6 +41,43 @@ message!(Telling => (), |m| {
     })
 });
 
+/// Who tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where its writer stands in the tree of actors.
+    pub path: &'static str,
+    /// What events name as their source.
+    pub component: Arc<str>,
+    /// The node that it is on; empty where that says nothing.
+    pub host: Arc<str>,
+    /// The program whose part it is upstream, which is what the fields of events belong to.
+    pub agent: &'static str,
+}
+
+impl Source {
+    /// A component of the master.
+    pub fn master(component: &str, agent: &'static str) -> Self {
+        Source { path: "master/events", component: component.into(), host: "".into(), agent }
+    }
+
+    /// The kubelet of a node.
+    pub fn kubelet(node: &str) -> Self {
+        Source {
+            path: "node/kubelet/events",
+            component: "kubelet".into(),
+            host: node.into(),
+            agent: "kubelet",
+        }
+    }
+}
+
+fn props(source: Source, api: Arc<dyn Api>) -> Props<Writer> {
+    let instance = if source.host.is_empty() { &source.component } else { &source.host }.to_string();
+    let path = source.path;
+    let props = Props::new(path, move || Writer::new(source.clone(), api.clone()));
+    props.instance(instance).capacity(1024).restart(RestartPolicy::Permanent)
+}
+
 /// Records events of one component. Cheap to clone; never waits.
 #[derive(Clone)]
 pub struct Recorder {
@@ -49,13 +85,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the component's writer. `component` is what events name as their source, `agent` the program
-    /// whose part it is upstream, which is what the fields of events belong to.
-    pub fn start(stage: &Stage, component: &str, agent: &'static str, api: Arc<dyn Api>) -> Self {
-        let component: Arc<str> = component.into();
-        let instance = component.to_string();
-        let props = Props::new("master/events", move || Writer::new(component.clone(), agent, api.clone()));
-        Recorder { writer: Some(stage.spawn(props.instance(instance).capacity(1024))) }
+    /// Starts a writer under a supervisor of its own.
+    pub fn start(stage: &Stage, source: Source, api: Arc<dyn Api>) -> Self {
+        Recorder { writer: Some(stage.spawn(props(source, api))) }
+    }
+
+    /// Starts a writer that ends with its group.
+    pub fn start_in(group: &Group, source: Source, api: Arc<dyn Api>) -> Self {
+        Recorder { writer: Some(group.spawn(props(source, api))) }
     }
 
     /// Records nothing; for tests of what does not concern events.
@@ -76,11 +113,17 @@ impl Recorder {
     /// Tells about an object by its reference.
     pub fn tell(&self, about: ObjectReference, kind: &'static str, reason: &str, message: String) {
         let Some(writer) = &self.writer else { return };
-        let telling = Telling { about, kind, reason: reason.to_owned(), message, at: meta::now() };
+        let telling = Telling { about, kind, reason: reason.to_owned(), message, at: now() };
         if let Err(rejected) = writer.try_tell(telling) {
             tracing::warn!(%rejected, "an event is lost");
         }
     }
+}
+
+/// The current time; virtual in tests.
+fn now() -> Timestamp {
+    let micros = i64::try_from(actors::time::wall_us()).unwrap_or(i64::MAX);
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A reference to an object, as events carry it.
@@ -99,15 +142,15 @@ pub fn reference<K: Object>(object: &K) -> ObjectReference {
 
 /// Writes one component's events, in order.
 pub struct Writer {
-    component: Arc<str>,
+    source: Source,
     client: Client,
     correlator: Correlator,
 }
 
 impl Writer {
-    fn new(component: Arc<str>, agent: &str, api: Arc<dyn Api>) -> Self {
-        let client = Client::new(api, agent);
-        Writer { component, client, correlator: Correlator::default() }
+    fn new(source: Source, api: Arc<dyn Api>) -> Self {
+        let client = Client::new(api, source.agent);
+        Writer { source, client, correlator: Correlator::default() }
     }
 }
 
@@ -119,7 +162,7 @@ impl Handler<Telling> for Writer {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, m: Telling, _: &mut Context<Self>) -> Self::Result {
-        let write = self.correlator.correlate(&self.component, m);
+        let write = self.correlator.correlate(&self.source, m);
         let client = self.client.clone();
         let send = async move {
             let write = write?;

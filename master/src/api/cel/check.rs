@@ -1,0 +1,268 @@
+//! The type checker: finds the type of an expression, or what is wrong with it, with upstream's words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
+use super::parse::Problem;
+use super::signatures::overloads;
+use super::types::{Bindings, ObjectType, Type, fits, resolved};
+
+/// Errors that one expression may have.
+const PROBLEMS_MAX: usize = 100;
+
+/// What expressions may use.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Variables.
+    pub variables: BTreeMap<String, Type>,
+    /// Objects of named types that expressions may make (with any fields).
+    pub makes: fn(&str) -> bool,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment { variables: BTreeMap::new(), makes: |_| false }
+    }
+}
+
+/// Checks an expression.
+pub fn check(environment: &Environment, expr: &Expr) -> Result<Type, Vec<Problem>> {
+    let mut checker = Checker { environment, scopes: Vec::new(), problems: Vec::new() };
+    let ty = checker.expr(expr);
+    if checker.problems.is_empty() { Ok(ty) } else { Err(checker.problems) }
+}
+
+struct Checker<'a> {
+    environment: &'a Environment,
+    scopes: Vec<(String, Type)>,
+    problems: Vec<Problem>,
+}
+
+/// Names of types, which are values too.
+const TYPES: [&str; 14] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "google.protobuf.Duration",
+    "google.protobuf.Timestamp",
+    "net.IP",
+    "net.CIDR",
+];
+
+impl Checker<'_> {
+    fn fail(&mut self, at: usize, message: String) -> Type {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(Problem { at, message });
+        }
+        Type::Dyn
+    }
+
+    fn variable(&self, name: &str) -> Option<Type> {
+        let scoped = self.scopes.iter().rev().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
+        scoped.or_else(|| self.environment.variables.get(name).cloned())
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Type {
+        match &expr.kind {
+            Kind::Literal(literal) => match literal {
+                Literal::Null => Type::Null,
+                Literal::Bool(_) => Type::Bool,
+                Literal::Int(_) => Type::Int,
+                Literal::Uint(_) => Type::Uint,
+                Literal::Double(_) => Type::Double,
+                Literal::String(_) => Type::String,
+                Literal::Bytes(_) => Type::Bytes,
+            },
+            Kind::Ident(name) => match self.variable(name) {
+                Some(ty) => ty,
+                None if TYPES.contains(&name.as_str()) => Type::Type,
+                None => self.undeclared(expr.at, name),
+            },
+            Kind::Select(inner, field, optional) => {
+                if let Some(name) = expr.dotted()
+                    && TYPES.contains(&name.as_str())
+                {
+                    return Type::Type;
+                }
+                if let Some(ty) = expr.dotted().and_then(|name| self.environment.variables.get(&name)) {
+                    return ty.clone();
+                }
+                let of = self.expr(inner);
+                let found = self.field(expr.at, &of, field);
+                let wrapped = *optional || matches!(of, Type::Optional(_));
+                match found {
+                    Type::Optional(_) => found,
+                    ty if wrapped => Type::Optional(Arc::new(ty)),
+                    ty => ty,
+                }
+            }
+            Kind::Has(inner, field) => {
+                let of = self.expr(inner);
+                self.field(expr.at, &of, field);
+                Type::Bool
+            }
+            Kind::List(items) => {
+                let mut of: Option<Type> = None;
+                for (item, optional) in items {
+                    let ty = self.expr(item);
+                    let ty = match (optional, ty) {
+                        (true, Type::Optional(inner)) => (*inner).clone(),
+                        (_, ty) => ty,
+                    };
+                    of = Some(joined(of, ty));
+                }
+                Type::List(Arc::new(of.unwrap_or(Type::Dyn)))
+            }
+            Kind::Map(entries) => {
+                let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
+                for (key, value, optional) in entries {
+                    let key = self.expr(key);
+                    let value = match (optional, self.expr(value)) {
+                        (true, Type::Optional(inner)) => (*inner).clone(),
+                        (_, ty) => ty,
+                    };
+                    keys = Some(joined(keys, key));
+                    values = Some(joined(values, value));
+                }
+                Type::Map(Arc::new(keys.unwrap_or(Type::Dyn)), Arc::new(values.unwrap_or(Type::Dyn)))
+            }
+            Kind::Struct(name, fields) => {
+                for (_, value, _) in fields {
+                    self.expr(value);
+                }
+                if (self.environment.makes)(name) {
+                    Type::Object(Arc::new(ObjectType { name: name.clone(), fields: BTreeMap::new() }))
+                } else {
+                    self.undeclared(expr.at, name)
+                }
+            }
+            Kind::Bind(name, value, body) => {
+                let ty = self.expr(value);
+                self.scoped(name, ty, |me| me.expr(body))
+            }
+            Kind::Comprehension(c) => self.comprehension(c),
+            Kind::Call(target, name, args) => self.call(expr.at, target.as_deref(), name, args),
+        }
+    }
+
+    fn undeclared(&mut self, at: usize, name: &str) -> Type {
+        self.fail(at, format!("undeclared reference to '{name}' (in container '')"))
+    }
+
+    fn scoped<T>(&mut self, name: &str, ty: Type, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.scopes.push((name.to_owned(), ty));
+        let made = work(self);
+        self.scopes.pop();
+        made
+    }
+
+    fn field(&mut self, at: usize, of: &Type, field: &str) -> Type {
+        match of {
+            Type::Dyn => Type::Dyn,
+            Type::Optional(inner) => self.field(at, inner, field),
+            Type::Map(_, value) => (**value).clone(),
+            Type::Object(object) => match object.fields.get(field) {
+                Some((_, ty)) => ty.clone(),
+                // An object that an expression makes is known by what it is made of.
+                None if object.fields.is_empty() && (self.environment.makes)(&object.name) => Type::Dyn,
+                None => self.fail(at, format!("undefined field '{field}'")),
+            },
+            other => self.fail(at, format!("type '{other}' does not support field selection")),
+        }
+    }
+
+    fn comprehension(&mut self, c: &Comprehension) -> Type {
+        let range = self.expr(&c.range);
+        let (first, second) = match &range {
+            Type::List(of) if c.second.is_some() => (Type::Int, (**of).clone()),
+            Type::List(of) => ((**of).clone(), Type::Dyn),
+            Type::Map(key, value) => ((**key).clone(), (**value).clone()),
+            Type::Dyn => (Type::Dyn, Type::Dyn),
+            other => {
+                let why = format!(
+                    "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
+                );
+                self.fail(c.range.at, why);
+                (Type::Dyn, Type::Dyn)
+            }
+        };
+        self.scopes.push((c.variable.clone(), first.clone()));
+        if let Some(name) = &c.second {
+            self.scopes.push((name.clone(), second));
+        }
+        if let Some(condition) = &c.condition {
+            let ty = self.expr(condition);
+            if !matches!(ty, Type::Bool | Type::Dyn) {
+                let wrong = format!("found no matching overload for '_&&_' applied to '(bool, {ty})'");
+                self.fail(condition.at, wrong);
+            }
+        }
+        let transformed = c.transform.as_ref().map(|t| self.expr(t));
+        self.scopes.truncate(self.scopes.len() - 1 - usize::from(c.second.is_some()));
+        match c.of {
+            Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
+            Macro::Filter => Type::List(Arc::new(first)),
+            Macro::Map => Type::List(Arc::new(transformed.unwrap_or(Type::Dyn))),
+            Macro::TransformMap => Type::Map(Arc::new(first), Arc::new(transformed.unwrap_or(Type::Dyn))),
+        }
+    }
+
+    fn call(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
+        // A target may be the first half of a function's name.
+        if let Some(qualified) = target.and_then(Expr::dotted).map(|t| format!("{t}.{name}"))
+            && overloads(&qualified).is_some()
+            && target.and_then(Expr::dotted).is_some_and(|t| self.variable(&t).is_none())
+        {
+            let types: Vec<Type> = args.iter().map(|a| self.expr(a)).collect();
+            return self.apply(at, &qualified, &qualified, types, false);
+        }
+        let mut types: Vec<Type> = target.into_iter().map(|t| self.expr(t)).collect();
+        types.extend(args.iter().map(|a| self.expr(a)));
+        let key = if target.is_some() { format!(".{name}") } else { name.to_owned() };
+        self.apply(at, &key, name, types, target.is_some())
+    }
+
+    fn apply(&mut self, at: usize, key: &str, name: &str, types: Vec<Type>, member: bool) -> Type {
+        let Some(overloads) = overloads(key) else { return self.undeclared(at, name) };
+        let mut results: Option<Type> = None;
+        for overload in overloads.iter().filter(|o| o.args.len() == types.len()) {
+            let mut bindings = Bindings::new();
+            let all = overload.args.iter().zip(&types).all(|(w, t)| fits(w, t, &mut bindings));
+            if all {
+                let result = resolved(&overload.result, &bindings);
+                results = Some(match results {
+                    None => result,
+                    Some(known) if known == result => known,
+                    Some(_) => Type::Dyn,
+                });
+            }
+        }
+        results.unwrap_or_else(|| {
+            let shown: Vec<String> = types.iter().map(ToString::to_string).collect();
+            let applied = match (member, shown.split_first()) {
+                (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
+                _ => format!("({})", shown.join(", ")),
+            };
+            self.fail(at, format!("found no matching overload for '{name}' applied to '{applied}'"))
+        })
+    }
+}
+
+/// The type of entries of both types.
+fn joined(known: Option<Type>, ty: Type) -> Type {
+    match known {
+        None => ty,
+        Some(known) if known == ty => known,
+        Some(Type::Null) => ty,
+        Some(known) if ty == Type::Null => known,
+        Some(_) => Type::Dyn,
+    }
+}

@@ -1,0 +1,156 @@
+//! Arithmetic. Whatever overflows is an error.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use time::Duration;
+
+use super::{Outcome, Value, error};
+
+fn overflow<'a>(made: Option<Value<'a>>) -> Outcome<'a> {
+    made.map_or_else(|| error("return error for overflow"), Ok)
+}
+
+/// Calls an operator or a conversion.
+pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
+    match (name, args) {
+        ("!_", [Value::Bool(b)]) => Ok(Value::Bool(!b)),
+        ("-_", [Value::Int(n)]) => overflow(n.checked_neg().map(Value::Int)),
+        ("-_", [Value::Double(n)]) => Ok(Value::Double(-n)),
+        ("math.abs", [Value::Int(n)]) => overflow(n.checked_abs().map(Value::Int)),
+        ("math.abs", [Value::Double(n)]) => Ok(Value::Double(n.abs())),
+        ("math.greatest" | "math.least", args) => {
+            let wanted = if name == "math.least" { Ordering::Less } else { Ordering::Greater };
+            let all = match args {
+                [one] => one.items().unwrap_or_else(|| vec![one.clone()]),
+                many => many.to_vec(),
+            };
+            let mut all = all.into_iter();
+            let Some(mut best) = all.next() else {
+                return error("math.@max(list) argument must not be empty");
+            };
+            for value in all {
+                if value.order(&best) == Some(wanted) {
+                    best = value;
+                }
+            }
+            Ok(best)
+        }
+        ("int", [value]) => int(value),
+        ("uint", [value]) => uint(value),
+        ("double", [value]) => match value {
+            Value::Double(n) => Ok(Value::Double(*n)),
+            Value::Int(n) => Ok(Value::Double(*n as f64)),
+            Value::Uint(n) => Ok(Value::Double(*n as f64)),
+            Value::String(s) => match s.parse() {
+                Ok(n) => Ok(Value::Double(n)),
+                Err(_) => error(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", &**s)),
+            },
+            _ => error("no such overload"),
+        },
+        (name, [a, b]) => binary(name, a, b),
+        _ => error("no such overload"),
+    }
+}
+
+fn int<'a>(value: &Value<'a>) -> Outcome<'a> {
+    match value {
+        Value::Int(n) => Ok(Value::Int(*n)),
+        Value::Uint(n) => overflow(i64::try_from(*n).ok().map(Value::Int)),
+        Value::Double(n) if n.abs() < 9.2e18 => Ok(Value::Int(*n as i64)),
+        Value::Double(_) => error("integer overflow"),
+        Value::Timestamp(t) => Ok(Value::Int(t.unix_timestamp())),
+        Value::Duration(n) => Ok(Value::Int(*n)),
+        Value::String(s) => match s.parse() {
+            Ok(n) => Ok(Value::Int(n)),
+            Err(_) => error(format!("strconv.ParseInt: parsing {:?}: invalid syntax", &**s)),
+        },
+        _ => error("no such overload"),
+    }
+}
+
+fn uint<'a>(value: &Value<'a>) -> Outcome<'a> {
+    match value {
+        Value::Uint(n) => Ok(Value::Uint(*n)),
+        Value::Int(n) => match u64::try_from(*n) {
+            Ok(n) => Ok(Value::Uint(n)),
+            Err(_) => error("unsigned integer overflow"),
+        },
+        Value::Double(n) if *n >= 0.0 && *n < 1.8e19 => Ok(Value::Uint(*n as u64)),
+        Value::String(s) => match s.parse() {
+            Ok(n) => Ok(Value::Uint(n)),
+            Err(_) => error(format!("strconv.ParseUint: parsing {:?}: invalid syntax", &**s)),
+        },
+        _ => error("unsigned integer overflow"),
+    }
+}
+
+fn binary<'a>(name: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
+    let zero = match name {
+        "_/_" => "division by zero",
+        _ => "modulus by zero",
+    };
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => {
+            if *b == 0 && matches!(name, "_/_" | "_%_") {
+                return error(zero);
+            }
+            overflow(
+                match name {
+                    "_+_" => a.checked_add(*b),
+                    "_-_" => a.checked_sub(*b),
+                    "_*_" => a.checked_mul(*b),
+                    "_/_" => a.checked_div(*b),
+                    "_%_" => a.checked_rem(*b),
+                    _ => None,
+                }
+                .map(Value::Int),
+            )
+        }
+        (Value::Uint(a), Value::Uint(b)) => {
+            if *b == 0 && matches!(name, "_/_" | "_%_") {
+                return error(zero);
+            }
+            overflow(
+                match name {
+                    "_+_" => a.checked_add(*b),
+                    "_-_" => a.checked_sub(*b),
+                    "_*_" => a.checked_mul(*b),
+                    "_/_" => a.checked_div(*b),
+                    "_%_" => a.checked_rem(*b),
+                    _ => None,
+                }
+                .map(Value::Uint),
+            )
+        }
+        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(match name {
+            "_+_" => a + b,
+            "_-_" => a - b,
+            "_*_" => a * b,
+            "_/_" => a / b,
+            _ => return error("no such overload"),
+        })),
+        (Value::String(a), Value::String(b)) if name == "_+_" => Ok(Value::text(format!("{a}{b}"))),
+        (Value::Bytes(a), Value::Bytes(b)) if name == "_+_" => Ok(Value::Bytes([&**a, &**b].concat().into())),
+        (Value::Duration(a), Value::Duration(b)) => {
+            let made = if name == "_+_" { a.checked_add(*b) } else { a.checked_sub(*b) };
+            overflow(made.map(Value::Duration))
+        }
+        (Value::Timestamp(t), Value::Duration(d)) | (Value::Duration(d), Value::Timestamp(t)) => {
+            let by = Duration::nanoseconds(*d);
+            let made = if name == "_+_" { t.checked_add(by) } else { t.checked_sub(by) };
+            overflow(made.map(Value::Timestamp))
+        }
+        (Value::Timestamp(a), Value::Timestamp(b)) if name == "_-_" => {
+            overflow(i64::try_from((*a - *b).whole_nanoseconds()).ok().map(Value::Duration))
+        }
+        (a, b) if name == "_+_" => match (a.items(), b.items()) {
+            (Some(mut a), Some(b)) => {
+                a.extend(b);
+                Ok(Value::List(Arc::new(a)))
+            }
+            _ => error("no such overload"),
+        },
+        _ => error("no such overload"),
+    }
+}

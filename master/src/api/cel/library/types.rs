@@ -1,0 +1,378 @@
+//! Kubernetes' own types: URLs, addresses, networks, versions, forms of texts.
+
+use std::cmp::Ordering;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use protocol::selector::{label_value_error, qualified_name_error};
+
+use super::{Opaque, Outcome, Value, error};
+use crate::api::custom::schema::formats;
+use crate::api::meta::{NameRule, name_errors};
+
+/// A URL taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    scheme: String,
+    host: String,
+    path: String,
+    query: String,
+}
+
+impl Url {
+    /// Takes an absolute URL, or an absolute path, apart.
+    fn parse(text: &str) -> Option<Url> {
+        if text.is_empty() || text.contains(|c: char| c.is_control() || c == ' ') {
+            return None;
+        }
+        let text = text.split('#').next().unwrap_or_default();
+        let (before, query) = text.split_once('?').unwrap_or((text, ""));
+        if before.starts_with('/') {
+            return Some(Url {
+                scheme: String::new(),
+                host: String::new(),
+                path: before.to_owned(),
+                query: query.to_owned(),
+            });
+        }
+        let (scheme, rest) = before.split_once(':')?;
+        let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        if !good {
+            return None;
+        }
+        let (host, path) = match rest.strip_prefix("//") {
+            Some(rest) => rest.find('/').map_or((rest, ""), |i| rest.split_at(i)),
+            None if rest.starts_with('/') => ("", rest),
+            None => return None,
+        };
+        let host = host.rsplit('@').next().unwrap_or_default();
+        let port = host.rsplit_once(':').filter(|(_, p)| !p.ends_with(']')).map_or("", |(_, p)| p);
+        if !port.chars().all(|c| c.is_ascii_digit()) {
+            return None;
+        }
+        Some(Url {
+            scheme: scheme.to_ascii_lowercase(),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+        })
+    }
+
+    fn split_host(&self) -> (&str, &str) {
+        if let Some(rest) = self.host.strip_prefix('[') {
+            let (name, after) = rest.split_once(']').unwrap_or((rest, ""));
+            return (name, after.strip_prefix(':').unwrap_or_default());
+        }
+        self.host.rsplit_once(':').unwrap_or((&self.host, ""))
+    }
+}
+
+/// A semantic version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Semver {
+    numbers: [u64; 3],
+    before: Vec<String>,
+}
+
+impl Semver {
+    fn parse(text: &str, normalize: bool) -> Option<Semver> {
+        let text = if normalize { text.strip_prefix('v').unwrap_or(text) } else { text };
+        let (text, build) = text.split_once('+').map_or((text, None), |(t, b)| (t, Some(b)));
+        let (core, before) = text.split_once('-').map_or((text, None), |(t, b)| (t, Some(b)));
+        let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let number = |w: &str| -> Option<u64> {
+            let good = !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit());
+            let zeros = w.len() > 1 && w.starts_with('0');
+            if !good || (zeros && !normalize) { None } else { w.parse().ok() }
+        };
+        if build.is_some_and(|b| !b.split('.').all(word)) {
+            return None;
+        }
+        let before: Vec<String> =
+            before.map(|b| b.split('.').map(str::to_owned).collect()).unwrap_or_default();
+        let numeric_zero =
+            |w: &String| w.len() > 1 && w.starts_with('0') && w.bytes().all(|b| b.is_ascii_digit());
+        if !before.iter().all(|w| word(w)) || before.iter().any(numeric_zero) {
+            return None;
+        }
+        let mut parts: Vec<&str> = core.split('.').collect();
+        if normalize {
+            parts.resize(parts.len().max(3), "0");
+        }
+        let [major, minor, patch] = parts.as_slice() else { return None };
+        Some(Semver { numbers: [number(major)?, number(minor)?, number(patch)?], before })
+    }
+
+    /// The order of two versions.
+    pub fn order(&self, other: &Semver) -> Ordering {
+        let word = |a: &String, b: &String| match (a.parse::<u64>(), b.parse::<u64>()) {
+            (Ok(a), Ok(b)) => a.cmp(&b),
+            (Ok(_), Err(_)) => Ordering::Less,
+            (Err(_), Ok(_)) => Ordering::Greater,
+            _ => a.cmp(b),
+        };
+        self.numbers.cmp(&other.numbers).then_with(|| {
+            match (self.before.is_empty(), other.before.is_empty()) {
+                (true, true) => Ordering::Equal,
+                (true, false) => Ordering::Greater,
+                (false, true) => Ordering::Less,
+                (false, false) => {
+                    let words = self.before.iter().zip(&other.before).map(|(a, b)| word(a, b));
+                    let differs = words.into_iter().find(|o| o.is_ne());
+                    differs.unwrap_or_else(|| self.before.len().cmp(&other.before.len()))
+                }
+            }
+        })
+    }
+}
+
+/// An address as Kubernetes reads it: without a zone, and not an IPv4 one in IPv6's clothes.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let ip: IpAddr = text.parse().ok()?;
+    match ip {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => None,
+        ip => Some(ip),
+    }
+}
+
+fn parse_cidr(text: &str) -> Option<IpNet> {
+    let net: IpNet = text.parse().ok()?;
+    parse_ip(&net.addr().to_string()).map(|_| net)
+}
+
+const FORMATS: [&str; 13] = [
+    "dns1123Label",
+    "dns1123Subdomain",
+    "dns1035Label",
+    "qualifiedName",
+    "dns1123LabelPrefix",
+    "dns1123SubdomainPrefix",
+    "dns1035LabelPrefix",
+    "labelValue",
+    "uri",
+    "uuid",
+    "byte",
+    "date",
+    "datetime",
+];
+
+fn form_errors(form: &str, text: &str) -> Vec<String> {
+    let known = |format: &str, what: &str| {
+        if formats::matches(format, text) == Some(true) { Vec::new() } else { vec![what.to_owned()] }
+    };
+    match form {
+        "dns1123Label" => name_errors(NameRule::Label, text, false),
+        "dns1123Subdomain" => name_errors(NameRule::Subdomain, text, false),
+        "dns1035Label" => name_errors(NameRule::Label1035, text, false),
+        "dns1123LabelPrefix" => name_errors(NameRule::Label, text, true),
+        "dns1123SubdomainPrefix" => name_errors(NameRule::Subdomain, text, true),
+        "dns1035LabelPrefix" => name_errors(NameRule::Label1035, text, true),
+        "qualifiedName" => qualified_name_error(text).into_iter().map(|e| e.to_string()).collect(),
+        "labelValue" => label_value_error(text).into_iter().map(|e| e.to_string()).collect(),
+        "uri" => known("uri", "invalid URI"),
+        "uuid" => known("uuid", "does not match the UUID format"),
+        "byte" => known("byte", "invalid base64"),
+        "date" => known("date", "invalid date"),
+        _ => known("datetime", "invalid datetime"),
+    }
+}
+
+fn opaque<'a>(value: Opaque) -> Outcome<'a> {
+    Ok(Value::Opaque(value))
+}
+
+/// Calls a function that makes or recognizes one of these types.
+pub fn global<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
+    if let Some(form) = name.strip_prefix("format.") {
+        let wanted = match args {
+            [Value::String(form)] if name == "format.named" => &**form,
+            _ => form,
+        };
+        let found = FORMATS.iter().find(|f| **f == wanted).map(|f| Value::Opaque(Opaque::Format(f)));
+        return match found {
+            found if name == "format.named" => Ok(Value::Optional(found.map(Arc::new))),
+            Some(found) => Ok(found),
+            None => error("no such overload"),
+        };
+    }
+    let normalize = matches!(args.get(1), Some(Value::Bool(true)));
+    let Some(Value::String(s)) = args.first() else { return error("no such overload") };
+    match name {
+        "isURL" => Ok(Value::Bool(Url::parse(s).is_some())),
+        "url" => match Url::parse(s) {
+            Some(url) => opaque(Opaque::Url(Arc::new(url))),
+            None => error(format!(
+                "URL parse error during conversion from string: parse {:?}: invalid URI for request",
+                &**s
+            )),
+        },
+        "isIP" => Ok(Value::Bool(parse_ip(s).is_some())),
+        "ip" => match parse_ip(s) {
+            Some(ip) => opaque(Opaque::Ip(ip)),
+            None => error(format!(
+                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
+                &**s, &**s
+            )),
+        },
+        "ip.isCanonical" => match parse_ip(s) {
+            Some(ip) => Ok(Value::Bool(ip.to_string() == **s)),
+            None => error(format!(
+                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
+                &**s, &**s
+            )),
+        },
+        "isCIDR" => Ok(Value::Bool(parse_cidr(s).is_some())),
+        "cidr" => match parse_cidr(s) {
+            Some(net) => opaque(Opaque::Cidr(net)),
+            None => error(format!(
+                "network address parse error during conversion from string: netip.ParsePrefix({:?}): no '/'",
+                &**s
+            )),
+        },
+        "isSemver" => Ok(Value::Bool(Semver::parse(s, normalize).is_some())),
+        "semver" => match Semver::parse(s, normalize) {
+            Some(version) => opaque(Opaque::Semver(Arc::new(version))),
+            None => error("No Major.Minor.Patch elements found"),
+        },
+        "jsonpatch.escapeKey" => Ok(Value::text(s.replace('~', "~0").replace('/', "~1"))),
+        "strings.quote" => Ok(Value::text(format!("{:?}", &**s))),
+        "matches" => super::strings::member(name, args),
+        _ => error("no such overload"),
+    }
+}
+
+/// Calls a member function of one of these types.
+pub fn member<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
+    let text = |t: &str| Ok(Value::text(t));
+    match args {
+        [Value::Opaque(Opaque::Url(url))] => match name {
+            "getScheme" => text(&url.scheme),
+            "getHost" => text(&url.host),
+            "getHostname" => text(url.split_host().0),
+            "getPort" => text(url.split_host().1),
+            "getEscapedPath" => text(&url.path),
+            "getQuery" => {
+                let mut made: Vec<(Value<'a>, Vec<Value<'a>>)> = Vec::new();
+                for (key, value) in crate::front::path::query(&url.query) {
+                    let key = Value::text(key);
+                    match made.iter_mut().find(|(k, _)| k.same(&key)) {
+                        Some((_, values)) => values.push(Value::text(value)),
+                        None => made.push((key, vec![Value::text(value)])),
+                    }
+                }
+                let made = made.into_iter().map(|(k, v)| (k, Value::List(Arc::new(v))));
+                Ok(Value::Map(Arc::new(made.collect())))
+            }
+            _ => error("no such overload"),
+        },
+        [Value::Opaque(Opaque::Ip(ip))] => address(name, *ip),
+        [Value::Opaque(Opaque::Cidr(net)), rest @ ..] => network(name, net, rest),
+        [Value::Opaque(Opaque::Semver(a)), rest @ ..] => match (name, rest) {
+            ("major", []) => Ok(Value::Int(a.numbers[0] as i64)),
+            ("minor", []) => Ok(Value::Int(a.numbers[1] as i64)),
+            ("patch", []) => Ok(Value::Int(a.numbers[2] as i64)),
+            ("isGreaterThan", [Value::Opaque(Opaque::Semver(b))]) => Ok(Value::Bool(a.order(b).is_gt())),
+            ("isLessThan", [Value::Opaque(Opaque::Semver(b))]) => Ok(Value::Bool(a.order(b).is_lt())),
+            ("compareTo", [Value::Opaque(Opaque::Semver(b))]) => Ok(Value::Int(a.order(b) as i64)),
+            _ => error("no such overload"),
+        },
+        [Value::Opaque(Opaque::Format(form)), Value::String(s)] if name == "validate" => {
+            let wrong = form_errors(form, s);
+            let wrong = (!wrong.is_empty())
+                .then(|| Value::List(Arc::new(wrong.into_iter().map(Value::text).collect())));
+            Ok(Value::Optional(wrong.map(Arc::new)))
+        }
+        _ => error("no such overload"),
+    }
+}
+
+fn address<'a>(name: &str, ip: IpAddr) -> Outcome<'a> {
+    let link_local = |v6: &Ipv6Addr| (v6.segments()[0] & 0xffc0) == 0xfe80;
+    let unicast = match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => link_local(&v6),
+    };
+    Ok(match name {
+        "family" => Value::Int(if ip.is_ipv4() { 4 } else { 6 }),
+        "isUnspecified" => Value::Bool(ip.is_unspecified()),
+        "isLoopback" => Value::Bool(ip.is_loopback()),
+        "isLinkLocalUnicast" => Value::Bool(unicast),
+        "isLinkLocalMulticast" => Value::Bool(match ip {
+            IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
+            IpAddr::V6(v6) => (v6.segments()[0] & 0xff0f) == 0xff02,
+        }),
+        "isGlobalUnicast" => {
+            let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+            Value::Bool(
+                !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && !unicast && !broadcast,
+            )
+        }
+        _ => return error("no such overload"),
+    })
+}
+
+fn network<'a>(name: &str, net: &IpNet, rest: &[Value<'a>]) -> Outcome<'a> {
+    match (name, rest) {
+        ("ip", []) => opaque(Opaque::Ip(net.addr())),
+        ("masked", []) => opaque(Opaque::Cidr(net.trunc())),
+        ("prefixLength", []) => Ok(Value::Int(i64::from(net.prefix_len()))),
+        ("containsIP", [Value::Opaque(Opaque::Ip(ip))]) => Ok(Value::Bool(net.contains(ip))),
+        ("containsCIDR", [Value::Opaque(Opaque::Cidr(other))]) => {
+            Ok(Value::Bool(net.trunc().contains(other)))
+        }
+        ("containsIP", [Value::String(s)]) => match parse_ip(s) {
+            Some(ip) => Ok(Value::Bool(net.contains(&ip))),
+            None => error(format!(
+                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
+                &**s, &**s
+            )),
+        },
+        ("containsCIDR", [Value::String(s)]) => match parse_cidr(s) {
+            Some(other) => Ok(Value::Bool(net.trunc().contains(&other))),
+            None => error(format!(
+                "network address parse error during conversion from string: netip.ParsePrefix({:?}): no '/'",
+                &**s
+            )),
+        },
+        _ => error("no such overload"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_an_order() {
+        let sorted =
+            ["0.9.0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-2a", "1.0.0", "1.0.10"];
+        for pair in
+            ["0.9.0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0", "1.0.10"].windows(2)
+        {
+            let (a, b) =
+                (Semver::parse(pair[0], false).expect("a"), Semver::parse(pair[1], false).expect("b"));
+            assert!(a.order(&b).is_lt(), "{pair:?}");
+        }
+        assert!(sorted.iter().all(|v| Semver::parse(v, false).is_some()));
+        for bad in ["", "1.0", "v1.0.0", "01.0.0", "1.0.0-01", "1.0.0-"] {
+            assert!(Semver::parse(bad, false).is_none(), "{bad}");
+        }
+        assert!(Semver::parse("v1.0", true).is_some());
+    }
+
+    #[test]
+    fn every_form_tells_good_from_bad() {
+        for (form, good, bad) in [
+            ("dns1123Label", "a", "A_"),
+            ("qualifiedName", "a.b/c", "a b"),
+            ("labelValue", "a", "a b"),
+            ("uuid", "123e4567-e89b-12d3-a456-426614174000", "x"),
+            ("datetime", "2020-01-01T00:00:00Z", "x"),
+        ] {
+            assert!(form_errors(form, good).is_empty(), "{form}");
+            assert!(!form_errors(form, bad).is_empty(), "{form}");
+        }
+    }
+}

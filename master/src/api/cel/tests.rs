@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn environment() -> Environment {
+    let mut environment = Environment::default();
+    environment.variables.insert("self".to_owned(), Type::Dyn);
+    environment
+}
+
+fn run(source: &str, this: &serde_json::Value) -> Result<serde_json::Value, String> {
+    let program = Program::compile(&environment(), source)?;
+    let scope = Scope::new([("self", Value::of(this, &eval::DYN))]);
+    let mut budget = TOTAL_COST_MAX;
+    let value = program.evaluate(&scope, &mut budget).map_err(|e| e.to_string())?;
+    Ok(value.to_json().unwrap_or_else(|| json!(library::to_text(&value))))
+}
+
+#[test]
+fn expressions_have_values() {
+    let this = json!({"a": 1, "s": "text", "l": [1, 2, 3], "m": {"x-y": "z"}, "n": null});
+    for (source, wanted) in [
+        ("1 + 2 * 3", json!(7)),
+        ("-(2 - 5) % 2", json!(1)),
+        ("self.a == 1 && self.s != 'x'", json!(true)),
+        ("self.a in self.l", json!(true)),
+        ("'x-y' in self.m", json!(true)),
+        ("self.m['x-y']", json!("z")),
+        ("has(self.none) ? 1 : 2", json!(2)),
+        ("self.l.all(x, x > 0) && self.l.exists(x, x == 2) && self.l.exists_one(x, x > 2)", json!(true)),
+        ("self.l.map(x, x * 2)", json!([2, 4, 6])),
+        ("self.l.map(x, x > 1, x * 2)", json!([4, 6])),
+        ("self.l.filter(x, x > 1).size()", json!(2)),
+        ("self.l.sum() + self.l.max() - self.l.min()", json!(8)),
+        ("self.l.all(i, v, v == i + 1)", json!(true)),
+        ("self.none.x == 1 || true", json!(true)),
+        ("self.s.substring(1, 3) + self.s.upperAscii()", json!("exTEXT")),
+        ("'a,b'.split(',').join('-')", json!("a-b")),
+        ("'%s has %d'.format(['x', 2])", json!("x has 2")),
+        ("self.s.matches('^t.*t$')", json!(true)),
+        ("duration('90m') > duration('1h')", json!(true)),
+        ("timestamp('2020-01-02T03:04:05Z').getFullYear()", json!(2020)),
+        ("type(self.a) == int", json!(true)),
+        ("[1, 2] + [3]", json!([1, 2, 3])),
+        ("{'a': 1}.a", json!(1)),
+        ("self.?none.orValue('d')", json!("d")),
+        ("self.?a.hasValue()", json!(true)),
+        ("self.l[?7].hasValue()", json!(false)),
+        ("quantity('1Gi').isGreaterThan(quantity('900Mi'))", json!(true)),
+        ("isIP('::1') && ip('::1').family() == 6 && cidr('10.0.0.0/8').containsIP('10.1.2.3')", json!(true)),
+        ("url('https://x:8/p?q=1').getPort()", json!("8")),
+        ("semver('1.2.3').isLessThan(semver('1.10.0'))", json!(true)),
+        ("format.dns1123Label().validate('A_').hasValue()", json!(true)),
+        ("sets.contains([1, 2], [2])", json!(true)),
+        ("cel.bind(x, 2, x * x)", json!(4)),
+        ("string(1) + string(true)", json!("1true")),
+        ("int('5') + int(2.9)", json!(7)),
+        ("b'abc'.size() == 3 && '\\u00e9'.size() == 1 && r'\\n'.size() == 2", json!(true)),
+        ("0x1F == 31 && 2u == uint(2) && 1e3 == 1000.0", json!(true)),
+        ("/* no comments of this kind */ 1", json!("error")),
+    ] {
+        let got = run(source, &this);
+        if wanted == "error" {
+            assert!(got.is_err(), "{source}");
+        } else {
+            assert_eq!(got, Ok(wanted), "{source}");
+        }
+    }
+}
+
+#[test]
+fn errors_are_upstreams() {
+    for (source, wanted) in [
+        ("self.none", "no such key: none"),
+        ("[1][5]", "index out of bounds: 5"),
+        ("1 / 0", "division by zero"),
+        ("9223372036854775807 + 1", "return error for overflow"),
+        (
+            "golden(self.a)",
+            "compilation failed: ERROR: <input>:1:7: undeclared reference to 'golden' (in container '')\n | golden(self.a)\n | ......^",
+        ),
+        (
+            "x",
+            "compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')\n | x\n | ^",
+        ),
+        (
+            "1 + 'a'",
+            "compilation failed: ERROR: <input>:1:3: found no matching overload for '_+_' applied to '(int, string)'\n | 1 + 'a'\n | ..^",
+        ),
+        (
+            "'a'.size(1)",
+            "compilation failed: ERROR: <input>:1:9: found no matching overload for 'size' applied to 'string.(int)'\n | 'a'.size(1)\n | ........^",
+        ),
+        (
+            "self.",
+            "compilation failed: ERROR: <input>:1:6: Syntax error: no viable alternative at input '.'\n | self.\n | .....^",
+        ),
+        (
+            "1 1",
+            "compilation failed: ERROR: <input>:1:3: Syntax error: mismatched input '1' expecting <EOF>\n | 1 1\n | ..^",
+        ),
+    ] {
+        assert_eq!(run(source, &json!({})), Err(wanted.to_owned()), "{source}");
+    }
+}
+
+#[test]
+fn an_evaluation_ends_when_its_budget_does() {
+    let many: Vec<i64> = (0..1000).collect();
+    let this = json!(many);
+    let source = "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))";
+    let program = Program::compile(&environment(), source).expect("compiles");
+    let scope = Scope::new([("self", Value::of(&this, &eval::DYN))]);
+    let mut budget = TOTAL_COST_MAX;
+    assert_eq!(program.evaluate(&scope, &mut budget).map(|_| ()), Err(Failure::Budget));
+    assert_eq!(budget, TOTAL_COST_MAX - CALL_COST_MAX);
+    let deep = format!("{}1{}", "(".repeat(5000), ")".repeat(5000));
+    assert!(Program::compile(&environment(), &deep).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_compiled_or_refused(source in "[-a-z0-9 .,()\\[\\]{}'?:|&!=<>+*/%\"]{0,40}") {
+        if let Ok(program) = Program::compile(&environment(), &source) {
+            let this = json!({"a": [1, "x", null]});
+            let scope = Scope::new([("self", Value::of(&this, &eval::DYN))]);
+            let mut budget = 10_000;
+            let _ = program.evaluate(&scope, &mut budget);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Types of expressions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::api::custom::schema::{Additional, Schema};
+
+/// A type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    /// Known only when it runs.
+    Dyn,
+    /// `null`
+    Null,
+    /// `bool`
+    Bool,
+    /// `int`
+    Int,
+    /// `uint`
+    Uint,
+    /// `double`
+    Double,
+    /// `string`
+    String,
+    /// `bytes`
+    Bytes,
+    /// `google.protobuf.Duration`
+    Duration,
+    /// `google.protobuf.Timestamp`
+    Timestamp,
+    /// A list.
+    List(Arc<Type>),
+    /// A map.
+    Map(Arc<Type>, Arc<Type>),
+    /// An object with known fields.
+    Object(Arc<ObjectType>),
+    /// A value that may be absent.
+    Optional(Arc<Type>),
+    /// A type as a value.
+    Type,
+    /// A type of Kubernetes' libraries.
+    Opaque(&'static str),
+    /// A parameter of a function's type.
+    Param(char),
+}
+
+/// An object with known fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectType {
+    /// Name, for messages.
+    pub name: String,
+    /// Fields, by the name that expressions use, with the name in the object.
+    pub fields: BTreeMap<String, (String, Type)>,
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Dyn => f.write_str("dyn"),
+            Type::Null => f.write_str("null"),
+            Type::Bool => f.write_str("bool"),
+            Type::Int => f.write_str("int"),
+            Type::Uint => f.write_str("uint"),
+            Type::Double => f.write_str("double"),
+            Type::String => f.write_str("string"),
+            Type::Bytes => f.write_str("bytes"),
+            Type::Duration => f.write_str("google.protobuf.Duration"),
+            Type::Timestamp => f.write_str("google.protobuf.Timestamp"),
+            Type::List(of) => write!(f, "list({of})"),
+            Type::Map(key, value) => write!(f, "map({key}, {value})"),
+            Type::Object(object) => f.write_str(&object.name),
+            Type::Optional(of) => write!(f, "optional_type({of})"),
+            Type::Type => f.write_str("type"),
+            Type::Opaque(name) => f.write_str(name),
+            Type::Param(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// Words of the language that a field cannot be named by as it is.
+const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+/// The name by which expressions call a field; `None` for fields that they cannot reach.
+pub fn escape(name: &str) -> Option<String> {
+    if RESERVED.contains(&name) {
+        return Some(format!("__{name}__"));
+    }
+    let mut out = String::new();
+    let chars: Vec<char> = name.chars().collect();
+    let mut i = 0;
+    while i < chars.len() {
+        match chars[i] {
+            '_' if chars.get(i + 1) == Some(&'_') => {
+                out.push_str("__underscores__");
+                i += 1;
+            }
+            '.' => out.push_str("__dot__"),
+            '-' => out.push_str("__dash__"),
+            '/' => out.push_str("__slash__"),
+            c if c.is_ascii_alphanumeric() || c == '_' => out.push(c),
+            _ => return None,
+        }
+        i += 1;
+    }
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins.then_some(out)
+}
+
+/// The type of what a schema describes; `None` where rules may not look at it at all.
+pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Type {
+    if schema.int_or_string {
+        return Type::Dyn;
+    }
+    match schema.ty.as_str() {
+        "array" => {
+            let of = schema
+                .items
+                .as_ref()
+                .map_or(Type::Dyn, |items| of_schema(items, items.embedded, &format!("{name}.@idx")));
+            Type::List(Arc::new(of))
+        }
+        "object" => {
+            if let Additional::Schema(of) = &schema.additional {
+                let of = of_schema(of, of.embedded, &format!("{name}.@elem"));
+                return Type::Map(Arc::new(Type::String), Arc::new(of));
+            }
+            if schema.preserve && schema.properties.is_empty() && !resource {
+                return Type::Dyn;
+            }
+            let mut fields = BTreeMap::new();
+            for (field, inner) in &schema.properties {
+                // What is preserved without a type may be anything, and is out of reach.
+                if inner.ty.is_empty() && !inner.int_or_string {
+                    continue;
+                }
+                if let Some(escaped) = escape(field) {
+                    let ty = of_schema(inner, inner.embedded, &format!("{name}.{field}"));
+                    fields.insert(escaped, (field.clone(), ty));
+                }
+            }
+            if resource {
+                for field in ["apiVersion", "kind"] {
+                    fields.insert(field.to_owned(), (field.to_owned(), Type::String));
+                }
+                let meta = ["name", "generateName"].map(|n| (n.to_owned(), (n.to_owned(), Type::String)));
+                let meta =
+                    ObjectType { name: format!("{name}.metadata"), fields: meta.into_iter().collect() };
+                fields.insert("metadata".to_owned(), ("metadata".to_owned(), Type::Object(Arc::new(meta))));
+            }
+            Type::Object(Arc::new(ObjectType { name: name.to_owned(), fields }))
+        }
+        "string" => match schema.format.as_str() {
+            "byte" => Type::Bytes,
+            "duration" => Type::Duration,
+            "date" | "date-time" => Type::Timestamp,
+            _ => Type::String,
+        },
+        "integer" => Type::Int,
+        "number" => Type::Double,
+        "boolean" => Type::Bool,
+        _ => Type::Dyn,
+    }
+}
+
+/// Type parameters that were found out so far.
+pub type Bindings = BTreeMap<char, Type>;
+
+/// Whether a value of `actual` may stand where `wanted` is expected.
+pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
+    match (wanted, actual) {
+        (Type::Param(name), actual) => match bindings.get(name).cloned() {
+            None => {
+                bindings.insert(*name, actual.clone());
+                true
+            }
+            Some(known) => {
+                if known == Type::Dyn || *actual == Type::Dyn {
+                    true
+                } else if known == Type::Null {
+                    bindings.insert(*name, actual.clone());
+                    true
+                } else {
+                    *actual == Type::Null || fits(&known, actual, bindings)
+                }
+            }
+        },
+        (Type::Dyn, _) | (_, Type::Dyn) => true,
+        (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
+        (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bindings) && fits(b, d, bindings),
+        // What is no message of its own is a map to functions on maps.
+        (Type::Object(a), Type::Object(b)) => a == b,
+        (
+            Type::Object(_) | Type::Optional(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp,
+            Type::Null,
+        ) => true,
+        (Type::Null, Type::Object(_) | Type::Optional(_)) => true,
+        (a, b) => a == b,
+    }
+}
+
+/// A type with its parameters replaced by what was found out.
+pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
+    match ty {
+        Type::Param(name) => bindings.get(name).cloned().unwrap_or(Type::Dyn),
+        Type::List(of) => Type::List(Arc::new(resolved(of, bindings))),
+        Type::Optional(of) => Type::Optional(Arc::new(resolved(of, bindings))),
+        Type::Map(key, value) => {
+            Type::Map(Arc::new(resolved(key, bindings)), Arc::new(resolved(value, bindings)))
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,50 @@
+//! What is said about a request for a kind beside its answer: that an API is old, that a delete leaves things
+//! behind, that a field cannot be selected by.
+
+use protocol::{ApiRequest, Resource, Verb};
+
+/// Old APIs, and since when.
+const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ("", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+];
+const ORPHANS: &str = "child pods are preserved by default when jobs are deleted; set \
+propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
+/// Warnings that a request for a kind gets whatever comes of it.
+pub fn notices(resource: &Resource, request: &ApiRequest) -> Vec<String> {
+    let old =
+        DEPRECATED.iter().find(|(group, plural, _)| (*group, *plural) == (resource.group, resource.plural));
+    let mut said: Vec<String> = old.map(|(_, _, text)| (*text).to_owned()).into_iter().collect();
+    let undecided = request.options.propagation_policy.is_none();
+    if (resource.group, resource.plural, request.verb) == ("batch", "jobs", Verb::Delete) && undecided {
+        said.push(ORPHANS.to_owned());
+    }
+    said
+}
+
+/// The refusal of a field that a kind's objects cannot be selected by.
+pub fn unknown_field(resource: &Resource, field: &str) -> String {
+    match (resource.group, resource.plural) {
+        ("batch", "jobs") => format!("field label \"{field}\" not supported for Job"),
+        ("resource.k8s.io", "resourceslices") => {
+            format!(
+                "field label not supported for {}, Kind={}: {field}",
+                resource.api_version(),
+                resource.kind
+            )
+        }
+        // Kinds with field labels of their own word it differently.
+        _ if resource.custom || !resource.selectable.is_empty() => {
+            format!("field label not supported: {field}")
+        }
+        _ => format!(
+            "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        ),
+    }
+}
+
+/// Whether objects of a kind can be selected by their namespace, though they may have none.
+pub fn selects_namespace(resource: &Resource) -> bool {
+    resource.namespaced || resource.custom || resource.selectable.is_empty()
+}

@@ -1,0 +1,15 @@
+//! Admission policies: rules that whoever runs the cluster writes about requests.
+//!
+//! - [`matching`]: which requests a policy (or a webhook) is about. - [`request`]: what expressions see of one.
+//! - [`compiled`]: policies and their bindings, compiled once per change. - [`validating`], [`mutating`]: what
+//!   they do. - [`definition`]: the objects themselves.
+
+pub mod compiled;
+pub mod definition;
+pub mod matching;
+pub mod mutating;
+pub mod request;
+pub mod validating;
+
+/// The group of policies and webhook configurations.
+pub const GROUP: &str = "admissionregistration.k8s.io";

@@ -1,0 +1,110 @@
+//! What expressions see of a request.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use protocol::ApiRequest;
+use serde_json::{Value, json};
+
+use super::matching::{Attempt, Operation};
+use crate::api::cel::types::ObjectType;
+use crate::api::cel::{Environment, Type};
+
+fn object(name: &str, fields: &[(&str, Type)]) -> Type {
+    let fields = fields.iter().map(|(n, ty)| ((*n).to_owned(), ((*n).to_owned(), ty.clone())));
+    Type::Object(Arc::new(ObjectType { name: name.to_owned(), fields: fields.collect::<BTreeMap<_, _>>() }))
+}
+
+/// The type of `request`.
+pub static REQUEST: LazyLock<Type> = LazyLock::new(|| {
+    let text = || Type::String;
+    let kind =
+        object("kubernetes.GroupVersionKind", &[("group", text()), ("version", text()), ("kind", text())]);
+    let resource = object(
+        "kubernetes.GroupVersionResource",
+        &[("group", text()), ("version", text()), ("resource", text())],
+    );
+    let texts = Type::List(Arc::new(Type::String));
+    let extra = Type::Map(Arc::new(Type::String), Arc::new(texts.clone()));
+    let user = object(
+        "kubernetes.UserInfo",
+        &[("username", text()), ("uid", text()), ("groups", texts), ("extra", extra)],
+    );
+    object(
+        "kubernetes.AdmissionRequest",
+        &[
+            ("kind", kind.clone()),
+            ("resource", resource.clone()),
+            ("subResource", text()),
+            ("requestKind", kind),
+            ("requestResource", resource),
+            ("requestSubResource", text()),
+            ("name", text()),
+            ("namespace", text()),
+            ("operation", text()),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    )
+});
+
+/// The request as an AdmissionReview tells of it, but for its uid and the objects.
+pub fn described(request: &ApiRequest, attempt: &Attempt<'_>) -> Value {
+    let r = attempt.resource;
+    let kind = json!({"group": r.group, "version": r.version, "kind": r.kind});
+    let resource = json!({"group": r.group, "version": r.version, "resource": r.plural});
+    let caller = &request.caller;
+    let mut user = json!({"username": caller.user, "groups": caller.groups});
+    if !caller.uid.is_empty() {
+        user["uid"] = caller.uid.as_str().into();
+    }
+    if !caller.extra.is_empty() {
+        user["extra"] = json!(caller.extra);
+    }
+    let options = match attempt.operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update if request.patch.is_some() => "PatchOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+    };
+    let mut options = json!({"kind": options, "apiVersion": "meta.k8s.io/v1"});
+    if let Some(manager) = &request.options.field_manager {
+        options["fieldManager"] = manager.as_str().into();
+    }
+    if request.options.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    let mut made = json!({
+        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "operation": attempt.operation.as_str(), "userInfo": user, "dryRun": request.options.dry_run,
+        "options": options,
+    });
+    for (name, value) in
+        [("name", attempt.name), ("namespace", attempt.namespace), ("subResource", attempt.subresource)]
+    {
+        if !value.is_empty() {
+            made[name] = value.into();
+        }
+    }
+    if !attempt.subresource.is_empty() {
+        made["requestSubResource"] = attempt.subresource.into();
+    }
+    made
+}
+
+/// What the expressions of a policy may use, but for its own variables.
+pub fn environment(params: bool) -> Environment {
+    let mut environment = Environment::default();
+    let mut add = |name: &str, ty: Type| drop(environment.variables.insert(name.to_owned(), ty));
+    for name in ["object", "oldObject", "namespaceObject"] {
+        add(name, Type::Dyn);
+    }
+    if params {
+        add("params", Type::Dyn);
+    }
+    add("request", REQUEST.clone());
+    add("authorizer", Type::Opaque("kubernetes.authorization.Authorizer"));
+    add("authorizer.requestResource", Type::Opaque("kubernetes.authorization.ResourceCheck"));
+    environment
+}

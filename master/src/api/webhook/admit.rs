@@ -1,0 +1,214 @@
+//! Admission by webhooks.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
+use protocol::patch::JsonPatch;
+use protocol::{ApiError, schema};
+use serde_json::{Value, json};
+
+use super::call::call;
+use super::hooks::{Hook, MutatingHooks, ValidatingHooks};
+use crate::api::admission::Write;
+use crate::api::cel::value::{Opaque, Value as CelValue};
+use crate::api::cel::{Scope, TOTAL_COST_MAX, Type};
+use crate::api::kinds;
+use crate::api::object::text;
+use crate::api::pipeline::Inner;
+use crate::api::policy::matching::Attempt;
+use crate::api::policy::request::{REQUEST, described};
+use crate::api::policy::validating::conditions_hold;
+use crate::auth::Attributes;
+
+static DYN: Type = Type::Dyn;
+
+/// What a webhook answered.
+struct Verdict {
+    warnings: Vec<String>,
+    patch: Option<JsonPatch>,
+}
+
+impl Inner {
+    /// Lets webhooks change an object, one after the other.
+    pub async fn call_mutating(&self, write: &mut Write<'_>, object: &mut Value) -> Result<(), ApiError> {
+        let hooks = self.cache.derived_at::<MutatingHooks>(write.snapshot);
+        if hooks.0.is_empty() {
+            return Ok(());
+        }
+        let given = object.clone();
+        // What each hook left behind: those that want to, see once more what others changed since.
+        let mut left: Vec<Option<Value>> = vec![None; hooks.0.len()];
+        for again in [false, true] {
+            for (i, hook) in hooks.0.iter().enumerate() {
+                let wanted = match (&left[i], again) {
+                    (_, false) => true,
+                    (Some(left), true) => hook.reinvoked && *left != *object,
+                    (None, true) => false,
+                };
+                if !wanted {
+                    continue;
+                }
+                let Some(verdict) = self.ask_hook(hook, write, Some(object)).await? else { continue };
+                write.warnings.extend(verdict.warnings);
+                if let Some(patch) = verdict.patch {
+                    patch.apply(object).map_err(|e| failed(hook, &e))?;
+                }
+                left[i] = Some(object.clone());
+            }
+        }
+        if *object != given {
+            match write.subject.custom {
+                Some(custom) => drop(custom.admit(object)),
+                None => {
+                    schema::apply_defaults(write.subject.definition, object);
+                    (kinds::strategy(write.subject.stored).defaults)(object);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets webhooks refuse an object; `None` for deletions.
+    pub async fn call_validating(
+        &self,
+        write: &mut Write<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        let hooks = self.cache.derived_at::<ValidatingHooks>(write.snapshot);
+        if hooks.0.is_empty() {
+            return Ok(());
+        }
+        let asked = {
+            let write = &*write;
+            join_all(hooks.0.iter().map(|hook| self.ask_hook(hook, write, object))).await
+        };
+        for verdict in asked {
+            write.warnings.extend(verdict?.into_iter().flat_map(|v| v.warnings));
+        }
+        Ok(())
+    }
+
+    /// Asks a webhook, if the request is one for it.
+    async fn ask_hook(
+        &self,
+        hook: &Hook,
+        write: &Write<'_>,
+        object: Option<&Value>,
+    ) -> Result<Option<Verdict>, ApiError> {
+        let question = {
+            let attempt = Attempt::of(write, object);
+            if !hook.matcher.matches(&attempt) {
+                return Ok(None);
+            }
+            let mut request = described(write.request, &attempt);
+            let (new, old) = (object.unwrap_or(&Value::Null), write.old.unwrap_or(&Value::Null));
+            match self.hook_wanted(hook, write, &request, new, old) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(_) if !hook.fails => return Ok(None),
+                Err(why) => {
+                    let resource = write.subject.resource;
+                    return Err(ApiError::forbidden(resource.group, resource.plural, attempt.name, &why));
+                }
+            }
+            if write.request.options.dry_run && !hook.dry_runs {
+                let why = format!("admission webhook {:?} does not support dry run", hook.name);
+                return Err(ApiError::bad_request(why));
+            }
+            request["uid"] = uuid::Uuid::new_v4().to_string().into();
+            request["object"] = new.clone();
+            request["oldObject"] = old.clone();
+            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+        };
+        let uid = question["request"]["uid"].clone();
+        let called = call(&self.cache, &hook.place, hook.timeout_seconds, &question).await;
+        let response = called.map_err(|why| format!("failed to call webhook: {why}")).and_then(|review| {
+            let response = review["response"].clone();
+            if review["kind"] != "AdmissionReview" || !response.is_object() {
+                return Err("received invalid webhook response: webhook response was absent".to_owned());
+            }
+            if response["uid"] != uid {
+                let got = text(&response, &["uid"]);
+                return Err(format!(
+                    "received invalid webhook response: expected response.uid={uid}, got {got:?}"
+                ));
+            }
+            Ok(response)
+        });
+        match response {
+            Ok(response) if response["allowed"] == true => verdict(hook, &response).map(Some),
+            Ok(response) => Err(denied(hook, &response["status"])),
+            Err(why) if hook.fails => Err(failed(hook, &why)),
+            Err(why) => {
+                tracing::warn!(webhook = hook.name, why, "a webhook that may be ignored could not be called");
+                Ok(None)
+            }
+        }
+    }
+
+    fn hook_wanted(
+        &self,
+        hook: &Hook,
+        write: &Write<'_>,
+        request: &Value,
+        new: &Value,
+        old: &Value,
+    ) -> Result<bool, String> {
+        if hook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let attributes = Attributes::of(write.request);
+        let mut scope = Scope::new([
+            ("request", CelValue::of(request, &REQUEST)),
+            ("object", CelValue::of(new, &DYN)),
+            ("oldObject", CelValue::of(old, &DYN)),
+            ("namespaceObject", CelValue::Null),
+            ("authorizer", CelValue::Opaque(Opaque::Authorizer(attributes.caller.clone().into()))),
+            ("authorizer.requestResource", CelValue::Opaque(Opaque::Check(attributes.into()))),
+        ]);
+        scope.ask = Some(&*self.authorizer);
+        let mut budget = TOTAL_COST_MAX;
+        conditions_hold(&hook.conditions, &scope, &mut budget)
+    }
+}
+
+/// Warnings that a webhook may give.
+const WARNINGS_MAX: usize = 16;
+
+fn verdict(hook: &Hook, response: &Value) -> Result<Verdict, ApiError> {
+    let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let warnings = warnings.take(WARNINGS_MAX).map(str::to_owned).collect();
+    let patch = match response["patch"].as_str().filter(|p| !p.is_empty()) {
+        None => None,
+        Some(_) if response["patchType"] != "JSONPatch" => {
+            return Err(failed(
+                hook,
+                &"received invalid webhook response: webhook returned response.patch but not response.patchType",
+            ));
+        }
+        Some(patch) => {
+            let bytes = STANDARD.decode(patch).map_err(|e| failed(hook, &e))?;
+            Some(JsonPatch::parse(&bytes).map_err(|e| failed(hook, &e))?)
+        }
+    };
+    Ok(Verdict { warnings, patch })
+}
+
+fn failed(hook: &Hook, why: &dyn std::fmt::Display) -> ApiError {
+    ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))
+}
+
+/// The answer to what a webhook refuses.
+fn denied(hook: &Hook, status: &Value) -> ApiError {
+    let by = format!("admission webhook {:?} denied the request", hook.name);
+    let (message, reason) = (text(status, &["message"]), text(status, &["reason"]));
+    let message = match (message, reason) {
+        ("", "") => format!("{by} without explanation"),
+        ("", reason) => format!("{by}: {reason}"),
+        (message, _) => format!("{by}: {message}"),
+    };
+    let code =
+        status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
+    let details = if status["details"].is_object() { status["details"].clone() } else { json!({}) };
+    ApiError::about(code, reason, message, details)
+}
