@@ -69,6 +69,9 @@ impl Inner {
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
+            let mut making = request.clone();
+            making.verb = Verb::Create;
+            self.authorizer.require(&Attributes::of(&making)).await?;
             Tracking::of(request, subject).create(&mut new);
             return self.create_object(request, subject, new, warnings).await;
         }
