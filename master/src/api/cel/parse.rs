@@ -504,7 +504,7 @@ impl Parser {
                 while !self.eat("}") {
                     let optional = self.eat("?");
                     let Token::Ident(field) = self.peek().clone() else {
-                        return Err(self.unexpected("IDENTIFIER"));
+                        return Err(self.unexpected("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}"));
                     };
                     self.next += 1;
                     self.expect(":")?;

@@ -335,8 +335,8 @@ pub fn refusal(attempt: &Attempt<'_>, message: &str, reason: &str, code: u16) ->
         name => name,
     };
     let mut details = json!({"kind": resource.plural, "causes": [{"message": message}]});
-    if !attempt.name.is_empty() {
-        details["name"] = attempt.name.into();
+    if !name.is_empty() {
+        details["name"] = name.into();
     }
     if !resource.group.is_empty() {
         details["group"] = resource.group.into();
