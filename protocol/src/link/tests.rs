@@ -1,6 +1,6 @@
 //! The messages' bytes, as nodes and masters of other builds read and write them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::streams::{ContainerTarget, DialRequest, ExecRequest, Frame, PortForwardRequest, Stdio};

@@ -526,7 +526,16 @@ mod tests {
                 json!({"replicas": 1, "readyReplicas": 2}),
                 vec!["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"],
             ),
-            (json!({"replicas": -1}), vec![&*format!("status.replicas: Invalid value: -1: {NOT_NEGATIVE}")]),
+            // What is absent counts as zero, which is more than less than nothing.
+            (
+                json!({"replicas": -1}),
+                vec![
+                    &*format!("status.replicas: Invalid value: -1: {NOT_NEGATIVE}"),
+                    "status.fullyLabeledReplicas: Invalid value: 0: cannot be greater than status.replicas",
+                    "status.readyReplicas: Invalid value: 0: cannot be greater than status.replicas",
+                    "status.availableReplicas: Invalid value: 0: cannot be greater than status.replicas",
+                ],
+            ),
         ] {
             let mut errors = Errors::default();
             replica_status(&json!({ "status": status }), &json!({}), &mut errors);

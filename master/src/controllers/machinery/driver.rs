@@ -122,7 +122,7 @@ impl<R: Reconciler> Controller<R> {
     /// Gives ready keys to idle workers, and sets the alarm for the next delayed one.
     fn work(&mut self, ctx: &mut Context<Self>) {
         while !self.idle.is_empty() {
-            let Some(work) = self.queue.next() else { break };
+            let Some(work) = self.queue.take() else { break };
             let Some(worker) = self.idle.pop_front() else { break };
             self.metrics.waited.observe(work.waited.as_secs_f64());
             let key = work.key.clone();

@@ -244,8 +244,8 @@ mod tests {
             ),
             (
                 ask("system:node:n", &["system:nodes", known], "update", "nodes/status", ""),
-                "system-nodes",
-                "system",
+                "system-node-high",
+                "node-high",
             ),
             (
                 ask("system:anonymous", &["system:unauthenticated"], "get", "pods", "a"),

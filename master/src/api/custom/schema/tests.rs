@@ -85,7 +85,7 @@ fn errors_are_upstreams() {
             json!("abc"),
             "x: Too long: may not be more than 2 bytes",
         ),
-        (json!({"type": "array", "maxItems": 1}), json!([1, 2]), "x: Too many: 2: must have at most 1 items"),
+        (json!({"type": "array", "maxItems": 1}), json!([1, 2]), "x: Too many: 2: must have at most 1 item"),
         (json!({"type": "object", "required": ["a"]}), json!({}), "x.a: Required value"),
         (
             json!({"x-kubernetes-int-or-string": true}),
