@@ -83,7 +83,9 @@ fn forward(way: &Way<'_>, pod: &str) {
     let mut command = way.command(&["port-forward", pod, ":8080"]);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("kubectl runs");
     let mut first = String::new();
-    BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut first).expect("a line");
+    // Kept until the end: kubectl writes a line for each connection, and dies when nobody can read it.
+    let mut said = BufReader::new(child.stdout.take().expect("stdout"));
+    said.read_line(&mut first).expect("a line");
     // Forwarding from 127.0.0.1:40123 -> 8080
     let address = first.split_whitespace().nth(2).expect("an address").to_owned();
     let ask = |address: String| {
@@ -105,4 +107,5 @@ fn forward(way: &Way<'_>, pod: &str) {
     }
     child.kill().expect("ended");
     child.wait().expect("gone");
+    drop(said);
 }
