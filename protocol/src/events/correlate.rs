@@ -99,9 +99,18 @@ pub struct Correlator {
     buckets: Bounded<About, Bucket>,
     groups: Bounded<Similar, Group>,
     seen: Bounded<EventKey, Seen>,
+    /// The moment in the last name that was given, in nanoseconds.
+    named: i128,
 }
 
 impl Correlator {
+    /// The moment for a new event's name. Clocks are coarser than what a busy component tells, and a name that is
+    /// taken would lose the event, so no two are the same.
+    fn moment(&mut self, now: Timestamp) -> i128 {
+        self.named = now.as_nanosecond().max(self.named + 1);
+        self.named
+    }
+
     /// Decides what to write; `None` for nothing.
     pub fn correlate(&mut self, source: &Source, mut t: Telling) -> Option<Write> {
         let object = [&t.about.kind, &t.about.namespace, &t.about.name, &t.about.uid, &t.about.field_path];
@@ -139,7 +148,7 @@ impl Correlator {
 
         let seen = self.seen.0.get(&key).cloned();
         let (count, first) = seen.as_ref().map_or((1, now), |s| (s.count + 1, s.first));
-        let event = Box::new(event(source, &t, count, first));
+        let event = Box::new(event(source, &t, (count, first), self.moment(now)));
         Some(match seen {
             None => Write::Create { event, key },
             Some(seen) => {
@@ -164,13 +173,13 @@ fn time(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-fn event(source: &Source, t: &Telling, count: i32, first: Timestamp) -> Event {
+fn event(source: &Source, t: &Telling, (count, first): (i32, Timestamp), moment: i128) -> Event {
     let namespace =
         t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let about = t.about.name.as_deref().unwrap_or_default();
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{about}.{:x}", t.at.as_nanosecond())),
+            name: Some(format!("{about}.{moment:x}")),
             namespace: Some(namespace),
             ..ObjectMeta::default()
         },
@@ -226,6 +235,16 @@ mod tests {
         assert_eq!(Some(name), event.metadata.name);
         assert_eq!(patch["count"], 2);
         assert_eq!(patch["lastTimestamp"], "2026-01-01T00:00:05Z");
+    }
+
+    #[test]
+    fn events_of_one_moment_have_names_of_their_own() {
+        let mut c = Correlator::default();
+        let name = |write: Option<Write>| match write {
+            Some(Write::Create { event, .. }) => event.metadata.name.unwrap(),
+            _ => panic!("no event"),
+        };
+        assert_ne!(name(tell(&mut c, "one", 0)), name(tell(&mut c, "two", 0)));
     }
 
     #[test]
