@@ -87,6 +87,15 @@ impl ApiError {
         Self::new(400, "BadRequest", message)
     }
 
+    /// The request's body is no object of the kind that is expected.
+    pub fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Self {
+        let message = format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+            summary(body)
+        );
+        Self::bad_request(message)
+    }
+
     /// The caller may not do this.
     pub fn forbidden(group: &str, resource: &str, name: &str, why: &str) -> Self {
         let subject = qualified(group, resource);
@@ -186,4 +195,29 @@ fn named(group: &str, resource: &str, name: &str) -> Value {
         details["group"] = group.into();
     }
     details
+}
+
+/// The beginning of a body: as text where it looks like JSON, else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    const BYTES_MAX: usize = 30;
+    let shown = &body[..body.len().min(BYTES_MAX)];
+    let more = if body.len() > BYTES_MAX { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect::<String>() + more,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn bodies_are_summed_up_as_upstream_does() {
+        assert_eq!(summary(b""), "<empty>");
+        assert_eq!(summary(b"<xml/>"), "3c786d6c2f3e");
+        assert_eq!(summary(b"{\"a\":1}"), "{\"a\":1}");
+        assert_eq!(summary(&[b"{".as_slice(), &[b'x'; 40]].concat()), format!("{{{} ...", "x".repeat(29)));
+    }
 }

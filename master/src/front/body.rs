@@ -55,7 +55,7 @@ pub(super) async fn read(
         return Ok(Vec::new());
     }
     let expected = expected_kind(resource, request);
-    let unrecognized = |why: String| unrecognized(expected, &why, &body);
+    let unrecognized = |why: String| ApiError::unrecognized(expected, &why, &body);
     let (json, strict) = match kind {
         BodyType::Json => (syntax::tolerated(body.clone()), Vec::new()),
         BodyType::Yaml => yaml(&body).map_err(unrecognized)?,
@@ -101,36 +101,4 @@ fn yaml(body: &Bytes) -> Result<(Bytes, Vec<String>), String> {
     let text = String::from_utf8_lossy(body);
     let read = crate::yaml::read(&text)?;
     Ok((Bytes::from(read.value.to_string()), read.strict))
-}
-
-fn unrecognized(kind: &str, why: &str, body: &[u8]) -> ApiError {
-    ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): {why} ({})",
-        summary(body)
-    ))
-}
-
-/// The beginning of a body: as text where it looks like JSON, else in hexadecimal.
-fn summary(body: &[u8]) -> String {
-    const BYTES_MAX: usize = 30;
-    let shown = &body[..body.len().min(BYTES_MAX)];
-    let more = if body.len() > BYTES_MAX { " ..." } else { "" };
-    match body.first() {
-        None => "<empty>".to_owned(),
-        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
-        Some(_) => shown.iter().map(|b| format!("{b:02x}")).collect::<String>() + more,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::summary;
-
-    #[test]
-    fn bodies_are_summed_up_as_upstream_does() {
-        assert_eq!(summary(b""), "<empty>");
-        assert_eq!(summary(b"<xml/>"), "3c786d6c2f3e");
-        assert_eq!(summary(b"{\"a\":1}"), "{\"a\":1}");
-        assert_eq!(summary(&[b"{".as_slice(), &[b'x'; 40]].concat()), format!("{{{} ...", "x".repeat(29)));
-    }
 }

@@ -8,20 +8,6 @@ use crate::api::invalid::{Errors, Path, check};
 use crate::api::object;
 use crate::api::registry::body::strict;
 
-/// Most bytes of a body that an error shows.
-const SHOWN_MAX: usize = 30;
-
-/// A body as errors show it.
-fn summary(text: &[u8]) -> String {
-    let cut = &text[..text.len().min(SHOWN_MAX)];
-    let more = if text.len() > SHOWN_MAX { " ..." } else { "" };
-    match text.first() {
-        None => "<empty>".to_owned(),
-        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(cut)),
-        Some(_) => format!("{}{more}", cut.iter().map(|b| format!("{b:02x}")).collect::<String>()),
-    }
-}
-
 /// What Go says of text that is no JSON.
 fn syntax(error: &serde_json::Error) -> String {
     if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
@@ -36,12 +22,7 @@ impl Version {
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
         let kind = self.resource.kind;
-        let unrecognized = |why: String| {
-            let shown = summary(text);
-            ApiError::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
-            ))
-        };
+        let unrecognized = |why: String| ApiError::unrecognized(kind, &why, text);
         let given: Value = serde_json::from_slice(text).map_err(|e| {
             unrecognized(format!("couldn't get version/kind; json parse error: {}", syntax(&e)))
         })?;

@@ -27,7 +27,11 @@ pub fn decode(
 ) -> Result<Value, ApiError> {
     let definition = schema::kind(group, version, kind)
         .ok_or_else(|| ApiError::internal(format!("no field table for {kind}")))?;
-    let given: Value = serde_json::from_slice(text).map_err(|e| unrecognized(kind, &e.to_string()))?;
+    let unrecognized = |why: &str| {
+        let why = format!("couldn't get version/kind; json parse error: {why}");
+        ApiError::unrecognized(kind, &why, text)
+    };
+    let given: Value = serde_json::from_slice(text).map_err(|e| unrecognized(&e.to_string()))?;
     if !given.is_object() {
         let what = match &given {
             Value::Array(_) => "array",
@@ -41,7 +45,7 @@ pub fn decode(
                 "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \
                  \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
             );
-            return Err(unrecognized(kind, &why));
+            return Err(unrecognized(&why));
         }
     }
     let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -76,12 +80,6 @@ pub fn strict(
 
 fn cannot(given: &str, version: &str, kind: &str, why: &str) -> ApiError {
     ApiError::bad_request(format!("{given} in version \"{version}\" cannot be handled as a {kind}: {why}"))
-}
-
-fn unrecognized(kind: &str, why: &str) -> ApiError {
-    ApiError::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why}"
-    ))
 }
 
 /// Versions that are not served any more, but still read.
