@@ -147,6 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a plain test of files; no arbiter here")]
     fn a_long_file_is_put_aside_and_old_ones_go() {
         let folder = std::env::temp_dir().join(format!("troupe-audit-{}", uuid::Uuid::new_v4()));
         fs::create_dir_all(&folder).expect("folder");
