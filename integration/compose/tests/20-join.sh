@@ -29,11 +29,13 @@ kubectl -n kube-system delete secret bootstrap-token-yester --ignore-not-found >
 
 says "no master at the address" "is the master running, and is the address right" \
     troupe-compose/node $join --master registry:6444 --token "$good"
-says "something else at the address" "compare the clocks|check the address" \
+says "something else at the address" "no master's link port" \
     troupe-compose/node $join --master registry:5000 --token "$good"
 says "no such host" "lookup|resolve|route" troupe-compose/node $join --master nowhere.invalid:6444 --token "$good"
-says "a master that swallows packets" "does not answer" \
-    troupe-compose/node $join --address 192.0.2.1 --master 198.51.100.1:6444 --token "$good"
+swallow="nft add table inet t; nft add chain inet t out '{ type filter hook output priority 0; }'
+nft add rule inet t out tcp dport 6444 drop"
+says "a master that swallows packets" "does not answer" --cap-add NET_ADMIN \
+    troupe-compose/node sh -c "$swallow; exec $join --master master:6444 --token $good"
 says "a name that the certificate lacks" "certificate-name" \
     --add-host "elsewhere:$net.10" troupe-compose/node $join --master elsewhere:6444 --token "$good"
 

@@ -47,6 +47,12 @@ pub enum ConnectError {
         /// The host in it.
         host: String,
     },
+    /// Something that is no master's link port.
+    #[error("{address}: what answers there speaks no TLS, so it is no master's link port (usually 6444)")]
+    NotTls {
+        /// What was dialled.
+        address: String,
+    },
     /// The node's own certificate or key cannot be used.
     #[error("{0}")]
     Certificate(String),
@@ -139,6 +145,7 @@ fn handshake_failure(address: &str, host: &str, source: std::io::Error) -> Conne
         Some(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
             ConnectError::Unnamed { address, host: host.to_owned() }
         }
+        Some(Error::InvalidMessage(_)) => ConnectError::NotTls { address },
         _ => ConnectError::Tls { address, source },
     }
 }
