@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actors::Stage;
 use netns::{Lab, is_root};
-use node::proxy::nft::Nft;
+use node::nft::Nft;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
 use node::services::Services;
 use scripted::Scripted;

@@ -15,9 +15,9 @@ use protocol::Client;
 use super::cache::Cache;
 use super::conntrack;
 use super::facts::NodeFacts;
-use super::nft::{Nft, NftError};
-use super::rules::{Rules, ServiceKey, Transaction};
+use super::rules::{Rules, ServiceKey, TABLE, Transaction};
 use crate::follow::{Followed, follow};
+use crate::nft::{Nft, NftError};
 use crate::services::Services;
 
 /// Changes that come within this time of one another share a transaction.
@@ -302,7 +302,7 @@ pub struct ProxyHandle {
 
 /// Removes what a proxy left in this network namespace, running or not: for `down` after a crash.
 pub async fn clean_up() -> Result<(), NftError> {
-    Nft::new().remove_table().await
+    Nft::new().remove_table(TABLE).await
 }
 
 /// Starts the proxy, under a supervisor of its own.
@@ -328,6 +328,6 @@ impl ProxyHandle {
     /// Stops and removes every rule.
     pub async fn stop(&self) -> Result<(), NftError> {
         self.actor.stop();
-        self.nft.remove_table().await
+        self.nft.remove_table(TABLE).await
     }
 }
