@@ -14,7 +14,7 @@ address_of() { echo "$net.2${1#node}"; }
 check() {
     what=$1
     shift
-    "$@" || fail "$what"
+    "$@" >"$scratch/said" || { cat "$scratch/said" >&2; fail "$what"; }
     done_with "$what"
 }
 # A claim that is to hold within so many seconds; the time that it took is shown.
@@ -88,7 +88,8 @@ spec:
 ASKER
     k wait --for=condition=Ready "pod/$1" --timeout=60s >/dev/null || { evidence >&2; fail "pod $1 does not run"; }
 }
-ask_from() { who=$1; shift; k exec "$who" -- wget -qO- -T 3 "$@"; }
+# (Not wget's own -T: Debian 12's busybox crashes of it.)
+ask_from() { k exec "$1" -- timeout 3 wget -qO- "$2"; }
 node_port() { k get service "$1" -o jsonpath='{.spec.ports[0].nodePort}'; }
 ask_port() { curl -sS --max-time 3 "http://$(address_of "$1"):$2/"; }
 pods_on() { k get pods --field-selector "spec.nodeName=$1" -l "app=$2" -o name; }
@@ -120,21 +121,22 @@ CUT
 }
 heal() { inside "$1" nft delete table inet test_cut 2>/dev/null || true; }
 
-# Asks a URL again and again, new connections each, until told to stop; counts to files: NAME, URL.
+# Asks a URL again and again, a new connection each, until told to stop, and notes each answer's status: NAME, URL.
 hammer() {
-    : >"$scratch/$1.errors"
+    : >"$scratch/$1.status"
     (
-        asked=0
         while [ ! -e "$scratch/stop" ]; do
-            curl -sS --fail --max-time 5 -o /dev/null "$2" 2>>"$scratch/$1.errors" || date +%T.%N >>"$scratch/$1.failed"
-            asked=$((asked + 1))
-            echo "$asked" >"$scratch/$1.asked"
+            curl -sS -H 'Connection: close' --max-time 5 -o /dev/null -w '%{http_code}\n' "$2?[1-50]" \
+                >>"$scratch/$1.status" 2>>"$scratch/$1.errors" || true
         done
     ) &
 }
 stop_hammers() { touch "$scratch/stop"; wait; rm -f "$scratch/stop"; }
-failures() { cat "$scratch/$1.failed" 2>/dev/null | wc -l; }
-asked() { cat "$scratch/$1.asked"; }
+asked() { wc -l <"$scratch/$1.status"; }
+failures() { grep -cvx 200 "$scratch/$1.status" || true; }
+none_failed() {
+    [ "$(asked "$1")" -gt 0 ] && [ "$(failures "$1")" = 0 ] || { tail -n 5 "$scratch/$1.errors"; return 1; }
+}
 
 mend() {
     status=$?

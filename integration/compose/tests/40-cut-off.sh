@@ -13,12 +13,12 @@ witness=$(inside $cut_off docker ps -q --filter "label=io.kubernetes.pod.name=wi
 cut $cut_off "$net.10"
 eventually 80 "the master takes $cut_off for lost" is_not_ready $cut_off
 check "its containers run on, the same ones" [ "$(running_on $cut_off)" = "$before" ]
-pod_answers() { inside $cut_off docker exec "$witness" wget -qO- -T 3 "http://$its_ip:8080/"; }
+pod_answers() { inside $cut_off docker exec "$witness" timeout 3 wget -qO- "http://$its_ip:8080/"; }
 check "its pod answers on the node" pod_answers
 # Not through the master, as that is out of reach: in the pod itself.
-service_answers() { for _ in $(seq 10); do inside $cut_off docker exec "$witness" wget -qO- -T 3 "http://$service/" >/dev/null || return 1; done; }
+service_answers() { for _ in $(seq 10); do inside $cut_off docker exec "$witness" timeout 3 wget -qO- "http://$service/" >/dev/null || return 1; done; }
 check "the Service answers in its pods" service_answers
-name_answers() { inside $cut_off docker exec "$witness" wget -qO- -T 3 "http://web.$space.svc.cluster.local/"; }
+name_answers() { inside $cut_off docker exec "$witness" timeout 3 wget -qO- "http://web.$space.svc.cluster.local/"; }
 check "the Service's name is known in its pods" name_answers
 port_answers() { for _ in $(seq 10); do ask_port $cut_off "$port" >/dev/null || return 1; done; }
 check "NodePort answers on it" port_answers
