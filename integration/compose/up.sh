@@ -39,6 +39,15 @@ stage "deploying the sample"
 kubectl apply -f "$here/sample.yaml" >/dev/null
 kubectl rollout status deployment/web --timeout=120s >/dev/null || { kubectl get pods -o wide >&2; fail "the sample does not run"; }
 on() { kubectl get pods -l app=web -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort -u; }
+# Where they ran already, and a node was away since, they need not be.
+[ "$(on | wc -l)" = 3 ] || {
+    kubectl rollout restart deployment/web >/dev/null
+    kubectl rollout status deployment/web --timeout=120s >/dev/null || true
+    standing() {
+        [ "$(kubectl get pods -l app=web -o name | wc -l)" = 3 ]
+    }
+    within 30 standing || true
+}
 [ "$(on | wc -l)" = 3 ] || { kubectl get pods -o wide >&2; fail "the sample's pods are not on all nodes"; }
 done_with "deployment/web runs on $(on | paste -sd, | sed 's/,/, /g')"
 

@@ -207,9 +207,11 @@ async fn grant(
             read.map_err(|e| format!("--token-file {}: {e}", file.display()))?.trim().to_owned()
         }
         (None, None) => {
-            return Err("this node has not joined a cluster yet: give --token ID.SECRET, which troupe-master \
+            return Err(
+                "this node has not joined a cluster yet: give --token ID.SECRET, which troupe-master \
                         prints at its start, or --token-file FILE"
-                .into());
+                    .into(),
+            );
         }
     };
     let names = vec![name.to_owned(), address.to_string(), "127.0.0.1".to_owned()];
