@@ -81,17 +81,11 @@ pub fn by_routes(ranges: &Ranges, device: u32) -> Tables {
 }
 
 /// What brings the kernel from what it holds to what it is to hold. In an order that never has a route lead to
-/// an end that is not known: routes go first and come last.
+/// an end that is not known: routes go before their ends, and come after them.
 pub fn changes(held: &Tables, wanted: &Tables) -> Vec<Change> {
     let mut changes = Vec::new();
     let gone = |range: &Ipv4Net| !wanted.routes.contains_key(range);
     changes.extend(held.routes.iter().filter(|(r, _)| gone(r)).map(|(r, h)| Change::RemoveRoute(*r, *h)));
-    let gone = |end: &Ipv4Addr| !wanted.neighbours.contains_key(end);
-    changes.extend(held.neighbours.keys().filter(|e| gone(e)).map(|e| Change::RemoveNeighbour(*e)));
-    let gone = |mac: &Mac| !wanted.forwarding.contains_key(mac);
-    changes.extend(
-        held.forwarding.iter().filter(|(m, _)| gone(m)).map(|(m, n)| Change::RemoveForwarding(*m, *n)),
-    );
     for (mac, node) in wanted.forwarding.iter().filter(|(m, n)| held.forwarding.get(*m) != Some(n)) {
         changes.push(Change::SetForwarding(*mac, *node));
     }
@@ -101,5 +95,11 @@ pub fn changes(held: &Tables, wanted: &Tables) -> Vec<Change> {
     for (range, hop) in wanted.routes.iter().filter(|(r, h)| held.routes.get(*r) != Some(h)) {
         changes.push(Change::SetRoute(*range, *hop));
     }
+    let gone = |end: &Ipv4Addr| !wanted.neighbours.contains_key(end);
+    changes.extend(held.neighbours.keys().filter(|e| gone(e)).map(|e| Change::RemoveNeighbour(*e)));
+    let gone = |mac: &Mac| !wanted.forwarding.contains_key(mac);
+    changes.extend(
+        held.forwarding.iter().filter(|(m, _)| gone(m)).map(|(m, n)| Change::RemoveForwarding(*m, *n)),
+    );
     changes
 }

@@ -121,6 +121,13 @@ struct Waiting {
     isolated: oneshot::Sender<()>,
 }
 
+impl Waiting {
+    /// Lets it go on. Who asked may have given up.
+    fn end(self) {
+        let _ = self.isolated.send(());
+    }
+}
+
 struct PolicyActor {
     client: Client,
     config: PolicyConfig,
@@ -213,8 +220,10 @@ impl PolicyActor {
         let causes = std::mem::take(&mut self.causes);
         (self.state.policies, self.state.isolated) = self.world.active();
         self.state.complete = true;
+        let covered = self.take_known();
         if text.is_empty() {
-            self.settled();
+            self.state.settled = true;
+            covered.into_iter().for_each(Waiting::end);
             return;
         }
         let causes = causes.into_iter().filter(|(key, _)| touched.contains(key)).collect();
@@ -223,6 +232,7 @@ impl PolicyActor {
             actor.busy = false;
             match result {
                 Ok(()) => {
+                    covered.into_iter().for_each(Waiting::end);
                     actor.replace = false;
                     actor.retry = RETRY_MIN;
                     actor.state.applied += 1;
@@ -233,6 +243,7 @@ impl PolicyActor {
                 Err(error) => {
                     tracing::error!(%error, "network policies were not applied; all of them will be written anew");
                     actor.state.error = Some(error.to_string());
+                    actor.waiting.extend(covered);
                     actor.replace = true;
                     let pause = actor.retry;
                     actor.retry = (pause * 2).min(RETRY_MAX);
@@ -242,19 +253,15 @@ impl PolicyActor {
         });
     }
 
-    /// The kernel has what is known: pods that waited for it go on.
-    fn settled(&mut self) {
-        self.state.settled = true;
-        let waiting = std::mem::take(&mut self.waiting);
-        for pod in waiting {
-            let known = self.world.pod(&pod.pod).is_some_and(|facts| facts.uid == pod.uid || facts.mirror);
-            if known {
-                // Who asked may have given up.
-                let _ = pod.isolated.send(());
-            } else if !pod.isolated.is_closed() {
-                self.waiting.push(pod);
-            }
-        }
+    /// Takes out the waiting pods that what is known now is about; the others wait until the API tells of them.
+    fn take_known(&mut self) -> Vec<Waiting> {
+        self.waiting.retain(|waiting| !waiting.isolated.is_closed());
+        let (known, unknown) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| {
+            let facts = self.world.pod(&waiting.pod);
+            facts.is_some_and(|facts| facts.uid == waiting.uid || facts.mirror)
+        });
+        self.waiting = unknown;
+        known
     }
 }
 

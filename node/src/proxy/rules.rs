@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::compile::{Fragment, Shared};
 use super::conntrack::{Flow, stale_flows};
 use super::facts::NodeFacts;
+use super::health::{Check, Checks};
 use crate::nft::commands::{Commands, emptied};
 
 /// The table that everything lies in.
@@ -36,6 +37,8 @@ pub struct Rules {
     /// Who wants which shared element. Two services may want the same (an external IP): the first by name
     /// has it, and the next inherits it.
     shared: BTreeMap<(Shared, String), BTreeMap<ServiceKey, String>>,
+    /// What is asked at health-check node ports.
+    checks: Checks,
     pending: Pending,
 }
 
@@ -62,6 +65,11 @@ impl Rules {
         self.fragments.is_empty()
     }
 
+    /// What is asked at health-check node ports.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
     /// The services that have rules.
     pub fn keys(&self) -> impl Iterator<Item = &ServiceKey> {
         self.fragments.keys()
@@ -72,6 +80,14 @@ impl Rules {
         let old = self.fragments.get(key);
         if old.map_or(fragment == Fragment::default(), |old| *old == fragment) {
             return;
+        }
+        if let Some((port, _)) = old.and_then(|f| f.health)
+            && self.checks.get(&port).is_some_and(|check| check.service == *key)
+        {
+            self.checks.remove(&port);
+        }
+        if let Some((port, local)) = fragment.health {
+            self.checks.insert(port, Check { service: key.clone(), local });
         }
         let old_shared = old.map(|f| f.shared.clone()).unwrap_or_default();
         self.pending.fragments.entry(key.clone()).or_insert_with(|| old.cloned());

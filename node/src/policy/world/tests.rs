@@ -239,7 +239,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// However it came about, the table decides as the API's words do; and the kernel, told only what changed, has
     /// what it would have if it were told all.
