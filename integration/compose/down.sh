@@ -16,6 +16,7 @@ docker volume ls -q $ours | xargs -r docker volume rm >/dev/null
 done_with "containers, network and volumes removed"
 stage "removing images"
 for image in etcd registry master node prometheus; do docker rmi "troupe-compose/$image" >/dev/null 2>&1 || true; done
+sweep_images
 [ "${1:-}" != --all ] || docker rmi troupe-compose/base:bookworm >/dev/null 2>&1 || true
 done_with "images removed"
 sh "$here/kubeconfig.sh" remove

@@ -19,7 +19,7 @@ for image in ${*:-etcd registry master node}; do
         ;;
     esac
     # On the host's network, as packages come from wherever the host gets them.
-    docker build --quiet --network host -t "troupe-compose/$image" -f "$context/$image.Dockerfile" "$context" \
+    docker build --quiet --network host --label troupe-compose -t "troupe-compose/$image" -f "$context/$image.Dockerfile" "$context" \
         >"$context/log" 2>&1 || { tail -n 20 "$context/log" >&2; fail "the image troupe-compose/$image cannot be built"; }
     rm -f "$context/troupe-$image"
 done

@@ -26,6 +26,13 @@ kubectl() { command kubectl --kubeconfig "$kubeconfig" --context "$context" "$@"
 machine() { echo "troupe-compose-$1"; }
 inside() { where=$1; shift; docker exec "$(machine "$where")" "$@"; }
 
+# Images of ours that newer ones have replaced, and that no container uses any more.
+sweep_images() {
+    docker images -q --filter dangling=true --filter label=troupe-compose | while read -r image; do
+        docker rmi "$image" >/dev/null 2>&1 || true
+    done
+}
+
 now_ms() { date +%s%3N; }
 # Stages, as `troupe up` shows them: one line each, with the time it took.
 began=$(now_ms)

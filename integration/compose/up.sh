@@ -13,6 +13,7 @@ done_with "images built: etcd, registry, master, node"
 stage "starting containers"
 compose up --detach >"$scratch/up.log" 2>&1 ||
     { tail -n 20 "$scratch/up.log" >&2; fail "compose failed"; }
+sweep_images
 done_with "started: etcd1, etcd2, etcd3, master, registry, $(echo $nodes | sed 's/ /, /g')"
 
 stage "waiting for the API"
