@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::Stage;
 use protocol::{Api, Caller};
@@ -19,7 +20,7 @@ use crate::cache::{Cache, feed};
 use crate::front::certificate::FileCertificate;
 use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
-use crate::front::health::Scope;
+use crate::front::health::{CHECKS, Part};
 use crate::front::metrics::FrontMetrics;
 use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
@@ -213,8 +214,10 @@ impl Master {
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
         let authenticator = Authenticator::new(cache.clone(), tokens).with_oidc(oidc);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
+        let token_keys = authenticator.keys().clone();
         let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
-        let checks = checks(&cache, &bridge);
+        let started = Arc::new(AtomicBool::new(false));
+        let checks = checks(&cache, &bridge, &started);
         let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
@@ -273,52 +276,52 @@ impl Master {
 
         let api_for = |caller: Caller| pipeline.as_caller(caller);
         scheduler::start(stage, cache.clone(), api_for, scheduler::Config::default());
+        // Where no node of ours can be, pods' addresses are somebody else's affair.
+        let nodes_here = config.in_process_node.is_some() || config.link_listen.is_some();
         let controllers_config = controllers::Config {
-            cluster_cidr: config.cluster_cidr.to_string(),
+            cluster_cidr: nodes_here.then(|| config.cluster_cidr.to_string()),
             root_ca_pem: pki.ca().to_owned(),
+            token_keys: Some(token_keys),
             pki: Some(pki.clone()),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);
+        started.store(true, Ordering::Release);
         passed("scheduler and controllers");
         Ok(Master { front, link, pki, admin, pipeline, cache, nodes })
     }
 }
 
 /// Ready means that the watch is fresh, not merely that the port answers.
-fn checks(cache: &Cache, store: &Arc<dyn Store>) -> Vec<Check> {
-    let well = || -> Look { Box::new(|| Box::pin(async { Ok(()) })) };
-    let reaches = |store: &Arc<dyn Store>| -> Look {
-        let store = store.clone();
+fn checks(cache: &Cache, store: &Arc<dyn Store>, started: &Arc<AtomicBool>) -> Vec<Check> {
+    let look = |part: Part| -> Look {
+        let (cache, store, started) = (cache.clone(), store.clone(), started.clone());
         Box::new(move || {
-            let store = store.clone();
+            let (cache, store, started) = (cache.clone(), store.clone(), started.clone());
             Box::pin(async move {
-                let asked = tokio::time::timeout(CHECK_TIME, store.current_revision()).await;
-                match asked {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("the store does not answer".to_owned()),
+                match part {
+                    Part::Process => Ok(()),
+                    Part::Started if started.load(Ordering::Acquire) => Ok(()),
+                    Part::Started => Err("not finished".to_owned()),
+                    Part::Store => newest(&*store).await.map(drop),
+                    Part::Cache => {
+                        let wanted = newest(&*store).await?.max(1);
+                        let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(wanted)).await;
+                        shown.map(drop).map_err(|_| "the watch cache lags behind the store".to_owned())
+                    }
                 }
             })
         })
     };
-    let fresh: Look = {
-        let (cache, store) = (cache.clone(), store.clone());
-        Box::new(move || {
-            let (cache, store) = (cache.clone(), store.clone());
-            Box::pin(async move {
-                let newest = store.current_revision().await.map_err(|e| e.to_string())?;
-                let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(newest.max(1))).await;
-                shown.map(drop).map_err(|_| "the watch cache lags behind the store".to_owned())
-            })
-        })
-    };
-    vec![
-        Check { name: "ping", scope: Scope::Everywhere, look: well() },
-        Check { name: "etcd", scope: Scope::Alive, look: reaches(store) },
-        Check { name: "etcd-readiness", scope: Scope::Ready, look: reaches(store) },
-        Check { name: "informer-sync", scope: Scope::Ready, look: fresh },
-    ]
+    CHECKS.iter().map(|(name, scope, part)| Check { name, scope: *scope, look: look(*part) }).collect()
+}
+
+async fn newest(store: &dyn Store) -> Result<u64, String> {
+    match tokio::time::timeout(CHECK_TIME, store.current_revision()).await {
+        Ok(Ok(revision)) => Ok(revision),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    }
 }
 
 /// How long a health check waits for what it looks at.

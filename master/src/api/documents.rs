@@ -66,11 +66,19 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
         Some(items) if value["kind"] == resource.list_kind => (items.as_slice(), value["metadata"].clone()),
         _ => (std::slice::from_ref(value), json!({"resourceVersion": value["metadata"]["resourceVersion"]})),
     };
-    let rows: Vec<Value> = items.iter().map(|item| row(resource, declared, item, include)).collect();
-    let columns: Vec<Value> = if resource.custom {
+    // A subresource is an object of another kind than the resource.
+    let scale = value["kind"] == "Scale" && value["apiVersion"] == "autoscaling/v1";
+    let cells = |item: &Value| match (scale, resource.custom) {
+        (true, _) => tables::scale_cells(item),
+        (_, true) => columns::cells(declared, item),
+        _ => tables::cells(resource, item),
+    };
+    let rows: Vec<Value> = items.iter().map(|item| row(resource, cells(item), item, include)).collect();
+    let columns: Vec<Value> = if resource.custom && !scale {
         columns::headers(declared)
     } else {
-        tables::columns(resource)
+        let columns = if scale { tables::SCALE } else { tables::columns(resource) };
+        columns
             .iter()
             .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
             .collect()
@@ -84,8 +92,7 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
     })
 }
 
-fn row(resource: &Resource, declared: &[PrinterColumn], item: &Value, include: &str) -> Value {
-    let cells = if resource.custom { columns::cells(declared, item) } else { tables::cells(resource, item) };
+fn row(resource: &Resource, cells: Vec<Value>, item: &Value, include: &str) -> Value {
     let mut row = json!({"cells": cells});
     if let Some(conditions) = tables::conditions(resource, item) {
         row["conditions"] = conditions;

@@ -183,7 +183,7 @@ impl Inner {
                 (_, "scale") => self.scale(request, subject, warnings).await,
                 ("pods", "binding") => self.bind(request, subject, warnings).await,
                 ("pods", "eviction") => self.evict(request, subject, warnings).await,
-                ("serviceaccounts", "token") => self.token(request, subject, warnings),
+                ("serviceaccounts", "token") => self.token(request, subject, warnings).await,
                 _ => self.part(request, subject, warnings).await,
             };
         }

@@ -156,9 +156,9 @@ impl Pki {
         Ok(pair)
     }
 
-    /// The administrator's certificate: `kubernetes-admin` in `system:masters`. Blocks.
+    /// The administrator's certificate: `admin` in `system:masters`. Blocks.
     pub fn admin(&self) -> Result<Pair, PkiError> {
-        self.client("admin", "kubernetes-admin", &["system:masters"])
+        self.client("admin", "admin", &["system:masters"])
     }
 
     /// The key that signs ServiceAccount tokens, PEM. Blocks, the first time for a good part of a second.
