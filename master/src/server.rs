@@ -9,6 +9,8 @@ use protocol::{Api, Caller};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::aggregation::Aggregation;
+use crate::aggregation::identity::FrontProxy;
 use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
 use crate::audit::Auditor;
@@ -169,6 +171,7 @@ impl Master {
                     "kube-apiserver-kubelet-client",
                     &["system:masters"],
                 )?;
+                let front_proxy = FrontProxy::of(&pki.front_proxy_client()?).map_err(StartError::Tls)?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
                 let own =
                     match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
@@ -179,7 +182,16 @@ impl Master {
                         _ => None,
                     };
                 let loaded = config.serving.load()?;
-                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
+                Ok((
+                    Arc::new(pki),
+                    serving,
+                    admin,
+                    kubelet_client,
+                    front_proxy,
+                    Arc::new(tokens),
+                    own,
+                    loaded,
+                ))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -187,7 +199,7 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, kubelet_client, tokens, own, loaded) =
+        let (pki, serving, admin, kubelet_client, front_proxy, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         let store: Arc<dyn Store> = match loaded.encryption {
             Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
@@ -213,16 +225,19 @@ impl Master {
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
         let authenticator = Authenticator::new(cache.clone(), tokens).with_oidc(oidc);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
-        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
+        let nodes = Nodes::default();
+        let aggregation = Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy);
+        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address)
+            .with_aggregation(aggregation.clone());
         let checks = checks(&cache, &bridge);
-        let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
+        let pipeline_config =
+            PipelineConfig { service_cidr: config.service_cidr, aggregation: Some(aggregation.clone()) };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
         let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
             let pipeline = pipeline.clone();
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
-        let nodes = Nodes::default();
         let metrics = FrontMetrics::register(stage);
         let front_tls = match own {
             Some(own) => tls_with(pki.ca(), Arc::new(own))?,
@@ -242,6 +257,7 @@ impl Master {
                     kubelet_tls(&kubelet_client, pki.ca())?,
                 ),
                 documents: Arc::new(documents),
+                aggregation: aggregation.clone(),
                 checks,
                 audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
                 fairness: Fairness::new(cache.clone(), metrics.clone()),
@@ -277,6 +293,7 @@ impl Master {
             cluster_cidr: config.cluster_cidr.to_string(),
             root_ca_pem: pki.ca().to_owned(),
             pki: Some(pki.clone()),
+            aggregation: Some(aggregation),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);
