@@ -10,6 +10,8 @@ use protocol::{Api, Caller};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::aggregation::Aggregation;
+use crate::aggregation::identity::FrontProxy;
 use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
 use crate::audit::Auditor;
@@ -170,6 +172,7 @@ impl Master {
                     "kube-apiserver-kubelet-client",
                     &["system:masters"],
                 )?;
+                let front_proxy = FrontProxy::of(&pki.front_proxy_client()?).map_err(StartError::Tls)?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
                 let own =
                     match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
@@ -180,7 +183,16 @@ impl Master {
                         _ => None,
                     };
                 let loaded = config.serving.load()?;
-                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
+                Ok((
+                    Arc::new(pki),
+                    serving,
+                    admin,
+                    kubelet_client,
+                    front_proxy,
+                    Arc::new(tokens),
+                    own,
+                    loaded,
+                ))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -188,7 +200,7 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, kubelet_client, tokens, own, loaded) =
+        let (pki, serving, admin, kubelet_client, front_proxy, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         let store: Arc<dyn Store> = match loaded.encryption {
             Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
@@ -215,17 +227,20 @@ impl Master {
         let authenticator = Authenticator::new(cache.clone(), tokens).with_oidc(oidc);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
         let token_keys = authenticator.keys().clone();
-        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
+        let nodes = Nodes::default();
+        let aggregation = Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy);
+        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address)
+            .with_aggregation(aggregation.clone());
         let started = Arc::new(AtomicBool::new(false));
         let checks = checks(&cache, &bridge, &started);
-        let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
+        let pipeline_config =
+            PipelineConfig { service_cidr: config.service_cidr, aggregation: Some(aggregation.clone()) };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
         let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
             let pipeline = pipeline.clone();
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
-        let nodes = Nodes::default();
         let metrics = FrontMetrics::register(stage);
         let front_tls = match own {
             Some(own) => tls_with(pki.ca(), Arc::new(own))?,
@@ -245,6 +260,7 @@ impl Master {
                     kubelet_tls(&kubelet_client, pki.ca())?,
                 ),
                 documents: Arc::new(documents),
+                aggregation: aggregation.clone(),
                 checks,
                 audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
                 fairness: Fairness::new(cache.clone(), metrics.clone()),
@@ -283,6 +299,7 @@ impl Master {
             root_ca_pem: pki.ca().to_owned(),
             token_keys: Some(token_keys),
             pki: Some(pki.clone()),
+            aggregation: Some(aggregation),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);

@@ -1,5 +1,7 @@
 //! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::{Resource, Target};
 use serde_json::{Value, json};
@@ -7,6 +9,8 @@ use serde_json::{Value, json};
 use super::custom::Catalog;
 use super::custom::columns::{self, PrinterColumn};
 use super::{openapi, tables};
+use crate::aggregation::Aggregation;
+use crate::aggregation::documents::Joined;
 use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
 use crate::front::Documents;
@@ -15,6 +19,8 @@ use crate::front::Documents;
 pub struct ServedDocuments {
     /// Where the declared kinds are found.
     cache: Cache,
+    /// What other servers serve.
+    aggregation: Option<Aggregation>,
     keys: Bytes,
     configuration: Bytes,
 }
@@ -25,9 +31,20 @@ impl ServedDocuments {
         let jwks_uri = format!("https://{address}/openid/v1/jwks");
         ServedDocuments {
             cache,
+            aggregation: None,
             keys: Bytes::from(keys.jwks().to_string()),
             configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
         }
+    }
+
+    /// Joins the documents of other servers.
+    pub fn with_aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = Some(aggregation);
+        self
+    }
+
+    fn joined(&self, catalog: &Arc<Catalog>) -> Option<Arc<Joined>> {
+        self.aggregation.as_ref()?.joined(catalog)
     }
 }
 
@@ -38,11 +55,15 @@ impl Documents for ServedDocuments {
     }
 
     fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
-        self.cache.derived::<Catalog>().discovery().get(path, aggregated)
+        let catalog = self.cache.derived::<Catalog>();
+        let joined = self.joined(&catalog).and_then(|joined| joined.discovery(path, aggregated));
+        joined.or_else(|| catalog.discovery().get(path, aggregated))
     }
 
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
-        openapi::document(&self.cache.derived::<Catalog>(), path, accept)
+        let catalog = self.cache.derived::<Catalog>();
+        let joined = self.joined(&catalog);
+        openapi::document(&catalog, joined.as_ref().map(|joined| joined.openapi()), path, accept)
     }
 
     fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {

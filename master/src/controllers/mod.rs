@@ -8,11 +8,13 @@ use std::time::Duration;
 use actors::Stage;
 use protocol::{Api, Caller};
 
+use crate::aggregation::Aggregation;
 use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
 use crate::pki::Pki;
 use protocol::events::{Recorder, Source};
 
+pub mod api_services;
 pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod certificates;
@@ -29,6 +31,7 @@ pub mod machinery;
 pub mod namespace;
 pub mod node;
 pub mod pod_garbage;
+pub mod policy_types;
 pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
@@ -51,6 +54,8 @@ pub struct Config {
     pub token_keys: Option<Arc<TokenKeys>>,
     /// The CA that signs what is approved; without one, nothing is signed.
     pub pki: Option<Arc<Pki>>,
+    /// The way to other API servers; without it, nobody looks whether they are there.
+    pub aggregation: Option<Aggregation>,
     /// Pods get their addresses from here: each node a part of it. Without, nodes get none.
     pub cluster_cidr: Option<String>,
     /// Prefix length of a node's part of it.
@@ -67,6 +72,7 @@ impl Default for Config {
             root_ca_pem: String::new(),
             token_keys: None,
             pki: None,
+            aggregation: None,
             cluster_cidr: Some("10.244.0.0/16".to_owned()),
             node_cidr_bits: 24,
             node_grace: Duration::from_secs(40),
@@ -106,6 +112,11 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
     let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
     s.start(custom_resources::CustomResourceController);
+    s.start(policy_types::PolicyTypeController);
+    s.start(api_services::RegistrationController);
+    if let Some(aggregation) = &config.aggregation {
+        s.start(api_services::AvailabilityController { aggregation: aggregation.clone() });
+    }
     s.start(namespace::NamespaceController);
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });

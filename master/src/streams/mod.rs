@@ -16,7 +16,7 @@ mod forward;
 mod log;
 mod options;
 mod ports;
-mod proxy;
+pub(crate) mod proxy;
 pub mod spdy;
 mod target;
 mod terminal;

@@ -129,7 +129,8 @@ impl Inner {
             preconditions(request, &subject, &stored)?;
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
-            let seen = subject.opened(&stored)?;
+            let shown_to = self.found(&subject, &snapshot).await?;
+            let seen = subject.opened(&shown_to)?;
             let mut unsaid = Vec::new();
             let mut write =
                 Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
@@ -146,19 +147,20 @@ impl Inner {
                 Fate::Same => {
                     return Ok(Answer {
                         code: 200,
-                        body: super::view(&subject, stored.json.clone(), stored.revision)?,
+                        body: super::view(&subject, shown_to.json.clone(), stored.revision)?,
                         revision: stored.revision,
                     });
                 }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
                     if dry {
-                        let body = shown(&subject, &json, stored.revision)?;
+                        let body = self.shown(&subject, &json, stored.revision, false).await?;
                         return Ok(Answer { code: 200, body, revision: stored.revision });
                     }
                     txn.ops.push(self.put(&subject, &json).await?);
                     if let TxnResult::Committed { revision } = self.commit(txn).await? {
-                        return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
+                        let body = self.shown(&subject, &json, revision, true).await?;
+                        return Ok(Answer { code: 200, body, revision });
                     }
                 }
                 Fate::Gone => {
@@ -183,7 +185,7 @@ impl Inner {
                                 let body = shown(&subject, &json, stored.revision)?;
                                 Ok(Answer { code: 200, body, revision: stored.revision })
                             }
-                            None => answer(&subject, &stored, strategy.returns_deleted, 200),
+                            None => answer(&subject, &shown_to, strategy.returns_deleted, 200),
                         };
                     }
                 }
