@@ -1,10 +1,11 @@
 //! The audit log: who asked what, and how it was answered, as far as a policy wants to know.
 //!
-//! - [`policy`]: what is recorded of which requests. - [`event`]: one request's record. - [`log`]: the file.
+//! - [`annotations`]: what admission says of a request. - [`policy`]: what is recorded of which requests. - [`event`]: one request's record. - [`log`]: the file.
 //!
 //! A request waits for room in the log's bounded queue rather than going unrecorded; the file itself is written
 //! elsewhere. What comes in over HTTP is audited. Controllers and nodes, which are the cluster itself, are not.
 
+pub mod annotations;
 pub mod event;
 pub mod log;
 pub mod policy;

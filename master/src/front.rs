@@ -44,6 +44,7 @@ use futures::future::LocalBoxFuture;
 use protocol::{Api, ApiError, ApiRequest, Caller};
 use serde_json::Value;
 
+use crate::aggregation::Aggregation;
 use crate::audit::Auditor;
 use crate::auth::{Attributes, Decision};
 
@@ -132,6 +133,8 @@ pub struct FrontConfig {
     pub streams: Arc<dyn StreamRouter>,
     /// OpenAPI and Tables.
     pub documents: Arc<dyn Documents>,
+    /// Groups that other servers serve.
+    pub aggregation: Aggregation,
     /// What `/livez` and `/readyz` look at.
     pub checks: Vec<Check>,
     /// The audit log, where one is kept.

@@ -2,6 +2,7 @@
 //!
 //! ## Layout
 //!
+//! - [`aggregation`]: groups that other API servers serve.
 //! - [`api`]: the API server: pipeline, registry, HTTP front.
 //! - [`auth`]: who asks, and whether they may.
 //! - [`bootstrap`]: what a cluster holds from its start.
@@ -14,6 +15,7 @@
 //! - [`scheduler`]: finds a node for each pod.
 //! - [`store`]: where objects live; embedded or etcd.
 
+pub mod aggregation;
 pub mod api;
 pub mod audit;
 pub mod auth;

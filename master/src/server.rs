@@ -3,12 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::Stage;
 use protocol::{Api, Caller};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::aggregation::Aggregation;
+use crate::aggregation::identity::FrontProxy;
 use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
 use crate::audit::Auditor;
@@ -19,7 +22,7 @@ use crate::cache::{Cache, feed};
 use crate::front::certificate::FileCertificate;
 use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
-use crate::front::health::Scope;
+use crate::front::health::{CHECKS, Part};
 use crate::front::metrics::FrontMetrics;
 use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
@@ -169,6 +172,7 @@ impl Master {
                     "kube-apiserver-kubelet-client",
                     &["system:masters"],
                 )?;
+                let front_proxy = FrontProxy::of(&pki.front_proxy_client()?).map_err(StartError::Tls)?;
                 let tokens = TokenKeys::from_pem(&pki.service_account_key()?)?;
                 let own =
                     match (config.serving.tls_cert_file.clone(), config.serving.tls_private_key_file.clone())
@@ -179,7 +183,16 @@ impl Master {
                         _ => None,
                     };
                 let loaded = config.serving.load()?;
-                Ok((Arc::new(pki), serving, admin, kubelet_client, Arc::new(tokens), own, loaded))
+                Ok((
+                    Arc::new(pki),
+                    serving,
+                    admin,
+                    kubelet_client,
+                    front_proxy,
+                    Arc::new(tokens),
+                    own,
+                    loaded,
+                ))
             })
         };
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
@@ -187,7 +200,7 @@ impl Master {
         } else {
             Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
         };
-        let (pki, serving, admin, kubelet_client, tokens, own, loaded) =
+        let (pki, serving, admin, kubelet_client, front_proxy, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
         let store: Arc<dyn Store> = match loaded.encryption {
             Some(encryption) => Arc::new(EncryptedStore::new(store, encryption)),
@@ -213,16 +226,21 @@ impl Master {
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
         let authenticator = Authenticator::new(cache.clone(), tokens).with_oidc(oidc);
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
-        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address);
-        let checks = checks(&cache, &bridge);
-        let pipeline_config = PipelineConfig { service_cidr: config.service_cidr };
+        let token_keys = authenticator.keys().clone();
+        let nodes = Nodes::default();
+        let aggregation = Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy);
+        let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address)
+            .with_aggregation(aggregation.clone());
+        let started = Arc::new(AtomicBool::new(false));
+        let checks = checks(&cache, &bridge, &started);
+        let pipeline_config =
+            PipelineConfig { service_cidr: config.service_cidr, aggregation: Some(aggregation.clone()) };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
         let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
             let pipeline = pipeline.clone();
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
-        let nodes = Nodes::default();
         let metrics = FrontMetrics::register(stage);
         let front_tls = match own {
             Some(own) => tls_with(pki.ca(), Arc::new(own))?,
@@ -242,6 +260,7 @@ impl Master {
                     kubelet_tls(&kubelet_client, pki.ca())?,
                 ),
                 documents: Arc::new(documents),
+                aggregation: aggregation.clone(),
                 checks,
                 audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
                 fairness: Fairness::new(cache.clone(), metrics.clone()),
@@ -273,52 +292,53 @@ impl Master {
 
         let api_for = |caller: Caller| pipeline.as_caller(caller);
         scheduler::start(stage, cache.clone(), api_for, scheduler::Config::default());
+        // Where no node of ours can be, pods' addresses are somebody else's affair.
+        let nodes_here = config.in_process_node.is_some() || config.link_listen.is_some();
         let controllers_config = controllers::Config {
-            cluster_cidr: config.cluster_cidr.to_string(),
+            cluster_cidr: nodes_here.then(|| config.cluster_cidr.to_string()),
             root_ca_pem: pki.ca().to_owned(),
+            token_keys: Some(token_keys),
             pki: Some(pki.clone()),
+            aggregation: Some(aggregation),
             ..controllers::Config::default()
         };
         controllers::start(stage, &cache, api_for, &controllers_config);
+        started.store(true, Ordering::Release);
         passed("scheduler and controllers");
         Ok(Master { front, link, pki, admin, pipeline, cache, nodes })
     }
 }
 
 /// Ready means that the watch is fresh, not merely that the port answers.
-fn checks(cache: &Cache, store: &Arc<dyn Store>) -> Vec<Check> {
-    let well = || -> Look { Box::new(|| Box::pin(async { Ok(()) })) };
-    let reaches = |store: &Arc<dyn Store>| -> Look {
-        let store = store.clone();
+fn checks(cache: &Cache, store: &Arc<dyn Store>, started: &Arc<AtomicBool>) -> Vec<Check> {
+    let look = |part: Part| -> Look {
+        let (cache, store, started) = (cache.clone(), store.clone(), started.clone());
         Box::new(move || {
-            let store = store.clone();
+            let (cache, store, started) = (cache.clone(), store.clone(), started.clone());
             Box::pin(async move {
-                let asked = tokio::time::timeout(CHECK_TIME, store.current_revision()).await;
-                match asked {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err("the store does not answer".to_owned()),
+                match part {
+                    Part::Process => Ok(()),
+                    Part::Started if started.load(Ordering::Acquire) => Ok(()),
+                    Part::Started => Err("not finished".to_owned()),
+                    Part::Store => newest(&*store).await.map(drop),
+                    Part::Cache => {
+                        let wanted = newest(&*store).await?.max(1);
+                        let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(wanted)).await;
+                        shown.map(drop).map_err(|_| "the watch cache lags behind the store".to_owned())
+                    }
                 }
             })
         })
     };
-    let fresh: Look = {
-        let (cache, store) = (cache.clone(), store.clone());
-        Box::new(move || {
-            let (cache, store) = (cache.clone(), store.clone());
-            Box::pin(async move {
-                let newest = store.current_revision().await.map_err(|e| e.to_string())?;
-                let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(newest.max(1))).await;
-                shown.map(drop).map_err(|_| "the watch cache lags behind the store".to_owned())
-            })
-        })
-    };
-    vec![
-        Check { name: "ping", scope: Scope::Everywhere, look: well() },
-        Check { name: "etcd", scope: Scope::Alive, look: reaches(store) },
-        Check { name: "etcd-readiness", scope: Scope::Ready, look: reaches(store) },
-        Check { name: "informer-sync", scope: Scope::Ready, look: fresh },
-    ]
+    CHECKS.iter().map(|(name, scope, part)| Check { name, scope: *scope, look: look(*part) }).collect()
+}
+
+async fn newest(store: &dyn Store) -> Result<u64, String> {
+    match tokio::time::timeout(CHECK_TIME, store.current_revision()).await {
+        Ok(Ok(revision)) => Ok(revision),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    }
 }
 
 /// How long a health check waits for what it looks at.

@@ -1,6 +1,8 @@
 //! Pods of different nodes talk to one another: real namespaces as machines, real VXLAN and routes, the real CNI
 //! plugins. Needs root and the plugins; without them the tests say so and pass over.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
+
 #[path = "support/hosts.rs"]
 mod hosts;
 #[path = "support/namespace.rs"]

@@ -51,7 +51,15 @@ pub fn from_storage(view: &Resource, mut value: Value) -> Value {
         return value;
     }
     match view.plural {
-        "events" => EVENT_NAMES.iter().for_each(|(new, old)| rename(&mut value, old, new)),
+        "events" => {
+            EVENT_NAMES.iter().for_each(|(new, old)| rename(&mut value, old, new));
+            // Core events say these even when they are empty.
+            for field in ["reportingController", "reportingInstance"] {
+                if value[field] == "" {
+                    value.as_object_mut().and_then(|event| event.remove(field));
+                }
+            }
+        }
         "horizontalpodautoscalers" => autoscaler::from_storage(&mut value),
         _ => {}
     }

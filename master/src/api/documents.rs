@@ -1,5 +1,7 @@
 //! Documents about kinds that the HTTP front serves: Tables and OpenAPI.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::{Resource, Target};
 use serde_json::{Value, json};
@@ -7,6 +9,8 @@ use serde_json::{Value, json};
 use super::custom::Catalog;
 use super::custom::columns::{self, PrinterColumn};
 use super::{openapi, tables};
+use crate::aggregation::Aggregation;
+use crate::aggregation::documents::Joined;
 use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
 use crate::front::Documents;
@@ -15,6 +19,8 @@ use crate::front::Documents;
 pub struct ServedDocuments {
     /// Where the declared kinds are found.
     cache: Cache,
+    /// What other servers serve.
+    aggregation: Option<Aggregation>,
     keys: Bytes,
     configuration: Bytes,
 }
@@ -25,9 +31,20 @@ impl ServedDocuments {
         let jwks_uri = format!("https://{address}/openid/v1/jwks");
         ServedDocuments {
             cache,
+            aggregation: None,
             keys: Bytes::from(keys.jwks().to_string()),
             configuration: Bytes::from(keys.openid_configuration(&jwks_uri).to_string()),
         }
+    }
+
+    /// Joins the documents of other servers.
+    pub fn with_aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = Some(aggregation);
+        self
+    }
+
+    fn joined(&self, catalog: &Arc<Catalog>) -> Option<Arc<Joined>> {
+        self.aggregation.as_ref()?.joined(catalog)
     }
 }
 
@@ -38,11 +55,15 @@ impl Documents for ServedDocuments {
     }
 
     fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
-        self.cache.derived::<Catalog>().discovery().get(path, aggregated)
+        let catalog = self.cache.derived::<Catalog>();
+        let joined = self.joined(&catalog).and_then(|joined| joined.discovery(path, aggregated));
+        joined.or_else(|| catalog.discovery().get(path, aggregated))
     }
 
     fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
-        openapi::document(&self.cache.derived::<Catalog>(), path, accept)
+        let catalog = self.cache.derived::<Catalog>();
+        let joined = self.joined(&catalog);
+        openapi::document(&catalog, joined.as_ref().map(|joined| joined.openapi()), path, accept)
     }
 
     fn identity(&self, path: &str) -> Option<(Bytes, &'static str)> {
@@ -66,11 +87,19 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
         Some(items) if value["kind"] == resource.list_kind => (items.as_slice(), value["metadata"].clone()),
         _ => (std::slice::from_ref(value), json!({"resourceVersion": value["metadata"]["resourceVersion"]})),
     };
-    let rows: Vec<Value> = items.iter().map(|item| row(resource, declared, item, include)).collect();
-    let columns: Vec<Value> = if resource.custom {
+    // A subresource is an object of another kind than the resource.
+    let scale = value["kind"] == "Scale" && value["apiVersion"] == "autoscaling/v1";
+    let cells = |item: &Value| match (scale, resource.custom) {
+        (true, _) => tables::scale_cells(item),
+        (_, true) => columns::cells(declared, item),
+        _ => tables::cells(resource, item),
+    };
+    let rows: Vec<Value> = items.iter().map(|item| row(resource, cells(item), item, include)).collect();
+    let columns: Vec<Value> = if resource.custom && !scale {
         columns::headers(declared)
     } else {
-        tables::columns(resource)
+        let columns = if scale { tables::SCALE } else { tables::columns(resource) };
+        columns
             .iter()
             .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
             .collect()
@@ -84,8 +113,7 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
     })
 }
 
-fn row(resource: &Resource, declared: &[PrinterColumn], item: &Value, include: &str) -> Value {
-    let cells = if resource.custom { columns::cells(declared, item) } else { tables::cells(resource, item) };
+fn row(resource: &Resource, cells: Vec<Value>, item: &Value, include: &str) -> Value {
     let mut row = json!({"cells": cells});
     if let Some(conditions) = tables::conditions(resource, item) {
         row["conditions"] = conditions;

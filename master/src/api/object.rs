@@ -107,6 +107,13 @@ pub fn finalizers(value: &Value) -> Vec<&str> {
     list(value, &["metadata", "finalizers"]).iter().filter_map(Value::as_str).collect()
 }
 
+/// An object's version and kind, as Go prints them: `apps/v1, Kind=Deployment`.
+pub fn shown_kind(value: &Value) -> String {
+    let version = text(value, &["apiVersion"]);
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    format!("{group}/{version}, Kind={}", text(value, &["kind"]))
+}
+
 /// Now, as objects spell times.
 pub fn now() -> String {
     protocol::schema::decode::print_time(OffsetDateTime::from(actors::time::now()))
@@ -119,7 +126,17 @@ pub fn head(resource: &Resource) -> String {
 
 /// The object as JSON that starts with [`head`].
 pub fn encode(resource: &Resource, value: &Value) -> Bytes {
-    let mut out = head(resource).into_bytes();
+    encode_after(head(resource), value)
+}
+
+/// The object as JSON that starts as [`head`] does, with the version and kind that it has.
+pub fn encode_own(value: &Value) -> Bytes {
+    let (version, kind) = (&value["apiVersion"], &value["kind"]);
+    encode_after(format!("{{\"apiVersion\":{version},\"kind\":{kind}"), value)
+}
+
+fn encode_after(head: String, value: &Value) -> Bytes {
+    let mut out = head.into_bytes();
     for (name, field) in value.as_object().into_iter().flatten() {
         if name == "apiVersion" || name == "kind" {
             continue;

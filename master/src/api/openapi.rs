@@ -19,41 +19,79 @@ mod proto;
 pub use declared::Declared;
 
 use super::custom::Catalog;
+use crate::aggregation::openapi::Joined;
 
 const JSON: &str = "application/json";
 /// Clients ask for `…v2@v1.0+protobuf`, which is no media type (`@` is none of its letters); the answer is one.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// The document at a path under `/openapi`, with its media type.
-pub fn document(catalog: &Catalog, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
-    // Without declared kinds there is one set of documents, made once.
-    let declared = catalog.customs().next().map(|_| catalog.openapi());
+/// A version 2 document in both of its forms.
+pub struct V2Document {
+    json: Bytes,
+    proto: Bytes,
+}
+
+impl V2Document {
+    /// Writes a document.
+    pub fn of(document: &Value) -> Self {
+        V2Document { json: Bytes::from(document.to_string()), proto: Bytes::from(proto::document(document)) }
+    }
+}
+
+/// The document at a path under `/openapi`, with its media type; `joined` are those of other servers.
+pub fn document(
+    catalog: &Catalog,
+    joined: Option<&Joined>,
+    path: &str,
+    accept: &str,
+) -> Option<(Bytes, &'static str)> {
+    let v2 = || match (joined, declared(catalog)) {
+        (Some(joined), _) => joined.v2(catalog),
+        (None, Some(declared)) => declared.v2(catalog),
+        (None, None) => &*V2_DOCUMENT,
+    };
     match path.trim_end_matches('/') {
         "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
-            Some((declared.map_or_else(|| V2_PROTO.clone(), |d| d.v2(catalog).1.clone()), PROTOBUF))
+            Some((v2().proto.clone(), PROTOBUF))
         }
         // What is neither is refused; upstream's reader of this header knows no more.
         "/openapi/v2"
             if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) =>
         {
-            Some((declared.map_or_else(|| V2_JSON.clone(), |d| d.v2(catalog).0.clone()), JSON))
+            Some((v2().json.clone(), JSON))
         }
         "/openapi/v2" => None,
         "/openapi/v3" => {
-            let index = declared.map_or_else(|| V3_INDEX.clone(), Declared::index);
+            let index = joined.map_or_else(|| v3_index(catalog), Joined::index);
             Some((index, "text/plain; charset=utf-8"))
         }
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
-            let own = V3.iter().find(|(n, _)| n == name).map(|(_, body)| body.clone());
-            Some((own.or_else(|| declared?.v3(name))?, JSON))
+            let others = joined.and_then(|joined| joined.v3(name));
+            let own = || V3.iter().find(|(n, _)| n == name).map(|(_, body)| body.clone());
+            let found = others.or_else(own).or_else(|| declared(catalog)?.v3(name))?;
+            Some((found, JSON))
         }
     }
 }
 
+/// The documents with declared kinds. Without any there is one set of documents, made once.
+fn declared(catalog: &Catalog) -> Option<&Declared> {
+    catalog.customs().next().map(|_| catalog.openapi())
+}
+
+/// The index of the version 3 documents about what is served here.
+pub fn v3_index(catalog: &Catalog) -> Bytes {
+    declared(catalog).map_or_else(|| V3_INDEX.clone(), Declared::index)
+}
+
+/// The version 2 document about what is served here.
+pub fn v2_value(catalog: &Catalog) -> Value {
+    declared(catalog).map_or_else(|| V2.clone(), |_| declared::v2_value(catalog))
+}
+
 static V2: LazyLock<Value> = LazyLock::new(v2);
-static V2_JSON: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(V2.to_string()));
-static V2_PROTO: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(proto::document(&V2)));
+static V2_DOCUMENT: LazyLock<V2Document> = LazyLock::new(|| V2Document::of(&V2));
 static V3: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
     let versions =
         resources::groups().iter().flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
@@ -83,7 +121,7 @@ static V3_INDEX: LazyLock<Bytes> = LazyLock::new(|| {
 });
 
 /// FNV-1a: tells documents apart, nothing more.
-fn fingerprint(bytes: &[u8]) -> u64 {
+pub fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -13,10 +13,12 @@ use serde_json::json;
 
 use super::custom::Catalog;
 use super::custom::catalog::Found;
+use super::custom::conversion::Converter;
 use super::invalid::{Errors, Path};
 use super::kinds;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
+use crate::aggregation::Aggregation;
 use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
 use crate::cache::Cache;
 use crate::store::{LeaseId, Store};
@@ -26,12 +28,14 @@ use crate::store::{LeaseId, Store};
 pub struct Config {
     /// The range of Service addresses.
     pub service_cidr: ipnet::Ipv4Net,
+    /// The way to other API servers, for reads from within.
+    pub aggregation: Option<Aggregation>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let network = std::net::Ipv4Addr::new(10, 96, 0, 0);
-        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16) }
+        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16), aggregation: None }
     }
 }
 
@@ -40,6 +44,8 @@ pub struct Inner {
     pub(super) config: Config,
     pub(super) store: Arc<dyn Store>,
     pub(super) cache: Cache,
+    /// Brings objects of declared kinds from one version to another.
+    pub(super) converter: Converter,
     pub(super) authorizer: Arc<ClusterAuthorizer>,
     pub(super) authenticator: Authenticator,
     /// The lease that events are put under, and when it was granted.
@@ -69,6 +75,7 @@ impl Pipeline {
             inner: Arc::new(Inner {
                 config,
                 store,
+                converter: Converter::new(cache.clone()),
                 cache,
                 authorizer,
                 authenticator,
@@ -106,6 +113,9 @@ impl Pipeline {
         let kind = format!("{}{subresource}", request.verb);
         actors::trace::step("master/api", &kind, key, failed, async {
             let mut warnings = Vec::new();
+            if let Some(answer) = self.elsewhere(request).await {
+                return answer;
+            }
             let (code, body, revision) = match self.inner.perform(request, &mut warnings).await {
                 Ok(answer) => (answer.code, answer.body, answer.revision),
                 Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
@@ -113,6 +123,26 @@ impl Pipeline {
             ApiResponse { code, body, revision, warnings }
         })
         .await
+    }
+
+    /// The answer to a read of what another API server serves; `None` for what is served here.
+    async fn elsewhere(&self, request: &ApiRequest) -> Option<ApiResponse> {
+        let aggregation = self.inner.config.aggregation.as_ref()?;
+        let target = &request.target;
+        let backend = aggregation.backend(&target.group, &target.version)?;
+        let read = async {
+            self.authorize(request).await?;
+            match request.verb {
+                Verb::Get | Verb::List => aggregation.read(&backend, request).await,
+                _ => Err(method_not_allowed()),
+            }
+        };
+        Some(read.await.unwrap_or_else(|error| ApiResponse {
+            code: error.code(),
+            body: Bytes::from(error.to_status().to_string()),
+            revision: 0,
+            warnings: Vec::new(),
+        }))
     }
 
     /// Opens a watch for an authenticated caller.
@@ -183,7 +213,7 @@ impl Inner {
                 (_, "scale") => self.scale(request, subject, warnings).await,
                 ("pods", "binding") => self.bind(request, subject, warnings).await,
                 ("pods", "eviction") => self.evict(request, subject, warnings).await,
-                ("serviceaccounts", "token") => self.token(request, subject, warnings),
+                ("serviceaccounts", "token") => self.token(request, subject, warnings).await,
                 _ => self.part(request, subject, warnings).await,
             };
         }

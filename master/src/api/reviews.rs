@@ -12,7 +12,7 @@ use crate::auth::{Attributes, Decision, reviews};
 
 impl Inner {
     /// Answers a TokenRequest.
-    pub fn token(
+    pub async fn token(
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
@@ -21,7 +21,9 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let body =
             body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
-        admission::node_restriction::token(&self.cache.snapshot(), request, &body)?;
+        // The account may have been made just now; what follows reads the cache.
+        let snapshot = self.fresh().await?;
+        admission::node_restriction::token(&snapshot, request, &body)?;
         let keys = self.authenticator.keys();
         let made = reviews::token_request(keys, &self.cache, subject.namespace, subject.name, &body)?;
         Ok(Answer::json(201, &made))

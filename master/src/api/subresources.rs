@@ -23,7 +23,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         if request.verb == Verb::Get {
             let snapshot = self.fresh().await?;
-            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+            let stored = self.found(&subject, &snapshot).await?;
             let value = subject.opened(&stored)?;
             let scale = match subject.custom.and_then(|custom| custom.scale.as_ref()) {
                 Some(paths) => paths.read(&value)?,

@@ -7,6 +7,7 @@ use protocol::{Caller, Target};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use super::annotations::Annotations;
 use super::policy::{Applied, Level, Stage};
 use crate::auth::reviews::user_info;
 
@@ -37,6 +38,8 @@ pub struct Draft {
     received: String,
     /// Decision and reason of the authorizer.
     pub decision: Option<(bool, String)>,
+    /// What admission says.
+    pub annotations: Annotations,
     request: Option<Value>,
     response: Option<Value>,
 }
@@ -44,7 +47,16 @@ pub struct Draft {
 impl Draft {
     pub(super) fn new(facts: Facts, rule: Applied) -> Self {
         let (id, received) = (uuid::Uuid::new_v4().to_string(), stamp());
-        Draft { facts, rule, id, received, decision: None, request: None, response: None }
+        Draft {
+            facts,
+            rule,
+            id,
+            received,
+            decision: None,
+            annotations: Annotations::new(),
+            request: None,
+            response: None,
+        }
     }
 
     /// The id that the answer carries too.
@@ -113,11 +125,13 @@ impl Draft {
         event["requestReceivedTimestamp"] = self.received.as_str().into();
         event["stageTimestamp"] =
             if stage == Stage::RequestReceived { self.received.clone() } else { stamp() }.into();
+        let mut annotations = json!(self.annotations);
         if let Some((allowed, reason)) = &self.decision {
-            event["annotations"] = json!({
-                "authorization.k8s.io/decision": if *allowed { "allow" } else { "forbid" },
-                "authorization.k8s.io/reason": reason,
-            });
+            annotations["authorization.k8s.io/decision"] = if *allowed { "allow" } else { "forbid" }.into();
+            annotations["authorization.k8s.io/reason"] = reason.as_str().into();
+        }
+        if annotations.as_object().is_some_and(|all| !all.is_empty()) {
+            event["annotations"] = annotations;
         }
         event.to_string()
     }
@@ -192,6 +206,19 @@ mod tests {
             assert_eq!(event["responseObject"].is_object(), response, "{level:?}");
             assert!(event["requestObject"]["metadata"]["managedFields"].is_null());
         }
+    }
+
+    #[test]
+    fn what_admission_says_stands_beside_the_decision() {
+        let rule = Applied { level: Level::Metadata, ..Applied::default() };
+        let mut draft = Draft::new(Facts::default(), rule);
+        draft.decision = Some((true, String::new()));
+        draft.annotations.insert("policy/key".to_owned(), "value".to_owned());
+        let event: Value =
+            serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(201))).expect("JSON");
+        let expected = json!({"policy/key": "value", "authorization.k8s.io/decision": "allow",
+            "authorization.k8s.io/reason": ""});
+        assert_eq!(event["annotations"], expected);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::cache::Cache;
 
 use super::oidc::{Oidc, OidcError};
-use super::tokens::{self, TokenError, TokenKeys, account_groups, account_of};
+use super::tokens::{self, TokenError, TokenKeys, account_groups, account_of, lasting};
 use super::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 
 /// The extra attribute that names the credential.
@@ -85,6 +85,12 @@ impl Authenticator {
                     return Err(TokenError::Invalid);
                 }
             }
+        }
+        if let Ok(claims) = self.keys.verify_lasting(token) {
+            let caller = lasting::caller_of(token, &claims, &self.cache)?;
+            // Such a token names no audience: it is for the API server.
+            let common: Vec<String> = audiences.iter().filter(|a| *a == tokens::ISSUER).cloned().collect();
+            return if common.is_empty() { Err(TokenError::Audience(common)) } else { Ok((caller, common)) };
         }
         let (claims, common) = self.keys.verify(token, audiences, now)?;
         tokens::caller_of(&claims, &self.cache, now).map(|caller| (caller, common))

@@ -16,6 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 
+pub mod lasting;
+
 /// Who issues the tokens, and the audience that the API server is.
 pub const ISSUER: &str = "https://kubernetes.default.svc";
 
@@ -96,6 +98,13 @@ pub struct Claims {
     pub nbf: u64,
     /// The account's user name.
     pub sub: String,
+}
+
+impl std::fmt::Debug for TokenKeys {
+    /// Shows which key it is, not the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKeys").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl TokenKeys {

@@ -493,7 +493,7 @@ fn config_maps(settings: &Settings) -> [Seed; 2] {
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
             "data": {
                 "client-ca-file": settings.client_ca,
-                "requestheader-allowed-names": "[\"front-proxy\"]",
+                "requestheader-allowed-names": json!([crate::pki::FRONT_PROXY]).to_string(),
                 "requestheader-client-ca-file": settings.front_proxy_ca,
                 "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
                 "requestheader-group-headers": "[\"X-Remote-Group\"]",

@@ -16,7 +16,7 @@ const COUNT_MAX: usize = 16_384;
 /// Bytes of a kind's changes that are kept at most.
 const BYTES_MAX: usize = 8 << 20;
 /// Bytes of all kinds' changes together, beyond which a growing log gives up its oldest changes.
-const TOTAL_BYTES_MAX: usize = 32 << 20;
+const TOTAL_BYTES_MAX: usize = 16 << 20;
 /// Changes younger than this are kept unless a limit is hit; a client that was away for less can go on.
 const AGE: Duration = Duration::from_secs(300);
 /// This many changes are kept whatever their age.

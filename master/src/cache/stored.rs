@@ -18,7 +18,7 @@ use crate::store::{Record, parse_key};
 use super::splice::with_resource_version;
 
 /// JSON bytes of the objects whose parsed form is kept; the forms themselves are a few times as big.
-const PARSED_BYTES_MAX: usize = 10 << 20;
+const PARSED_BYTES_MAX: usize = 4 << 20;
 
 /// One object at one revision. Immutable.
 pub struct Stored {
@@ -209,14 +209,18 @@ impl Stored {
         serde_json::from_slice(&self.json)
     }
 
-    /// The object as a typed one; parsed once and shared as long as it is in use or was used lately.
+    /// The object as a typed one, without its `managedFields`; parsed once and shared as long as it is in use
+    /// or was used lately. A write of it keeps the managed fields that are stored, as one without any does.
     pub fn typed<K: Object>(self: &Arc<Self>) -> Result<Arc<K>, serde_json::Error> {
         if let Some(known) = self.typed.lock().clone()
             && let Ok(object) = known.downcast::<K>()
         {
             return Ok(object);
         }
-        let object: Arc<K> = Arc::new(serde_json::from_slice(&self.json)?);
+        let mut object: K = serde_json::from_slice(&self.json)?;
+        // Often more than all the rest, and nothing that decides looks at them.
+        object.metadata_mut().managed_fields = None;
+        let object = Arc::new(object);
         let replaced = self.typed.lock().replace(object.clone());
         if replaced.is_none() {
             self.parsed.keep(self);

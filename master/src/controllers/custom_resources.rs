@@ -119,7 +119,12 @@ async fn finalize(cx: &Cx, mut definition: Value) -> Result<Outcome, ReconcileEr
         if definition["status"] != before {
             definition = update(cx, &definition, Some("status")).await?;
         }
-        if let Some(kind) = cx.cache.derived::<Catalog>().find_any(&group, &plural) {
+        // In the version that most of them are stored in, where it is served: then nothing is converted.
+        let kind = cx.cache.derived::<Catalog>().custom(&group, &plural).and_then(|kind| {
+            let stored = kind.versions.iter().find(|v| !v.resource.is_view());
+            stored.or(kind.versions.first()).map(|v| v.resource)
+        });
+        if let Some(kind) = kind {
             delete_all(cx, kind).await?;
         }
         if cx.cache.snapshot().count(&group, &plural) > 0 {

@@ -8,10 +8,13 @@ use std::time::Duration;
 use actors::Stage;
 use protocol::{Api, Caller};
 
+use crate::aggregation::Aggregation;
+use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
 use crate::pki::Pki;
 use protocol::events::{Recorder, Source};
 
+pub mod api_services;
 pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod certificates;
@@ -28,12 +31,14 @@ pub mod machinery;
 pub mod namespace;
 pub mod node;
 pub mod pod_garbage;
+pub mod policy_types;
 pub mod replicaset;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod service_cidrs;
 pub mod statefulset;
+pub mod token_secrets;
 pub mod volumes;
 
 use machinery::Reconciler;
@@ -45,10 +50,14 @@ use machinery::metrics::QueueMetrics;
 pub struct Config {
     /// Certificates by which pods know the API server, as PEM.
     pub root_ca_pem: String,
+    /// What tokens in Secrets are signed with; without, there are none.
+    pub token_keys: Option<Arc<TokenKeys>>,
     /// The CA that signs what is approved; without one, nothing is signed.
     pub pki: Option<Arc<Pki>>,
-    /// Pods get their addresses from here.
-    pub cluster_cidr: String,
+    /// The way to other API servers; without it, nobody looks whether they are there.
+    pub aggregation: Option<Aggregation>,
+    /// Pods get their addresses from here: each node a part of it. Without, nodes get none.
+    pub cluster_cidr: Option<String>,
     /// Prefix length of a node's part of it.
     pub node_cidr_bits: u8,
     /// A node that is silent for so long counts as gone.
@@ -61,8 +70,10 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_ca_pem: String::new(),
+            token_keys: None,
             pki: None,
-            cluster_cidr: "10.244.0.0/16".to_owned(),
+            aggregation: None,
+            cluster_cidr: Some("10.244.0.0/16".to_owned()),
             node_cidr_bits: 24,
             node_grace: Duration::from_secs(40),
             ended_pods_max: 12_500,
@@ -101,6 +112,11 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
     let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
     s.start(custom_resources::CustomResourceController);
+    s.start(policy_types::PolicyTypeController);
+    s.start(api_services::RegistrationController);
+    if let Some(aggregation) = &config.aggregation {
+        s.start(api_services::AvailabilityController { aggregation: aggregation.clone() });
+    }
     s.start(namespace::NamespaceController);
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
@@ -118,7 +134,9 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
     s.start(node::lifecycle::NodeLifecycleController::new(config.node_grace));
     s.start(node::eviction::TaintEvictionController);
-    s.start(node::ipam::NodeIpamController::new(&config.cluster_cidr, config.node_cidr_bits));
+    if let Some(cidr) = &config.cluster_cidr {
+        s.start(node::ipam::NodeIpamController::new(cidr, config.node_cidr_bits));
+    }
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
@@ -133,6 +151,10 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
     s.start(bootstrap_tokens::cleaner::TokenCleaner);
     s.start(bootstrap_tokens::signer::BootstrapSigner);
+    if let Some(keys) = &config.token_keys {
+        let (keys, root_ca_pem) = (keys.clone(), config.root_ca_pem.clone());
+        s.start(token_secrets::TokenSecrets { keys, root_ca_pem });
+    }
     s.start(certificates::approving::Approver);
     s.start(certificates::cleaner::Cleaner);
     if let Some(pki) = &config.pki {

@@ -6,6 +6,7 @@ use protocol::{ApiError, Target};
 
 use super::handle::header;
 use super::{Admitted, Shared};
+use crate::audit::annotations::Annotations;
 use crate::audit::{Auditor, Draft, Facts};
 use crate::auth::Attributes;
 
@@ -51,6 +52,13 @@ impl Audited {
     pub(super) fn request(&mut self, body: &Bytes) {
         if let Some((_, draft)) = &mut self.open {
             draft.request(body);
+        }
+    }
+
+    /// What admission says of the request.
+    pub(super) fn annotate(&mut self, annotations: Annotations) {
+        if let Some((_, draft)) = &mut self.open {
+            draft.annotations.extend(annotations);
         }
     }
 

@@ -10,25 +10,15 @@ use serde_json::{Map, Value, json};
 /// The version this server says it is. Clients parse it, so it has upstream's form.
 pub const GIT_VERSION: &str = "v1.36.2";
 
-/// The paths that `/` lists, beside discovery's own.
+/// The paths that `/` lists, beside discovery's own and those of the health checks.
 const OTHER_PATHS: &[&str] = &[
     "/.well-known/openid-configuration",
     "/apis/",
-    "/healthz",
-    "/healthz/etcd",
-    "/healthz/ping",
-    "/livez",
-    "/livez/etcd",
-    "/livez/ping",
     "/metrics",
     "/openapi/v2",
     "/openapi/v3",
     "/openapi/v3/",
     "/openid/v1/jwks",
-    "/readyz",
-    "/readyz/etcd-readiness",
-    "/readyz/informer-sync",
-    "/readyz/ping",
     "/version",
 ];
 
@@ -89,6 +79,7 @@ impl Documents {
         let mut paths: Vec<String> = plain.keys().cloned().collect();
         paths.push("/api".to_owned());
         paths.extend(OTHER_PATHS.iter().map(|p| (*p).to_owned()));
+        paths.extend(super::health::paths());
         paths.sort();
         paths.dedup();
         plain.insert("/".to_owned(), Bytes::from(json!({"paths": paths}).to_string()));

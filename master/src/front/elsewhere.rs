@@ -1,11 +1,13 @@
-//! Paths that are no resource: discovery, OpenAPI, health, keys, metrics.
+//! Paths that are no resource here: discovery, OpenAPI, health, keys, metrics, and what other servers serve.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use protocol::{ApiError, Caller};
 
-use super::handle::{header, method_not_allowed, not_found, plain};
+use super::counted::seated;
+use super::handle::{Asked, header, method_not_allowed, not_found, plain};
 use super::negotiate::{Form, Offer};
 use super::{Documents, Shared, body, health, negotiate, write};
+use crate::aggregation::services::Backend;
 
 pub(super) async fn answer(
     http: HttpRequest,
@@ -71,6 +73,26 @@ pub(super) async fn answer(
         return Ok(write::aggregated(document, header(http.headers(), "if-none-match")));
     }
     write::document(document, chosen)
+}
+
+/// Has another server answer, in the request's seat.
+pub(super) async fn aggregated(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    asked: Asked,
+    backend: &Backend,
+    lasts: bool,
+) -> Result<HttpResponse, ApiError> {
+    let config = &shared.config;
+    let caller = &asked.request.caller;
+    match &asked.named {
+        Some(_) => config.gate.may(&asked.request)?,
+        None => config.gate.may_visit(caller, http.method().as_str(), http.path())?,
+    }
+    let permit = config.fairness.admit(&asked.attributes, 1).await;
+    let serve = async || Ok(config.aggregation.serve(backend, http, payload, caller, lasts).await);
+    seated(permit, serve).await
 }
 
 /// Whether a group is served, in whatever version.

@@ -16,6 +16,7 @@ use super::counted::{Counted, seated};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
 use super::{Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
+use crate::audit::annotations;
 use crate::auth::Attributes;
 
 /// Subresources that are streams, not objects.
@@ -49,7 +50,9 @@ async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     let query = path::query(http.query_string());
     let named = path::parse(http.path());
-    let long = named.as_ref().is_some_and(|named| is_long(named, &query));
+    let backend = shared.config.aggregation.behind(http.path());
+    let upgrades = backend.is_some() && http.headers().contains_key("upgrade");
+    let long = upgrades || named.as_ref().is_some_and(|named| is_long(named, &query));
     let time = if long { None } else { Some(deadline::of(&query)?) };
     let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.clone());
     let admitted = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
@@ -57,7 +60,12 @@ async fn answer(
     let target = asked.named.as_ref().map(|named| &named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
-    let work = work(http, payload, shared, asked, &mut audited);
+    let work = async {
+        match backend {
+            Some(backend) => elsewhere::aggregated(http, payload, shared, asked, &backend, long).await,
+            None => work(http, payload, shared, asked, &mut audited).await,
+        }
+    };
     let mut result = match time {
         None => work.await,
         Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
@@ -78,14 +86,14 @@ async fn answer(
 }
 
 /// A request whose caller is known.
-struct Asked {
+pub(super) struct Asked {
     /// The path as a resource's; `None` for other paths.
-    named: Option<Named>,
+    pub named: Option<Named>,
     query: Vec<(String, String)>,
     /// What the pipeline will be asked; empty for other paths.
-    request: ApiRequest,
+    pub request: ApiRequest,
     /// What the caller wants to do, as authorizers see it.
-    attributes: Attributes,
+    pub attributes: Attributes,
 }
 
 impl Asked {
@@ -206,7 +214,9 @@ async fn serve(
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
     audited.request(&request.body);
-    let mut response = call(&http, door, request).await?;
+    let (response, annotations) = annotations::collect(call(&http, door, request)).await;
+    audited.annotate(annotations);
+    let mut response = response?;
     audited.response(response.code, &response.body);
     warnings.append(&mut response.warnings);
     response.warnings = warnings;

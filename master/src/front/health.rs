@@ -5,6 +5,10 @@ use actix_web::http::StatusCode;
 
 use super::Check;
 
+mod table;
+
+pub use table::{CHECKS, Part};
+
 /// Which of the three a check belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -14,6 +18,24 @@ pub enum Scope {
     Ready,
     /// `/livez` and `/healthz`.
     Alive,
+}
+
+impl Scope {
+    fn belongs(self, root: &str) -> bool {
+        match self {
+            Scope::Everywhere => true,
+            Scope::Ready => root == "readyz",
+            Scope::Alive => root != "readyz",
+        }
+    }
+}
+
+/// The paths that are served, for the list of all paths.
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    ["healthz", "livez", "readyz"].into_iter().flat_map(|root| {
+        let here = CHECKS.iter().filter(move |(_, scope, _)| scope.belongs(root));
+        std::iter::once(format!("/{root}")).chain(here.map(move |(name, ..)| format!("/{root}/{name}")))
+    })
 }
 
 /// The answer to a path below one of the three.
@@ -33,11 +55,7 @@ async fn report(path: &str, query: &str, checks: &[Check]) -> (u16, String) {
     let excluded: Vec<&str> =
         query.iter().filter(|(n, v)| n == "exclude" && !v.is_empty()).map(|(_, v)| v.as_str()).collect();
     let verbose = query.iter().any(|(name, _)| name == "verbose");
-    let here = checks.iter().filter(|check| match check.scope {
-        Scope::Everywhere => true,
-        Scope::Ready => name == "readyz",
-        Scope::Alive => name != "readyz",
-    });
+    let here = checks.iter().filter(|check| check.scope.belongs(name));
     if let Some(only) = only {
         let Some(check) = here.into_iter().find(|check| check.name == only) else {
             return (404, "404 page not found\n".to_owned());

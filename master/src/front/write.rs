@@ -176,11 +176,18 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
     };
     let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource));
     match (form, object.get_mut("items").map(Value::take)) {
-        (Form::PartialList, Some(Value::Array(items))) => Ok(json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": object["metadata"].take(),
-            "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
-        })),
+        (Form::PartialList, Some(Value::Array(items))) => {
+            let mut metadata = object["metadata"].take();
+            // Lists of declared kinds say it even when it is empty.
+            if metadata["continue"] == "" {
+                metadata.as_object_mut().and_then(|m| m.remove("continue"));
+            }
+            Ok(json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+                "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
+            }))
+        }
         (Form::PartialList, _) => Err(ApiError::new(
             406,
             "NotAcceptable",

@@ -91,6 +91,9 @@ pub enum Usage {
     Both,
 }
 
+/// The name in the certificate of front proxies, as `extension-apiserver-authentication` tells it.
+pub const FRONT_PROXY: &str = "front-proxy";
+
 /// The cluster's keys and certificates.
 pub struct Pki {
     dir: PathBuf,
@@ -155,9 +158,25 @@ impl Pki {
         Ok(pair)
     }
 
-    /// The administrator's certificate: `kubernetes-admin` in `system:masters`. Blocks.
+    /// The certificate that this server shows to the servers behind it, signed by the front proxies' CA. Blocks.
+    pub fn front_proxy_client(&self) -> Result<Pair, PkiError> {
+        let file = "front-proxy-client";
+        if let Some(pair) = self.load(file)?
+            && covers(&pair.certificate, &[])
+        {
+            return Ok(pair);
+        }
+        let key = KeyPair::generate().map_err(make)?;
+        let params = subject(FRONT_PROXY, &[], Usage::Client, LIFETIME)?;
+        let certificate = params.signed_by(&key, &issuer(&self.front_proxy_ca)?).map_err(make)?;
+        let pair = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
+        self.save(file, &pair)?;
+        Ok(pair)
+    }
+
+    /// The administrator's certificate: `admin` in `system:masters`. Blocks.
     pub fn admin(&self) -> Result<Pair, PkiError> {
-        self.client("admin", "kubernetes-admin", &["system:masters"])
+        self.client("admin", "admin", &["system:masters"])
     }
 
     /// The key that signs ServiceAccount tokens, PEM. Blocks, the first time for a good part of a second.
@@ -236,8 +255,7 @@ impl Pki {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, PkiError> {
-        let key = KeyPair::from_pem(&self.ca.key).map_err(make)?;
-        Issuer::from_ca_cert_pem(&self.ca.certificate, key).map_err(make)
+        issuer(&self.ca)
     }
 
     fn load(&self, name: &str) -> Result<Option<Pair>, PkiError> {
@@ -247,6 +265,11 @@ impl Pki {
     fn save(&self, name: &str, pair: &Pair) -> Result<(), PkiError> {
         save(&self.dir, name, pair)
     }
+}
+
+fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, PkiError> {
+    let key = KeyPair::from_pem(&ca.key).map_err(make)?;
+    Issuer::from_ca_cert_pem(&ca.certificate, key).map_err(make)
 }
 
 /// A CA: the one in the files, or a new one.

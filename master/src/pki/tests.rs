@@ -34,7 +34,7 @@ fn certificates_say_who_their_owners_are_and_verify() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open(dir.path()).unwrap();
     let caller = certificate_caller(&der(&pki.admin().unwrap().certificate)).unwrap();
-    assert_eq!(caller.user, "kubernetes-admin");
+    assert_eq!(caller.user, "admin");
     assert_eq!(caller.groups, ["system:masters", "system:authenticated"]);
     assert!(caller.extra["authentication.kubernetes.io/credential-id"][0].starts_with("X509SHA256="));
 

@@ -16,7 +16,7 @@ mod forward;
 mod log;
 mod options;
 mod ports;
-mod proxy;
+pub(crate) mod proxy;
 pub mod spdy;
 mod target;
 mod terminal;
@@ -109,9 +109,9 @@ impl Router {
             ("pods", "log") => log::serve(&*self.nodes, &*self.pod(request)?, &query).await,
             ("pods", "exec" | "attach") => {
                 let pod = self.pod(request)?;
+                let (node, target) = target::running(&pod, query.first("container"))?;
                 let language = Language::of(http.headers())?;
                 let stdio = options::stdio(&query)?;
-                let (node, target) = target::running(&pod, query.first("container"))?;
                 let frames = if subresource == "exec" {
                     let command = query.all("command");
                     if command.is_empty() {
@@ -163,8 +163,8 @@ impl Router {
         pod: &Pod,
         query: &Query<'_>,
     ) -> Result<HttpResponse, ApiError> {
-        let language = Language::of(http.headers())?;
         let (node, target) = target::whole_pod(pod)?;
+        let language = Language::of(http.headers())?;
         let ports = Ports { nodes: self.nodes.clone(), node, target };
         match language {
             Language::Spdy => {

@@ -136,7 +136,7 @@ impl RunningNode {
     fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> T {
         let (answer, answered) = channel();
         let commands = self.commands.as_ref().expect("the node runs");
-        commands.blocking_send(command(answer)).ok().expect("the node runs");
+        assert!(commands.blocking_send(command(answer)).is_ok(), "the node runs");
         answered.recv().expect("the node answers")
     }
 

@@ -38,8 +38,12 @@ pub struct Program {
 impl Program {
     /// Compiles an expression; the error is shown with its place.
     pub fn compile(environment: &Environment, source: &str) -> Result<Program, String> {
-        let failed =
-            |problems: &[parse::Problem]| format!("compilation failed: {}", parse::render(source, problems));
+        Program::check(environment, source).map_err(|why| format!("compilation failed: {why}"))
+    }
+
+    /// Compiles an expression; the error is the problems alone.
+    pub fn check(environment: &Environment, source: &str) -> Result<Program, String> {
+        let failed = |problems: &[parse::Problem]| parse::render(source, problems);
         let expr = parse::parse(source).map_err(|p| failed(&[p]))?;
         let ty = check::check(environment, &expr).map_err(|p| failed(&p))?;
         Ok(Program { expr, ty })

@@ -77,8 +77,11 @@ impl Version {
         pruned.into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
     }
 
-    /// An object of this version as it is stored. (Versions that a webhook converts come here converted.)
+    /// An object of this version as it is stored. Those that a webhook converts come here converted.
     pub fn to_storage(&self, mut value: Value) -> Value {
+        if self.webhook.is_some() {
+            return value;
+        }
         if self.resource.version != self.stored.version {
             self.stored_fields.prune(&mut value);
         }
@@ -86,14 +89,27 @@ impl Version {
         value
     }
 
-    /// A stored object in this version.
+    /// A stored object in this version. Those that a webhook converts come here converted.
     pub fn from_storage(&self, mut value: Value) -> Value {
+        if self.webhook.is_some() && self.resource.version != self.stored.version {
+            return value;
+        }
         self.stored_fields.prune(&mut value);
         self.stored_fields.default(&mut value);
         if self.resource.version != self.stored.version {
             self.fields.prune(&mut value);
         }
         value["apiVersion"] = self.resource.api_version().into();
+        value
+    }
+
+    /// An object as it lies in the store, in whichever version that is, with that version's defaults.
+    pub fn from_store(&self, mut value: Value) -> Value {
+        let version = object::text(&value, &["apiVersion"]).rsplit('/').next().unwrap_or_default();
+        if let Some(fields) = self.siblings.get(version).cloned() {
+            fields.prune(&mut value);
+            fields.default(&mut value);
+        }
         value
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use protocol::resources::{self, Resource};
 
+use super::conversion::Foreseen;
 use super::kind::CustomKind;
 use super::{DEFINITIONS, Version};
 use crate::api::openapi::Declared;
@@ -33,6 +34,8 @@ pub struct Found {
     pub resource: &'static Resource,
     /// Its declaration, if it is no kind of the table.
     pub custom: Option<Arc<CustomKind>>,
+    /// Where a webhook converts its versions: what the request needs converted beside its object.
+    pub foreseen: Option<Arc<Foreseen>>,
 }
 
 impl Found {
@@ -73,11 +76,12 @@ impl Catalog {
     /// The kind behind a path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Found> {
         if let Some(resource) = resources::find(group, version, plural) {
-            return Some(Found { resource, custom: None });
+            return Some(Found { resource, custom: None, foreseen: None });
         }
         let kind = self.custom(group, plural)?;
-        let resource = kind.version(version)?.resource;
-        Some(Found { resource, custom: Some(kind.clone()) })
+        let version = kind.version(version)?;
+        let foreseen = version.webhook.as_ref().map(|_| Arc::default());
+        Some(Found { resource: version.resource, custom: Some(kind.clone()), foreseen })
     }
 
     /// A declared kind.

@@ -194,7 +194,7 @@ fn versions(spec: &Value, path: &Path, errors: &mut Errors) {
     let at = path.child("versions");
     for (i, version) in versions.iter().enumerate() {
         if version["served"] == true && !version["schema"]["openAPIV3Schema"].is_object() {
-            errors.required(&at.index(i).child("schema").child("openAPIV3Schema"), "schemas are required");
+            errors.required(&at.index(i).child("schema").child("openAPIV3Schema"), "");
         }
     }
     for (i, version) in versions.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! One declared kind, as its CustomResourceDefinition says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::columns::{self, PrinterColumn};
+use super::conversion::Webhook;
 use super::fields::Fields;
 use super::scale::ScalePaths;
 use crate::api::object::{list, text};
@@ -37,6 +39,10 @@ pub struct Version {
     pub fields: Arc<Fields>,
     /// The fields of objects as they are stored.
     pub stored_fields: Arc<Fields>,
+    /// The fields of every version, served or not, by the version's name.
+    pub siblings: Arc<BTreeMap<String, Arc<Fields>>>,
+    /// What converts its objects; without one, versions differ in their names only.
+    pub webhook: Option<Arc<Webhook>>,
     /// Columns of its Table.
     pub columns: Vec<PrinterColumn>,
     /// Where its scale is found.
@@ -115,7 +121,10 @@ impl CustomKind {
                 spec["preserveUnknownFields"] == true,
             ))
         };
-        let stored_fields = fields(storage);
+        let named = |version: &Value| (text(version, &["name"]).to_owned(), fields(version));
+        let siblings: Arc<BTreeMap<String, Arc<Fields>>> = Arc::new(all.iter().map(named).collect());
+        let stored_fields = siblings.get(stored.version)?.clone();
+        let webhook = Webhook::of(definition).map(Arc::new);
         let mut versions: Vec<Version> = all
             .iter()
             .filter(|v| v["served"] == true)
@@ -129,8 +138,10 @@ impl CustomKind {
                     resource,
                     stored,
                     deprecation,
-                    fields: if v["storage"] == true { stored_fields.clone() } else { fields(v) },
+                    fields: siblings.get(resource.version)?.clone(),
                     stored_fields: stored_fields.clone(),
+                    siblings: siblings.clone(),
+                    webhook: webhook.clone(),
                     columns: columns::declared(v),
                     scale: ScalePaths::of(&v["subresources"]["scale"]),
                     terminating,

@@ -314,10 +314,16 @@ fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
 /// A job without a selector of its own selects pods by its uid.
 fn generate_selector(job: &mut Value) {
     let (uid, name) = (text(job, &["metadata", "uid"]).to_owned(), name(job).to_owned());
+    let own = job["metadata"]["labels"].clone();
     let labels = object_mut(job, &["spec", "template", "metadata", "labels"]);
+    // A job without labels of its own has those of its pods, these included.
+    let shared = own.as_object().is_none_or(|own| own.is_empty() || own == labels);
     for (key, is_uid) in LABELS {
         let value = if is_uid { uid.as_str() } else { name.as_str() };
         labels.entry(key).or_insert_with(|| value.into());
+    }
+    if shared {
+        job["metadata"]["labels"] = Value::Object(labels.clone());
     }
     let selector = object_mut(job, &["spec", "selector", "matchLabels"]);
     selector.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.into());

@@ -10,8 +10,11 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
+mod selectors;
+
+use selectors::selectors;
+
 const REQUESTS_MAX: usize = 32;
-const SELECTORS_MAX: usize = 32;
 const ALTERNATIVES_MAX: usize = 8;
 const CONSTRAINTS_MAX: usize = 32;
 const CONFIGS_MAX: usize = 32;
@@ -19,7 +22,6 @@ const DEVICES_MAX: usize = 128;
 const ATTRIBUTES_MAX: usize = 32;
 const DRIVER_CHARS_MAX: usize = 63;
 const IDENTIFIER_CHARS_MAX: usize = 32;
-const EXPRESSION_BYTES_MAX: usize = 10 * 1024;
 const ATTRIBUTE_CHARS_MAX: usize = 64;
 
 fn request_defaults(request: &mut Value) {
@@ -201,23 +203,6 @@ fn toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
     let effect = text(toleration, &["effect"]);
     if !["", "NoExecute", "NoSchedule", "None"].contains(&effect) {
         errors.unsupported(&path.child("effect"), effect, &["NoExecute", "NoSchedule"]);
-    }
-}
-
-fn selectors(object: &Value, path: &Path, errors: &mut Errors) {
-    for (i, selector) in limited(object, "selectors", SELECTORS_MAX, path, errors).iter().enumerate() {
-        let path = path.child("selectors").index(i).child("cel");
-        if selector["cel"].is_null() {
-            errors.required(&path, "");
-            continue;
-        }
-        let expression = text(selector, &["cel", "expression"]);
-        let at = path.child("expression");
-        if expression.is_empty() {
-            errors.required(&at, "");
-        } else if expression.len() > EXPRESSION_BYTES_MAX {
-            errors.too_long(&at, EXPRESSION_BYTES_MAX);
-        }
     }
 }
 

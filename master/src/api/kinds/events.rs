@@ -13,16 +13,59 @@ use crate::api::object::{name, namespace, object_mut, text};
 const CHARS_MAX: usize = 128;
 const NOTE_CHARS_MAX: usize = 1024;
 
-/// Events of the core group, which take nearly everything.
+/// Events of the core group. Those without an `eventTime` take nearly everything.
 pub(super) fn core() -> Strategy {
-    Strategy { names: NameRule::PathSegment, validate: belongs, ..base() }
+    Strategy {
+        names: NameRule::PathSegment,
+        validate: |object, errors| told(object, "reportingComponent", errors),
+        ..base()
+    }
 }
 
-fn belongs(object: &Value, errors: &mut Errors) {
+/// What both groups demand. `reporter` is how the client's group calls the reporting controller.
+fn told(object: &Value, reporter: &str, errors: &mut Errors) {
     let (own, about) = (namespace(object), text(object, &["involvedObject", "namespace"]));
-    let fine = if about.is_empty() { matches!(own, "" | "default") } else { about == own };
+    let timed = !text(object, &["eventTime"]).is_empty();
+    let fine = match (timed, about.is_empty()) {
+        (true, true) => matches!(own, "default" | "kube-system"),
+        (true, false) => true,
+        (false, true) => matches!(own, "" | "default"),
+        (false, false) => about == own,
+    };
     if !fine {
         errors.invalid(&Path::new("involvedObject.namespace"), about, "does not match event.namespace");
+    }
+    if !timed {
+        return;
+    }
+    let path = Path::new(reporter);
+    let controller = text(object, &["reportingComponent"]);
+    if controller.is_empty() {
+        errors.required(&path, "");
+    }
+    qualified(controller, &path, errors);
+    for field in ["reportingInstance", "action", "reason"] {
+        let given = text(object, &[field]);
+        if given.is_empty() {
+            errors.required(&Path::new(field), "");
+        }
+        limit(given, field, CHARS_MAX, errors);
+    }
+    limit(text(object, &["message"]), "message", NOTE_CHARS_MAX, errors);
+}
+
+/// What belongs to the core group's way of telling an event, as their paths are shown.
+fn outdated(object: &Value, errors: &mut Errors) {
+    let given = |field: &str| match &object[field] {
+        Value::Null => false,
+        Value::Number(n) => n.as_i64() != Some(0),
+        Value::String(s) => !s.is_empty(),
+        other => ["component", "host"].iter().any(|part| !text(other, &[part]).is_empty()),
+    };
+    for field in ["firstTimestamp", "lastTimestamp", "count", "source"] {
+        if given(field) {
+            errors.invalid(&Path::new(field), "", "needs to be unset");
+        }
     }
 }
 
@@ -34,31 +77,22 @@ pub(super) fn own() -> Strategy {
                 object_mut(object, &["metadata"]).remove("name");
             }
         },
-        validate: |object, errors| {
+        validate: |object, errors| told(object, "reportingController", errors),
+        validate_create: |object, errors| {
+            series(&object["series"], errors);
             if text(object, &["eventTime"]).is_empty() {
                 errors.required(&Path::new("eventTime"), "");
             }
-            series(&object["series"], errors);
-            let path = Path::new("reportingController");
-            let controller = text(object, &["reportingComponent"]);
-            if controller.is_empty() {
-                errors.required(&path, "");
-            }
-            qualified(controller, &path, errors);
-            for field in ["reportingInstance", "action", "reason"] {
-                let given = text(object, &[field]);
-                if given.is_empty() {
-                    errors.required(&Path::new(field), "");
-                }
-                limit(given, field, CHARS_MAX, errors);
-            }
-            limit(text(object, &["message"]), "message", NOTE_CHARS_MAX, errors);
             let kind = text(object, &["type"]);
             if !["Normal", "Warning"].contains(&kind) {
                 errors.invalid(&Path::new("type"), "", format!("has invalid value: {kind}"));
             }
+            outdated(object, errors);
         },
         validate_update: |new, old, errors| {
+            if new["series"] != old["series"] {
+                series(&new["series"], errors);
+            }
             let frozen = [
                 ("involvedObject", "involvedObject"),
                 ("reason", "reason"),
@@ -123,13 +157,39 @@ mod tests {
 
     #[test]
     fn an_event_lives_where_its_object_does() {
-        for (own, about, wrong) in
-            [("a", "a", false), ("default", "", false), ("a", "", true), ("a", "b", true)]
-        {
-            let event = json!({"metadata": {"namespace": own}, "involvedObject": {"namespace": about}});
+        for (own, about, timed, wrong) in [
+            ("a", "a", false, false),
+            ("default", "", false, false),
+            ("a", "", false, true),
+            ("a", "b", false, true),
+            ("a", "b", true, false),
+            ("kube-system", "", true, false),
+            ("a", "", true, true),
+        ] {
+            let mut event = json!({
+                "metadata": {"namespace": own}, "involvedObject": {"namespace": about},
+                "reportingComponent": "c", "reportingInstance": "i", "action": "a", "reason": "r",
+            });
+            if timed {
+                event["eventTime"] = json!("2026-01-01T00:00:00.000000Z");
+            }
             let mut errors = Errors::default();
-            belongs(&event, &mut errors);
-            assert_eq!(!errors.is_empty(), wrong, "{own} {about}");
+            told(&event, "reportingComponent", &mut errors);
+            assert_eq!(!errors.is_empty(), wrong, "{own} {about} {timed}");
+        }
+    }
+
+    #[test]
+    fn the_old_fields_have_no_place_in_the_new_group() {
+        for (event, count) in [
+            (json!({}), 0),
+            (json!({"count": 0, "source": {}, "firstTimestamp": null}), 0),
+            (json!({"count": 1}), 1),
+            (json!({"source": {"host": "h"}, "lastTimestamp": "2026-01-01T00:00:00Z"}), 2),
+        ] {
+            let mut errors = Errors::default();
+            outdated(&event, &mut errors);
+            assert_eq!(errors.len(), count, "{event}");
         }
     }
 }

@@ -178,7 +178,6 @@ const CREATED_BY_UPDATE: &[&str] = &[
 /// Kinds whose own validation does not look at metadata again after the common one.
 const CHECKED_ONCE: &[&str] = &[
     "csinodes",
-    "customresourcedefinitions",
     "events",
     "limitranges",
     "validatingwebhookconfigurations",

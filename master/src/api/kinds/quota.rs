@@ -275,9 +275,8 @@ pub(super) fn resource_quota() -> Strategy {
 fn amounts_of(map: &Value, path: &Path, errors: &mut Errors) {
     for (name, value) in map.as_object().into_iter().flatten() {
         let path = path.key(name);
-        let before = errors.len();
         resource_name(name, &path, errors);
-        if errors.len() == before && !name.contains('/') && !is_standard(name) {
+        if !name.contains('/') && !is_standard(name) {
             errors.invalid(&path, name.as_str(), "must be a standard resource for quota");
         }
         checks::quantity(value, &path, errors);

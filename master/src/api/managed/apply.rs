@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::versions::KindVersions;
 use super::{Tracking, entries};
-use crate::api::object::{self, text};
+use crate::api::object::{self, shown_kind, text};
 use crate::api::registry::{Subject, body};
 
 pub mod config;
@@ -17,13 +17,6 @@ mod last_applied;
 
 /// The manager whose applies continue what client-side apply began.
 const KUBECTL: &str = "kubectl";
-
-/// The version of a configuration and its kind, as Go prints them.
-fn shown_kind(config: &Value) -> String {
-    let version = text(config, &["apiVersion"]);
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
-    format!("{group}/{version}, Kind={}", text(config, &["kind"]))
-}
 
 /// A failure that upstream has no reason for.
 fn failed(message: String) -> ApiError {

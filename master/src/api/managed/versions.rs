@@ -92,12 +92,9 @@ impl Versions for KindVersions<'_> {
 
     fn shape(&self, version: &str) -> Option<Place<'_>> {
         if let KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } = self {
-            let (group, _) = version.split_once('/')?;
-            let fields = match custom.stored.api_version() == version {
-                true => &custom.stored_fields,
-                false => &custom.fields,
-            };
-            return (group == custom.stored.group).then(|| Place::declared(fields.schema()));
+            let (group, version) = version.split_once('/')?;
+            let fields = custom.siblings.get(version).filter(|_| group == custom.stored.group)?;
+            return Some(Place::declared(fields.schema()));
         }
         self.definition(version).map(|definition| Place::Table(Table::of(definition)))
     }
@@ -106,9 +103,12 @@ impl Versions for KindVersions<'_> {
         if from == to {
             return Cow::Borrowed(object);
         }
-        if self.is_custom() {
-            // Versions of a declared kind differ in their names alone, which nobody owns.
-            return Cow::Borrowed(object);
+        if let KindVersions::Kind { subject: Subject { custom: Some(_), foreseen, .. }, .. } = self {
+            // Without a webhook, versions of a declared kind differ in their names alone, which nobody owns.
+            return match foreseen {
+                Some(foreseen) => Cow::Owned(foreseen.convert(object, to)),
+                None => Cow::Borrowed(object),
+            };
         }
         let stored = match self.resource(from) {
             Some(from) if from.is_view() => Cow::Owned(convert::to_storage(from, object.clone())),

@@ -8,14 +8,14 @@ use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
 
-use super::{V2, V3, fingerprint, paths, proto, v3_of};
+use super::{V2, V2Document, V3, fingerprint, paths, v3_of};
 use crate::api::custom::{Catalog, Version};
 
 /// The documents about one set of declared kinds, joined with those about the table's.
 pub struct Declared {
     v3: BTreeMap<String, Bytes>,
     index: Bytes,
-    v2: OnceLock<(Bytes, Bytes)>,
+    v2: OnceLock<V2Document>,
 }
 
 /// The name of a kind in documents: `com.example.v1.Thing`.
@@ -92,21 +92,24 @@ impl Declared {
         self.v3.get(name).cloned()
     }
 
-    /// The version 2 document, as JSON and as protobuf.
-    pub fn v2(&self, catalog: &Catalog) -> &(Bytes, Bytes) {
-        self.v2.get_or_init(|| {
-            let mut document = V2.clone();
-            let versions: Vec<&Version> = catalog.customs().flat_map(|kind| &kind.versions).collect();
-            let paths = paths::of_kinds(versions.iter().map(|v| v.resource), false);
-            if let Some(known) = document["paths"].as_object_mut() {
-                known.extend(paths);
-            }
-            if let Some(known) = document["definitions"].as_object_mut() {
-                known.extend(versions.iter().flat_map(|v| schemas(v, "#/definitions/")));
-            }
-            (Bytes::from(document.to_string()), Bytes::from(proto::document(&document)))
-        })
+    /// The version 2 document.
+    pub fn v2(&self, catalog: &Catalog) -> &V2Document {
+        self.v2.get_or_init(|| V2Document::of(&v2_value(catalog)))
     }
+}
+
+/// The version 2 document, with the declared kinds.
+pub fn v2_value(catalog: &Catalog) -> Value {
+    let mut document = V2.clone();
+    let versions: Vec<&Version> = catalog.customs().flat_map(|kind| &kind.versions).collect();
+    let paths = paths::of_kinds(versions.iter().map(|v| v.resource), false);
+    if let Some(known) = document["paths"].as_object_mut() {
+        known.extend(paths);
+    }
+    if let Some(known) = document["definitions"].as_object_mut() {
+        known.extend(versions.iter().flat_map(|v| schemas(v, "#/definitions/")));
+    }
+    document
 }
 
 fn document(group: &str, version: &str, kinds: &[&Version]) -> Value {

@@ -56,6 +56,8 @@ pub struct Policy {
     pub variables: Vec<(String, Expression)>,
     /// Its rules.
     pub validations: Vec<Validation>,
+    /// What it says in the audit log: key and expression.
+    pub annotations: Vec<(String, Expression)>,
     /// Its changes.
     pub mutations: Vec<Mutation>,
     /// Refuse where an expression fails.
@@ -214,6 +216,9 @@ fn policy(name: &str, spec: &Value, bindings: Vec<Binding>, mutates: bool) -> Po
             reason: text(v, &["reason"]).to_owned(),
         }
     });
+    let annotations = list(spec, &["auditAnnotations"])
+        .iter()
+        .map(|a| (text(a, &["key"]).to_owned(), compile(&environment, text(a, &["valueExpression"]))));
     let mutations = list(spec, &["mutations"]).iter().map(|m| {
         let json_patch = m["patchType"] == "JSONPatch";
         let at = if json_patch { "jsonPatch" } else { "applyConfiguration" };
@@ -229,6 +234,7 @@ fn policy(name: &str, spec: &Value, bindings: Vec<Binding>, mutates: bool) -> Po
         conditions,
         variables,
         validations: validations.collect(),
+        annotations: annotations.collect(),
         mutations: mutations.collect(),
         fails: spec["failurePolicy"] != "Ignore",
         bindings,

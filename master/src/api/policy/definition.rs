@@ -177,7 +177,7 @@ pub fn validating(object: &Value, errors: &mut Errors) {
         } else if !made.is_empty() {
             expression(&environment, made, STRING, &message_at, errors);
         }
-        const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         let reason = text(validation, &["reason"]);
         if !reason.is_empty() && !REASONS.contains(&reason) {
             errors.unsupported(&at.child("reason"), reason, &REASONS);

@@ -9,6 +9,8 @@ pub mod definition;
 pub mod matching;
 pub mod mutating;
 pub mod request;
+pub mod type_check;
+pub mod types;
 pub mod validating;
 
 /// The group of policies and webhook configurations.

@@ -14,6 +14,7 @@ use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type, library};
 use crate::api::custom::Catalog;
 use crate::api::pipeline::Inner;
+use crate::audit::annotations::annotate;
 use crate::auth::Attributes;
 
 static DYN: Type = Type::Dyn;
@@ -101,13 +102,35 @@ pub fn conditions_hold(
 struct Denial {
     message: String,
     reason: String,
+    /// Which of the policy's rules it is; the first one where it is none.
+    index: usize,
 }
 
 impl Denial {
     fn failed(message: String) -> Self {
-        Denial { message, reason: String::new() }
+        Denial { message, reason: String::new(), index: 0 }
     }
 }
+
+/// What policies say in the audit log: values by policy and key.
+#[derive(Default)]
+struct Said(BTreeMap<String, Vec<String>>);
+
+impl Said {
+    fn add(&mut self, policy: &str, key: &str, value: &str) {
+        let values = self.0.entry(format!("{policy}/{key}")).or_default();
+        if !values.iter().any(|known| known == value) {
+            values.push(value.to_owned());
+        }
+    }
+
+    fn publish(self) {
+        self.0.iter().for_each(|(key, values)| annotate(key, &values.join(", ")));
+    }
+}
+
+/// The annotation about a rule that was broken.
+const BROKEN: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 impl Inner {
     /// Refuses what validating policies refuse; `object` is `None` for deletions.
@@ -117,7 +140,7 @@ impl Inner {
             return Ok(());
         }
         let mut denied: Vec<(String, String)> = Vec::new();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut said) = (Vec::new(), Said::default());
         {
             let attempt = Attempt::of(write, object);
             let request = described(write.request, &attempt);
@@ -142,12 +165,13 @@ impl Inner {
                         params: &Value::Null,
                         attributes: &attributes,
                     };
-                    for denial in self.ask_policy(policy, binding, &attempt, input) {
+                    for denial in self.ask_policy(policy, binding, &attempt, input, &mut said) {
                         act(policy, binding, denial, &mut denied, &mut warnings);
                     }
                 }
             }
         }
+        said.publish();
         write.warnings.extend(warnings);
         match denied.into_iter().next() {
             None => Ok(()),
@@ -227,6 +251,7 @@ impl Inner {
         binding: &Binding,
         attempt: &Attempt<'_>,
         input: Input<'_>,
+        said: &mut Said,
     ) -> Vec<Denial> {
         let all = match self.params_of(policy, binding.params.as_ref(), attempt) {
             Ok(all) => all,
@@ -248,19 +273,26 @@ impl Inner {
                     continue;
                 }
             }
-            for validation in &policy.validations {
+            for (index, validation) in policy.validations.iter().enumerate() {
                 match evaluate(&validation.expression, &scope, &mut budget) {
                     Ok(CelValue::Bool(true)) => {}
                     Ok(_) => {
-                        let message = said(validation, &scope, &mut budget);
-                        denials.push(Denial { message, reason: validation.reason.clone() });
+                        let message = message_of(validation, &scope, &mut budget);
+                        denials.push(Denial { message, reason: validation.reason.clone(), index });
                     }
                     Err(why) if policy.fails => {
                         let source = &validation.expression.source;
-                        denials
-                            .push(Denial::failed(format!("expression '{source}' resulted in error: {why}")));
+                        let message = format!("expression '{source}' resulted in error: {why}");
+                        denials.push(Denial { index, ..Denial::failed(message) });
                     }
                     Err(_) => {}
+                }
+            }
+            for (key, expression) in &policy.annotations {
+                match annotation(expression, &scope, &mut budget) {
+                    Ok(Some(value)) => said.add(&policy.name, key, &value),
+                    Ok(None) => {}
+                    Err(why) => denials.extend(policy.fails.then(|| Denial::failed(why))),
                 }
             }
         }
@@ -271,7 +303,24 @@ impl Inner {
 /// Messages that expressions make are no longer than this, in bytes.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 
-fn said(validation: &Validation, scope: &Scope<'_>, budget: &mut u64) -> String {
+/// What an expression says in the audit log: text, or nothing.
+fn annotation(
+    expression: &Expression,
+    scope: &Scope<'_>,
+    budget: &mut u64,
+) -> Result<Option<String>, String> {
+    let source = &expression.source;
+    match evaluate(expression, scope, budget) {
+        Ok(CelValue::Null) => Ok(None),
+        Ok(CelValue::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Ok(_) => Err(format!(
+            "valueExpression '{source}' resulted in unsupported return type. Return type must be either string or null."
+        )),
+        Err(why) => Err(format!("expression '{source}' resulted in error: {why}")),
+    }
+}
+
+fn message_of(validation: &Validation, scope: &Scope<'_>, budget: &mut u64) -> String {
     let made = validation.message_expression.as_ref().and_then(|message| {
         let value = evaluate(message, scope, budget).ok()?;
         let text = library::to_text(&value)?.trim().to_owned();
@@ -307,6 +356,13 @@ fn act(
                 "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{name}': {}",
                 denial.message
             )),
+            "Audit" => {
+                let failure = json!([{
+                    "message": denial.message, "policy": policy, "binding": name,
+                    "expressionIndex": denial.index, "validationActions": binding.actions,
+                }]);
+                annotate(BROKEN, &failure.to_string());
+            }
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use protocol::{ApiError, ApiRequest};
 use rand::Rng;
 use serde_json::Value;
 
-use super::{Answer, RETRIES_MAX, Subject, body, seal, shown};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::Tracking;
@@ -126,7 +126,7 @@ impl Inner {
             &Path::new("metadata"),
             &mut errors,
         );
-        let (canonical, _) = seal(&subject, value.clone());
+        let canonical = canonical(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
         (strategy.validate_create)(&canonical, &mut errors);
         subject.check_fields(&value, None, &mut errors);
@@ -142,7 +142,7 @@ impl Inner {
             let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
-            let (sealed, json) = seal(&at, value.clone());
+            let (sealed, json) = self.sealed(&at, value.clone()).await?;
             let mut unsaid = Vec::new();
             let write =
                 Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
@@ -151,7 +151,8 @@ impl Inner {
                 if at.find(&snapshot).is_some() {
                     return Err(taken_by(&at, &snapshot));
                 }
-                return Ok(Answer { code: 201, body: shown(&at, &json, 0)?, revision: 0 });
+                let body = self.shown(&at, &json, 0, false).await?;
+                return Ok(Answer { code: 201, body, revision: 0 });
             }
             let mut txn =
                 Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
@@ -160,7 +161,8 @@ impl Inner {
             charge.add_to(&mut txn);
             match self.commit(txn).await? {
                 TxnResult::Committed { revision } => {
-                    return Ok(Answer { code: 201, body: shown(&at, &json, revision)?, revision });
+                    let body = self.shown(&at, &json, revision, true).await?;
+                    return Ok(Answer { code: 201, body, revision });
                 }
                 TxnResult::Conflict { current, .. } => {
                     let taken = current.first().is_some_and(Option::is_some);

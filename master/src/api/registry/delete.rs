@@ -113,13 +113,24 @@ impl Inner {
     /// Deletes one object.
     pub async fn delete(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
         let resource = subject.resource;
+        // What was said of a pod whose time this call ended.
+        let mut said: Option<(bytes::Bytes, u64)> = None;
         for _ in 0..RETRIES_MAX {
             let snapshot = self.fresh().await?;
-            let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+            let stored = match (subject.find(&snapshot), &said) {
+                (Some(stored), _) => stored,
+                // Who collects pods was faster.
+                (None, Some((json, revision))) => {
+                    let body = shown(&subject, json, *revision)?;
+                    return Ok(Answer { code: 200, body, revision: *revision });
+                }
+                (None, None) => return Err(subject.not_found()),
+            };
             preconditions(request, &subject, &stored)?;
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
-            let seen = subject.opened(&stored)?;
+            let shown_to = self.found(&subject, &snapshot).await?;
+            let seen = subject.opened(&shown_to)?;
             let mut unsaid = Vec::new();
             let mut write =
                 Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
@@ -136,29 +147,46 @@ impl Inner {
                 Fate::Same => {
                     return Ok(Answer {
                         code: 200,
-                        body: super::view(&subject, stored.json.clone(), stored.revision)?,
+                        body: super::view(&subject, shown_to.json.clone(), stored.revision)?,
                         revision: stored.revision,
                     });
                 }
                 Fate::Marked(new) => {
                     let (_, json) = seal(&subject, new);
                     if dry {
-                        let body = shown(&subject, &json, stored.revision)?;
+                        let body = self.shown(&subject, &json, stored.revision, false).await?;
                         return Ok(Answer { code: 200, body, revision: stored.revision });
                     }
                     txn.ops.push(self.put(&subject, &json).await?);
                     if let TxnResult::Committed { revision } = self.commit(txn).await? {
-                        return Ok(Answer { code: 200, body: shown(&subject, &json, revision)?, revision });
+                        let body = self.shown(&subject, &json, revision, true).await?;
+                        return Ok(Answer { code: 200, body, revision });
                     }
                 }
                 Fate::Gone => {
+                    let freed = self.release(subject.stored, &old);
+                    let pod = subject.stored.plural == "pods" && subject.stored.group.is_empty();
+                    let over = if pod { Some(over(&subject, old)) } else { None };
+                    if let Some((true, json)) = &over
+                        && !dry
+                    {
+                        // Watchers are told that its time is over before they are told that it is gone.
+                        txn.ops.push(self.put(&subject, json).await?);
+                        let TxnResult::Committed { revision } = self.commit(txn).await? else { continue };
+                        said = Some((json.clone(), revision));
+                        let compares = vec![Compare { key: subject.key(), mod_revision: revision }];
+                        txn = Txn { compares, ..Txn::default() };
+                    }
                     txn.ops.push(Op::Delete { key: subject.key() });
-                    txn.ops.extend(self.release(subject.stored, &old));
+                    txn.ops.extend(freed);
                     if dry || matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
-                        if resource.plural == "pods" {
-                            return deleted_pod(&subject, old, stored.revision);
-                        }
-                        return answer(&subject, &stored, strategy.returns_deleted, 200);
+                        return match over {
+                            Some((_, json)) => {
+                                let body = shown(&subject, &json, stored.revision)?;
+                                Ok(Answer { code: 200, body, revision: stored.revision })
+                            }
+                            None => answer(&subject, &shown_to, strategy.returns_deleted, 200),
+                        };
                     }
                 }
             }
@@ -232,9 +260,10 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
     Ok(())
 }
 
-/// A pod that went at once looks as one whose time is over.
-fn deleted_pod(subject: &Subject<'_>, mut pod: Value, revision: u64) -> Result<Answer, ApiError> {
-    if !object::is_deleting(&pod) {
+/// A pod that goes at once, as one whose time is over; and whether that had to be said.
+fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, bytes::Bytes) {
+    let said = object::is_deleting(&pod);
+    if !said {
         let meta = object::object_mut(&mut pod, &["metadata"]);
         meta.insert("deletionTimestamp".to_owned(), object::now().into());
         meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
@@ -242,8 +271,7 @@ fn deleted_pod(subject: &Subject<'_>, mut pod: Value, revision: u64) -> Result<A
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
     }
-    let (_, json) = seal(subject, pod);
-    Ok(Answer { code: 200, body: shown(subject, &json, revision)?, revision })
+    (!said, seal(subject, pod).1)
 }
 
 fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Result<Answer, ApiError> {

@@ -17,11 +17,12 @@ use tokio::time::timeout;
 
 use super::custom::Version;
 use super::custom::catalog::Found;
+use super::custom::conversion::Foreseen;
 use super::invalid::Errors;
 use super::object;
 use super::pipeline::Inner;
 use crate::cache::{Snapshot, Stored, with_resource_version};
-use crate::store::{LeaseId, Op, StoreError, Txn, TxnResult};
+use crate::store::{LeaseId, Op, Record, StoreError, Txn, TxnResult};
 
 pub mod body;
 pub mod create;
@@ -48,6 +49,8 @@ pub struct Subject<'a> {
     pub definition: &'static Definition,
     /// The kind's declaration, if it is no kind of the table.
     pub custom: Option<&'a Version>,
+    /// Where a webhook converts: what is needed converted beside the object itself.
+    pub foreseen: Option<&'a Foreseen>,
     /// Namespace; empty for cluster-scoped kinds and requests across namespaces.
     pub namespace: &'a str,
     /// Name; empty for collections.
@@ -64,7 +67,10 @@ impl<'a> Subject<'a> {
             None => Self::new(found.resource, namespace, name),
             Some(kind) => kind
                 .version(found.resource.version)
-                .map(|version| Self::custom(version, namespace, name))
+                .map(|version| Subject {
+                    foreseen: found.foreseen.as_deref(),
+                    ..Self::custom(version, namespace, name)
+                })
                 .ok_or_else(not_served),
         }
     }
@@ -76,6 +82,7 @@ impl<'a> Subject<'a> {
             stored: version.stored,
             definition: schema::custom(),
             custom: Some(version),
+            foreseen: None,
             namespace: if version.resource.namespaced { namespace } else { "" },
             name,
         }
@@ -92,6 +99,7 @@ impl<'a> Subject<'a> {
             stored,
             definition,
             custom: None,
+            foreseen: None,
             namespace: if resource.namespaced { namespace } else { "" },
             name,
         })
@@ -107,7 +115,8 @@ impl<'a> Subject<'a> {
         snapshot.get_key(&self.key()).cloned()
     }
 
-    /// A stored object, as writes that ask for this version see it.
+    /// A stored object, as writes that ask for this version see it. Of a kind that a webhook converts it is
+    /// converted already.
     pub fn opened(&self, stored: &Stored) -> Result<Value, ApiError> {
         let value = stored.value().map_err(ApiError::internal)?;
         Ok(self.custom.map_or_else(|| value.clone(), |custom| custom.from_storage(value.clone())))
@@ -239,35 +248,117 @@ pub(super) fn too_large(revision: u64, current: u64, retry_after_seconds: Option
     ApiError::about(504, "Timeout", message, details)
 }
 
-/// The object as it is stored: canonical, without a resourceVersion.
-pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
+impl Inner {
+    /// Stored objects in the version asked for, as far as a webhook makes it.
+    pub(super) async fn in_version(
+        &self,
+        subject: &Subject<'_>,
+        all: Vec<Arc<Stored>>,
+    ) -> Result<Vec<Arc<Stored>>, ApiError> {
+        match subject.custom {
+            Some(custom) => self.converter.stored(custom, all).await,
+            None => Ok(all),
+        }
+    }
+
+    /// The object in a snapshot, in the version asked for as far as a webhook makes it.
+    pub(super) async fn found(
+        &self,
+        subject: &Subject<'_>,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Stored>, ApiError> {
+        let stored = subject.find(snapshot).ok_or_else(|| subject.not_found())?;
+        let mut one = self.in_version(subject, vec![stored]).await?;
+        one.pop().ok_or_else(|| subject.not_found())
+    }
+
+    /// The object as it is stored, in the version that is stored.
+    pub(super) async fn sealed(
+        &self,
+        subject: &Subject<'_>,
+        value: Value,
+    ) -> Result<(Value, Bytes), ApiError> {
+        let value = match subject.custom {
+            Some(custom) => self.converter.object(custom, custom.stored.version, value).await?,
+            None => value,
+        };
+        Ok(seal(subject, value))
+    }
+
+    /// What was stored just now as the client sees it: with its resourceVersion, in the version asked for. What
+    /// was not stored after all (of a dry run) is nobody else's business.
+    pub(super) async fn shown(
+        &self,
+        subject: &Subject<'_>,
+        json: &Bytes,
+        revision: u64,
+        stored: bool,
+    ) -> Result<Bytes, ApiError> {
+        let Some(custom) = subject.custom.filter(|custom| custom.webhook.is_some()) else {
+            return shown(subject, json, revision);
+        };
+        let json = spliced(json, revision);
+        if json.starts_with(object::head(subject.resource).as_bytes()) {
+            return Ok(json);
+        }
+        if !stored {
+            let value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+            let made = self.converter.object(custom, subject.resource.version, value).await?;
+            return Ok(object::encode_own(&made));
+        }
+        let record = Record {
+            key: subject.key(),
+            value: json,
+            trace: actors::trace::current(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+        };
+        let stored = self.cache.stored(record).ok_or_else(|| ApiError::internal("no object was stored"))?;
+        let made = self.converter.stored(custom, vec![stored]).await?;
+        made.into_iter().next().map(|stored| stored.json.clone()).ok_or_else(|| subject.not_found())
+    }
+}
+
+/// The object as admission and validation see it: canonical, without a resourceVersion.
+pub(super) fn canonical(subject: &Subject<'_>, mut value: Value) -> Value {
     if let Some(meta) = object::existing_mut(&mut value, &["metadata"]) {
         meta.remove("resourceVersion");
         meta.remove("selfLink");
     }
-    if let Some(custom) = subject.custom {
-        value = custom.to_storage(value);
-    }
-    let value = schema::decode::finish(subject.definition, value);
-    let json = object::encode(subject.stored, &value);
+    schema::decode::finish(subject.definition, value)
+}
+
+/// The object as it is stored: canonical, without a resourceVersion. What a webhook converts is converted.
+pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
+    let Some(custom) = subject.custom else {
+        let value = canonical(subject, value);
+        let json = object::encode(subject.stored, &value);
+        return (value, json);
+    };
+    value = canonical(subject, custom.to_storage(value));
+    let json = object::encode_own(&value);
     (value, json)
+}
+
+fn spliced(json: &Bytes, revision: u64) -> Bytes {
+    if revision == 0 {
+        return json.clone();
+    }
+    with_resource_version(json, revision).unwrap_or_else(|| json.clone())
 }
 
 /// The object as the client sees it: with its resourceVersion, in the version asked for.
 pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
-    let json = if revision == 0 {
-        json.clone()
-    } else {
-        with_resource_version(json, revision).unwrap_or_else(|| json.clone())
-    };
     // What was made now was made by the schemas of now.
-    view(subject, json, u64::MAX)
+    view(subject, spliced(json, revision), u64::MAX)
 }
 
 /// JSON stored at a revision, in the version asked for.
 pub(super) fn view(subject: &Subject<'_>, json: Bytes, revision: u64) -> Result<Bytes, ApiError> {
     if let Some(custom) = subject.custom {
-        if !subject.resource.is_view() && revision > custom.since {
+        let converted = custom.webhook.is_some() && subject.resource.is_view();
+        if converted || (!subject.resource.is_view() && revision > custom.since) {
             return Ok(json);
         }
         let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;

@@ -38,6 +38,11 @@ impl Choice {
         Ok(Choice { labels: labels.unwrap_or_default(), fields })
     }
 
+    /// Whether every object is chosen.
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.requirements.is_empty()
+    }
+
     /// Whether an object is chosen.
     pub fn matches(&self, stored: &Stored) -> bool {
         self.labels.matches_by(|key| stored.meta.labels.get(key))
@@ -101,7 +106,7 @@ impl Inner {
         let version = request.options.resource_version.as_deref();
         options::storage_revision(version.unwrap_or_default())?;
         let snapshot = self.snapshot_for(version).await?;
-        let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        let stored = self.found(&subject, &snapshot).await?;
         Ok(Answer {
             code: 200,
             body: view(&subject, stored.json.clone(), stored.revision)?,
@@ -157,8 +162,16 @@ impl Inner {
                     Some(after) => snapshot.list_after(group, plural, key_ns, after),
                     None => snapshot.list(group, plural, key_ns),
                 };
-                let chosen = all.filter(|s| choice.matches(s)).cloned();
-                Ok(cut(chosen, limit, at.unwrap_or(snapshot.revision()), subject))
+                let revision = at.unwrap_or(snapshot.revision());
+                let converts = subject.custom.is_some_and(|custom| custom.webhook.is_some());
+                if converts && !choice.is_everything() {
+                    // What is selected is seen in the version asked for.
+                    let all: Vec<_> = all.cloned().collect();
+                    let all = self.in_version(subject, all).await?;
+                    return Ok(cut(all.into_iter().filter(|s| choice.matches(s)), limit, revision, subject));
+                }
+                let chosen = cut(all.filter(|s| choice.matches(s)).cloned(), limit, revision, subject);
+                Ok(Chosen { items: self.in_version(subject, chosen.items).await?, ..chosen })
             }
         }
     }
@@ -183,6 +196,7 @@ impl Inner {
             other => super::store_error(other),
         })?;
         let all: Vec<_> = result.records.into_iter().filter_map(|r| self.cache.stored(r)).collect();
+        let all = self.in_version(subject, all).await?;
         let chosen = all.into_iter().filter(|s| choice.matches(s));
         Ok(cut(chosen, limit, revision, subject))
     }

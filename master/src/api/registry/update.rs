@@ -5,7 +5,7 @@ use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, options, seal, shown};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical, options, seal};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::{Tracking, apply, entries};
@@ -240,9 +240,10 @@ impl Inner {
     ) -> Result<Option<Answer>, ApiError> {
         let resource = subject.resource;
         let snapshot = self.fresh().await?;
-        let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        let stands = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        let stored = self.found(&subject, &snapshot).await?;
         let old = subject.opened(&stored)?;
-        let mut new = produce(&old, said)?;
+        let mut new = self.produced(&subject, &old, said, produce).await?;
         let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
         let named = !version.is_empty() && version != "0";
         let patching = request.verb == Verb::Patch;
@@ -303,12 +304,19 @@ impl Inner {
 
         let mut new = new;
         let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
-        let (sealed, json) = seal(&subject, new);
-        // What stands in the store may lack defaults that the kind got later.
-        let stands = if subject.custom.is_some() { stored.value().map_err(ApiError::internal)? } else { old };
-        let (before, json_before) = seal(&subject, stands);
-        if json == json_before || request.options.dry_run {
-            let body = shown(&subject, &json, stored.revision)?;
+        let (sealed, json) = self.sealed(&subject, new).await?;
+        let (before, json_before) = match subject.custom {
+            None => seal(&subject, old),
+            // What stands in the store may lack defaults that the kind got later, or be of another version.
+            Some(_) => {
+                let stands = canonical(&subject, stands.value().map_err(ApiError::internal)?);
+                let json = object::encode_own(&stands);
+                (stands, json)
+            }
+        };
+        let same = json == json_before;
+        if same || request.options.dry_run {
+            let body = self.shown(&subject, &json, stored.revision, same).await?;
             return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
         }
         let mut txn = Txn {
@@ -325,13 +333,36 @@ impl Inner {
         }
         match self.commit(txn).await? {
             TxnResult::Committed { revision } => {
-                Ok(Some(Answer { code: 200, body: shown(&subject, &json, revision)?, revision }))
+                let body = self.shown(&subject, &json, revision, true).await?;
+                Ok(Some(Answer { code: 200, body, revision }))
             }
             TxnResult::Conflict { .. } if named && !patching => {
                 Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED))
             }
             TxnResult::Conflict { .. } => Ok(None),
         }
+    }
+
+    /// The new state, once everything is known that making it needs converted.
+    async fn produced(
+        &self,
+        subject: &Subject<'_>,
+        old: &Value,
+        said: &mut Vec<String>,
+        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
+    ) -> Result<Value, ApiError> {
+        let (Some(custom), Some(foreseen)) = (subject.custom, subject.foreseen) else {
+            return produce(old, said);
+        };
+        let kept = said.len();
+        for round in 0.. {
+            let made = produce(old, said);
+            if !self.converter.settle(custom, foreseen, round).await? {
+                return made;
+            }
+            said.truncate(kept);
+        }
+        Err(not_possible())
     }
 
     /// Keeps what this write may not change, and counts the generation.

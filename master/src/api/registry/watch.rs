@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::read::Choice;
 use super::{Subject, options, view};
 use crate::api::custom::catalog::Found;
+use crate::api::custom::conversion::Converter;
 use crate::api::pipeline::Inner;
 use crate::cache::{Change, ChangeKind, Cursor, Gone, Stored, WatchFrom, with_resource_version};
 
@@ -40,6 +41,7 @@ struct Running {
     cursor: Cursor,
     choice: Choice,
     kind: Found,
+    converter: Converter,
     deadline: Instant,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -103,6 +105,7 @@ impl Inner {
             cursor,
             choice,
             kind: kind.clone(),
+            converter: self.converter.clone(),
             deadline: now + Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
             bookmarks: list.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
@@ -126,12 +129,18 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
         let mut events = Vec::new();
         let wake = if watch.bookmarks { watch.deadline.min(watch.next_bookmark) } else { watch.deadline };
         match tokio::time::timeout_at(wake, watch.cursor.next()).await {
-            Ok(Ok(changes)) => {
-                events.extend(changes.iter().filter_map(|c| event(&watch, c)));
-                if std::mem::take(&mut watch.initial_end) {
-                    events.push(bookmark(&watch, true));
+            Ok(Ok(changes)) => match converted(&watch, changes).await {
+                Ok(changes) => {
+                    events.extend(changes.iter().filter_map(|c| event(&watch, c)));
+                    if std::mem::take(&mut watch.initial_end) {
+                        events.push(bookmark(&watch, true));
+                    }
                 }
-            }
+                Err(error) => {
+                    watch.ended = true;
+                    events.push(ended_by(&error));
+                }
+            },
             Ok(Err(gone)) => {
                 watch.ended = true;
                 events.push(too_old(gone));
@@ -150,6 +159,23 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
         events.reverse();
         watch.waiting = events;
     }
+}
+
+/// Changes in the version that is watched, as far as a webhook makes it.
+async fn converted(watch: &Running, mut changes: Vec<Change>) -> Result<Vec<Change>, ApiError> {
+    let kind = &watch.kind;
+    let version = kind.custom.as_ref().and_then(|custom| custom.version(kind.resource.version));
+    let Some(version) = version.filter(|version| version.webhook.is_some()) else { return Ok(changes) };
+    let states = changes.iter().flat_map(|c| [Some(c.stored.clone()), c.previous.clone()]).flatten();
+    let mut made = watch.converter.stored(version, states.collect()).await?.into_iter();
+    for change in &mut changes {
+        for state in [Some(&mut change.stored), change.previous.as_mut()].into_iter().flatten() {
+            if let Some(made) = made.next() {
+                *state = made;
+            }
+        }
+    }
+    Ok(changes)
 }
 
 fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
@@ -185,10 +211,14 @@ fn bookmark(watch: &Running, initial_end: bool) -> WatchEvent {
 }
 
 fn too_old(gone: Gone) -> WatchEvent {
-    let status = ApiError::new(410, "Expired", gone.to_string()).to_status();
+    ended_by(&ApiError::new(410, "Expired", gone.to_string()))
+}
+
+/// The last event of a watch that fails.
+fn ended_by(error: &ApiError) -> WatchEvent {
     WatchEvent {
         kind: WatchKind::Error,
-        object: Bytes::from(status.to_string()),
+        object: Bytes::from(error.to_status().to_string()),
         revision: 0,
         trace: actors::TraceContext::default(),
     }

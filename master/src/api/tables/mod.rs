@@ -23,6 +23,20 @@ const DEFAULT: &[Column] = &[
     Column { name: "Created At", kind: "date", format: "", priority: 0 },
 ];
 
+/// The columns of a scale, whatever is scaled.
+pub const SCALE: &[Column] = &[
+    Column { name: "Name", kind: "string", format: "", priority: 0 },
+    Column { name: "Desired", kind: "integer", format: "", priority: 0 },
+    Column { name: "Available", kind: "integer", format: "", priority: 0 },
+    Column { name: "Age", kind: "string", format: "", priority: 0 },
+];
+
+/// A scale's cells.
+pub fn scale_cells(item: &Value) -> Vec<Value> {
+    let count = |part: &str| item[part]["replicas"].as_i64().unwrap_or(0).into();
+    vec![n(item), count("spec"), count("status"), age(item)]
+}
+
 /// A kind's columns.
 pub fn columns(resource: &Resource) -> &'static [Column] {
     if resource.columns.is_empty() { DEFAULT } else { resource.columns }

@@ -18,6 +18,7 @@ use crate::api::pipeline::Inner;
 use crate::api::policy::matching::Attempt;
 use crate::api::policy::request::{REQUEST, described};
 use crate::api::policy::validating::conditions_hold;
+use crate::audit::annotations::annotate;
 use crate::auth::Attributes;
 
 static DYN: Type = Type::Dyn;
@@ -136,8 +137,15 @@ impl Inner {
             Ok(response)
         });
         match response {
-            Ok(response) if response["allowed"] == true => verdict(hook, &response).map(Some),
-            Ok(response) => Err(denied(hook, &response["status"])),
+            Ok(response) => {
+                for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
+                    annotate(&format!("{}/{key}", hook.name), value.as_str().unwrap_or_default());
+                }
+                match response["allowed"] == true {
+                    true => verdict(hook, &response).map(Some),
+                    false => Err(denied(hook, &response["status"])),
+                }
+            }
             Err(why) if hook.fails => Err(failed(hook, &why)),
             Err(why) => {
                 tracing::warn!(webhook = hook.name, why, "a webhook that may be ignored could not be called");

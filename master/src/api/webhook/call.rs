@@ -26,6 +26,18 @@ struct Route {
     resolved: Option<(String, SocketAddr)>,
 }
 
+impl Route {
+    /// What is dialled, for messages.
+    fn dialled(&self) -> String {
+        if let Some((_, address)) = &self.resolved {
+            return address.to_string();
+        }
+        let url = reqwest::Url::parse(&self.url).ok();
+        let parts = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+        parts.map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
+    }
+}
+
 fn route(cache: &Cache, place: &Place, seconds: u64) -> Result<Route, String> {
     if let Some(url) = &place.url {
         let query = if url.contains('?') { '&' } else { '?' };
@@ -102,6 +114,7 @@ pub async fn call(cache: &Cache, place: &Place, seconds: u64, question: &Value) 
         client = client.resolve(host, *address);
     }
     let client = client.build().map_err(|e| failed(&e))?;
+    let at = route.dialled();
     let sent = client
         .post(&route.url)
         .header("content-type", "application/json")
@@ -109,13 +122,14 @@ pub async fn call(cache: &Cache, place: &Place, seconds: u64, question: &Value) 
         .body(question.to_string())
         .send()
         .await;
-    let answer = sent
-        .map_err(|e| if e.is_timeout() { failed(&"context deadline exceeded") } else { failed(&root(&e)) })?;
+    let answer = sent.map_err(|e| {
+        if e.is_timeout() { failed(&"context deadline exceeded") } else { failed(&root(&e, &at)) }
+    })?;
     let code = answer.status();
     let mut body = Vec::new();
     let mut chunks = answer.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|e| failed(&root(&e)))?;
+        let chunk = chunk.map_err(|e| failed(&root(&e, &at)))?;
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(failed(&"the answer is too long"));
         }
@@ -131,11 +145,24 @@ pub async fn call(cache: &Cache, place: &Place, seconds: u64, question: &Value) 
     serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
 }
 
-/// What an error began with.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
+/// What an error began with, in upstream's words where it is one of the usual ones; `at` is what was dialled.
+fn root(error: &(dyn std::error::Error + 'static), at: &str) -> String {
+    let mut inner = error;
+    loop {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return format!("dial tcp {at}: connect: connection refused");
+        }
+        if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) =
+            inner.downcast_ref()
+        {
+            let why = "x509: certificate signed by unknown authority";
+            return format!("tls: failed to verify certificate: {why}");
+        }
+        match inner.source() {
+            Some(source) => inner = source,
+            None => return inner.to_string(),
+        }
     }
-    at.to_string()
 }

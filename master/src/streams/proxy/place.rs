@@ -13,7 +13,7 @@ const HTTP_PORT: u16 = 80;
 
 /// How the name in a proxy's path is written: `[scheme:]name[:port]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Named<'a> {
+pub(crate) struct Named<'a> {
     pub scheme: &'a str,
     pub name: &'a str,
     pub port: &'a str,
@@ -36,7 +36,7 @@ pub(super) fn named<'a>(id: &'a str, what: &str) -> Result<Named<'a>, ApiError> 
 
 /// What to connect to, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::streams) struct Place {
+pub(crate) struct Place {
     /// The node that dials; `None` where nobody is nearer than the master.
     pub node: Option<String>,
     pub address: IpAddr,

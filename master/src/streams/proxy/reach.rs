@@ -1,7 +1,6 @@
 //! A connection to a place: over a node's link, or from here, with TLS where it is wanted.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A connection in both directions.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// Why nothing answers, as clients are told.
-pub(super) fn unreachable(why: &dyn std::fmt::Display) -> ApiError {
+pub(crate) fn unreachable(why: &dyn std::fmt::Display) -> ApiError {
     ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"))
 }
 
@@ -41,23 +40,30 @@ pub(in crate::streams) struct Tls {
 
 impl Tls {
     pub fn new(kubelet: Arc<ClientConfig>) -> Self {
-        let provider = kubelet.crypto_provider().clone();
         let any = ClientConfig::builder()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone { provider }))
+            .with_custom_certificate_verifier(Anyone::verifier(kubelet.crypto_provider().clone()))
             .with_no_client_auth();
         Tls { kubelet, any: Arc::new(any) }
     }
 
     async fn over(&self, io: Box<dyn Io>, place: &Place) -> Result<Box<dyn Io>, ApiError> {
         let config = if place.kubelet { self.kubelet.clone() } else { self.any.clone() };
-        let name = ServerName::IpAddress(place.address.into());
-        let handshake = tokio_rustls::TlsConnector::from(config).connect(name, io);
-        match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
-            Ok(Ok(io)) => Ok(Box::new(io)),
-            Ok(Err(e)) => Err(unreachable(&e)),
-            Err(_) => Err(unreachable(&"net/http: TLS handshake timeout")),
-        }
+        secured(io, config, ServerName::IpAddress(place.address.into())).await
+    }
+}
+
+/// TLS over a connection, with a server of that name.
+pub(crate) async fn secured(
+    io: Box<dyn Io>,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<Box<dyn Io>, ApiError> {
+    let handshake = tokio_rustls::TlsConnector::from(config).connect(name, io);
+    match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+        Ok(Ok(io)) => Ok(Box::new(io)),
+        Ok(Err(e)) => Err(unreachable(&e)),
+        Err(_) => Err(unreachable(&"net/http: TLS handshake timeout")),
     }
 }
 
@@ -67,25 +73,36 @@ pub(super) async fn connect(
     tls: &Tls,
     place: &Place,
 ) -> Result<Box<dyn Io>, ApiError> {
-    let io: Box<dyn Io> = match &place.node {
+    let io = plain(nodes, place).await?;
+    if place.tls { tls.over(io, place).await } else { Ok(io) }
+}
+
+/// Connects without TLS.
+pub(crate) async fn plain(nodes: &dyn NodeStreams, place: &Place) -> Result<Box<dyn Io>, ApiError> {
+    match &place.node {
         Some(node) => {
             let request = DialRequest { address: place.address, port: place.port };
-            Box::new(pipe(nodes.dial(node, request).await.map_err(|e| unreachable(&e))?))
+            Ok(Box::new(pipe(nodes.dial(node, request).await.map_err(|e| unreachable(&e))?)))
         }
-        None => {
-            let at = SocketAddr::new(place.address, place.port);
-            let connecting = tokio::net::TcpStream::connect(at);
-            match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-                Ok(Ok(tcp)) => Box::new(tcp),
-                Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                    return Err(unreachable(&format!("dial tcp {at}: connect: connection refused")));
-                }
-                Ok(Err(e)) => return Err(unreachable(&format!("dial tcp {at}: {e}"))),
-                Err(_) => return Err(unreachable(&format!("dial tcp {at}: i/o timeout"))),
-            }
-        }
+        None => dialled(&place.address.to_string(), place.port).await,
+    }
+}
+
+/// Connects from here, to an address or a name.
+pub(crate) async fn dialled(host: &str, port: u16) -> Result<Box<dyn Io>, ApiError> {
+    let at = match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     };
-    if place.tls { tls.over(io, place).await } else { Ok(io) }
+    let connecting = tokio::net::TcpStream::connect((host, port));
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(tcp)) => Ok(Box::new(tcp)),
+        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(unreachable(&format!("dial tcp {at}: connect: connection refused")))
+        }
+        Ok(Err(e)) => Err(unreachable(&format!("dial tcp {at}: {e}"))),
+        Err(_) => Err(unreachable(&format!("dial tcp {at}: i/o timeout"))),
+    }
 }
 
 /// A stream of frames as a connection. It ends when either end is dropped.
@@ -135,8 +152,15 @@ fn pipe(frames: FrameStream) -> DuplexStream {
 
 /// Accepts any certificate: pods and Services have none that the cluster could check.
 #[derive(Debug)]
-struct Anyone {
+pub(crate) struct Anyone {
     provider: Arc<CryptoProvider>,
+}
+
+impl Anyone {
+    /// For a configuration that uses this cryptography.
+    pub fn verifier(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        Arc::new(Anyone { provider })
+    }
 }
 
 impl ServerCertVerifier for Anyone {

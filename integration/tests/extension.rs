@@ -1,0 +1,40 @@
+//! What extends the API meets real servers: admission webhooks, conversion of versions, API aggregation. A control
+//! plane alone, servers that speak TLS as webhooks and API servers do, and kubectl as the client.
+
+#[path = "extension/admission.rs"]
+mod admission;
+#[path = "extension/aggregation.rs"]
+mod aggregation;
+#[path = "extension/conversion.rs"]
+mod conversion;
+#[path = "extension/plane.rs"]
+mod plane;
+#[path = "extension/server.rs"]
+mod server;
+
+use plane::Plane;
+
+#[test]
+fn declared_kinds_are_explained_as_soon_as_they_are_declared() {
+    let plane = Plane::start();
+    // The first answers are what clients keep.
+    assert!(plane.kubectl(&["explain", "configmaps.data"]).contains("Data contains"));
+    plane.apply(&plane::definition(
+        "gadgets",
+        "Gadget",
+        serde_json::json!([plane::version(
+            "v1",
+            true,
+            serde_json::json!({"type": "object",
+            "description": "A gadget is a thing with teeth.",
+            "properties": {"spec": {"type": "object", "properties": {
+                "teeth": {"type": "integer", "description": "How many it has."}}}}})
+        )]),
+        serde_json::json!({"strategy": "None"}),
+    ));
+    plane.established("gadgets");
+    let said = plane.kubectl(&["explain", "gadgets"]);
+    assert!(said.contains("A gadget is a thing with teeth."), "{said}");
+    let said = plane.kubectl(&["explain", "gadgets.spec.teeth"]);
+    assert!(said.contains("How many it has.") && said.contains("<integer>"), "{said}");
+}

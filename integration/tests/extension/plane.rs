@@ -1,0 +1,153 @@
+//! A control plane in a thread of its own, and kubectl against it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use actors::Stage;
+use master::pki::kubeconfig::{self, Access};
+use master::server::{Master, MasterConfig};
+use serde_json::{Value, json};
+
+/// How long something that has to come about may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A control plane; it ends when this is dropped.
+pub struct Plane {
+    dir: tempfile::TempDir,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Plane {
+    /// Starts one on the embedded store.
+    pub fn start() -> Plane {
+        // Another test of this process may have been faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, file) = (dir.path().to_owned(), dir.path().join("kubeconfig"));
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let (started, starting) = mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let stage = Stage::new(1);
+                let config = MasterConfig {
+                    listen: ([127, 0, 0, 1], 0).into(),
+                    workers: 1,
+                    ..MasterConfig::new(path)
+                };
+                let master = Master::start(&stage, config, |_| {}).await.expect("the master starts");
+                let server = format!("https://{}", master.front.address);
+                let access = Access { server: &server, ca: master.pki.ca(), client: &master.admin };
+                kubeconfig::merge_into(&file, "test", &access).expect("a kubeconfig");
+                started.send(()).expect("somebody waits");
+                let _ = ended.await;
+                master.front.stop().await;
+                stage.shut_down(Duration::from_secs(5)).await;
+            });
+        });
+        starting.recv_timeout(PATIENCE).expect("the master starts in time");
+        Plane { dir, end: Some(end), thread: Some(thread) }
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    /// kubectl, with caches of its own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(self.kubeconfig());
+        command.arg("--cache-dir").arg(self.dir.path().join("cache")).args(args);
+        command
+    }
+
+    /// Runs kubectl; what it reads is `input`.
+    pub fn run(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl runs");
+        let mut stdin = child.stdin.take().expect("its input");
+        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+        drop(stdin);
+        child.wait_with_output().expect("kubectl ends")
+    }
+
+    /// What kubectl writes when it succeeds.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        succeeded(args, &self.run(args, ""))
+    }
+
+    /// What kubectl says when it is refused.
+    pub fn refused(&self, args: &[&str], input: &str) -> String {
+        let output = self.run(args, input);
+        assert!(!output.status.success(), "kubectl {args:?} succeeded: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// Applies an object, and returns what kubectl says.
+    pub fn apply(&self, object: &Value) -> String {
+        let args = ["apply", "-f", "-"];
+        let output = self.run(&args, &object.to_string());
+        format!("{}{}", succeeded(&args, &output), text(&output.stderr))
+    }
+
+    /// Reads an object, or another path of the API.
+    pub fn raw(&self, path: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", "--raw", path])).expect("JSON")
+    }
+
+    /// Waits until kubectl says what is expected.
+    pub fn until(&self, args: &[&str], expected: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let output = self.run(args, "");
+            let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            if expected(&said) {
+                return said;
+            }
+            assert!(begun.elapsed() < PATIENCE, "kubectl {args:?} still says: {said}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until a declared kind is served.
+    pub fn established(&self, plural: &str) {
+        let name = format!("crd/{plural}.example.com");
+        self.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=60s"]);
+    }
+}
+
+fn succeeded(args: &[&str], output: &Output) -> String {
+    assert!(output.status.success(), "kubectl {args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A definition of a kind of the group `example.com`.
+pub fn definition(plural: &str, kind: &str, versions: Value, conversion: Value) -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+            "versions": versions, "conversion": conversion}})
+}
+
+/// A served version of a definition.
+pub fn version(name: &str, storage: bool, schema: Value) -> Value {
+    json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema}})
+}
