@@ -87,6 +87,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
             cluster_dns: cluster_dns.into(),
             cluster_cidr,
             service_cidr,
+            pod_network: settings.pod_network,
             certificate: node::certificate::NodeCertificate::new(&serving.certificate, &serving.key, None)?,
             client_ca_pem: master.pki.ca().to_owned(),
             static_pods_dir: Some(state.path().join("manifests")),

@@ -27,6 +27,9 @@ pub struct Settings {
     pub context: String,
     /// Name of the node.
     pub node_name: String,
+    /// How pods' packets get from node to node.
+    #[serde(default)]
+    pub pod_network: node::network::PodNetworkMode,
 }
 
 /// A cluster's folder.

@@ -8,8 +8,9 @@
 //! - [`runtime`]: the container engine behind a trait; Docker, and a simulated one.
 //! - [`volumes`]: pods' volumes on the host's file system.
 //! - [`logs`]: containers' output in the CRI format, written and read.
-//! - [`network`]: pods' interfaces, by the standard CNI plugins.
-//! - [`proxy`]: Services. [`dns`]: names of Services and pods.
+//! - [`network`]: pods' interfaces, by the standard CNI plugins, and the ways from node to node.
+//! - [`policy`]: NetworkPolicies. [`proxy`]: Services. [`nft`]: what both tell the kernel by.
+//! - [`dns`]: names of Services and pods.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
 //! - [`services`]: what is known of Services here. [`simulation`]: a node without a machine.
@@ -21,7 +22,9 @@ pub mod kubelet;
 pub mod link;
 pub mod logs;
 pub mod network;
+pub mod nft;
 pub mod node;
+pub mod policy;
 pub mod proxy;
 pub mod runtime;
 pub mod services;

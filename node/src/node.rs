@@ -20,8 +20,9 @@ use crate::certificate::{NodeCertificate, Renewal};
 use crate::dns::{self, DnsConfig, DnsHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};
-use crate::network::cluster::ClusterNetwork;
-use crate::proxy::nft::Nft;
+use crate::network::{self, ClusterNetwork, ClusterNetworkConfig, PodNetworkMode};
+use crate::nft::{Nft, NftError};
+use crate::policy::{self, PolicyConfig};
 use crate::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{ContainerRuntime, labels};
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub cluster_cidr: Ipv4Net,
     /// The services' addresses.
     pub service_cidr: Ipv4Net,
+    /// How pods' packets get from node to node.
+    pub pod_network: PodNetworkMode,
     /// The node's certificate, for its HTTP ports; renewed in time.
     pub certificate: NodeCertificate,
     /// The cluster CA in PEM.
@@ -80,7 +83,10 @@ pub enum NodeError {
     Dns(#[from] dns::DnsError),
     /// Rules.
     #[error("nftables: {0}")]
-    Nft(#[from] proxy::nft::NftError),
+    Nft(#[from] NftError),
+    /// Ways to other nodes.
+    #[error("network: {0}")]
+    Network(#[from] network::netlink::NetlinkFailure),
 }
 
 /// A running node.
@@ -148,15 +154,25 @@ impl Node {
         let renewal = config.certificate.keep_renewed(stage, api.clone());
         let client = Client::new(Arc::new(api), "kubelet");
 
-        let network_dir = config.state_dir.join("network");
         let network = ClusterNetwork::start(
             stage,
-            &config.name,
-            config.cluster_cidr,
-            network_dir,
+            ClusterNetworkConfig {
+                node: config.name.clone(),
+                address: config.address,
+                cluster_cidr: config.cluster_cidr,
+                mode: config.pod_network,
+                state_dir: config.state_dir.join("network"),
+            },
             client.clone(),
             runtime.clone(),
         );
+        let policies = PolicyConfig {
+            node: config.name.clone(),
+            cluster_dns: config.cluster_dns,
+            bridge: network::pods::BRIDGE.to_owned(),
+            nft: Nft::new(),
+        };
+        let network = policy::guard(stage, policies, client.clone(), network);
         let served_here = match config.cluster_dns {
             IpAddr::V4(ip) => [ip].into(),
             IpAddr::V6(_) => Default::default(),
@@ -242,8 +258,10 @@ pub async fn clean_up(name: &str, state_dir: &Path, cluster_dns: IpAddr) -> Resu
             result?;
         }
     }
-    crate::network::clean_up(&state_dir.join("network")).await;
-    Nft::new().remove_table().await?;
+    network::clean_up(&state_dir.join("network")).await;
+    network::reach::clean_up().await?;
+    policy::clean_up().await?;
+    proxy::clean_up().await?;
     dns::clean_up(cluster_dns).await?;
     unmount_below(&kubelet_dir(state_dir)).await?;
     remove_dir(&kubelet_dir(state_dir)).await?;

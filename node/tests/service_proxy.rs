@@ -1,6 +1,8 @@
 //! The service proxy in the kernel: real namespaces, real rules, real traffic. Needs root; without it the
 //! tests say so and pass over.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
+
 #[path = "support/netns.rs"]
 mod netns;
 #[path = "support/scripted.rs"]
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use actors::Stage;
 use netns::{Lab, is_root};
-use node::proxy::nft::Nft;
+use node::nft::Nft;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
 use node::services::Services;
 use scripted::Scripted;

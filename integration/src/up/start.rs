@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use node::network::PodNetworkMode;
+
 use super::{UpError, io, sample};
 use crate::stages::{Stages, text};
 use crate::state::{self, Settings, StateDir};
@@ -34,6 +36,9 @@ pub struct UpArgs {
     /// Name of the node [default: the host's name].
     #[arg(long)]
     pub node_name: Option<String>,
+    /// How pods' packets get from node to node; the same for all nodes of a cluster.
+    #[arg(long, value_enum, default_value_t)]
+    pub pod_network: PodNetworkMode,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -77,6 +82,7 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         link_port: args.link_port,
         kubeconfig: std::path::absolute(kubeconfig).map_err(io("the kubeconfig's path"))?,
         context: "troupe".to_owned(),
+        pod_network: args.pod_network,
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use node::certificate::NodeCertificate;
 use node::link::join::{self, files};
 use node::link::{Connector, Tls};
+use node::network::PodNetworkMode;
 use node::{Node, NodeConfig};
 use protocol::link::JoinGrant;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +50,9 @@ struct Args {
     /// The node's own address [default: that of the route to the master].
     #[arg(long)]
     address: Option<IpAddr>,
+    /// How pods' packets get from node to node; the same for all nodes of a cluster.
+    #[arg(long, value_enum, default_value_t)]
+    pod_network: PodNetworkMode,
 }
 
 #[derive(Subcommand)]
@@ -163,6 +167,7 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         cluster_dns: grant.cluster_dns.parse()?,
         cluster_cidr: grant.cluster_cidr.parse()?,
         service_cidr: grant.service_cidr.parse()?,
+        pod_network: args.pod_network,
         certificate: NodeCertificate::new(
             &read(files::CERTIFICATE).await?,
             &read(files::KEY).await?,

@@ -16,6 +16,7 @@ pub const NEGATIVE_TTL_S: u32 = 5;
 const SPECIFICATION: &str = "1.1.0";
 
 /// What the cluster knows of a name.
+#[expect(clippy::large_enum_variant, reason = "an answer is taken apart where it is made, and never kept")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Records of the wanted type, and others that go along.

@@ -287,11 +287,7 @@ async fn forward(
     let inward = async {
         while let Some(frame) = from_client.recv().await {
             match frame {
-                Frame::Stdin(bytes) => {
-                    if write.write_all(&bytes).await.is_err() {
-                        return false;
-                    }
-                }
+                Frame::Stdin(bytes) if write.write_all(&bytes).await.is_err() => return false,
                 Frame::CloseStdin => {
                     let _ = write.shutdown().await;
                     return true;

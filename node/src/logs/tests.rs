@@ -121,7 +121,6 @@ async fn a_follower_sees_every_line_across_rotation_and_ends_with_the_writer() {
         send(3).await;
     }
     tokio::time::sleep(Duration::from_millis(30)).await;
-    drop(send);
     drop(feed);
     writer.await.unwrap().unwrap();
     let wanted: String = (1..=20).map(|n| format!("line {n}\n")).collect();

@@ -1,13 +1,13 @@
 //! The node's own part of the pods' network, and undoing it.
 
-use std::path::Path;
 use std::process::Stdio;
 
-use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use tokio::process::Command;
 
-use crate::proxy::nft::Nft;
+use super::netlink::Netlink;
+use crate::nft::Nft;
+use crate::nft::commands::emptied;
 
 /// The nftables table of the pods' network on this bridge.
 pub fn table(bridge: &str) -> String {
@@ -16,15 +16,13 @@ pub fn table(bridge: &str) -> String {
 
 /// Marks our rules in iptables.
 const COMMENT: &str = "troupe pods";
-/// The MTU where the node has no default route.
-const MTU_DEFAULT: u32 = 1500;
 
 /// The masquerading of what leaves the cluster.
 pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> String {
     let table = table(bridge);
+    let emptied = emptied(&table);
     format!(
-        "add table {table}\ndelete table {table}\nadd table {table}\n\
-         add chain {table} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
+        "{emptied}add chain {table} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
          add rule {table} postrouting ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 \
          oifname != \"{bridge}\" masquerade fully-random\n"
     )
@@ -69,6 +67,8 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
     }
     if tokio::fs::metadata("/proc/sys/net/bridge").await.is_ok() {
         write_sysctl("net/bridge/bridge-nf-call-iptables", "1").await?;
+        // So that what pods could say by IPv6, which no policy is about, is seen and dropped.
+        write_sysctl("net/bridge/bridge-nf-call-ip6tables", "1").await?;
     }
     Nft::new().apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
     for rule in forward_rules(pod_cidr) {
@@ -95,11 +95,11 @@ pub async fn close(pod_cidr: Ipv4Net, bridge: &str) {
         while run("iptables", &delete).await.is_ok() {}
     }
     remove_portmap_chains().await;
-    let table = table(bridge);
-    if let Err(error) = Nft::new().apply(&format!("add table {table}\ndelete table {table}\n")).await {
+    if let Err(error) = Nft::new().remove_table(&table(bridge)).await {
         tracing::warn!(%error, "the pods' masquerading rules stay");
     }
-    if let Err(error) = remove_link(bridge).await {
+    let removed = async { Netlink::connect()?.remove_link(bridge).await };
+    if let Err(error) = removed.await {
         tracing::warn!(%error, bridge, "the bridge stays");
     }
 }
@@ -158,61 +158,9 @@ async fn write_sysctl(name: &str, value: &str) -> Result<(), String> {
     tokio::fs::write(&path, value).await.map_err(|e| format!("{path}: {e}"))
 }
 
-/// The name of the interface that the default route leaves by, out of `/proc/net/route`.
-pub fn default_interface(routes: &str) -> Option<&str> {
-    routes.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (name, destination) = (fields.next()?, fields.next()?);
-        let mask = fields.nth(5)?;
-        (destination == "00000000" && mask == "00000000").then_some(name)
-    })
-}
-
-/// The MTU for pods: that of the interface by which the node reaches the world.
-pub async fn mtu() -> u32 {
-    let routes = tokio::fs::read_to_string("/proc/net/route").await.unwrap_or_default();
-    let Some(name) = default_interface(&routes) else { return MTU_DEFAULT };
-    let path = Path::new("/sys/class/net").join(name).join("mtu");
-    let text = tokio::fs::read_to_string(path).await.unwrap_or_default();
-    text.trim().parse().unwrap_or(MTU_DEFAULT)
-}
-
-/// Removes an interface. Fine when it is not there.
-pub async fn remove_link(name: &str) -> Result<(), rtnetlink::Error> {
-    if tokio::fs::metadata(Path::new("/sys/class/net").join(name)).await.is_err() {
-        return Ok(());
-    }
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(rtnetlink_io)?;
-    let task = tokio::spawn(connection);
-    let result = async {
-        let mut links = handle.link().get().match_name(name.to_owned()).execute();
-        match links.try_next().await? {
-            Some(link) => handle.link().del(link.header.index).execute().await,
-            None => Ok(()),
-        }
-    };
-    let result = result.await;
-    task.abort();
-    result
-}
-
-fn rtnetlink_io(error: std::io::Error) -> rtnetlink::Error {
-    tracing::warn!(%error, "netlink is not available");
-    rtnetlink::Error::RequestFailed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_route_names_the_interface() {
-        let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
-                      docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
-                      eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
-        assert_eq!(default_interface(routes), Some("eth0"));
-        assert_eq!(default_interface("Iface\n"), None);
-    }
 
     #[test]
     fn portmap_chains_go_when_nobody_uses_them() {

@@ -11,9 +11,16 @@ use tokio::sync::Mutex;
 
 use super::cni::{self, Call, CniError, INTERFACE};
 use super::host;
+use super::netlink::{Netlink, NetlinkFailure};
 
 /// Where distributions put the CNI plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+
+/// The MTU of pods where nothing is known of the node's own network, in bytes.
+const MTU_DEFAULT: u32 = 1500;
+
+/// The name of the bridge that pods are on.
+pub const BRIDGE: &str = "troupe0";
 
 /// The file in the state directory that says what was made.
 const LAYOUT_FILE: &str = "network.json";
@@ -40,6 +47,8 @@ pub struct NetworkConfig {
     pub cluster_cidr: Ipv4Net,
     /// The bridge's name.
     pub bridge: String,
+    /// MTU of the pods' interfaces, in bytes.
+    pub mtu: u32,
     /// Where the network's state lies.
     pub state_dir: PathBuf,
     /// Where the CNI plugins are.
@@ -52,7 +61,8 @@ impl NetworkConfig {
         NetworkConfig {
             pod_cidr,
             cluster_cidr,
-            bridge: "troupe0".to_owned(),
+            bridge: BRIDGE.to_owned(),
+            mtu: MTU_DEFAULT,
             state_dir: state_dir.into(),
             plugin_dirs: PLUGIN_DIRS.map(PathBuf::from).into(),
         }
@@ -68,6 +78,9 @@ pub enum NetworkFailure {
     /// The node itself could not be prepared.
     #[error("the node's network is not ready: {0}")]
     Host(String),
+    /// The kernel refused.
+    #[error("the node's network is not ready: {0}")]
+    Kernel(#[from] NetlinkFailure),
     /// The state directory cannot be used.
     #[error("the network's state: {0}")]
     State(#[from] std::io::Error),
@@ -104,32 +117,35 @@ pub async fn clean_up(state_dir: &Path) {
     let Some(Layout { pod_cidr, bridge }) = Layout::read(state_dir).await else { return };
     let mut config = NetworkConfig::new(pod_cidr, pod_cidr, state_dir);
     config.bridge = bridge;
-    PodBridge { config, mtu: 0, turn: Mutex::new(()) }.remove().await;
+    PodBridge { config, turn: Mutex::new(()) }.remove().await;
 }
 
 /// The node's bridge and the pods on it.
 pub struct PodBridge {
     config: NetworkConfig,
-    mtu: u32,
     /// One plugin runs at a time: `bridge` races with itself over the bridge's first use.
     turn: Mutex<()>,
 }
 
 impl PodBridge {
-    /// Prepares the node. A bridge left over from another pod range is removed.
+    /// Prepares the node. A bridge left over from another pod range is removed, one with another MTU mended.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkFailure> {
         tokio::fs::create_dir_all(config.state_dir.join("attachments")).await?;
+        let netlink = Netlink::connect()?;
         let layout = Layout { pod_cidr: config.pod_cidr, bridge: config.bridge.clone() };
         if Layout::read(&config.state_dir).await.as_ref() != Some(&layout) {
-            host::remove_link(&config.bridge).await.map_err(|e| NetworkFailure::Host(e.to_string()))?;
+            netlink.remove_link(&config.bridge).await?;
             let text = serde_json::to_vec(&layout).map_err(std::io::Error::other)?;
             write_whole(&config.state_dir.join(LAYOUT_FILE), &text).await?;
         }
         host::open(config.pod_cidr, config.cluster_cidr, &config.bridge)
             .await
             .map_err(NetworkFailure::Host)?;
-        let mtu = host::mtu().await;
-        Ok(PodBridge { config, mtu, turn: Mutex::new(()) })
+        match netlink.link(&config.bridge).await? {
+            Some(link) if link.mtu != config.mtu => netlink.set_mtu(link.index, config.mtu).await?,
+            _ => {}
+        }
+        Ok(PodBridge { config, turn: Mutex::new(()) })
     }
 
     /// Whether the plugins are there.
@@ -149,7 +165,7 @@ impl PodBridge {
 
     fn bridge_config(&self) -> Value {
         let subnet = self.config.pod_cidr.to_string();
-        cni::bridge(&self.config.bridge, &subnet, self.mtu, &self.config.state_dir.join("ipam"))
+        cni::bridge(&self.config.bridge, &subnet, self.config.mtu, &self.config.state_dir.join("ipam"))
     }
 
     /// Gives a sandbox an interface; answers its addresses. Again for the same sandbox: the same.

@@ -10,14 +10,16 @@ use actors::{
 };
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::RwLock;
 use protocol::Client;
 
 use super::cache::Cache;
 use super::conntrack;
 use super::facts::NodeFacts;
-use super::nft::{Nft, NftError};
-use super::rules::{Rules, ServiceKey, Transaction};
+use super::health::{Checks, HealthActor, Look};
+use super::rules::{Rules, ServiceKey, TABLE, Transaction};
 use crate::follow::{Followed, follow};
+use crate::nft::{Nft, NftError};
 use crate::services::Services;
 
 /// Changes that come within this time of one another share a transaction.
@@ -100,6 +102,9 @@ struct ProxyActor {
     /// The kernel's rules are not known: the next transaction replaces them all.
     replace: bool,
     retry: Duration,
+    /// Who answers at health-check node ports, and by what.
+    health: Option<ActorRef<HealthActor>>,
+    checks: Arc<RwLock<Checks>>,
     state: ProxyState,
 }
 
@@ -107,6 +112,9 @@ impl Actor for ProxyActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let checks = self.checks.clone();
+        let health = Props::new("node/proxy/health", move || HealthActor::new(checks.clone()));
+        self.health = Some(ctx.spawn_child(health.restart(RestartPolicy::Permanent)));
         let me = ctx.me();
         let services = follow(self.client.clone(), None, move |told| {
             let me = me.clone();
@@ -136,6 +144,8 @@ impl ProxyActor {
             scheduled: false,
             replace: true,
             retry: RETRY_MIN,
+            health: None,
+            checks: Arc::default(),
             state: ProxyState::default(),
         }
     }
@@ -172,6 +182,7 @@ impl ProxyActor {
             if self.replace { self.rules.take_all(&self.config.facts) } else { self.rules.take_changes() };
         let causes = std::mem::take(&mut self.causes);
         self.state.services = self.rules.len();
+        self.show_checks();
         if transaction.text.is_empty() {
             self.state.settled = true;
             return;
@@ -199,6 +210,18 @@ impl ProxyActor {
                 }
             }
         });
+    }
+
+    /// Tells what is asked at health-check node ports.
+    fn show_checks(&self) {
+        let checks = self.rules.checks();
+        if *checks != *self.checks.read() {
+            *self.checks.write() = checks.clone();
+            if let Some(health) = &self.health {
+                // Of messages that wait, one is as good as many.
+                let _ = health.try_tell(Look);
+            }
+        }
     }
 }
 
@@ -302,7 +325,7 @@ pub struct ProxyHandle {
 
 /// Removes what a proxy left in this network namespace, running or not: for `down` after a crash.
 pub async fn clean_up() -> Result<(), NftError> {
-    Nft::new().remove_table().await
+    Nft::new().remove_table(TABLE).await
 }
 
 /// Starts the proxy, under a supervisor of its own.
@@ -328,6 +351,6 @@ impl ProxyHandle {
     /// Stops and removes every rule.
     pub async fn stop(&self) -> Result<(), NftError> {
         self.actor.stop();
-        self.nft.remove_table().await
+        self.nft.remove_table(TABLE).await
     }
 }

@@ -114,6 +114,8 @@ pub struct Fragment {
     pub slots: BTreeMap<String, Vec<Backend>>,
     /// UDP addresses and who answers there.
     pub udp: BTreeMap<Frontend, BTreeSet<Backend>>,
+    /// The port at which balancers ask for endpoints on this node, and how many there are.
+    pub health: Option<(u16, usize)>,
 }
 
 /// Compiles a service. `previous` is its last fragment, whose slots are kept: an endpoint that stays keeps its
@@ -140,7 +142,26 @@ pub fn compile<'a>(
         let mut writer = PortWriter { fragment: &mut fragment, front, choice, spec, facts, previous };
         writer.write(cluster_ip, &addresses);
     }
+    fragment.health = health_port(spec).map(|port| (port, ready_here(slices, &facts.name)));
     fragment
+}
+
+/// The port at which balancers ask for endpoints on a node: of Services that are answered on their own nodes only.
+fn health_port(spec: &ServiceSpec) -> Option<u16> {
+    let asked = spec.type_.as_deref() == Some("LoadBalancer")
+        && spec.external_traffic_policy.as_deref() == Some("Local");
+    let port = spec.health_check_node_port.filter(|_| asked)?;
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+/// How many endpoints on this node are ready.
+fn ready_here<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>, node: &str) -> usize {
+    let endpoints =
+        slices.into_iter().filter(|s| s.address_type == "IPv4").flat_map(|s| s.endpoints.iter().flatten());
+    let ready = endpoints.filter(|e| {
+        e.node_name.as_deref() == Some(node) && e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
+    });
+    ready.filter_map(|e| e.addresses.first()).collect::<BTreeSet<_>>().len()
 }
 
 fn is_label(text: &str) -> bool {

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use super::compile::Frontend;
 use super::endpoints::Backend;
-use super::nft::Nft;
+use crate::nft::Nft;
 
 /// Remembered flows to delete: those of clients that aim at a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

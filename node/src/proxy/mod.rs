@@ -8,8 +8,8 @@
 //! - [`endpoints`]: which endpoints a service port uses (readiness, locality, topology, fallback).
 //! - [`compile`]: one Service and its slices to a [`compile::Fragment`] of the rule set.
 //! - [`rules`]: all fragments together; what changed, as one `nft` transaction.
-//! - [`nft`]: runs a transaction.
 //! - [`conntrack`]: forgets flows that would keep going to an endpoint that is gone.
+//! - [`health`]: health-check node ports, where balancers ask whether there are endpoints here.
 //! - [`cache`]: Services and slices as the watches report them.
 //! - [`actor`]: the supervised actor that ties these together.
 //!
@@ -23,7 +23,7 @@ pub mod compile;
 pub mod conntrack;
 pub mod endpoints;
 pub mod facts;
-pub mod nft;
+pub mod health;
 pub mod rules;
 
 pub use actor::{ProxyConfig, ProxyHandle, ProxyState, clean_up, start};

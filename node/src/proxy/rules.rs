@@ -7,15 +7,14 @@ use std::sync::Arc;
 use super::compile::{Fragment, Shared};
 use super::conntrack::{Flow, stale_flows};
 use super::facts::NodeFacts;
+use super::health::{Check, Checks};
+use crate::nft::commands::{Commands, emptied};
 
 /// The table that everything lies in.
 pub const TABLE: &str = "ip troupe";
 
 /// The packet mark that asks for masquerading; the same bit that kube-proxy uses.
 const MASQUERADE_MARK: &str = "0x4000";
-
-/// Elements given to `nft` in one command; longer lists are cut, to keep its parser's stack small.
-const ELEMENTS_PER_COMMAND_MAX: usize = 500;
 
 /// `namespace/name` of a Service.
 pub type ServiceKey = Arc<str>;
@@ -38,6 +37,8 @@ pub struct Rules {
     /// Who wants which shared element. Two services may want the same (an external IP): the first by name
     /// has it, and the next inherits it.
     shared: BTreeMap<(Shared, String), BTreeMap<ServiceKey, String>>,
+    /// What is asked at health-check node ports.
+    checks: Checks,
     pending: Pending,
 }
 
@@ -64,6 +65,11 @@ impl Rules {
         self.fragments.is_empty()
     }
 
+    /// What is asked at health-check node ports.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
     /// The services that have rules.
     pub fn keys(&self) -> impl Iterator<Item = &ServiceKey> {
         self.fragments.keys()
@@ -74,6 +80,14 @@ impl Rules {
         let old = self.fragments.get(key);
         if old.map_or(fragment == Fragment::default(), |old| *old == fragment) {
             return;
+        }
+        if let Some((port, _)) = old.and_then(|f| f.health)
+            && self.checks.get(&port).is_some_and(|check| check.service == *key)
+        {
+            self.checks.remove(&port);
+        }
+        if let Some((port, local)) = fragment.health {
+            self.checks.insert(port, Check { service: key.clone(), local });
         }
         let old_shared = old.map(|f| f.shared.clone()).unwrap_or_default();
         self.pending.fragments.entry(key.clone()).or_insert_with(|| old.cloned());
@@ -102,14 +116,14 @@ impl Rules {
     /// What to tell the kernel to bring it from the last transaction to now.
     pub fn take_changes(&mut self) -> Transaction {
         let pending = std::mem::take(&mut self.pending);
-        let mut commands = Commands::default();
+        let mut commands = Commands::new(TABLE);
         let mut flows = BTreeSet::new();
         let mut keys = Vec::new();
         let none = Fragment::default();
         for (key, old) in &pending.fragments {
             let (old, new) = (old.as_ref().unwrap_or(&none), self.fragments.get(key).unwrap_or(&none));
             if old != new {
-                commands.fragment(old, new);
+                fragment(&mut commands, old, new);
                 flows.extend(stale_flows(&old.udp, &new.udp));
                 keys.push(key.clone());
             }
@@ -132,12 +146,12 @@ impl Rules {
     /// The whole rule set, replacing whatever the kernel has. Nothing is pending afterwards.
     pub fn take_all(&mut self, facts: &NodeFacts) -> Transaction {
         self.pending = Pending::default();
-        let mut commands = Commands::default();
+        let mut commands = Commands::new(TABLE);
         let none = Fragment::default();
         let mut flows = BTreeSet::new();
-        for fragment in self.fragments.values() {
-            commands.fragment(&none, fragment);
-            flows.extend(stale_flows(&none.udp, &fragment.udp));
+        for part in self.fragments.values() {
+            fragment(&mut commands, &none, part);
+            flows.extend(stale_flows(&none.udp, &part.udp));
         }
         for ((map, element), wanting) in &self.shared {
             if let Some(value) = wanting.values().next() {
@@ -149,117 +163,60 @@ impl Rules {
     }
 }
 
-/// The commands of one transaction, by the order in which the kernel can take them: a chain or map exists
-/// before something refers to it, and nothing refers to it any more when it goes.
-#[derive(Debug, Default)]
-struct Commands {
-    declare: String,
-    delete_elements: BTreeMap<String, Vec<String>>,
-    rules: String,
-    add_elements: BTreeMap<String, Vec<String>>,
-    delete_chains: String,
-    delete_maps: String,
-}
-
-impl Commands {
-    fn fragment(&mut self, old: &Fragment, new: &Fragment) {
-        for (name, map) in &new.private {
-            let same = old.private.get(name).filter(|o| o.declaration == map.declaration);
-            if same.is_none() {
-                if old.private.contains_key(name) {
-                    // A changed declaration (an affinity's timeout): the kernel can't alter it in place.
-                    self.rebuild(name, old);
-                }
-                let declaration = &map.declaration;
-                let _ = writeln!(
-                    self.declare,
-                    "add {} {TABLE} {name} {{ {} }}",
-                    declaration.kind, declaration.body
-                );
+/// What brings the kernel from one state of a service's part to the next.
+fn fragment(commands: &mut Commands, old: &Fragment, new: &Fragment) {
+    for (name, map) in &new.private {
+        let same = old.private.get(name).filter(|o| o.declaration == map.declaration);
+        if same.is_none() {
+            if let Some(old_map) = old.private.get(name) {
+                // A changed declaration (an affinity's timeout): the kernel can't alter it in place.
+                let using = old.chains.iter().filter(|(_, rules)| rules.iter().any(|r| refers(r, name)));
+                commands.withdraw(old_map.declaration.kind, name, using.map(|(chain, _)| chain));
             }
-            let before = same.map(|o| &o.elements);
-            for (element, value) in &map.elements {
-                let had = before.and_then(|b| b.get(element));
-                if had.is_some_and(|v| v != value) {
-                    self.delete_element(name, element.clone());
-                }
-                if had != Some(value) {
-                    self.add_element(name, element.clone(), value);
-                }
+            commands.declare(map.declaration.kind, name, &map.declaration.body);
+        }
+        let before = same.map(|o| &o.elements);
+        for (element, value) in &map.elements {
+            let had = before.and_then(|b| b.get(element));
+            if had.is_some_and(|v| v != value) {
+                commands.delete_element(name, element.clone());
             }
-            for element in
-                before.into_iter().flat_map(|b| b.keys()).filter(|e| !map.elements.contains_key(*e))
-            {
-                self.delete_element(name, element.clone());
+            if had != Some(value) {
+                commands.add_element(name, element.clone(), value);
             }
         }
-        // Chains that use a rebuilt map were flushed for it, so they are written again.
-        let rebuilt: Vec<&String> = old
-            .private
-            .iter()
-            .filter(|(n, o)| new.private.get(*n).is_some_and(|m| m.declaration != o.declaration))
-            .map(|(n, _)| n)
-            .collect();
-        for (name, rules) in &new.chains {
-            let before = old.chains.get(name);
-            if before.is_none() {
-                let _ = writeln!(self.declare, "add chain {TABLE} {name}");
-            }
-            let touched =
-                before.is_some_and(|rules| rules.iter().any(|r| rebuilt.iter().any(|m| refers(r, m))));
-            if before == Some(rules) && !touched {
-                continue;
-            }
-            if before.is_some() {
-                let _ = writeln!(self.rules, "flush chain {TABLE} {name}");
-            }
-            for rule in rules {
-                let _ = writeln!(self.rules, "add rule {TABLE} {name} {rule}");
-            }
-        }
-        for name in old.chains.keys().filter(|n| !new.chains.contains_key(*n)) {
-            let _ = writeln!(self.rules, "flush chain {TABLE} {name}");
-            let _ = writeln!(self.delete_chains, "delete chain {TABLE} {name}");
-        }
-        for (name, map) in old.private.iter().filter(|(n, _)| !new.private.contains_key(*n)) {
-            // A verdict map's elements hold on to chains: they go first.
-            if map.declaration.body.contains("verdict") {
-                for element in map.elements.keys() {
-                    self.delete_element(name, element.clone());
-                }
-            }
-            let _ = writeln!(self.delete_maps, "delete {} {TABLE} {name}", map.declaration.kind);
+        for element in before.into_iter().flat_map(|b| b.keys()).filter(|e| !map.elements.contains_key(*e)) {
+            commands.delete_element(name, element.clone());
         }
     }
-
-    fn rebuild(&mut self, name: &str, old: &Fragment) {
-        for chain in
-            old.chains.iter().filter(|(_, rules)| rules.iter().any(|r| refers(r, name))).map(|(n, _)| n)
-        {
-            let _ = writeln!(self.declare, "flush chain {TABLE} {chain}");
+    // Chains that use a rebuilt map were flushed for it, so they are written again.
+    let rebuilt: Vec<&String> = old
+        .private
+        .iter()
+        .filter(|(n, o)| new.private.get(*n).is_some_and(|m| m.declaration != o.declaration))
+        .map(|(n, _)| n)
+        .collect();
+    for (name, rules) in &new.chains {
+        let before = old.chains.get(name);
+        if before.is_none() {
+            commands.declare_chain(name);
         }
-        if let Some(map) = old.private.get(name) {
-            let _ = writeln!(self.declare, "delete {} {TABLE} {name}", map.declaration.kind);
+        let touched = before.is_some_and(|rules| rules.iter().any(|r| rebuilt.iter().any(|m| refers(r, m))));
+        if before != Some(rules) || touched {
+            commands.write_chain(name, before.is_some(), rules);
         }
     }
-
-    fn delete_element(&mut self, map: &str, element: String) {
-        self.delete_elements.entry(map.to_owned()).or_default().push(element);
+    for name in old.chains.keys().filter(|n| !new.chains.contains_key(*n)) {
+        commands.delete_chain(name);
     }
-
-    fn add_element(&mut self, map: &str, element: String, value: &str) {
-        let element = if value.is_empty() { element } else { format!("{element} : {value}") };
-        self.add_elements.entry(map.to_owned()).or_default().push(element);
-    }
-
-    fn text(self) -> String {
-        let mut text = self.declare;
-        elements(&mut text, "delete", &self.delete_elements);
-        text.push_str(&self.rules);
-        elements(&mut text, "add", &self.add_elements);
-        text.push_str(&self.delete_chains);
-        text.push_str(&self.delete_maps);
-        text
+    for (name, map) in old.private.iter().filter(|(n, _)| !new.private.contains_key(*n)) {
+        // A verdict map's elements hold on to chains: they go first.
+        if map.declaration.body.contains("verdict") {
+            for element in map.elements.keys() {
+                commands.delete_element(name, element.clone());
+            }
+        }
+        commands.delete_map(map.declaration.kind, name);
     }
 }
 
@@ -267,18 +224,9 @@ fn refers(rule: &str, map: &str) -> bool {
     rule.split([' ', '@']).any(|word| word == map)
 }
 
-fn elements(text: &mut String, command: &str, by_map: &BTreeMap<String, Vec<String>>) {
-    for (map, elements) in by_map {
-        for part in elements.chunks(ELEMENTS_PER_COMMAND_MAX) {
-            let _ = writeln!(text, "{command} element {TABLE} {map} {{ {} }}", part.join(", "));
-        }
-    }
-}
-
 /// The empty table: shared sets and maps, and the chains on the kernel's hooks.
 fn base(facts: &NodeFacts) -> String {
-    // `add` before `delete` makes the deletion succeed whether or not the table is there.
-    let mut text = format!("add table {TABLE}\ndelete table {TABLE}\nadd table {TABLE}\n");
+    let mut text = emptied(TABLE);
     for shared in Shared::ALL {
         let declaration = shared.declaration();
         let _ =

@@ -3,42 +3,32 @@
 //! Pods `a`, `b`, `c` have 10.7.0.2 to .4 on the node's bridge; `out` is 192.168.77.2 beside the node's .1.
 //! `b` and `c` answer on port 8080 with their name and the address of who asked.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
+#[path = "namespace.rs"]
+mod namespace;
+
+pub use namespace::is_root;
+use namespace::{Namespace, ip, serve, tcp, within};
 
 static LABS: AtomicU32 = AtomicU32::new(0);
-
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
 
 pub struct Lab {
     prefix: String,
     /// The name of the node's namespace.
     pub node: String,
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip runs");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    _namespaces: Vec<Namespace>,
 }
 
 impl Lab {
     pub fn new() -> Lab {
         let prefix = format!("tl{}x{}", std::process::id() % 100_000, LABS.fetch_add(1, Ordering::Relaxed));
-        let lab = Lab { node: format!("{prefix}-node"), prefix };
-        for name in ["node", "a", "b", "c", "out"] {
-            ip(&format!("netns add {}", lab.ns(name)));
-            ip(&format!("-n {} link set lo up", lab.ns(name)));
-        }
+        let names = ["node", "a", "b", "c", "out"].map(|name| format!("{prefix}-{name}"));
+        let namespaces = names.into_iter().map(Namespace::new).collect();
+        let lab = Lab { node: format!("{prefix}-node"), prefix, _namespaces: namespaces };
         let node = &lab.node;
         ip(&format!("-n {node} link add br0 type bridge"));
         ip(&format!("-n {node} addr add 10.7.0.1/24 dev br0"));
@@ -63,7 +53,7 @@ impl Lab {
         // Only what crosses the node may find the pods: the neighbour has no route to them.
         lab.within("node", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding"));
         for name in ["b", "c"] {
-            lab.serve(name);
+            serve(&lab.ns(name), name);
         }
         lab
     }
@@ -74,45 +64,12 @@ impl Lab {
 
     /// Runs `work` on a thread of that namespace.
     pub fn within<T: Send + 'static>(&self, name: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let path = format!("/var/run/netns/{}", self.ns(name));
-        thread::spawn(move || {
-            let file = File::open(path).expect("the namespace is there");
-            setns(file.as_fd(), CloneFlags::CLONE_NEWNET).expect("entering a namespace");
-            work()
-        })
-        .join()
-        .expect("the work in the namespace")
-    }
-
-    fn serve(&self, name: &'static str) {
-        let address = (Ipv4Addr::UNSPECIFIED, 8080);
-        let (tcp, udp) = self
-            .within(name, move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap()));
-        thread::spawn(move || {
-            for stream in tcp.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let peer = stream.peer_addr().map(|p| p.ip().to_string()).unwrap_or_default();
-                let _ = stream.write_all(format!("{name} {peer}").as_bytes());
-            }
-        });
-        thread::spawn(move || {
-            let mut buffer = [0; 64];
-            while let Ok((_, peer)) = udp.recv_from(&mut buffer) {
-                let _ = udp.send_to(name.as_bytes(), peer);
-            }
-        });
+        within(&self.ns(name), work)
     }
 
     /// Connects from that namespace and reads to the end.
     pub fn tcp(&self, from: &str, to: &str) -> std::io::Result<String> {
-        let to: SocketAddr = to.parse().unwrap();
-        self.within(from, move || {
-            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
-            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        })
+        tcp(&self.ns(from), to, Duration::from_secs(2))
     }
 
     /// A UDP client in that namespace that keeps its socket.
@@ -145,13 +102,5 @@ impl UdpClient {
         let mut buffer = [0; 64];
         let length = self.socket.recv(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for name in ["a", "b", "c", "out", "node"] {
-            let _ = Command::new("ip").args(["netns", "delete", &self.ns(name)]).status();
-        }
     }
 }

@@ -195,3 +195,19 @@ proptest::proptest! {
         proptest::prop_assert!(moved <= old.symmetric_difference(&wanted).count());
     }
 }
+
+#[test]
+fn balancers_ask_for_endpoints_on_their_own_node() {
+    let check = |spec: Value, expected: Option<(u16, usize)>| {
+        let mut full =
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000});
+        for (key, value) in spec.as_object().unwrap() {
+            full[key] = value.clone();
+        }
+        assert_eq!(compiled(full, &[(1, true), (2, false), (3, true)]).health, expected, "{spec}");
+    };
+    check(json!({}), Some((31000, 2)));
+    check(json!({"externalTrafficPolicy": "Cluster"}), None);
+    check(json!({"type": "NodePort"}), None);
+    check(json!({"healthCheckNodePort": 0}), None);
+}

@@ -82,3 +82,21 @@ fn the_second_owner_of_an_address_inherits_it() {
     assert!(text.contains("198.51.100.1 . tcp . 80 : goto ext/default/b/tcp/80"), "{text}");
     assert_eq!(rules.keys().map(AsRef::as_ref).collect::<BTreeSet<&str>>(), BTreeSet::from(["default/b"]));
 }
+
+#[test]
+fn health_checks_follow_their_service() {
+    let mut rules = Rules::default();
+    let key: ServiceKey = "default/web".into();
+    let fragment = |health| Fragment { health, ..Fragment::default() };
+    rules.set(&key, fragment(Some((31000, 1))));
+    assert_eq!(rules.checks()[&31000], Check { service: key.clone(), local: 1 });
+    rules.set(&key, fragment(Some((31001, 0))));
+    assert_eq!(rules.checks().keys().collect::<Vec<_>>(), [&31001]);
+    // The port is another's by the time that its former owner goes.
+    let next: ServiceKey = "default/next".into();
+    rules.set(&next, fragment(Some((31001, 3))));
+    rules.set(&key, Fragment::default());
+    assert_eq!(rules.checks()[&31001].service, next);
+    rules.set(&next, Fragment::default());
+    assert!(rules.checks().is_empty());
+}

@@ -1,12 +1,15 @@
-//! Running `nft`.
+//! nftables: the transactions of this node's tables, and running `nft` with them.
+//!
+//! - [`commands`]: the commands of a transaction, in an order that the kernel takes.
+//! - [`Nft`]: applies them.
+
+pub mod commands;
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-use super::rules::TABLE;
 
 /// A transaction that takes longer than this hangs; the largest clusters' full rule sets take seconds.
 const RUN_SECONDS_MAX: u64 = 60;
@@ -51,15 +54,9 @@ impl Nft {
         self.run(&["-f", "-"], text).await.map(drop)
     }
 
-    /// Deletes the table, and with it everything that the proxy ever made.
-    pub async fn remove_table(&self) -> Result<(), NftError> {
-        self.apply(&format!("add table {TABLE}\ndelete table {TABLE}\n")).await
-    }
-
-    /// The table as the kernel has it; for tests and diagnosis.
-    pub async fn list(&self) -> Result<String, NftError> {
-        let (family, table) = TABLE.split_once(' ').unwrap_or(("ip", TABLE));
-        self.run(&["list", "table", family, table], "").await
+    /// Deletes a table, given as family and name, and with it everything in it. Fine when there is none.
+    pub async fn remove_table(&self, table: &str) -> Result<(), NftError> {
+        self.apply(&commands::removed(table)).await
     }
 
     /// A program in the same network namespace.

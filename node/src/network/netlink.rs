@@ -1,0 +1,371 @@
+//! Interfaces, addresses and tables of this network namespace's kernel, by netlink.
+//!
+//! Routes of ours carry a protocol number, by which they are told from everybody else's.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::{Stream, TryStreamExt};
+use ipnet::Ipv4Net;
+use nix::errno::Errno;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
+};
+use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
+
+use super::plan::{Change, Hop, Mac, Tables};
+
+/// The protocol number of our routes, unused by others (`ip route` shows it as `proto 116`).
+pub const ROUTE_PROTOCOL: u8 = 116;
+
+/// Why the kernel does not have what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkFailure {
+    /// No netlink socket.
+    #[error("netlink is not available: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The kernel refused.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer.
+        why: String,
+        /// Its error number, 0 where it gave none.
+        code: i32,
+    },
+}
+
+impl NetlinkFailure {
+    /// Whether the kernel lacks the kind of thing that was asked for.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, NetlinkFailure::Refused { code, .. } if *code == Errno::EOPNOTSUPP as i32)
+    }
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetlinkFailure {
+    let what = what.into();
+    move |error| match error {
+        rtnetlink::Error::NetlinkError(e) => {
+            NetlinkFailure::Refused { what, why: e.to_io().to_string(), code: -e.raw_code() }
+        }
+        other => NetlinkFailure::Refused { what, why: other.to_string(), code: 0 },
+    }
+}
+
+/// A failure with one of these numbers is none: what is to go is gone.
+fn unless_gone(result: Result<(), NetlinkFailure>) -> Result<(), NetlinkFailure> {
+    const GONE: [Errno; 4] = [Errno::ENOENT, Errno::ESRCH, Errno::ENODEV, Errno::EADDRNOTAVAIL];
+    match result {
+        Err(NetlinkFailure::Refused { code, .. }) if GONE.iter().any(|e| *e as i32 == code) => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads a dump to its end: one left half way would disturb the next one.
+async fn collect<T>(
+    dump: impl Stream<Item = Result<T, rtnetlink::Error>>,
+    what: &str,
+) -> Result<Vec<T>, NetlinkFailure> {
+    dump.try_collect().await.map_err(refused(what))
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its Ethernet address, where it has one.
+    pub mac: Option<Mac>,
+    /// How it is set up, where it is a VXLAN interface.
+    pub vxlan: Option<Vxlan>,
+}
+
+/// How a VXLAN interface is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network's number.
+    pub vni: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// The address that packets leave from.
+    pub local: Ipv4Addr,
+}
+
+fn link_of(message: &LinkMessage) -> Link {
+    let mut link = Link { index: message.header.index, mtu: 0, mac: None, vxlan: None };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Address(bytes) => link.mac = Mac::try_from(bytes.as_slice()).ok(),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Data(InfoData::Vxlan(data)) = info {
+                        link.vxlan = Some(vxlan_of(data));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn vxlan_of(data: &[InfoVxlan]) -> Vxlan {
+    let mut vxlan = Vxlan { vni: 0, port: 0, local: Ipv4Addr::UNSPECIFIED };
+    for info in data {
+        match info {
+            InfoVxlan::Id(vni) => vxlan.vni = *vni,
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Local(local) => vxlan.local = *local,
+            _ => {}
+        }
+    }
+    vxlan
+}
+
+/// A connection to the kernel; it ends when dropped.
+pub struct Netlink {
+    handle: Handle,
+    driver: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Netlink {
+    /// Connects to the kernel of the calling thread's network namespace.
+    pub fn connect() -> Result<Netlink, NetlinkFailure> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Netlink { handle, driver: tokio::spawn(connection) })
+    }
+
+    /// The interface of this name.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkFailure> {
+        let found = self.handle.link().get().match_name(name).execute();
+        match collect(found, &format!("looking for interface \"{name}\"")).await {
+            Ok(found) => Ok(found.first().map(link_of)),
+            Err(NetlinkFailure::Refused { code, .. }) if code == Errno::ENODEV as i32 => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The interface of this index.
+    async fn link_at(&self, index: u32) -> Result<Option<Link>, NetlinkFailure> {
+        let found = self.handle.link().get().match_index(index).execute();
+        Ok(collect(found, &format!("looking for interface {index}")).await?.first().map(link_of))
+    }
+
+    /// The interface that has this address.
+    pub async fn link_with(&self, address: IpAddr) -> Result<Option<Link>, NetlinkFailure> {
+        let dump = self.handle.address().get().execute();
+        let has = |attributes: &[AddressAttribute]| {
+            attributes.iter().any(
+                |a| matches!(a, AddressAttribute::Local(x) | AddressAttribute::Address(x) if *x == address),
+            )
+        };
+        let found = collect(dump, "listing addresses").await?.into_iter().find(|m| has(&m.attributes));
+        match found {
+            Some(message) => self.link_at(message.header.index).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The interface of the default route.
+    pub async fn default_link(&self) -> Result<Option<Link>, NetlinkFailure> {
+        let routes = self.routes().await?;
+        let device = routes
+            .iter()
+            .filter(|r| {
+                r.header.destination_prefix_length == 0 && r.header.table == RouteHeader::RT_TABLE_MAIN
+            })
+            .find_map(device_of);
+        match device {
+            Some(index) => self.link_at(index).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Removes an interface. Fine when it is not there.
+    pub async fn remove_link(&self, name: &str) -> Result<(), NetlinkFailure> {
+        let Some(link) = self.link(name).await? else { return Ok(()) };
+        let removed = self.handle.link().del(link.index).execute().await;
+        unless_gone(removed.map_err(refused(format!("removing interface \"{name}\""))))
+    }
+
+    /// Sets an interface's MTU.
+    pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), NetlinkFailure> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.handle.link().set(message).execute().await.map_err(refused(format!("setting MTU {mtu}")))
+    }
+
+    /// Adds a VXLAN interface, which is up and learns nothing from what it hears.
+    pub async fn add_vxlan(
+        &self,
+        name: &str,
+        vxlan: Vxlan,
+        mac: Mac,
+        mtu: u32,
+        below: u32,
+    ) -> Result<(), NetlinkFailure> {
+        let message = LinkVxlan::new(name, vxlan.vni)
+            .port(vxlan.port)
+            .local(vxlan.local)
+            .dev(below)
+            .learning(false)
+            .address(mac.to_vec())
+            .mtu(mtu)
+            .up()
+            .build();
+        let added = self.handle.link().add(message).execute().await;
+        added.map_err(refused(format!("adding VXLAN interface \"{name}\"")))
+    }
+
+    /// Brings an interface up.
+    pub async fn up(&self, index: u32) -> Result<(), NetlinkFailure> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        self.handle.link().set(message).execute().await.map_err(refused("bringing an interface up"))
+    }
+
+    /// Gives an interface an address of its own, without a network behind it. Fine when it has it.
+    pub async fn ensure_address(&self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkFailure> {
+        let added = self.handle.address().add(index, address.into(), 32).execute().await;
+        match added.map_err(refused(format!("adding address {address}"))) {
+            Err(NetlinkFailure::Refused { code, .. }) if code == Errno::EEXIST as i32 => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn routes(&self) -> Result<Vec<RouteMessage>, NetlinkFailure> {
+        let dump = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        collect(dump, "listing routes").await
+    }
+
+    /// What the kernel holds of ours: all our routes, and the entries of the overlay's interface.
+    pub async fn tables(&self, overlay: Option<u32>) -> Result<Tables, NetlinkFailure> {
+        let mut tables = Tables::default();
+        let ours = RouteProtocol::from(ROUTE_PROTOCOL);
+        for message in self.routes().await?.iter().filter(|r| r.header.protocol == ours) {
+            if let Some((range, hop)) = route_of(message) {
+                tables.routes.insert(range, hop);
+            }
+        }
+        let Some(overlay) = overlay else { return Ok(tables) };
+        for family in [AddressFamily::Inet, AddressFamily::Bridge] {
+            let dump = self.handle.neighbours().get().set_address_family(family).execute();
+            for message in collect(dump, "listing neighbours").await? {
+                let permanent = message.header.state == NeighbourState::Permanent;
+                if message.header.ifindex != overlay || !permanent {
+                    continue;
+                }
+                let Some((address, mac)) = neighbour_of(&message) else { continue };
+                match family {
+                    AddressFamily::Bridge => drop(tables.forwarding.insert(mac, address)),
+                    _ => drop(tables.neighbours.insert(address, mac)),
+                }
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Makes one change; `overlay` is the index of the overlay's interface.
+    pub async fn apply(&self, change: Change, overlay: Option<u32>) -> Result<(), NetlinkFailure> {
+        let overlay = overlay.unwrap_or_default();
+        let neighbours = self.handle.neighbours();
+        match change {
+            Change::SetRoute(range, hop) => {
+                let added = self.handle.route().add(route(range, hop, overlay)).replace().execute().await;
+                added.map_err(refused(format!("route to {range} through {}", hop.gateway)))
+            }
+            Change::RemoveRoute(range, hop) => {
+                let removed = self.handle.route().del(route(range, hop, overlay)).execute().await;
+                unless_gone(removed.map_err(refused(format!("removing the route to {range}"))))
+            }
+            Change::SetNeighbour(end, mac) => {
+                let request = neighbours.add(overlay, end.into()).link_layer_address(&mac).replace();
+                request.execute().await.map_err(refused(format!("neighbour {end}")))
+            }
+            Change::RemoveNeighbour(end) => {
+                let request = neighbours.add(overlay, end.into());
+                unless_gone(self.remove(request, &format!("removing neighbour {end}")).await)
+            }
+            Change::SetForwarding(mac, node) => {
+                let request = neighbours.add_bridge(overlay, &mac).destination(node.into());
+                let request = request.flags(NeighbourFlags::Own).replace();
+                request.execute().await.map_err(refused(format!("forwarding to node {node}")))
+            }
+            Change::RemoveForwarding(mac, node) => {
+                let request = neighbours.add_bridge(overlay, &mac).destination(node.into());
+                let request = request.flags(NeighbourFlags::Own);
+                unless_gone(self.remove(request, &format!("removing the forwarding to node {node}")).await)
+            }
+        }
+    }
+
+    async fn remove(
+        &self,
+        mut described: rtnetlink::NeighbourAddRequest,
+        what: &str,
+    ) -> Result<(), NetlinkFailure> {
+        let message = described.message_mut().clone();
+        self.handle.neighbours().del(message).execute().await.map_err(refused(what))
+    }
+}
+
+/// A route as a request. Ends of the overlay lie in no connected network, so the kernel is told that they are
+/// there; a machine beside us is checked by the kernel to be so.
+fn route(range: Ipv4Net, hop: Hop, overlay: u32) -> RouteMessage {
+    let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(range.network(), range.prefix_len())
+        .gateway(hop.gateway)
+        .output_interface(hop.device)
+        .protocol(RouteProtocol::from(ROUTE_PROTOCOL));
+    if hop.device == overlay { builder.onlink().build() } else { builder.build() }
+}
+
+fn device_of(message: &RouteMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn route_of(message: &RouteMessage) -> Option<(Ipv4Net, Hop)> {
+    let mut range = None;
+    let mut gateway = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => range = Some(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            _ => {}
+        }
+    }
+    let range = Ipv4Net::new(range?, message.header.destination_prefix_length).ok()?;
+    Some((range, Hop { gateway: gateway?, device: device_of(message)? }))
+}
+
+fn neighbour_of(message: &NeighbourMessage) -> Option<(Ipv4Addr, Mac)> {
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some(*found),
+            // A forwarding entry's address comes as bytes: its family is the bridge's.
+            NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
+                address = <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from);
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = Mac::try_from(bytes.as_slice()).ok(),
+            _ => {}
+        }
+    }
+    Some((address?, mac?))
+}

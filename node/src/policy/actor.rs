@@ -1,0 +1,435 @@
+//! The actor that keeps the kernel's policy table as the cluster wants it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+
+use std::time::Duration;
+
+use actors::{
+    Actor, ActorRef, AsyncContext, Context, Handler, Props, RestartPolicy, Stage, TraceContext, message,
+    trace,
+};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use protocol::{Client, Object};
+use tokio::sync::oneshot;
+
+use super::objects::{Key, Labels, PodFacts, key};
+use super::rules::Policy;
+use super::table::TABLE;
+use super::world::World;
+use crate::follow::{Followed, follow};
+use crate::nft::{Nft, NftError};
+
+/// Changes that come within this time of one another share a transaction.
+const BATCH: Duration = Duration::from_millis(5);
+/// First pause after a refused transaction.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// Longest pause after a refused transaction.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Causes that are remembered until a transaction takes the changes; of more, only the effect is seen.
+const CAUSES_MAX: usize = 1024;
+/// Pods that wait at a time until they are isolated; more are told to come again.
+const WAITING_MAX: usize = 256;
+
+/// How policies are kept.
+#[derive(Clone, Debug)]
+pub struct PolicyConfig {
+    /// The node's name.
+    pub node: String,
+    /// The address at which this node serves the cluster's DNS.
+    pub cluster_dns: IpAddr,
+    /// The bridge that this node's pods are on.
+    pub bridge: String,
+    /// Where the rules go.
+    pub nft: Nft,
+}
+
+/// What is said of one object: its key, and how it is now, if it still is.
+type Said<T> = (Key, Option<T>);
+
+/// Something about pods, namespaces or policies.
+enum Told {
+    Pods(Vec<Said<PodFacts>>),
+    Pod(Said<PodFacts>),
+    Namespaces(Vec<Said<Labels>>),
+    Namespace(Said<Labels>),
+    Policies(Vec<Said<Policy>>),
+    Policy(Said<Policy>),
+}
+message!(Told => (), |m| Some(match m {
+    Told::Pods(_) => "pods".into(),
+    Told::Pod((key, _)) => format!("pods/{key}").into(),
+    Told::Namespaces(_) => "namespaces".into(),
+    Told::Namespace((key, _)) => format!("namespaces/{key}").into(),
+    Told::Policies(_) => "networkpolicies".into(),
+    Told::Policy((key, _)) => format!("networkpolicies/{key}").into(),
+}));
+
+/// A sandbox of a pod was plugged in here.
+pub(super) struct Plugged {
+    pub(super) pod: Key,
+    pub(super) uid: String,
+    pub(super) sandbox: String,
+    pub(super) addresses: Vec<Ipv4Addr>,
+    /// Told once the pod is isolated as its policies say.
+    pub(super) isolated: oneshot::Sender<()>,
+}
+message!(Plugged => (), |m| Some(format!("pods/{}", m.pod).into()));
+
+/// A sandbox of a pod was unplugged.
+pub(super) struct Unplugged {
+    pub(super) pod: Key,
+    pub(super) sandbox: String,
+}
+message!(Unplugged => (), |m| Some(format!("pods/{}", m.pod).into()));
+
+/// How it is doing.
+struct Ask;
+message!(Ask => PolicyState);
+
+/// How keeping policies is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyState {
+    /// Pods, namespaces and policies were listed.
+    pub complete: bool,
+    /// The kernel has what the watches have told.
+    pub settled: bool,
+    /// Policies that isolate pods of this node.
+    pub policies: usize,
+    /// Addresses of this node that are isolated.
+    pub isolated: usize,
+    /// Transactions that the kernel took.
+    pub applied: u64,
+    /// Why the last transaction was refused, if it was.
+    pub error: Option<String>,
+}
+
+/// Pods, namespaces, policies: which were listed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Listed {
+    pods: bool,
+    namespaces: bool,
+    policies: bool,
+}
+
+/// A pod that waits until it is isolated.
+struct Waiting {
+    pod: Key,
+    uid: String,
+    isolated: oneshot::Sender<()>,
+}
+
+impl Waiting {
+    /// Lets it go on. Who asked may have given up.
+    fn end(self) {
+        let _ = self.isolated.send(());
+    }
+}
+
+struct PolicyActor {
+    client: Client,
+    config: PolicyConfig,
+    world: World,
+    listed: Listed,
+    /// Who caused the changes that no transaction has taken yet.
+    causes: BTreeMap<Key, TraceContext>,
+    waiting: Vec<Waiting>,
+    /// A transaction is running.
+    busy: bool,
+    /// A transaction is due shortly.
+    scheduled: bool,
+    /// The kernel's table is not known: the next transaction replaces it.
+    replace: bool,
+    retry: Duration,
+    state: PolicyState,
+}
+
+impl PolicyActor {
+    fn new(client: Client, config: PolicyConfig) -> Self {
+        PolicyActor {
+            client,
+            world: World::new(config.cluster_dns),
+            config,
+            listed: Listed::default(),
+            causes: BTreeMap::new(),
+            waiting: Vec::new(),
+            busy: false,
+            scheduled: false,
+            replace: true,
+            retry: RETRY_MIN,
+            state: PolicyState::default(),
+        }
+    }
+
+    fn follow<K: Object, T: 'static>(
+        &self,
+        ctx: &mut Context<Self>,
+        read: impl Fn(&K) -> Option<T> + 'static,
+        all: fn(Vec<Said<T>>) -> Told,
+        one: fn(Said<T>) -> Told,
+    ) {
+        let me = ctx.me();
+        let following = follow::<K, _>(self.client.clone(), None, move |told| {
+            let message = match told {
+                Followed::Listed(objects) => {
+                    all(objects.iter().map(|object| (key_of(object), read(object))).collect())
+                }
+                Followed::Changed(object) => one((key_of(&*object), read(&object))),
+                Followed::Gone(object) => one((key_of(&*object), None)),
+            };
+            tell(me.clone(), message)
+        });
+        ctx.run(following, |_, (), _| {});
+    }
+
+    fn changed(&mut self, key: Key, ctx: &mut Context<Self>) {
+        let cause = trace::current();
+        if !cause.is_none() && (self.causes.len() < CAUSES_MAX || self.causes.contains_key(&key)) {
+            self.causes.insert(key, cause);
+        }
+        self.schedule(BATCH, ctx);
+    }
+
+    fn schedule(&mut self, after: Duration, ctx: &mut Context<Self>) {
+        self.state.settled = false;
+        if self.complete() && !self.scheduled && !self.busy {
+            self.scheduled = true;
+            ctx.run_later(after, |actor, ctx| {
+                actor.scheduled = false;
+                actor.apply(ctx);
+            });
+        }
+    }
+
+    /// Half of what there is would let through what the other half forbids.
+    fn complete(&self) -> bool {
+        self.listed.pods && self.listed.namespaces && self.listed.policies
+    }
+
+    fn apply(&mut self, ctx: &mut Context<Self>) {
+        if self.busy || !self.complete() {
+            return;
+        }
+        let touched = self.world.settle();
+        let text = match self.replace {
+            true => self.world.table.take_all(&self.config.bridge),
+            false => self.world.table.take_changes(),
+        };
+        let causes = std::mem::take(&mut self.causes);
+        (self.state.policies, self.state.isolated) = self.world.active();
+        self.state.complete = true;
+        let covered = self.take_known();
+        if text.is_empty() {
+            self.state.settled = true;
+            covered.into_iter().for_each(Waiting::end);
+            return;
+        }
+        let causes = causes.into_iter().filter(|(key, _)| touched.contains(key)).collect();
+        self.busy = true;
+        ctx.run(apply(self.config.nft.clone(), text, causes), |actor, result, ctx| {
+            actor.busy = false;
+            match result {
+                Ok(()) => {
+                    covered.into_iter().for_each(Waiting::end);
+                    actor.replace = false;
+                    actor.retry = RETRY_MIN;
+                    actor.state.applied += 1;
+                    actor.state.error = None;
+                    // More may have come meanwhile; with nothing to do this only settles.
+                    actor.apply(ctx);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "network policies were not applied; all of them will be written anew");
+                    actor.state.error = Some(error.to_string());
+                    actor.waiting.extend(covered);
+                    actor.replace = true;
+                    let pause = actor.retry;
+                    actor.retry = (pause * 2).min(RETRY_MAX);
+                    actor.schedule(pause, ctx);
+                }
+            }
+        });
+    }
+
+    /// Takes out the waiting pods that what is known now is about; the others wait until the API tells of them.
+    fn take_known(&mut self) -> Vec<Waiting> {
+        self.waiting.retain(|waiting| !waiting.isolated.is_closed());
+        let (known, unknown) = std::mem::take(&mut self.waiting).into_iter().partition(|waiting| {
+            let facts = self.world.pod(&waiting.pod);
+            facts.is_some_and(|facts| facts.uid == waiting.uid || facts.mirror)
+        });
+        self.waiting = unknown;
+        known
+    }
+}
+
+async fn tell(me: ActorRef<PolicyActor>, message: Told) -> bool {
+    me.tell(message).await.is_ok()
+}
+
+fn key_of<K: Object>(object: &K) -> Key {
+    let meta = object.metadata();
+    let name = meta.name.as_deref().unwrap_or_default();
+    match meta.namespace.as_deref() {
+        Some(namespace) => key(namespace, name),
+        None => name.into(),
+    }
+}
+
+/// Runs one transaction and records it under each object that it is about.
+async fn apply(nft: Nft, text: String, causes: Vec<(Key, TraceContext)>) -> Result<(), NftError> {
+    let place = "node/policy";
+    let work = nft.apply(&text);
+    match causes.split_first() {
+        Some(((first, cause), rest)) => {
+            let key = Some(first.clone());
+            trace::step_caused_by(*cause, place, "ApplyPolicies", key, Result::is_err, work).await?;
+            for (key, cause) in rest {
+                trace::note(*cause, place, "ApplyPolicies", Some(key.clone()));
+            }
+            Ok(())
+        }
+        None => work.await,
+    }
+}
+
+/// A policy, understood. One that is not isolates nobody.
+fn read_policy(policy: &NetworkPolicy) -> Option<Policy> {
+    let read = Policy::of(policy);
+    read.map_err(|why| tracing::error!(policy = %key_of(policy), %why, "the policy is not understood")).ok()
+}
+
+impl Actor for PolicyActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let node = self.config.node.clone();
+        self.follow::<Pod, _>(ctx, move |pod| Some(PodFacts::of(pod, &node)), Told::Pods, Told::Pod);
+        let labels = |namespace: &Namespace| Some(namespace.metadata.labels.clone().unwrap_or_default());
+        self.follow::<Namespace, _>(ctx, labels, Told::Namespaces, Told::Namespace);
+        self.follow::<NetworkPolicy, _>(ctx, read_policy, Told::Policies, Told::Policy);
+    }
+}
+
+fn there<T>(said: Vec<Said<T>>) -> impl Iterator<Item = (Key, T)> {
+    said.into_iter().filter_map(|(key, object)| Some((key, object?)))
+}
+
+impl Handler<Told> for PolicyActor {
+    type Result = ();
+    fn handle(&mut self, told: Told, ctx: &mut Context<Self>) {
+        let key = match told {
+            Told::Pods(all) => {
+                self.world.replace_pods(there(all).collect());
+                self.listed.pods = true;
+                None
+            }
+            Told::Namespaces(all) => {
+                self.world.replace_namespaces(there(all).map(|(name, l)| (name.to_string(), l)).collect());
+                self.listed.namespaces = true;
+                None
+            }
+            Told::Policies(all) => {
+                self.world.replace_policies(there(all).collect());
+                self.listed.policies = true;
+                None
+            }
+            Told::Pod((key, facts)) => {
+                self.world.set_pod(&key, facts);
+                Some(key)
+            }
+            Told::Namespace((name, labels)) => {
+                self.world.set_namespace(&name, labels);
+                Some(name)
+            }
+            Told::Policy((key, policy)) => {
+                self.world.set_policy(&key, policy);
+                Some(key)
+            }
+        };
+        match key {
+            Some(key) => self.changed(key, ctx),
+            None => self.schedule(BATCH, ctx),
+        }
+    }
+}
+
+impl Handler<Plugged> for PolicyActor {
+    type Result = ();
+    fn handle(&mut self, plugged: Plugged, ctx: &mut Context<Self>) {
+        let Plugged { pod, uid, sandbox, addresses, isolated } = plugged;
+        self.world.plug(&pod, &sandbox, Some(addresses));
+        self.waiting.retain(|waiting| !waiting.isolated.is_closed());
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push(Waiting { pod: pod.clone(), uid, isolated });
+        }
+        self.schedule(Duration::ZERO, ctx);
+    }
+}
+
+impl Handler<Unplugged> for PolicyActor {
+    type Result = ();
+    fn handle(&mut self, Unplugged { pod, sandbox }: Unplugged, ctx: &mut Context<Self>) {
+        self.world.plug(&pod, &sandbox, None);
+        self.schedule(BATCH, ctx);
+    }
+}
+
+impl Handler<Ask> for PolicyActor {
+    type Result = actors::MessageResult<Ask>;
+    fn handle(&mut self, _: Ask, _: &mut Context<Self>) -> Self::Result {
+        actors::MessageResult(self.state.clone())
+    }
+}
+
+/// Holds the running actor.
+#[derive(Clone)]
+pub struct PolicyHandle {
+    actor: ActorRef<PolicyActor>,
+    nft: Nft,
+}
+
+/// Starts keeping policies, under a supervisor of its own.
+pub fn start(stage: &Stage, config: PolicyConfig, client: Client) -> PolicyHandle {
+    let nft = config.nft.clone();
+    let props = Props::new("node/policy", move || PolicyActor::new(client.clone(), config.clone()));
+    let actor = stage.spawn(props.capacity(1024).restart(RestartPolicy::Permanent));
+    PolicyHandle { actor, nft }
+}
+
+impl PolicyHandle {
+    /// How it is doing; `None` when it doesn't answer.
+    pub async fn state(&self) -> Option<PolicyState> {
+        self.actor.ask(Ask, Duration::from_secs(5)).await.ok()
+    }
+
+    /// Tells that a pod was plugged in; what is answered ends when the pod is isolated as its policies say.
+    pub(super) fn plugged(
+        &self,
+        pod: Key,
+        uid: String,
+        sandbox: String,
+        addresses: Vec<Ipv4Addr>,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let (isolated, answer) = oneshot::channel();
+        let actor = self.actor.clone();
+        async move {
+            actor.tell(Plugged { pod, uid, sandbox, addresses, isolated }).await.is_ok()
+                && answer.await.is_ok()
+        }
+    }
+
+    /// Tells that a pod was unplugged.
+    pub(super) async fn unplugged(&self, pod: Key, sandbox: String) {
+        // An actor that is gone for good knows of no pods either.
+        let _ = self.actor.tell(Unplugged { pod, sandbox }).await;
+    }
+
+    /// Stops and removes every rule.
+    pub async fn stop(&self) -> Result<(), NftError> {
+        self.actor.stop();
+        self.nft.remove_table(TABLE).await
+    }
+}

@@ -1,0 +1,184 @@
+//! Pods of different nodes talk to one another: real namespaces as machines, real VXLAN and routes, the real CNI
+//! plugins. Needs root and the plugins; without them the tests say so and pass over.
+
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get ends it")]
+
+#[path = "support/hosts.rs"]
+mod hosts;
+#[path = "support/namespace.rs"]
+mod namespace;
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use std::time::Duration;
+
+use hosts::{Machine, RunningNode, Segment, node};
+use namespace::{PORT, ip, is_root, serve, tcp};
+use node::network::PodNetworkMode;
+use scripted::Scripted;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn can_run() -> bool {
+    let plugins = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+    let found = plugins.iter().any(|dir| std::path::Path::new(dir).join("bridge").is_file());
+    if !is_root() || !found {
+        eprintln!("SKIPPED: needs root and CNI plugins");
+    }
+    is_root() && found
+}
+
+/// Looks until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if so() {
+            return;
+        }
+        pause();
+    }
+    panic!("it does not come about that {what}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel and other threads have no virtual time; no arbiter waits here"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn ready(node: &RunningNode) {
+    until("the node is ready", || node.ready().is_ok());
+}
+
+fn routes(machine: &Machine) -> String {
+    ip(&format!("-n {} route show proto 116", machine.space.0))
+}
+
+fn mtu(namespace: &str, device: &str) -> u32 {
+    let shown = ip(&format!("-n {namespace} -o link show dev {device}"));
+    shown.split(' ').skip_while(|w| *w != "mtu").nth(1).and_then(|m| m.parse().ok()).expect("an MTU")
+}
+
+/// Three nodes, the third coming later; what each sees. `far` is a node that no route can lead to directly.
+fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
+    if !can_run() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (segment, api) = (Segment::new(name), Scripted::default());
+    let machines = [1, 2, 3].map(|last| segment.machine(last));
+    let [one, two, three] = &machines;
+    api.set("nodes", one.node());
+    api.set("nodes", two.node());
+    let first = one.start(&api, mode, state.path());
+    let second = two.start(&api, mode, state.path());
+    ready(&first);
+    ready(&second);
+    let (a, b) = (segment.pod("a"), segment.pod("b"));
+    let (at_a, at_b) = (first.attach(&a), second.attach(&b));
+    serve(&a.0, "a");
+    serve(&b.0, "b");
+    let talk = |from: &str, to: &str| tcp(from, &format!("{to}:{PORT}"), PATIENCE);
+
+    // Pod to pod, under their own addresses.
+    assert_eq!(talk(&a.0, &at_b).unwrap(), format!("b {at_a}"));
+    assert_eq!(talk(&b.0, &at_a).unwrap(), format!("a {at_b}"));
+    // A pod and another node, either way.
+    assert!(talk(&one.space.0, &at_b).unwrap().starts_with("b "));
+    serve(&two.space.0, "node");
+    assert_eq!(
+        talk(&a.0, "192.0.2.2").unwrap(),
+        "node 192.0.2.1",
+        "outside the pods' network they are the node"
+    );
+    assert_eq!(mtu(&a.0, "eth0"), pod_mtu);
+
+    // A node comes, and one that is not to be reached; then the pods of the first are.
+    api.set("nodes", node(9, "203.0.113.9"));
+    api.set("nodes", three.node());
+    let third = three.start(&api, mode, state.path());
+    ready(&third);
+    let c = segment.pod("c");
+    let at_c = third.attach(&c);
+    serve(&c.0, "c");
+    until("pods of the new node are reached", || talk(&a.0, &at_c).is_ok());
+    assert_eq!(talk(&b.0, &at_c).unwrap(), format!("c {at_b}"));
+    assert_eq!(routes(one).contains("10.244.9.0/24"), mode == PodNetworkMode::Vxlan, "{}", routes(one));
+
+    // A node leaves.
+    api.delete("nodes", node(9, ""));
+    api.delete("nodes", three.node());
+    until("the way to it goes", || !routes(one).contains("10.244.3.0/24"));
+    assert!(routes(one).contains("10.244.2.0/24"), "{}", routes(one));
+    assert!(talk(&a.0, &at_b).is_ok());
+
+    // A node that was away meanwhile: what it left is what it finds, and brings up to date.
+    drop(first);
+    ip(&format!("-n {} route add 10.244.77.0/24 via 192.0.2.77 dev eth0 proto 116", one.space.0));
+    api.set("nodes", three.node());
+    api.delete("nodes", two.node());
+    let first = one.start(&api, mode, state.path());
+    ready(&first);
+    until("the ways are those of now", || {
+        routes(one).lines().count() == 1 && routes(one).contains("10.244.3.0/24")
+    });
+    let d = segment.pod("d");
+    let at_d = first.attach(&d);
+    assert_eq!(talk(&d.0, &at_c).unwrap(), format!("c {at_d}"));
+
+    // An interface that went down has lost its routes; the next node that comes brings all of them back.
+    ip(&format!("-n {} route flush proto 116", one.space.0));
+    api.set("nodes", two.node());
+    until("all ways are back", || routes(one).lines().count() == 2);
+    assert_eq!(talk(&d.0, &at_b).unwrap(), format!("b {at_d}"));
+
+    first.clean_up();
+    assert_eq!(routes(one), "");
+    assert!(!ip(&format!("-n {} link show", one.space.0)).contains("troupe-vxlan"));
+}
+
+#[test]
+fn pods_talk_over_vxlan() {
+    nodes_come_and_go(PodNetworkMode::Vxlan, "v", 1450);
+}
+
+#[test]
+fn pods_talk_by_routes() {
+    nodes_come_and_go(PodNetworkMode::Routes, "r", 1500);
+}
+
+#[test]
+fn a_node_that_moves_takes_one_entry_with_it() {
+    if !can_run() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (segment, api) = (Segment::new("m"), Scripted::default());
+    let one = segment.machine(1);
+    api.set("nodes", one.node());
+    api.set("nodes", node(2, "192.0.2.2"));
+    let first = one.start(&api, PodNetworkMode::Vxlan, state.path());
+    ready(&first);
+    let ns = &one.space.0;
+    let forwarding = || {
+        let shown = std::process::Command::new("bridge")
+            .args(["-n", ns, "fdb", "show", "dev", "troupe-vxlan"])
+            .output();
+        String::from_utf8_lossy(&shown.expect("bridge runs").stdout).into_owned()
+    };
+    let entry = |address: &str| format!("0a:58:0a:f4:02:00 dst {address}");
+    until("its entry is there", || forwarding().contains(&entry("192.0.2.2")));
+    let device = ip(&format!("-n {ns} -o link show dev troupe-vxlan"));
+    api.set("nodes", node(2, "192.0.2.22"));
+    until("its entry leads there", || forwarding().contains(&entry("192.0.2.22")));
+    assert!(!forwarding().contains(&entry("192.0.2.2 ")), "{}", forwarding());
+    assert_eq!(ip(&format!("-n {ns} -o link show dev troupe-vxlan")), device, "the interface stays as it is");
+
+    // The other mode, after a restart, leaves nothing of this one.
+    drop(first);
+    let again = one.start(&api, PodNetworkMode::Routes, state.path());
+    ready(&again);
+    until("the overlay goes", || !ip(&format!("-n {ns} link show")).contains("troupe-vxlan"));
+    assert!(routes(&one).contains("10.244.2.0/24 via 192.0.2.22 dev eth0"), "{}", routes(&one));
+}
