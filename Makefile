@@ -1,6 +1,6 @@
-# Two commands: `make up` for a running cluster, `make test` for all tests.
+# Two commands: `make up` for a running cluster, `make test` for all tests. A third, `make compose`, for many nodes.
 
-.PHONY: up down test lint bench build clean
+.PHONY: up down test lint bench build compose compose-monitoring compose-down test-compose
 
 up: ## install what is missing, build, start a one-node cluster, run a sample
 	@sh integration/scripts/prepare.sh up
@@ -9,6 +9,21 @@ up: ## install what is missing, build, start a one-node cluster, run a sample
 
 down: ## end the cluster; leave nothing behind
 	@if [ -x target/release/troupe ]; then ./target/release/troupe down; else echo "nothing to end: troupe was not built here"; fi
+
+compose: ## three etcd members, a master, a registry and three nodes, each a container with its own network
+	@sh integration/scripts/prepare.sh compose
+	cargo build --release --locked --bins
+	@sh integration/compose/up.sh
+
+compose-monitoring: ## Prometheus beside them, scraping all of it
+	@sh integration/compose/monitoring.sh
+
+compose-down: ## end them; leave nothing behind
+	@sh integration/compose/down.sh
+
+test-compose: ## failures, on the cluster of `make compose`
+	@sh integration/scripts/prepare.sh test-compose
+	@sh integration/compose/test.sh
 
 build: ## build all programs
 	@sh integration/scripts/prepare.sh build

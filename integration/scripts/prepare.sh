@@ -2,7 +2,7 @@
 # Installs what Troupe needs to build, run and be tested on Debian 12, and starts Docker where no daemon
 # answers. Says what it installs and why; says nothing when nothing is to do.
 #
-#   prepare.sh build | up | test
+#   prepare.sh build | up | test | compose | test-compose
 set -eu
 purpose=${1:-test}
 
@@ -33,6 +33,16 @@ if [ "$purpose" = test ]; then
     need etcd etcd-server "the tests run on an external etcd too"
     need python3 python3 "one test uses Python's client"
     python3 -c 'import ensurepip' >/dev/null 2>&1 || need ensurepip python3-venv "Python's client gets an environment of its own"
+fi
+case $purpose in
+*compose)
+    docker compose version >/dev/null 2>&1 || need docker-compose docker-compose "starts the containers that play machines"
+    need debootstrap debootstrap "makes their base image where no registry answers"
+    need strip binutils "makes the programs in the images smaller"
+    ;;
+esac
+if [ "$purpose" = test-compose ]; then
+    need /usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1 libfaketime "one test sets a program's clock wrong"
 fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" != 0 ]; then

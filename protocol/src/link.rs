@@ -3,12 +3,18 @@
 //! A node dials and keeps one link; both sides ask over it. Numbers and layouts are the wire format: a
 //! change to either needs a new link protocol version (`actors::link::VERSION_MAX`).
 
+use std::time::Duration;
+
 use actors::link::codec::{self, CodecError};
 use actors::{ActorInfo, AskError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::ApiError;
+
+/// Certificates are good from so long before they are made, as nodes' clocks may be behind. So a new certificate
+/// also says what the master's clock is.
+pub const CERTIFICATE_BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Message types. Numbers are never reused.
 pub mod tag {

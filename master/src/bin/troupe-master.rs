@@ -1,7 +1,9 @@
 //! The `troupe-master` program: a control plane on its own, for nodes on other machines.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,6 +54,9 @@ struct Args {
     /// The file that the administrator's kubeconfig is merged into [default: STATE_DIR/admin.kubeconfig].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// A file that the start's token for nodes is written to as well, for whoever starts nodes by program.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     serving: ServingOptions,
 }
@@ -134,6 +139,11 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
     })
     .await??;
     let token = new_token(&master).await?;
+    if let Some(file) = &args.token_file {
+        let (to, text) = (file.clone(), format!("{token}\n"));
+        let written = tokio::task::spawn_blocking(move || write_secret(&to, &text)).await?;
+        written.map_err(|e| format!("--token-file {}: {e}", file.display()))?;
+    }
     let link = master.link.address.ok_or("the link port is not open")?;
     let link = SocketAddr::new(if link.ip().is_unspecified() { advertise } else { link.ip() }, link.port());
     println!("kubeconfig: {}  (kubectl --kubeconfig {0} get nodes)", file.display());
@@ -166,6 +176,15 @@ async fn new_token(master: &Master) -> Result<String, Failure> {
     let client = Client::new(master.pipeline.as_caller(caller), "troupe-master");
     client.create(&secret_object).await.map_err(|e| format!("the token for nodes cannot be kept: {e}"))?;
     Ok(format!("{id}.{secret}"))
+}
+
+/// Writes a file that its owner alone may read; whoever waits for it finds it whole.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(&draft, path)
 }
 
 /// Where something that listens on `ip` is reached from this machine.

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use protocol::link::CERTIFICATE_BACKDATED;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -27,8 +28,6 @@ const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// A certificate that ends within this time is made anew at start.
 const RENEW_WITHIN: Duration = Duration::from_secs(60 * 86_400);
-/// Clocks of nodes may be behind by so much.
-const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 /// Bits of the key that signs ServiceAccount tokens.
 const RSA_BITS: usize = 2048;
 
@@ -343,7 +342,7 @@ fn subject(
 
 fn validity(lifetime: Duration) -> (time::OffsetDateTime, time::OffsetDateTime) {
     let now = actors::time::now();
-    ((now - CLOCK_SKEW).into(), (now + lifetime).into())
+    ((now - CERTIFICATE_BACKDATED).into(), (now + lifetime).into())
 }
 
 fn alt_names(hosts: &[String]) -> Result<Vec<SanType>, PkiError> {

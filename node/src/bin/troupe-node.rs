@@ -41,6 +41,9 @@ struct Args {
     /// The token to join with; needed the first time only.
     #[arg(long, value_name = "ID.SECRET")]
     token: Option<String>,
+    /// A file with that token, such as `troupe-master --token-file` writes.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// The node's name [default: that of the earlier join, or the host's].
     #[arg(long, global = true)]
     name: Option<String>,
@@ -197,11 +200,22 @@ async fn grant(
     if let Some(grant) = join::joined(pki).await {
         return Ok(grant);
     }
-    let token = args.token.as_deref().ok_or(
-        "this node has not joined a cluster yet: give --token ID.SECRET, which troupe-master prints at its start",
-    )?;
+    let token = match (&args.token, &args.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(file)) => {
+            let read = tokio::fs::read_to_string(file).await;
+            read.map_err(|e| format!("--token-file {}: {e}", file.display()))?.trim().to_owned()
+        }
+        (None, None) => {
+            return Err(
+                "this node has not joined a cluster yet: give --token ID.SECRET, which troupe-master \
+                        prints at its start, or --token-file FILE"
+                    .into(),
+            );
+        }
+    };
     let names = vec![name.to_owned(), address.to_string(), "127.0.0.1".to_owned()];
-    let joining = join::join(master, token, name, names, pki);
+    let joining = join::join(master, &token, name, names, pki);
     let grant = tokio::time::timeout(JOIN_PATIENCE, joining).await.map_err(|_| {
         format!("{master} does not answer within {} s; is the address right?", JOIN_PATIENCE.as_secs())
     })??;

@@ -20,16 +20,17 @@ use crate::runtime::{RuntimeVersion, clock};
 #[cfg(test)]
 mod tests;
 
-/// Namespace of node leases.
+/// Looks at a network that is being made, at most.
 const NETWORK_LOOKS: u32 = 100;
-/// Pause between looks at a network that is being made.
+/// Pause between such looks.
 const NETWORK_PAUSE: Duration = Duration::from_millis(20);
+/// Namespace of node leases.
 const LEASES: &str = "kube-node-lease";
 /// Seconds without a renewal after which the node counts as lost.
 const LEASE_SECONDS: i32 = 40;
 /// Pause before a failed registration is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often the conditions are looked at; they are written only when they change.
+/// How often the conditions are looked at; they are written only when they change, or are shown otherwise.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Images in the node's status at most, the largest first.
 const IMAGES_MAX: usize = 50;
@@ -81,7 +82,16 @@ impl NodeActor {
                 status = current_status(&shared, last.as_ref()).await;
             }
             let changed = last.as_ref().is_none_or(|old| significant(old) != significant(&status));
-            if changed || due || uid.is_some() {
+            let mut to_write = changed || due || uid.is_some();
+            if !to_write {
+                let shown = shared.client.get::<Node>("", &shared.config.node_name).await?.status;
+                if let Some(shown) = shown.filter(|shown| overruled(&status, shown)) {
+                    // From what is shown, so that the conditions say since when they hold again.
+                    status = current_status(&shared, Some(&shown)).await;
+                    to_write = true;
+                }
+            }
+            if to_write {
                 write_status(&shared, &status).await?;
                 return Ok::<_, ApiError>((uid, Some(status)));
             }
@@ -182,6 +192,14 @@ fn significant(status: &NodeStatus) -> NodeStatus {
     status
 }
 
+/// Whether the node is shown with other conditions than this kubelet found: the node lifecycle controller turns them
+/// for a node that was silent, and only the kubelet can turn them back.
+fn overruled(found: &NodeStatus, shown: &NodeStatus) -> bool {
+    let status = |of: &NodeStatus, kind: &str| condition_of(of, kind).map(|c| c.status.clone());
+    let all = found.conditions.iter().flatten();
+    all.into_iter().any(|c| status(shown, &c.type_) != Some(c.status.clone()))
+}
+
 /// What is true of the node now.
 async fn current_status(shared: &Shared, last: Option<&NodeStatus>) -> NodeStatus {
     let version = shared.runtime.version().await;
@@ -280,7 +298,6 @@ fn taint(text: &str) -> Option<Taint> {
     })
 }
 
-/// Creates the node's object, or brings the labels of an existing one up to date; answers its uid.
 /// Waits a little for the pods' network.
 async fn network_comes(shared: &Shared) -> bool {
     for _ in 0..NETWORK_LOOKS {
@@ -292,6 +309,7 @@ async fn network_comes(shared: &Shared) -> bool {
     false
 }
 
+/// Creates the node's object, or brings the labels of an existing one up to date; answers its uid.
 async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiError> {
     let name = &shared.config.node_name;
     let taints: Vec<_> = shared.config.node_taints.iter().filter_map(|t| taint(t)).collect();

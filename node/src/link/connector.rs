@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::link::LinkError;
 use async_trait::async_trait;
@@ -10,6 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+
+/// A connection, TLS included, stands within this time.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -25,6 +29,16 @@ pub enum ConnectError {
         address: String,
         /// What happened.
         source: std::io::Error,
+    },
+    /// Nothing comes back.
+    #[error(
+        "{address} does not answer within {seconds} s; is the address right, and does no firewall swallow packets?"
+    )]
+    Silent {
+        /// What was dialled.
+        address: String,
+        /// How long it had.
+        seconds: u64,
     },
     /// TLS failed: certificates, or a clock that is off.
     #[error(
@@ -46,6 +60,12 @@ pub enum ConnectError {
         address: String,
         /// The host in it.
         host: String,
+    },
+    /// Something that is no master's link port.
+    #[error("{address}: what answers there speaks no TLS, so it is no master's link port (usually 6444)")]
+    NotTls {
+        /// What was dialled.
+        address: String,
     },
     /// The node's own certificate or key cannot be used.
     #[error("{0}")]
@@ -114,7 +134,19 @@ pub(super) fn roots(ca_pem: &[u8]) -> Result<rustls::RootCertStore, ConnectError
     Ok(roots)
 }
 
+/// Connects, or gives up in time to dial anew: the kernel asks ever more seldom, at last every minute, and would
+/// not notice for so long that packets pass again.
 pub(super) async fn dial(
+    address: &str,
+    config: rustls::ClientConfig,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
+    let dialled = tokio::time::timeout(DIAL_TIMEOUT, dial_patiently(address, config)).await;
+    dialled.unwrap_or_else(|_| {
+        Err(ConnectError::Silent { address: address.to_owned(), seconds: DIAL_TIMEOUT.as_secs() })
+    })
+}
+
+async fn dial_patiently(
     address: &str,
     config: rustls::ClientConfig,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
@@ -139,6 +171,7 @@ fn handshake_failure(address: &str, host: &str, source: std::io::Error) -> Conne
         Some(Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
             ConnectError::Unnamed { address, host: host.to_owned() }
         }
+        Some(Error::InvalidMessage(_)) => ConnectError::NotTls { address },
         _ => ConnectError::Tls { address, source },
     }
 }

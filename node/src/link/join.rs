@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actors::AskError;
 use actors::link::{LinkStream, Peer, Serve};
@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use protocol::ApiError;
-use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, decode, encode, tag};
+use protocol::link::{
+    CERTIFICATE_BACKDATED, JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, decode, encode, tag,
+};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -22,7 +24,12 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::connector::{ConnectError, dial, roots};
 
+#[cfg(test)]
+mod tests;
+
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Clocks that are further apart than this are refused: few certificates live long enough to forgive more.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Why a node could not join.
 #[derive(Debug, thiserror::Error)]
@@ -35,16 +42,27 @@ pub enum JoinError {
     Connect(#[from] ConnectError),
     /// The master does not know the token's secret.
     #[error(
-        "{0} could not prove that it knows the token's secret: the token is of another cluster, or something \
-         else answers at that address"
+        "{0} could not prove that it knows the token's secret: the token is wrong, has expired or is of another \
+         cluster (make a new one with: troupe token create), or something else answers at that address"
     )]
     Unproven(String),
     /// The master refused.
     #[error("the master refused: {0}")]
     Refused(ApiError),
     /// No answer.
-    #[error("the master did not answer: {0}")]
+    #[error("the master did not answer: {0}; try again, and look at the master's log")]
     NoAnswer(AskError),
+    /// Certificates, tokens and leases are judged by the clock.
+    #[error(
+        "this machine's clock is {minutes} minutes {direction} the master's: set one of them right (chrony or \
+         systemd-timesyncd keep them so), then join again"
+    )]
+    Clock {
+        /// By how much.
+        minutes: u64,
+        /// `ahead of` or `behind`.
+        direction: &'static str,
+    },
     /// The key, request or certificate could not be made or written.
     #[error("{0}")]
     Local(String),
@@ -91,6 +109,7 @@ pub async fn join(
         ClientConfig::builder().with_root_certificates(roots(ca_pem.as_bytes())?).with_no_client_auth();
     let request = JoinRequest { token: token.to_owned(), node: node.to_owned(), csr_pem, names };
     let grant: JoinGrant = ask(address, config, tag::JOIN, &request).await?;
+    compare_clocks(signed_at(&grant.certificate_pem)?, actors::time::now())?;
 
     let write = async |name: &str, text: &str| {
         let path = folder.join(name);
@@ -105,6 +124,25 @@ pub async fn join(
     // Last: a folder with a certificate is complete.
     write(files::CERTIFICATE, &grant.certificate_pem).await?;
     Ok(grant)
+}
+
+/// What the master's clock said when it signed a certificate that is new.
+fn signed_at(pem: &str) -> Result<SystemTime, JoinError> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(local)?;
+    let certificate = block.parse_x509().map_err(local)?;
+    let from = u64::try_from(certificate.validity().not_before.timestamp()).map_err(local)?;
+    Ok(UNIX_EPOCH + Duration::from_secs(from) + CERTIFICATE_BACKDATED)
+}
+
+fn compare_clocks(master: SystemTime, here: SystemTime) -> Result<(), JoinError> {
+    let (apart, direction) = match here.duration_since(master) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(e) => (e.duration(), "behind"),
+    };
+    if apart <= CLOCKS_APART_MAX {
+        return Ok(());
+    }
+    Err(JoinError::Clock { minutes: apart.as_secs() / 60, direction })
 }
 
 /// What an earlier join left, if it is complete.

@@ -28,3 +28,25 @@ fn unchanged_conditions_keep_their_time() {
     assert_eq!(of("DiskPressure").last_transition_time.as_ref(), Some(&early));
     assert_eq!(of("DiskPressure").last_heartbeat_time.as_ref(), Some(&late));
 }
+
+#[test]
+fn conditions_that_somebody_turned_are_noticed() {
+    let now = Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let status =
+        |problem| NodeStatus { conditions: Some(conditions(problem, None, &now)), ..NodeStatus::default() };
+    let (ready, not_ready) = (status(None), status(Some("no")));
+    assert!(!overruled(&ready, &ready));
+    assert!(overruled(&ready, &not_ready));
+    let mut unknown = ready.clone();
+    for condition in unknown.conditions.iter_mut().flatten() {
+        condition.status = "Unknown".to_owned();
+    }
+    assert!(overruled(&ready, &unknown) && overruled(&not_ready, &unknown));
+    assert!(overruled(&ready, &NodeStatus::default()));
+    // Conditions of others are theirs.
+    let mut more = ready.clone();
+    let theirs =
+        NodeCondition { type_: "KernelDeadlock".to_owned(), status: "True".to_owned(), ..Default::default() };
+    more.conditions.get_or_insert_default().push(theirs);
+    assert!(!overruled(&ready, &more));
+}
