@@ -9,6 +9,8 @@ mod aggregation;
 mod conversion;
 #[path = "extension/plane.rs"]
 mod plane;
+#[path = "extension/policies.rs"]
+mod policies;
 #[path = "extension/server.rs"]
 mod server;
 
@@ -18,7 +20,7 @@ use plane::Plane;
 fn declared_kinds_are_explained_as_soon_as_they_are_declared() {
     let plane = Plane::start();
     // The first answers are what clients keep.
-    assert!(plane.kubectl(&["explain", "configmaps.data"]).contains("Data contains"));
+    assert!(plane.kubectl(&["explain", "configmaps.data"]).contains("FIELD: data"));
     plane.apply(&plane::definition(
         "gadgets",
         "Gadget",

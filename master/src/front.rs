@@ -25,6 +25,7 @@ mod handle;
 pub mod health;
 pub mod metrics;
 pub mod negotiate;
+mod pages;
 pub mod path;
 mod pretty;
 mod watch;
@@ -99,6 +100,16 @@ pub trait Documents: Send + Sync + 'static {
     /// The kind behind a target.
     fn kind(&self, target: &protocol::Target) -> Option<&'static protocol::Resource>;
 
+    /// Warnings that a request for a kind gets whatever comes of it.
+    fn notices(&self, resource: &protocol::Resource, request: &ApiRequest) -> Vec<String>;
+
+    /// Every path that `/` lists.
+    fn paths(&self) -> Vec<String> {
+        let root = self.discovery("/", false).and_then(|json| serde_json::from_slice::<Value>(&json).ok());
+        let paths = root.and_then(|mut root| serde_json::from_value(root["paths"].take()).ok());
+        paths.unwrap_or_default()
+    }
+
     /// A discovery document by path; `aggregated` asks for the `APIGroupDiscoveryList` form.
     fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes>;
 
@@ -172,6 +183,7 @@ impl Front {
         workers: usize,
         mut config: FrontConfig,
     ) -> std::io::Result<Front> {
+        pages::begin();
         let address = listener.local_addr()?;
         let tls = std::mem::replace(&mut config.tls, empty_tls()?);
         let api_versions = discovery::api_versions(&config.public_address);

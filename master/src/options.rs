@@ -2,9 +2,11 @@
 //! outside, a serving certificate of one's own. Named as upstream's flags.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
+use crate::api::cel::time::parse_duration;
 use crate::audit::{LogConfig, Policy};
 use crate::auth::oidc::OidcConfig;
 use crate::server::StartError;
@@ -37,6 +39,9 @@ pub struct ServingOptions {
     /// The key of the serving certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// How long certificates that are signed here are good at most, those of nodes among them (`8760h`).
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub cluster_signing_duration: Option<Duration>,
     /// The issuer of OpenID Connect tokens that are accepted.
     #[arg(long, value_name = "URL", requires = "oidc_client_id")]
     pub oidc_issuer_url: Option<String>,
@@ -65,6 +70,13 @@ pub struct ServingOptions {
     /// A file with the issuer's keys (a JSON web key set), instead of asking the issuer for them.
     #[arg(long, value_name = "FILE")]
     pub oidc_jwks_file: Option<PathBuf>,
+}
+
+/// A time as Go spells it (`1h30m`), of a second at least.
+fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = parse_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    let found = nanos.map(Duration::from_nanos).filter(|time| *time >= Duration::from_secs(1));
+    found.ok_or_else(|| format!("\"{text}\" is no time of a second or more; write it like 8760h or 1h30m"))
 }
 
 fn read(path: &Path) -> Result<String, StartError> {

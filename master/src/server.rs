@@ -162,6 +162,10 @@ impl Master {
             let (dir, config) = (config.state_dir.join("pki"), config.clone());
             tokio::task::spawn_blocking(move || -> Result<_, StartError> {
                 let pki = Pki::open(dir)?;
+                let pki = match config.serving.cluster_signing_duration {
+                    Some(time) => pki.with_signing_max(time),
+                    None => pki,
+                };
                 let mut names = config.names.clone();
                 names.push(config.advertise.to_string());
                 names.push(config.service_address().to_string());

@@ -110,6 +110,12 @@ fn webhooks_change_objects_one_after_the_other() {
     assert_eq!(second[0].body["request"]["object"]["metadata"]["annotations"]["first"], "yes");
     assert_eq!(second[0].uri, "/second?timeout=10s");
 
+    let record = plane.audited(|r| {
+        r["objectRef"]["name"] == "a" && r["verb"] == "create" && r["stage"] == "ResponseComplete"
+    });
+    assert_eq!(record["annotations"]["first.example.com/seen"], "first");
+    assert_eq!(record["annotations"]["second.example.com/seen"], "second");
+
     plane.apply(&config_map("left-alone", "blue"));
     assert_eq!((server.take("/first").len(), server.take("/second").len()), (0, 1));
 

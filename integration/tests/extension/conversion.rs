@@ -151,7 +151,7 @@ fn owners_of_fields_meet_across_versions() {
     assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stderr));
     let other = apply("two", &widget("a", "example.com/v2", 4));
     let said = String::from_utf8_lossy(&other.stderr).into_owned();
-    let conflict = "conflict with \"one\" using example.com/v1: .spec.count";
+    let conflict = "conflict with \"one\": .spec.size";
     assert!(!other.status.success() && said.contains(conflict), "{said}");
 }
 

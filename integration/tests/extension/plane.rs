@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use actors::Stage;
+use master::options::ServingOptions;
 use master::pki::kubeconfig::{self, Access};
 use master::server::{Master, MasterConfig};
 use serde_json::{Value, json};
@@ -32,12 +33,21 @@ impl Drop for Plane {
 }
 
 impl Plane {
-    /// Starts one on the embedded store.
+    /// Starts one on the embedded store, which records every request in an audit log.
     pub fn start() -> Plane {
         // Another test of this process may have been faster.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a folder");
-        let (path, file) = (dir.path().to_owned(), dir.path().join("kubeconfig"));
+        let (path, file) = (dir.path().join("state"), dir.path().join("kubeconfig"));
+        let (policy, log) = (dir.path().join("audit.json"), dir.path().join("audit.log"));
+        let rules =
+            json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Request"}]});
+        std::fs::write(&policy, rules.to_string()).expect("a policy");
+        let serving = ServingOptions {
+            audit_policy_file: Some(policy),
+            audit_log_path: Some(log),
+            ..ServingOptions::default()
+        };
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let (started, starting) = mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
@@ -46,6 +56,7 @@ impl Plane {
                 let config = MasterConfig {
                     listen: ([127, 0, 0, 1], 0).into(),
                     workers: 1,
+                    serving,
                     ..MasterConfig::new(path)
                 };
                 let master = Master::start(&stage, config, |_| {}).await.expect("the master starts");
@@ -119,6 +130,20 @@ impl Plane {
                 return said;
             }
             assert!(begun.elapsed() < PATIENCE, "kubectl {args:?} still says: {said}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits for a record of the audit log.
+    pub fn audited(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(self.dir.path().join("audit.log")).unwrap_or_default();
+            let mut records = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+            if let Some(found) = records.find(&wanted) {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no such record: {log}");
             std::thread::sleep(PAUSE);
         }
     }

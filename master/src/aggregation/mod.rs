@@ -64,6 +64,11 @@ impl Aggregation {
         }
     }
 
+    /// The nodes through which pods are reached.
+    pub fn nodes(&self) -> Arc<dyn NodeStreams> {
+        self.nodes.clone()
+    }
+
     /// What is known of the servers' documents.
     pub fn known(&self) -> &Known {
         &self.known

@@ -63,7 +63,7 @@ impl Aggregation {
         let config = if checked { self.identity.tls(backend) } else { self.identity.unchecked(backend) };
         let config = config.map_err(|why| ApiError::new(500, "", why))?;
         let name = ServerName::try_from(backend.host()).map_err(|e| unreachable(&e))?;
-        secured(io, config, name).await
+        Ok(secured(io, config, name).await?)
     }
 
     /// Asks a server something, in bounded time and with a bounded answer.

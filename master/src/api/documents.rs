@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::{Resource, Target};
+use protocol::{ApiRequest, Resource, Target};
 use serde_json::{Value, json};
 
 use super::custom::Catalog;
 use super::custom::columns::{self, PrinterColumn};
-use super::{openapi, tables};
+use super::{kinds, openapi, tables};
 use crate::aggregation::Aggregation;
 use crate::aggregation::documents::Joined;
 use crate::auth::tokens::TokenKeys;
@@ -52,6 +52,10 @@ impl Documents for ServedDocuments {
     fn kind(&self, target: &Target) -> Option<&'static Resource> {
         let catalog = self.cache.derived::<Catalog>();
         catalog.find(&target.group, &target.version, &target.resource).map(|found| found.resource)
+    }
+
+    fn notices(&self, resource: &Resource, request: &ApiRequest) -> Vec<String> {
+        kinds::notices(resource, request)
     }
 
     fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {

@@ -18,9 +18,11 @@ use super::invalid::{Errors, Path};
 use super::kinds;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
+use super::webhook::call::Webhooks;
 use crate::aggregation::Aggregation;
 use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
 use crate::cache::Cache;
+use crate::link::Nodes;
 use crate::store::{LeaseId, Store};
 
 /// What the pipeline needs to know about the cluster.
@@ -44,6 +46,8 @@ pub struct Inner {
     pub(super) config: Config,
     pub(super) store: Arc<dyn Store>,
     pub(super) cache: Cache,
+    /// The way to webhooks.
+    pub(super) webhooks: Webhooks,
     /// Brings objects of declared kinds from one version to another.
     pub(super) converter: Converter,
     pub(super) authorizer: Arc<ClusterAuthorizer>,
@@ -71,11 +75,14 @@ impl Pipeline {
     ) -> Self {
         let event_lease = Mutex::new(None);
         let quota_turns = Default::default();
+        let nodes = config.aggregation.as_ref().map(Aggregation::nodes);
+        let webhooks = Webhooks::new(cache.clone(), nodes.unwrap_or_else(|| Arc::new(Nodes::default())));
         Pipeline {
             inner: Arc::new(Inner {
                 config,
                 store,
-                converter: Converter::new(cache.clone()),
+                converter: Converter::new(cache.clone(), webhooks.clone()),
+                webhooks,
                 cache,
                 authorizer,
                 authenticator,

@@ -14,11 +14,14 @@ pub const GIT_VERSION: &str = "v1.36.2";
 const OTHER_PATHS: &[&str] = &[
     "/.well-known/openid-configuration",
     "/apis/",
+    "/flagz",
     "/metrics",
+    "/metrics/slis",
     "/openapi/v2",
     "/openapi/v3",
     "/openapi/v3/",
     "/openid/v1/jwks",
+    "/statusz",
     "/version",
 ];
 

@@ -6,7 +6,7 @@ use protocol::{ApiError, Caller};
 use super::counted::seated;
 use super::handle::{Asked, header, method_not_allowed, not_found, plain};
 use super::negotiate::{Form, Offer};
-use super::{Documents, Shared, body, health, negotiate, write};
+use super::{Documents, Shared, body, health, negotiate, pages, write};
 use crate::aggregation::services::Backend;
 
 pub(super) async fn answer(
@@ -34,6 +34,9 @@ pub(super) async fn answer(
     }
     match path {
         "/metrics" => return Ok(config.debug.metrics(accept)),
+        "/metrics/slis" => return Ok(pages::health(&config.checks).await),
+        "/statusz" => return Ok(pages::status(&config.documents.paths())),
+        "/flagz" => return Ok(pages::flags(std::env::args().skip(1))),
         "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
             if let Some((body, media)) = config.documents.identity(path) {
                 return Ok(write::cached(body, media, "public, max-age=3600"));

@@ -208,9 +208,10 @@ async fn serve(
     if verb == Verb::Watch {
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
+        let warnings = config.documents.notices(resource, &request);
         let events = door.watch(request).await?;
         let lasting = audited.last(200).await;
-        return Ok(watch::respond(events, resource, chosen, columns, lasting));
+        return Ok(watch::respond(events, resource, chosen, columns, lasting, &warnings));
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
     audited.request(&request.body);
@@ -272,7 +273,7 @@ async fn stream(
     let cause = cause_of(http.headers());
     let kind = format!("{} {}", request.verb, request.target.subresource.as_deref().unwrap_or_default());
     let work = shared.config.streams.serve(http, payload, request, rest);
-    trace::step_caused_by(cause, "master/front", &kind, key, |r| !r.status().is_success(), work).await
+    trace::step_caused_by(cause, "master/front", &kind, key, |r| r.status().as_u16() >= 400, work).await
 }
 
 /// Calls the pipeline; a write is the root (or, with a `traceparent`, a link) of a causal chain.

@@ -21,7 +21,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn belongs(self, root: &str) -> bool {
+    pub(super) fn belongs(self, root: &str) -> bool {
         match self {
             Scope::Everywhere => true,
             Scope::Ready => root == "readyz",

@@ -25,6 +25,7 @@ pub(super) fn respond(
     chosen: Chosen,
     columns: Option<Columns>,
     audited: Option<Lasting>,
+    warnings: &[String],
 ) -> HttpResponse {
     let mut first = true;
     let lines = events.ready_chunks(EVENTS_PER_WRITE).map(move |events| {
@@ -44,7 +45,7 @@ pub(super) fn respond(
         Syntax::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         _ => "application/json",
     };
-    HttpResponse::Ok()
+    write::with_warnings(200, warnings)
         .content_type(media)
         .insert_header(("Cache-Control", "no-cache, private"))
         .streaming(lines)

@@ -54,7 +54,7 @@ fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax, indented:
     }
 }
 
-fn with_warnings(code: u16, warnings: &[String]) -> HttpResponseBuilder {
+pub(super) fn with_warnings(code: u16, warnings: &[String]) -> HttpResponseBuilder {
     let mut builder = builder(code);
     for text in warnings {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();

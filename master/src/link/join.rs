@@ -1,13 +1,13 @@
 //! Letting nodes join: proving the CA, checking tokens, signing certificates.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, Mac};
 use k8s_openapi::api::core::v1::Secret;
 use protocol::ApiError;
 use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, RenewRequest};
+use rcgen::SanType;
 
 use crate::auth::Authenticator;
 use crate::cache::Cache;
@@ -45,8 +45,14 @@ pub struct ClusterFacts {
     pub service_cidr: String,
 }
 
-/// How long a node's certificate is good.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Whether a node's certificate may have a name: one that others could be known by would let it pass for them.
+fn belongs(name: &SanType, node: &str, services: Option<ipnet::IpNet>) -> bool {
+    match name {
+        SanType::DnsName(dns) => dns.as_str() == node,
+        SanType::IpAddress(address) => services.is_none_or(|range| !range.contains(address)),
+        _ => false,
+    }
+}
 
 /// Bootstrap tokens (Secrets in kube-system) let nodes in, and the cluster's CA signs their certificates.
 pub struct TokenJoining {
@@ -64,9 +70,11 @@ impl TokenJoining {
 
     /// A certificate for a node; the request says only which key, and which further names.
     async fn sign(&self, node: &str, csr_pem: &str) -> Result<String, ApiError> {
-        let (pki, user, csr) = (self.pki.clone(), format!("system:node:{node}"), csr_pem.to_owned());
+        let (pki, node, csr) = (self.pki.clone(), node.to_owned(), csr_pem.to_owned());
+        let services: Option<ipnet::IpNet> = self.facts.service_cidr.parse().ok();
         let signed = tokio::task::spawn_blocking(move || {
-            pki.sign_csr(&csr, &user, &["system:nodes"], Usage::Both, CERTIFICATE_LIFETIME)
+            let own = |name: &SanType| belongs(name, &node, services);
+            pki.sign_csr(&csr, &format!("system:node:{node}"), &["system:nodes"], Usage::Both, &own)
         });
         let signed = signed.await.map_err(ApiError::internal)?;
         signed.map_err(|e| ApiError::bad_request(format!("the certificate request cannot be signed: {e}")))
@@ -116,5 +124,26 @@ impl Joining for TokenJoining {
         let certificate = self.sign(node, &request.csr_pem).await?;
         tracing::info!(node, "a node's certificate is renewed");
         Ok(certificate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_be_called_by_its_own_names_only() {
+        let services = "10.96.0.0/16".parse().ok();
+        let dns = |name: &str| SanType::DnsName(name.try_into().expect("a name"));
+        let ip = |text: &str| SanType::IpAddress(text.parse().expect("an address"));
+        for (name, fine) in [
+            (dns("n1"), true),
+            (dns("n2"), false),
+            (dns("kubernetes.default.svc"), false),
+            (ip("192.0.2.7"), true),
+            (ip("10.96.0.1"), false),
+        ] {
+            assert_eq!(belongs(&name, "n1", services), fine, "{name:?}");
+        }
     }
 }

@@ -99,6 +99,8 @@ pub struct Pki {
     dir: PathBuf,
     ca: Pair,
     front_proxy_ca: Pair,
+    /// No certificate that is asked for is good for longer.
+    signing_max: Duration,
 }
 
 impl std::fmt::Debug for Pki {
@@ -115,7 +117,13 @@ impl Pki {
         std::fs::create_dir_all(&dir).map_err(|source| PkiError::File { path: dir.clone(), source })?;
         let ca = authority(&dir, "ca", "kubernetes")?;
         let front_proxy_ca = authority(&dir, "front-proxy-ca", "front-proxy-ca")?;
-        Ok(Pki { dir, ca, front_proxy_ca })
+        Ok(Pki { dir, ca, front_proxy_ca, signing_max: LIFETIME })
+    }
+
+    /// Signs what it is asked to sign for no longer than this.
+    pub fn with_signing_max(mut self, time: Duration) -> Self {
+        self.signing_max = time;
+        self
     }
 
     /// The CA that signs client, node and serving certificates, PEM.
@@ -208,18 +216,22 @@ impl Pki {
     }
 
     /// Signs somebody else's key (a PEM signing request, whose signature is checked). Subject and usage
-    /// are ours to say; of the request only the key and, for servers, the alternative names are kept.
+    /// are ours to say; of the request only the key and, for servers, the alternative names are kept. One that
+    /// is not `allowed` refuses the whole.
     pub fn sign_csr(
         &self,
         csr: &str,
         user: &str,
         groups: &[&str],
         usage: Usage,
-        lifetime: Duration,
+        allowed: &dyn Fn(&SanType) -> bool,
     ) -> Result<String, PkiError> {
         let mut request =
             CertificateSigningRequestParams::from_pem(csr).map_err(|e| PkiError::Request(e.to_string()))?;
-        let mut params = subject(user, groups, usage, lifetime)?;
+        let mut params = subject(user, groups, usage, self.signing_max.min(LIFETIME))?;
+        if let Some(other) = request.params.subject_alt_names.iter().find(|name| !allowed(name)) {
+            return Err(PkiError::Request(format!("it asks for the name of somebody else: {other:?}")));
+        }
         if usage != Usage::Client {
             params.subject_alt_names = std::mem::take(&mut request.params.subject_alt_names);
         }
@@ -236,6 +248,7 @@ impl Pki {
         usages: &[String],
         lifetime: Duration,
     ) -> Result<String, PkiError> {
+        let lifetime = lifetime.min(self.signing_max);
         let refuse = |why: String| PkiError::Request(why);
         let mut request =
             CertificateSigningRequestParams::from_pem(&asked.pem).map_err(|e| refuse(e.to_string()))?;

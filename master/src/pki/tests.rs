@@ -42,10 +42,12 @@ fn certificates_say_who_their_owners_are_and_verify() {
     let mut wanted = CertificateParams::new(vec!["n1".to_owned()]).unwrap();
     wanted.distinguished_name.push(DnType::CommonName, "admin-i-wish");
     let csr = wanted.serialize_request(&key).unwrap().pem().unwrap();
-    let signed = pki.sign_csr(&csr, "system:node:n1", &["system:nodes"], Usage::Both, LIFETIME).unwrap();
+    let signed = pki.sign_csr(&csr, "system:node:n1", &["system:nodes"], Usage::Both, &|_| true).unwrap();
     let caller = certificate_caller(&der(&signed)).unwrap();
     assert_eq!((caller.user.as_str(), caller.groups[0].as_str()), ("system:node:n1", "system:nodes"));
-    assert!(pki.sign_csr("rubbish", "x", &[], Usage::Client, LIFETIME).is_err());
+    assert!(pki.sign_csr("rubbish", "x", &[], Usage::Client, &|_| true).is_err());
+    let refused = pki.sign_csr(&csr, "system:node:n1", &["system:nodes"], Usage::Both, &|_| false);
+    assert!(refused.unwrap_err().to_string().contains("somebody else"));
 
     // A TLS stack accepts both sides.
     let mut roots = rustls::RootCertStore::empty();

@@ -7,7 +7,6 @@ use protocol::patch::JsonPatch;
 use protocol::{ApiError, schema};
 use serde_json::{Value, json};
 
-use super::call::call;
 use super::hooks::{Hook, MutatingHooks, ValidatingHooks};
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
@@ -122,7 +121,7 @@ impl Inner {
             json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
         };
         let uid = question["request"]["uid"].clone();
-        let called = call(&self.cache, &hook.place, hook.timeout_seconds, &question).await;
+        let called = self.webhooks.call(&hook.place, hook.timeout_seconds, &question).await;
         let response = called.map_err(|why| format!("failed to call webhook: {why}")).and_then(|review| {
             let response = review["response"].clone();
             if review["kind"] != "AdmissionReview" || !response.is_object() {

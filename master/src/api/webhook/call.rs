@@ -1,93 +1,52 @@
 //! Calling a webhook: a question as JSON over HTTPS, an answer of bounded size within bounded time.
+//!
+//! A webhook in a pod is reached as proxied requests are: through the pod's node, where the pod is on one.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use rustls::pki_types::CertificateDer;
+use protocol::streams::NodeStreams;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 
 use super::client::Place;
 use crate::cache::Cache;
+use crate::streams::proxy::place::{Named, Place as Reached};
+use crate::streams::proxy::reach::{dialled, plain, secured};
+use crate::streams::proxy::service_place;
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
 
-/// Where a call goes: the address in its messages, the one that is dialled, and whose name is proved.
+/// The way to webhooks. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks {
+    cache: Cache,
+    nodes: Arc<dyn NodeStreams>,
+}
+
+/// Where a call goes.
 struct Route {
+    /// The address in its messages.
     shown: String,
-    url: String,
-    resolved: Option<(String, SocketAddr)>,
+    /// Path and query.
+    path: String,
+    /// Whose name is proved.
+    host: String,
+    /// What is dialled.
+    at: At,
 }
 
-impl Route {
-    /// What is dialled, for messages.
-    fn dialled(&self) -> String {
-        if let Some((_, address)) = &self.resolved {
-            return address.to_string();
-        }
-        let url = reqwest::Url::parse(&self.url).ok();
-        let parts = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
-        parts.map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
-    }
-}
-
-fn route(cache: &Cache, place: &Place, seconds: u64) -> Result<Route, String> {
-    if let Some(url) = &place.url {
-        let query = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{query}timeout={seconds}s");
-        return Ok(Route { shown: url.clone(), url, resolved: None });
-    }
-    let host = format!("{}.{}.svc", place.service, place.namespace);
-    let path = &place.path;
-    let shown = format!("https://{host}:{}{path}?timeout={seconds}s", place.port);
-    let failed = |why: String| format!("Post {shown:?}: {why}");
-    let service = cache
-        .get::<Service>(&place.namespace, &place.service)
-        .ok_or_else(|| failed(format!("service {:?} not found", place.service)))?;
-    let spec = service.spec.clone().unwrap_or_default();
-    if spec.type_.as_deref() == Some("ExternalName") {
-        let name = spec.external_name.unwrap_or_default();
-        let url = format!("https://{name}:{}{path}?timeout={seconds}s", place.port);
-        return Ok(Route { shown, url, resolved: None });
-    }
-    let port = spec
-        .ports
-        .iter()
-        .flatten()
-        .find(|p| p.port == i32::from(place.port))
-        .ok_or_else(|| {
-            failed(format!("no service port {} found for service {:?}", place.port, place.service))
-        })?
-        .clone();
-    let (address, port) = endpoint(cache, place, port.name.as_deref().unwrap_or_default())
-        .ok_or_else(|| failed(format!("no endpoints available for service {:?}", place.service)))?;
-    let url = format!("https://{host}:{port}{path}?timeout={seconds}s");
-    Ok(Route { shown, url, resolved: Some((host, SocketAddr::new(address, port))) })
-}
-
-/// A ready endpoint of a Service, and its port of that name.
-fn endpoint(cache: &Cache, place: &Place, port: &str) -> Option<(IpAddr, u16)> {
-    let slices = cache.list::<EndpointSlice>(&place.namespace);
-    let of_service = |slice: &&Arc<EndpointSlice>| {
-        let label = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
-        label.is_some_and(|name| *name == place.service)
-    };
-    slices.iter().filter(of_service).find_map(|slice| {
-        let found = slice.ports.iter().flatten().find(|p| p.name.as_deref().unwrap_or_default() == port)?;
-        let ready = slice
-            .endpoints
-            .iter()
-            .flatten()
-            .find(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true))?;
-        Some((ready.addresses.first()?.parse().ok()?, u16::try_from(found.port?).ok()?))
-    })
+enum At {
+    Host(String, u16),
+    Endpoint(Reached),
 }
 
 /// Whom a webhook must prove to be, by its bundle of certificates.
@@ -101,68 +60,132 @@ fn tls(place: &Place) -> Result<rustls::ClientConfig, String> {
     Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Asks a webhook.
-pub async fn call(cache: &Cache, place: &Place, seconds: u64, question: &Value) -> Result<Value, String> {
-    let route = route(cache, place, seconds)?;
-    let failed = |why: &dyn std::fmt::Display| format!("Post {:?}: {why}", route.shown);
-    let mut client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(place)?)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(seconds))
-        .no_proxy();
-    if let Some((host, address)) = &route.resolved {
-        client = client.resolve(host, *address);
-    }
-    let client = client.build().map_err(|e| failed(&e))?;
-    let at = route.dialled();
-    let sent = client
-        .post(&route.url)
-        .header("content-type", "application/json")
-        .header("accept", "application/json")
-        .body(question.to_string())
-        .send()
-        .await;
-    let answer = sent.map_err(|e| {
-        if e.is_timeout() { failed(&"context deadline exceeded") } else { failed(&root(&e, &at)) }
-    })?;
-    let code = answer.status();
-    let mut body = Vec::new();
-    let mut chunks = answer.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|e| failed(&root(&e, &at)))?;
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(failed(&"the answer is too long"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if !code.is_success() {
-        let reason = code.canonical_reason().unwrap_or_default();
-        return Err(format!(
-            "the server rejected our request for an unknown reason ({} {reason})",
-            code.as_u16()
-        ));
-    }
-    serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+/// The way to a webhook that a URL names.
+fn by_url(url: &str, seconds: u64) -> Result<Route, String> {
+    let mut url = reqwest::Url::parse(url).map_err(|e| e.to_string())?;
+    let query = match url.query() {
+        Some(query) => format!("{query}&timeout={seconds}s"),
+        None => format!("timeout={seconds}s"),
+    };
+    url.set_query(Some(&query));
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let path = format!("{}?{query}", url.path());
+    Ok(Route { shown: url.to_string(), path, at: At::Host(host.clone(), port), host })
 }
 
-/// What an error began with, in upstream's words where it is one of the usual ones; `at` is what was dialled.
-fn root(error: &(dyn std::error::Error + 'static), at: &str) -> String {
-    let mut inner = error;
-    loop {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return format!("dial tcp {at}: connect: connection refused");
+impl Webhooks {
+    /// Finds Services in a cache, and reaches pods through their nodes.
+    pub fn new(cache: Cache, nodes: Arc<dyn NodeStreams>) -> Self {
+        Webhooks { cache, nodes }
+    }
+
+    fn route(&self, place: &Place, seconds: u64) -> Result<Route, String> {
+        if let Some(url) = &place.url {
+            return by_url(url, seconds);
         }
-        if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) =
-            inner.downcast_ref()
-        {
-            let why = "x509: certificate signed by unknown authority";
-            return format!("tls: failed to verify certificate: {why}");
+        let host = format!("{}.{}.svc", place.service, place.namespace);
+        let path = format!("{}?timeout={seconds}s", place.path);
+        let shown = format!("https://{host}:{}{path}", place.port);
+        let failed = |why: String| format!("Post {shown:?}: {why}");
+        let service = self
+            .cache
+            .get::<Service>(&place.namespace, &place.service)
+            .ok_or_else(|| failed(format!("service {:?} not found", place.service)))?;
+        let spec = service.spec.clone().unwrap_or_default();
+        if spec.type_.as_deref() == Some("ExternalName") {
+            let name = spec.external_name.unwrap_or_default();
+            return Ok(Route { shown, path, at: At::Host(name.clone(), place.port), host: name });
         }
-        match inner.source() {
-            Some(source) => inner = source,
-            None => return inner.to_string(),
+        let port = place.port.to_string();
+        let asked = Named { scheme: "https", name: &place.service, port: &port };
+        let reached =
+            service_place(&self.cache, &service, asked).map_err(|error| failed(error.to_string()))?;
+        Ok(Route { shown, path, host, at: At::Endpoint(reached) })
+    }
+
+    /// Asks a webhook.
+    pub async fn call(&self, place: &Place, seconds: u64, question: &Value) -> Result<Value, String> {
+        let route = self.route(place, seconds)?;
+        let asked = tokio::time::timeout(Duration::from_secs(seconds), self.ask(place, &route, question));
+        let asked = asked.await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+        let (code, body) = asked.map_err(|why| format!("Post {:?}: {why}", route.shown))?;
+        if !code.is_success() {
+            let reason = code.canonical_reason().unwrap_or_default();
+            return Err(format!(
+                "the server rejected our request for an unknown reason ({} {reason})",
+                code.as_u16()
+            ));
         }
+        serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+    }
+
+    async fn ask(
+        &self,
+        place: &Place,
+        route: &Route,
+        question: &Value,
+    ) -> Result<(hyper::StatusCode, Bytes), String> {
+        let io = match &route.at {
+            At::Host(host, port) => dialled(host, *port).await,
+            At::Endpoint(reached) => plain(&*self.nodes, reached).await,
+        };
+        let name = ServerName::try_from(route.host.clone()).map_err(|e| e.to_string())?;
+        let io = secured(io.map_err(|e| e.to_string())?, Arc::new(tls(place)?), name).await;
+        let io = TokioIo::new(io.map_err(|e| e.to_string())?);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        actors::spawn(async move {
+            // Its failure is the call's failure.
+            let _ = connection.await;
+        });
+        let request = hyper::Request::builder()
+            .method("POST")
+            .uri(&route.path)
+            .header("host", &route.host)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(Full::new(Bytes::from(question.to_string())))
+            .map_err(|e| e.to_string())?;
+        let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
+        let code = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|e| match e.downcast_ref::<LengthLimitError>() {
+            Some(_) => "the answer is too long".to_owned(),
+            None => e.to_string(),
+        })?;
+        Ok((code, body.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_say_where_to_go() {
+        for (url, shown, path, host, port) in [
+            (
+                "https://a.example.com/x",
+                "https://a.example.com/x?timeout=5s",
+                "/x?timeout=5s",
+                "a.example.com",
+                443,
+            ),
+            (
+                "https://127.0.0.1:8443",
+                "https://127.0.0.1:8443/?timeout=5s",
+                "/?timeout=5s",
+                "127.0.0.1",
+                8443,
+            ),
+            ("https://[::1]:1/y?a=b", "https://[::1]:1/y?a=b&timeout=5s", "/y?a=b&timeout=5s", "::1", 1),
+        ] {
+            let route = by_url(url, 5).expect("a URL");
+            let At::Host(dialled, at) = route.at else { panic!("a host") };
+            assert_eq!((route.shown.as_str(), route.path.as_str()), (shown, path));
+            assert_eq!((route.host.as_str(), dialled.as_str(), at), (host, host, port));
+        }
+        assert!(by_url("nowhere", 5).is_err());
     }
 }

@@ -100,8 +100,10 @@ pub(crate) fn set_forwarded(
     scheme: &[u8],
     uri: &str,
 ) -> Result<(), ApiError> {
-    let host = http.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    set(headers, "x-forwarded-host", host)?;
+    // HTTP/2 has it in the request's own address.
+    let host = http.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    let host = host.or_else(|| http.uri().authority().map(|authority| authority.as_str().as_bytes()));
+    set(headers, "x-forwarded-host", host.unwrap_or_default())?;
     set(headers, "x-forwarded-proto", scheme)?;
     set(headers, "x-forwarded-uri", uri.as_bytes())?;
     if let Some(peer) = http.peer_addr() {

@@ -24,6 +24,17 @@ const PIPE_BYTES: usize = 64 * 1024;
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreached(String);
+
+impl From<Unreached> for ApiError {
+    fn from(why: Unreached) -> Self {
+        unreachable(&why)
+    }
+}
+
 /// Why nothing answers, as clients are told.
 pub(crate) fn unreachable(why: &dyn std::fmt::Display) -> ApiError {
     ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"))
@@ -47,7 +58,7 @@ impl Tls {
         Tls { kubelet, any: Arc::new(any) }
     }
 
-    async fn over(&self, io: Box<dyn Io>, place: &Place) -> Result<Box<dyn Io>, ApiError> {
+    async fn over(&self, io: Box<dyn Io>, place: &Place) -> Result<Box<dyn Io>, Unreached> {
         let config = if place.kubelet { self.kubelet.clone() } else { self.any.clone() };
         secured(io, config, ServerName::IpAddress(place.address.into())).await
     }
@@ -58,12 +69,23 @@ pub(crate) async fn secured(
     io: Box<dyn Io>,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-) -> Result<Box<dyn Io>, ApiError> {
+) -> Result<Box<dyn Io>, Unreached> {
     let handshake = tokio_rustls::TlsConnector::from(config).connect(name, io);
     match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
         Ok(Ok(io)) => Ok(Box::new(io)),
-        Ok(Err(e)) => Err(unreachable(&e)),
-        Err(_) => Err(unreachable(&"net/http: TLS handshake timeout")),
+        Ok(Err(e)) => Err(Unreached(refusal(&e))),
+        Err(_) => Err(Unreached("net/http: TLS handshake timeout".to_owned())),
+    }
+}
+
+/// Why a TLS handshake failed, in upstream's words where it is the usual reason.
+fn refusal(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -72,24 +94,24 @@ pub(super) async fn connect(
     nodes: &dyn NodeStreams,
     tls: &Tls,
     place: &Place,
-) -> Result<Box<dyn Io>, ApiError> {
+) -> Result<Box<dyn Io>, Unreached> {
     let io = plain(nodes, place).await?;
     if place.tls { tls.over(io, place).await } else { Ok(io) }
 }
 
 /// Connects without TLS.
-pub(crate) async fn plain(nodes: &dyn NodeStreams, place: &Place) -> Result<Box<dyn Io>, ApiError> {
+pub(crate) async fn plain(nodes: &dyn NodeStreams, place: &Place) -> Result<Box<dyn Io>, Unreached> {
     match &place.node {
         Some(node) => {
             let request = DialRequest { address: place.address, port: place.port };
-            Ok(Box::new(pipe(nodes.dial(node, request).await.map_err(|e| unreachable(&e))?)))
+            Ok(Box::new(pipe(nodes.dial(node, request).await.map_err(|e| Unreached(e.to_string()))?)))
         }
         None => dialled(&place.address.to_string(), place.port).await,
     }
 }
 
 /// Connects from here, to an address or a name.
-pub(crate) async fn dialled(host: &str, port: u16) -> Result<Box<dyn Io>, ApiError> {
+pub(crate) async fn dialled(host: &str, port: u16) -> Result<Box<dyn Io>, Unreached> {
     let at = match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -98,10 +120,10 @@ pub(crate) async fn dialled(host: &str, port: u16) -> Result<Box<dyn Io>, ApiErr
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(tcp)) => Ok(Box::new(tcp)),
         Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
-            Err(unreachable(&format!("dial tcp {at}: connect: connection refused")))
+            Err(Unreached(format!("dial tcp {at}: connect: connection refused")))
         }
-        Ok(Err(e)) => Err(unreachable(&format!("dial tcp {at}: {e}"))),
-        Err(_) => Err(unreachable(&format!("dial tcp {at}: i/o timeout"))),
+        Ok(Err(e)) => Err(Unreached(format!("dial tcp {at}: {e}"))),
+        Err(_) => Err(Unreached(format!("dial tcp {at}: i/o timeout"))),
     }
 }
 

@@ -10,7 +10,7 @@ use super::shared::{Claim, Found, Key, Shared};
 use super::{Foreseen, Webhook};
 use crate::api::custom::Version;
 use crate::api::object::{self, text};
-use crate::api::webhook::call::call;
+use crate::api::webhook::call::Webhooks;
 use crate::cache::{Cache, Stored};
 use crate::store::Record;
 
@@ -29,6 +29,7 @@ const FORESEEN_MAX: usize = 32;
 #[derive(Clone)]
 pub struct Converter {
     cache: Cache,
+    webhooks: Webhooks,
     shared: Shared,
     calls: Arc<Semaphore>,
 }
@@ -39,9 +40,9 @@ fn failed(why: impl Into<String>) -> ApiError {
 }
 
 impl Converter {
-    /// Finds the webhooks' Services in a cache.
-    pub fn new(cache: Cache) -> Self {
-        Converter { cache, shared: Shared::default(), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+    /// Asks by `webhooks`, for objects of a cache.
+    pub fn new(cache: Cache, webhooks: Webhooks) -> Self {
+        Converter { cache, webhooks, shared: Shared::default(), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
     }
 
     /// Stored objects in the version of a request. Without a webhook that is how they are stored, and what
@@ -173,7 +174,7 @@ impl Converter {
         let uid = uuid::Uuid::new_v4().to_string();
         let question = webhook.dialect.question(&uid, &desired, &objects);
         let permit = self.calls.acquire().await.map_err(ApiError::internal)?;
-        let answer = call(&self.cache, &webhook.place, SECONDS, &question).await;
+        let answer = self.webhooks.call(&webhook.place, SECONDS, &question).await;
         drop(permit);
         let mut answer =
             answer.map_err(|why| failed(format!("conversion webhook for {about} failed: {why}")))?;
