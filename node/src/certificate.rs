@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actors::{Actor, ActorRef, AsyncContext, Context, Props, RestartPolicy, Stage};
 use parking_lot::RwLock;
+use protocol::link::CERTIFICATE_BACKDATED;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,6 +22,8 @@ use crate::link::LinkApi;
 
 /// A failed renewal is tried again after this time.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
+/// However short certificates live, the master is not asked more often than this.
+const RENEWALS_APART_MIN: Duration = Duration::from_secs(10);
 /// Timers are no longer than this: a day, after which the clock is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -156,14 +159,16 @@ fn request(pem: &str, key_pem: &str) -> Result<String, CertificateError> {
     params.serialize_request(&key).and_then(|csr| csr.pem()).map_err(damaged)
 }
 
-/// From when to when a certificate is good.
+/// From when to when a certificate is good, as far as its signing and not clocks that are behind are concerned: a
+/// short life would else be mostly past when it begins, and renewed without end.
 fn lifetime(pem: &str) -> Result<(SystemTime, SystemTime), CertificateError> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(damaged)?;
     let validity = block.parse_x509().map_err(damaged)?.validity().clone();
     let time = |t: x509_parser::time::ASN1Time| {
         UNIX_EPOCH + Duration::from_secs(u64::try_from(t.timestamp()).unwrap_or(0))
     };
-    Ok((time(validity.not_before), time(validity.not_after)))
+    let to = time(validity.not_after);
+    Ok(((time(validity.not_before) + CERTIFICATE_BACKDATED).min(to), to))
 }
 
 /// When to renew: when `share` of the time that it is good has passed.
@@ -198,10 +203,10 @@ impl Renewal {
 
     fn renew(&mut self, ctx: &mut Context<Self>) {
         let (certificate, api) = (self.certificate.clone(), self.api.clone());
-        ctx.run(async move { certificate.renew(&api).await }, |actor, renewed, ctx| match renewed {
+        ctx.run(async move { certificate.renew(&api).await }, |_, renewed, ctx| match renewed {
             Ok(()) => {
                 tracing::info!("the node's certificate is renewed");
-                actor.look(ctx);
+                ctx.run_later(RENEWALS_APART_MIN, Self::look);
             }
             Err(e) => {
                 tracing::warn!(error = %e, "the node's certificate cannot be renewed yet; trying again");
@@ -227,7 +232,7 @@ mod tests {
         let names = vec!["n1".to_owned(), "192.0.2.7".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "system:node:n1");
-        params.not_before = (UNIX_EPOCH + Duration::from_secs(1_700_000_000)).into();
+        params.not_before = (UNIX_EPOCH + Duration::from_secs(1_700_000_000) - CERTIFICATE_BACKDATED).into();
         params.not_after = (UNIX_EPOCH + Duration::from_secs(1_700_000_000 + days * 86_400)).into();
         params.self_signed(key).unwrap().pem()
     }
