@@ -60,7 +60,7 @@ spec:
         image: registry:5000/troupe/sample:1
         ports: [{name: http, containerPort: 8080}]
         readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
-        lifecycle: {preStop: {exec: {command: [sleep, "2"]}}}
+        lifecycle: {preStop: {sleep: {seconds: 2}}}
         resources: {requests: {cpu: 10m, memory: 8Mi}}
 ---
 apiVersion: v1
