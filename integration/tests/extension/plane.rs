@@ -59,7 +59,8 @@ impl Plane {
                     serving,
                     ..MasterConfig::new(path)
                 };
-                let master = Master::start(&stage, config, |_| {}).await.expect("the master starts");
+                let master =
+                    Master::start(&stage, config, &mut |_: &str| {}).await.expect("the master starts");
                 let server = format!("https://{}", master.front.address);
                 let access = Access { server: &server, ca: master.pki.ca(), client: &master.admin };
                 kubeconfig::merge_into(&file, "test", &access).expect("a kubeconfig");
