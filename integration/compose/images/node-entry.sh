@@ -58,8 +58,9 @@ if [ ! -e /var/lib/troupe-node/pki/node.crt ] && [ ! -e "$token" ]; then
     until [ -e "$token" ] || [ -n "$ending" ]; do sleep 0.2; done
 fi
 # The address is given, as looking for the route to the master needs a master that runs.
+addresses=$(hostname -i)
 while [ -z "$ending" ]; do
-    troupe-node --master master:6444 --token-file "$token" --address "$(hostname -i)" &
+    troupe-node --master master:6444 --token-file "$token" --address "${addresses%% *}" &
     node=$!
     wait -n "$engine" "$node" || true
     [ -n "$ending" ] && break
