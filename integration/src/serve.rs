@@ -62,7 +62,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
     };
     let (cluster_dns, cluster_cidr) = (config.dns_address(), config.cluster_cidr);
     let service_cidr = config.service_cidr;
-    let master = Master::start(&stage, config, passed).await?;
+    let master = Master::start(&stage, config, &mut passed).await?;
 
     settings.api_port = master.front.address.port();
     state.keep(&settings)?;

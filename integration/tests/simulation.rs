@@ -65,7 +65,7 @@ impl Cluster {
             workers: 1,
             ..MasterConfig::new(dir.path().to_owned())
         };
-        let master = Master::start(&stage, config, |_| {}).await.expect("the master starts");
+        let master = Master::start(&stage, config, &mut |_: &str| {}).await.expect("the master starts");
         let caller = Caller::component("simulation", &["system:masters"]);
         let admin = Client::new(master.pipeline.as_caller(caller), "simulation");
         let mut cluster = Cluster {

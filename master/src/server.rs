@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::Stage;
+use futures::future::LocalBoxFuture;
 use protocol::{Api, Caller};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -148,10 +149,21 @@ pub struct Master {
 
 impl Master {
     /// Starts everything, telling `passed` of each stage. Needs a running actix `System`.
-    pub async fn start(
+    ///
+    /// No parameter is generic and the future is boxed, so that all that this sets going is compiled once, with
+    /// this crate, and not again with every program that starts a master.
+    pub fn start<'a>(
+        stage: &'a Stage,
+        config: MasterConfig,
+        passed: &'a mut dyn FnMut(&str),
+    ) -> LocalBoxFuture<'a, Result<Master, StartError>> {
+        Box::pin(Master::put_together(stage, config, passed))
+    }
+
+    async fn put_together(
         stage: &Stage,
         config: MasterConfig,
-        mut passed: impl FnMut(&str),
+        passed: &mut dyn FnMut(&str),
     ) -> Result<Master, StartError> {
         // Bound first: a port that is taken is the commonest mistake, and cheap to tell.
         let listener = TcpListener::bind(config.listen)

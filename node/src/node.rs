@@ -8,6 +8,7 @@ use std::time::Duration;
 use actors::Stage;
 use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::LocalBoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use protocol::streams::{
@@ -141,7 +142,18 @@ fn kubelet_dir(state_dir: &Path) -> PathBuf {
 
 impl Node {
     /// Starts everything. The node becomes Ready a little later.
-    pub async fn start(
+    ///
+    /// The future is boxed, so that all that this sets going is compiled once, with this crate, and not again with
+    /// every program that starts a node.
+    pub fn start(
+        stage: &Stage,
+        config: NodeConfig,
+        connector: Arc<dyn Connector>,
+    ) -> LocalBoxFuture<'_, Result<Node, NodeError>> {
+        Box::pin(Node::put_together(stage, config, connector))
+    }
+
+    async fn put_together(
         stage: &Stage,
         config: NodeConfig,
         connector: Arc<dyn Connector>,

@@ -28,7 +28,7 @@ fn annotated(asked: &Asked, name: &str) -> Answer {
     let patch = STANDARD.encode(json!(patch).to_string());
     review(
         asked,
-        json!({"allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": [format!("{name} was here")]}),
+        json!({"allowed": true, "patchType": "JSONPatch", "patch": patch, "warnings": [format!("{name} was here")], "auditAnnotations": {"seen": name}}),
     )
 }
 

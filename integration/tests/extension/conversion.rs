@@ -21,8 +21,10 @@ fn answer(asked: &Asked) -> Answer {
         .into_iter()
         .map(|mut object| {
             let from = field(object["apiVersion"].as_str().unwrap_or_default());
-            let spec = object["spec"].as_object_mut().expect("a spec");
-            if let Some(value) = spec.remove(from) {
+            // Of owners of fields, parts of objects are asked for too.
+            if let Some(spec) = object["spec"].as_object_mut()
+                && let Some(value) = spec.remove(from)
+            {
                 spec.insert(field(desired).to_owned(), value);
             }
             object["apiVersion"] = desired.into();

@@ -39,6 +39,7 @@ impl Plane {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a folder");
         let (path, file) = (dir.path().join("state"), dir.path().join("kubeconfig"));
+        std::fs::create_dir(&path).expect("a folder");
         let (policy, log) = (dir.path().join("audit.json"), dir.path().join("audit.log"));
         let rules =
             json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Request"}]});
@@ -59,7 +60,8 @@ impl Plane {
                     serving,
                     ..MasterConfig::new(path)
                 };
-                let master = Master::start(&stage, config, |_| {}).await.expect("the master starts");
+                let master =
+                    Master::start(&stage, config, &mut |_: &str| {}).await.expect("the master starts");
                 let server = format!("https://{}", master.front.address);
                 let access = Access { server: &server, ca: master.pki.ca(), client: &master.admin };
                 kubeconfig::merge_into(&file, "test", &access).expect("a kubeconfig");

@@ -33,10 +33,13 @@ fn expressions_are_checked_for_the_kinds_that_they_are_about() {
 #[test]
 fn policies_say_in_the_audit_log_what_they_have_to_say() {
     let plane = Plane::start();
-    plane.apply(&policy("named", json!({
-        "validations": [{"expression": "true"}, {"expression": "object.data.size() > 0", "message": "it is empty"}],
+    plane.apply(&policy(
+        "named",
+        json!({
+        "validations": [{"expression": "true"}, {"expression": "has(object.data)", "message": "it is empty"}],
         "auditAnnotations": [{"key": "who", "valueExpression": "'by ' + request.userInfo.username"},
-            {"key": "nothing", "valueExpression": "null"}]})));
+            {"key": "nothing", "valueExpression": "null"}]}),
+    ));
     plane.apply(
         &json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "bound"}, "spec": {"policyName": "named", "validationActions": ["Audit"],

@@ -142,10 +142,13 @@ impl Registered {
     }
 }
 
+/// Versions with their priorities.
+type Versions<'a> = Vec<(i64, &'a str)>;
+
 /// Groups by their priority and name, each with its versions by theirs.
 fn ordered<'a>(specs: impl Iterator<Item = &'a Value>) -> Vec<(String, Vec<String>)> {
     let number = |spec: &Value, field: &str| spec[field].as_i64().unwrap_or(0);
-    let mut groups: BTreeMap<&str, (i64, Vec<(i64, &str)>)> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, (i64, Versions<'_>)> = BTreeMap::new();
     for spec in specs {
         let (priority, versions) = groups.entry(text(spec, &["group"])).or_default();
         *priority = (*priority).max(number(spec, "groupPriorityMinimum"));
@@ -153,7 +156,7 @@ fn ordered<'a>(specs: impl Iterator<Item = &'a Value>) -> Vec<(String, Vec<Strin
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(name, (priority, _))| (Reverse(*priority), *name));
-    let versions = |mut versions: Vec<(i64, &str)>| {
+    let versions = |mut versions: Versions<'_>| {
         versions.sort_by(|(a, a_name), (b, b_name)| {
             Reverse(a).cmp(&Reverse(b)).then_with(|| versions::compare(a_name, b_name))
         });

@@ -120,9 +120,8 @@ impl Policy {
             return Err("a policy without rules records nothing".to_owned());
         }
         for (i, rule) in written.rules.iter().enumerate() {
-            if !rule.non_resource_urls.is_empty()
-                && !(rule.resources.is_empty() && rule.namespaces.is_empty())
-            {
+            let of_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+            if of_resources && !rule.non_resource_urls.is_empty() {
                 return Err(format!(
                     "rules[{i}]: rules cannot apply to both regular resources and non-resource URLs"
                 ));

@@ -127,8 +127,9 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
         serving: args.serving.clone(),
         ..MasterConfig::new(args.state_dir.clone())
     };
-    let passed = |what: &str| tracing::info!("{what}");
-    let master = Master::start(stage, config, passed).await.map_err(|e| explain(e, &args.etcd_endpoints))?;
+    let mut passed = |what: &str| tracing::info!("{what}");
+    let master =
+        Master::start(stage, config, &mut passed).await.map_err(|e| explain(e, &args.etcd_endpoints))?;
 
     let server = SocketAddr::new(reachable(args.listen.ip()), master.front.address.port());
     let file = args.kubeconfig.clone().unwrap_or_else(|| args.state_dir.join("admin.kubeconfig"));

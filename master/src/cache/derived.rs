@@ -21,10 +21,13 @@ pub trait Derived: Send + Sync + Sized + 'static {
     fn derive(before: Option<&Self>, snapshot: &Snapshot) -> Self;
 }
 
+/// A value of any type, and the revision of its kinds' last change.
+type Dated = (u64, Arc<dyn Any + Send + Sync>);
+
 /// The values, by type, each with the revision of its kinds' last change.
 #[derive(Default)]
 pub(super) struct Memo {
-    values: RwLock<HashMap<TypeId, (u64, Arc<dyn Any + Send + Sync>)>>,
+    values: RwLock<HashMap<TypeId, Dated>>,
     /// Held while a value is made, so that no two threads make the same one.
     making: Mutex<()>,
 }

@@ -88,7 +88,8 @@ impl Cluster {
                 let _ = tokio::time::timeout(Duration::from_millis(100), self.cache.wait_for(next)).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(20), wait).await {
+        // Only a bound for what never happens: a busy machine takes its time.
+        match tokio::time::timeout(Duration::from_secs(120), wait).await {
             Ok(value) => value,
             Err(_) => {
                 for event in self.cache.list::<Event>("") {

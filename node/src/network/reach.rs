@@ -41,6 +41,13 @@ pub enum ReachError {
     Kernel(#[from] NetlinkFailure),
 }
 
+impl ReachError {
+    /// Why the overlay's interface was not made.
+    fn of_overlay(failure: NetlinkFailure) -> ReachError {
+        if failure.is_unsupported() { ReachError::NoVxlan(failure) } else { failure.into() }
+    }
+}
+
 /// A node as seen from the network: how it reaches others.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -129,10 +136,7 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
     let link = match found {
         Some(link) => link,
         None => {
-            netlink
-                .add_vxlan(OVERLAY, vxlan, mac, mtu, below.index)
-                .await
-                .map_err(|e| if e.is_unsupported() { ReachError::NoVxlan(e) } else { e.into() })?;
+            netlink.add_vxlan(OVERLAY, vxlan, mac, mtu, below.index).await.map_err(ReachError::of_overlay)?;
             netlink.link(OVERLAY).await?.ok_or(NetlinkFailure::Refused {
                 what: format!("interface \"{OVERLAY}\""),
                 why: "it went as soon as it was made".to_owned(),
@@ -157,4 +161,24 @@ pub async fn clean_up() -> Result<(), NetlinkFailure> {
         netlink.apply(change, None).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_vxlan_is_told_from_one_that_refuses() {
+        let refused = |errno: nix::errno::Errno| {
+            ReachError::of_overlay(NetlinkFailure::Refused {
+                what: "adding".to_owned(),
+                why: errno.desc().to_owned(),
+                code: errno as i32,
+            })
+            .to_string()
+        };
+        let text = refused(nix::errno::Errno::EOPNOTSUPP);
+        assert!(text.contains("no VXLAN") && text.contains("--pod-network routes"), "{text}");
+        assert!(!refused(nix::errno::Errno::EPERM).contains("VXLAN"));
+    }
 }

@@ -1,23 +1,18 @@
 //! The actor that keeps the kernel's policy table as the cluster wants it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
-
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use actors::{
-    Actor, ActorRef, AsyncContext, Context, Handler, Props, RestartPolicy, Stage, TraceContext, message,
-    trace,
-};
+use actors::{Actor, ActorRef, AsyncContext, Context, Handler, TraceContext, message, trace};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use protocol::{Client, Object};
 use tokio::sync::oneshot;
 
+use super::handle::{PolicyConfig, PolicyState};
 use super::objects::{Key, Labels, PodFacts, key};
 use super::rules::Policy;
-use super::table::TABLE;
 use super::world::World;
 use crate::follow::{Followed, follow};
 use crate::nft::{Nft, NftError};
@@ -32,19 +27,6 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const CAUSES_MAX: usize = 1024;
 /// Pods that wait at a time until they are isolated; more are told to come again.
 const WAITING_MAX: usize = 256;
-
-/// How policies are kept.
-#[derive(Clone, Debug)]
-pub struct PolicyConfig {
-    /// The node's name.
-    pub node: String,
-    /// The address at which this node serves the cluster's DNS.
-    pub cluster_dns: IpAddr,
-    /// The bridge that this node's pods are on.
-    pub bridge: String,
-    /// Where the rules go.
-    pub nft: Nft,
-}
 
 /// What is said of one object: its key, and how it is now, if it still is.
 type Said<T> = (Key, Option<T>);
@@ -86,25 +68,8 @@ pub(super) struct Unplugged {
 message!(Unplugged => (), |m| Some(format!("pods/{}", m.pod).into()));
 
 /// How it is doing.
-struct Ask;
+pub(super) struct Ask;
 message!(Ask => PolicyState);
-
-/// How keeping policies is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyState {
-    /// Pods, namespaces and policies were listed.
-    pub complete: bool,
-    /// The kernel has what the watches have told.
-    pub settled: bool,
-    /// Policies that isolate pods of this node.
-    pub policies: usize,
-    /// Addresses of this node that are isolated.
-    pub isolated: usize,
-    /// Transactions that the kernel took.
-    pub applied: u64,
-    /// Why the last transaction was refused, if it was.
-    pub error: Option<String>,
-}
 
 /// Pods, namespaces, policies: which were listed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +93,7 @@ impl Waiting {
     }
 }
 
-struct PolicyActor {
+pub(super) struct PolicyActor {
     client: Client,
     config: PolicyConfig,
     world: World,
@@ -147,7 +112,7 @@ struct PolicyActor {
 }
 
 impl PolicyActor {
-    fn new(client: Client, config: PolicyConfig) -> Self {
+    pub(super) fn new(client: Client, config: PolicyConfig) -> Self {
         PolicyActor {
             client,
             world: World::new(config.cluster_dns),
@@ -381,55 +346,5 @@ impl Handler<Ask> for PolicyActor {
     type Result = actors::MessageResult<Ask>;
     fn handle(&mut self, _: Ask, _: &mut Context<Self>) -> Self::Result {
         actors::MessageResult(self.state.clone())
-    }
-}
-
-/// Holds the running actor.
-#[derive(Clone)]
-pub struct PolicyHandle {
-    actor: ActorRef<PolicyActor>,
-    nft: Nft,
-}
-
-/// Starts keeping policies, under a supervisor of its own.
-pub fn start(stage: &Stage, config: PolicyConfig, client: Client) -> PolicyHandle {
-    let nft = config.nft.clone();
-    let props = Props::new("node/policy", move || PolicyActor::new(client.clone(), config.clone()));
-    let actor = stage.spawn(props.capacity(1024).restart(RestartPolicy::Permanent));
-    PolicyHandle { actor, nft }
-}
-
-impl PolicyHandle {
-    /// How it is doing; `None` when it doesn't answer.
-    pub async fn state(&self) -> Option<PolicyState> {
-        self.actor.ask(Ask, Duration::from_secs(5)).await.ok()
-    }
-
-    /// Tells that a pod was plugged in; what is answered ends when the pod is isolated as its policies say.
-    pub(super) fn plugged(
-        &self,
-        pod: Key,
-        uid: String,
-        sandbox: String,
-        addresses: Vec<Ipv4Addr>,
-    ) -> impl Future<Output = bool> + Send + use<> {
-        let (isolated, answer) = oneshot::channel();
-        let actor = self.actor.clone();
-        async move {
-            actor.tell(Plugged { pod, uid, sandbox, addresses, isolated }).await.is_ok()
-                && answer.await.is_ok()
-        }
-    }
-
-    /// Tells that a pod was unplugged.
-    pub(super) async fn unplugged(&self, pod: Key, sandbox: String) {
-        // An actor that is gone for good knows of no pods either.
-        let _ = self.actor.tell(Unplugged { pod, sandbox }).await;
-    }
-
-    /// Stops and removes every rule.
-    pub async fn stop(&self) -> Result<(), NftError> {
-        self.actor.stop();
-        self.nft.remove_table(TABLE).await
     }
 }

@@ -8,7 +8,7 @@ use actors::Stage;
 use async_trait::async_trait;
 use protocol::Client;
 
-use super::actor::{PolicyConfig, PolicyHandle, start};
+use super::handle::{PolicyConfig, PolicyHandle, start};
 use super::objects::key;
 use crate::runtime::{NetworkError, PodIdentity, PodNetwork, PortMapping};
 

@@ -6,10 +6,11 @@
 //!
 //! ## Layout
 //!
-//! - [`objects`]: what is remembered of pods. [`rules`]: what a NetworkPolicy says.
+//! - [`objects`]: what is remembered of pods; [`claims`]: whose an address is. [`rules`]: what a NetworkPolicy says.
 //! - [`world`]: pods, namespaces and policies together: who is isolated, by whom, and who each peer is.
 //! - [`table`]: the sets and chains that say so, and what of them the kernel doesn't have yet.
-//! - [`actor`]: the supervised actor that ties these together. [`guard`]: no pod starts before it is isolated.
+//! - `actor`: the supervised actor that ties these together; [`handle`]: how it is started and asked.
+//! - [`guard`]: no pod starts before it is isolated.
 //!
 //! ## In the kernel
 //!
@@ -29,8 +30,10 @@
 //! - Pods have IPv4 addresses only. What they could say to one another by IPv6 within their bridge, past every
 //!   policy, is dropped.
 
-pub mod actor;
+mod actor;
+pub mod claims;
 pub mod guard;
+pub mod handle;
 pub mod objects;
 pub mod rules;
 pub mod table;
@@ -38,8 +41,8 @@ pub mod world;
 
 use crate::nft::{Nft, NftError};
 
-pub use actor::{PolicyConfig, PolicyHandle, PolicyState, start};
 pub use guard::guard;
+pub use handle::{PolicyConfig, PolicyHandle, PolicyState, start};
 
 /// Removes what was left in this network namespace, by an actor that runs or not: for `down`, after a crash too.
 pub async fn clean_up() -> Result<(), NftError> {

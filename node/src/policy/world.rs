@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::claims::{Claim, Claims};
 use super::objects::{Key, LabelPool, Labels, NamedPort, PodFacts, namespace_of};
 use super::rules::{Direction, Line, Peers, PodPeer, Policy, Ports, Protocol, short_hash};
 use super::table::{Chain, ChainName, Element, SetName, Table};
@@ -28,15 +29,6 @@ const DNS_PORTS: [(&str, Protocol); 2] = [("dns", Protocol::Udp), ("dns-tcp", Pr
 
 /// Keys longer than this are no names of chains.
 const CHAIN_KEY_BYTES_MAX: usize = 100;
-
-/// Who says that an address is its own. The greatest is believed: the pod that was plugged in here with it; else
-/// the youngest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
-    plugged: bool,
-    created: i64,
-    pod: Key,
-}
 
 /// A policy, and what of it is in the table.
 #[derive(Debug, Default)]
@@ -58,7 +50,7 @@ pub struct World {
     labels: LabelPool,
     /// Addresses of pods that were plugged in here, by sandbox: known before any status tells them.
     plugged: BTreeMap<Key, BTreeMap<String, Vec<Ipv4Addr>>>,
-    claims: BTreeMap<Ipv4Addr, BTreeSet<Claim>>,
+    claims: Claims,
     namespaces: BTreeMap<String, Labels>,
     policies: BTreeMap<Key, Entry>,
     /// The policies that isolate an address of this node.
@@ -77,7 +69,7 @@ impl World {
             pods: BTreeMap::new(),
             labels: LabelPool::default(),
             plugged: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            claims: Claims::default(),
             namespaces: BTreeMap::new(),
             policies: BTreeMap::new(),
             isolated: BTreeMap::new(),
@@ -171,16 +163,11 @@ impl World {
     fn reclaim(&mut self, before: Vec<(Ipv4Addr, Claim)>, key: &Key) {
         let now = self.claims_of(key);
         for (address, claim) in before {
-            if let Some(claims) = self.claims.get_mut(&address) {
-                claims.remove(&claim);
-                if claims.is_empty() {
-                    self.claims.remove(&address);
-                }
-            }
+            self.claims.withdraw(address, &claim);
             self.stale_addresses.insert(address);
         }
         for (address, claim) in now {
-            self.claims.entry(address).or_default().insert(claim);
+            self.claims.make(address, claim);
             self.stale_addresses.insert(address);
         }
     }
@@ -269,8 +256,7 @@ impl World {
     }
 
     fn owner(&self, address: Ipv4Addr) -> Option<(&Key, &PodFacts)> {
-        let claim = self.claims.get(&address)?.last()?;
-        self.pods.get_key_value(&claim.pod)
+        self.pods.get_key_value(self.claims.owner(address)?)
     }
 
     /// Finds the policies that isolate an address; those that do so no more, or only now, are marked.
@@ -340,7 +326,7 @@ impl World {
             return;
         }
         self.table.add_set(&set);
-        let addresses: Vec<Ipv4Addr> = self.claims.keys().copied().collect();
+        let addresses: Vec<Ipv4Addr> = self.claims.addresses().collect();
         self.sets.insert(set.clone(), (peers.clone(), 1));
         for address in addresses {
             self.write_membership(&set, &peers, address);

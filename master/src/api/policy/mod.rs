@@ -8,6 +8,7 @@ pub mod compiled;
 pub mod definition;
 pub mod matching;
 pub mod mutating;
+mod noted;
 pub mod request;
 pub mod type_check;
 pub mod types;

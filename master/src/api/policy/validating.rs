@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::compiled::{Binding, Expression, ParamRef, Policy, Validating, Validation};
 use super::matching::{Attempt, Operation};
+use super::noted::{Noted, broken, value_of};
 use super::request::{REQUEST, described};
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type, library};
 use crate::api::custom::Catalog;
 use crate::api::pipeline::Inner;
-use crate::audit::annotations::annotate;
 use crate::auth::Attributes;
 
 static DYN: Type = Type::Dyn;
@@ -112,26 +112,6 @@ impl Denial {
     }
 }
 
-/// What policies say in the audit log: values by policy and key.
-#[derive(Default)]
-struct Said(BTreeMap<String, Vec<String>>);
-
-impl Said {
-    fn add(&mut self, policy: &str, key: &str, value: &str) {
-        let values = self.0.entry(format!("{policy}/{key}")).or_default();
-        if !values.iter().any(|known| known == value) {
-            values.push(value.to_owned());
-        }
-    }
-
-    fn publish(self) {
-        self.0.iter().for_each(|(key, values)| annotate(key, &values.join(", ")));
-    }
-}
-
-/// The annotation about a rule that was broken.
-const BROKEN: &str = "validation.policy.admission.k8s.io/validation_failure";
-
 impl Inner {
     /// Refuses what validating policies refuse; `object` is `None` for deletions.
     pub fn check_policies(&self, write: &mut Write<'_>, object: Option<&Value>) -> Result<(), ApiError> {
@@ -140,7 +120,7 @@ impl Inner {
             return Ok(());
         }
         let mut denied: Vec<(String, String)> = Vec::new();
-        let (mut warnings, mut said) = (Vec::new(), Said::default());
+        let (mut warnings, mut noted) = (Vec::new(), Noted::default());
         {
             let attempt = Attempt::of(write, object);
             let request = described(write.request, &attempt);
@@ -165,13 +145,13 @@ impl Inner {
                         params: &Value::Null,
                         attributes: &attributes,
                     };
-                    for denial in self.ask_policy(policy, binding, &attempt, input, &mut said) {
+                    for denial in self.ask_policy(policy, binding, &attempt, input, &mut noted) {
                         act(policy, binding, denial, &mut denied, &mut warnings);
                     }
                 }
             }
         }
-        said.publish();
+        noted.publish();
         write.warnings.extend(warnings);
         match denied.into_iter().next() {
             None => Ok(()),
@@ -251,7 +231,7 @@ impl Inner {
         binding: &Binding,
         attempt: &Attempt<'_>,
         input: Input<'_>,
-        said: &mut Said,
+        noted: &mut Noted,
     ) -> Vec<Denial> {
         let all = match self.params_of(policy, binding.params.as_ref(), attempt) {
             Ok(all) => all,
@@ -289,8 +269,8 @@ impl Inner {
                 }
             }
             for (key, expression) in &policy.annotations {
-                match annotation(expression, &scope, &mut budget) {
-                    Ok(Some(value)) => said.add(&policy.name, key, &value),
+                match value_of(expression, &scope, &mut budget) {
+                    Ok(Some(value)) => noted.add(&policy.name, key, &value),
                     Ok(None) => {}
                     Err(why) => denials.extend(policy.fails.then(|| Denial::failed(why))),
                 }
@@ -302,23 +282,6 @@ impl Inner {
 
 /// Messages that expressions make are no longer than this, in bytes.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
-
-/// What an expression says in the audit log: text, or nothing.
-fn annotation(
-    expression: &Expression,
-    scope: &Scope<'_>,
-    budget: &mut u64,
-) -> Result<Option<String>, String> {
-    let source = &expression.source;
-    match evaluate(expression, scope, budget) {
-        Ok(CelValue::Null) => Ok(None),
-        Ok(CelValue::String(text)) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-        Ok(_) => Err(format!(
-            "valueExpression '{source}' resulted in unsupported return type. Return type must be either string or null."
-        )),
-        Err(why) => Err(format!("expression '{source}' resulted in error: {why}")),
-    }
-}
 
 fn message_of(validation: &Validation, scope: &Scope<'_>, budget: &mut u64) -> String {
     let made = validation.message_expression.as_ref().and_then(|message| {
@@ -342,27 +305,21 @@ fn act(
     denied: &mut Vec<(String, String)>,
     warnings: &mut Vec<String>,
 ) {
-    let (policy, name) = (&policy.name, &binding.name);
+    let (by, name) = (&policy.name, &binding.name);
     for action in &binding.actions {
         match action.as_str() {
             "Deny" => {
                 let message = format!(
-                    "ValidatingAdmissionPolicy '{policy}' with binding '{name}' denied request: {}",
+                    "ValidatingAdmissionPolicy '{by}' with binding '{name}' denied request: {}",
                     denial.message
                 );
                 denied.push((message, denial.reason.clone()));
             }
             "Warn" => warnings.push(format!(
-                "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{name}': {}",
+                "Validation failed for ValidatingAdmissionPolicy '{by}' with binding '{name}': {}",
                 denial.message
             )),
-            "Audit" => {
-                let failure = json!([{
-                    "message": denial.message, "policy": policy, "binding": name,
-                    "expressionIndex": denial.index, "validationActions": binding.actions,
-                }]);
-                annotate(BROKEN, &failure.to_string());
-            }
+            "Audit" => broken(policy, binding, denial.index, &denial.message),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The registry: one pipeline for every kind, driven by the resource table and the kinds' strategies.
 //!
 //! - [`body`]: reading request bodies. - [`create`], [`update`], [`delete`]: writes. - [`read`], [`watch`]: reads.
-//! - [`patch`]: from a patch to an object. - [`options`]: checking of request options.
+//! - [`versions`]: objects in the versions asked for and stored. - [`patch`]: from a patch to an object. - [`options`]: checking of request options.
 //!
 //! Every write is a compare-and-swap on the revision of the object that the decision was made from; losers
 //! read again, unless the client named a revision.
@@ -22,7 +22,7 @@ use super::invalid::Errors;
 use super::object;
 use super::pipeline::Inner;
 use crate::cache::{Snapshot, Stored, with_resource_version};
-use crate::store::{LeaseId, Op, Record, StoreError, Txn, TxnResult};
+use crate::store::{LeaseId, Op, StoreError, Txn, TxnResult};
 
 pub mod body;
 pub mod create;
@@ -31,6 +31,7 @@ pub mod options;
 pub mod patch;
 pub mod read;
 pub mod update;
+mod versions;
 pub mod watch;
 
 /// How long a request waits for the cache to reach a revision.
@@ -246,78 +247,6 @@ pub(super) fn too_large(revision: u64, current: u64, retry_after_seconds: Option
     }
     let message = format!("Timeout: Too large resource version: {revision}, current: {current}");
     ApiError::about(504, "Timeout", message, details)
-}
-
-impl Inner {
-    /// Stored objects in the version asked for, as far as a webhook makes it.
-    pub(super) async fn in_version(
-        &self,
-        subject: &Subject<'_>,
-        all: Vec<Arc<Stored>>,
-    ) -> Result<Vec<Arc<Stored>>, ApiError> {
-        match subject.custom {
-            Some(custom) => self.converter.stored(custom, all).await,
-            None => Ok(all),
-        }
-    }
-
-    /// The object in a snapshot, in the version asked for as far as a webhook makes it.
-    pub(super) async fn found(
-        &self,
-        subject: &Subject<'_>,
-        snapshot: &Snapshot,
-    ) -> Result<Arc<Stored>, ApiError> {
-        let stored = subject.find(snapshot).ok_or_else(|| subject.not_found())?;
-        let mut one = self.in_version(subject, vec![stored]).await?;
-        one.pop().ok_or_else(|| subject.not_found())
-    }
-
-    /// The object as it is stored, in the version that is stored.
-    pub(super) async fn sealed(
-        &self,
-        subject: &Subject<'_>,
-        value: Value,
-    ) -> Result<(Value, Bytes), ApiError> {
-        let value = match subject.custom {
-            Some(custom) => self.converter.object(custom, custom.stored.version, value).await?,
-            None => value,
-        };
-        Ok(seal(subject, value))
-    }
-
-    /// What was stored just now as the client sees it: with its resourceVersion, in the version asked for. What
-    /// was not stored after all (of a dry run) is nobody else's business.
-    pub(super) async fn shown(
-        &self,
-        subject: &Subject<'_>,
-        json: &Bytes,
-        revision: u64,
-        stored: bool,
-    ) -> Result<Bytes, ApiError> {
-        let Some(custom) = subject.custom.filter(|custom| custom.webhook.is_some()) else {
-            return shown(subject, json, revision);
-        };
-        let json = spliced(json, revision);
-        if json.starts_with(object::head(subject.resource).as_bytes()) {
-            return Ok(json);
-        }
-        if !stored {
-            let value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
-            let made = self.converter.object(custom, subject.resource.version, value).await?;
-            return Ok(object::encode_own(&made));
-        }
-        let record = Record {
-            key: subject.key(),
-            value: json,
-            trace: actors::trace::current(),
-            create_revision: revision,
-            mod_revision: revision,
-            version: 1,
-        };
-        let stored = self.cache.stored(record).ok_or_else(|| ApiError::internal("no object was stored"))?;
-        let made = self.converter.stored(custom, vec![stored]).await?;
-        made.into_iter().next().map(|stored| stored.json.clone()).ok_or_else(|| subject.not_found())
-    }
 }
 
 /// The object as admission and validation see it: canonical, without a resourceVersion.

@@ -116,11 +116,11 @@ pub fn settle(
         let fastest =
             if behavior.is_some() { up_limit(&up, memory, current, now) } else { (2 * current).max(4) };
         let top = fastest.max(current).min(max);
-        (stable > top).then(|| if top == max { (top, TOO_MANY) } else { (top, TOO_FAST_UP) })
+        (stable > top).then_some(if top == max { (top, TOO_MANY) } else { (top, TOO_FAST_UP) })
     } else if stable < current {
         let slowest = if behavior.is_some() { down_limit(&down, memory, current, now) } else { 0 };
         let bottom = slowest.min(current).max(min);
-        (stable < bottom).then(|| if bottom == min { (bottom, TOO_FEW) } else { (bottom, TOO_FAST_DOWN) })
+        (stable < bottom).then_some(if bottom == min { (bottom, TOO_FEW) } else { (bottom, TOO_FAST_DOWN) })
     } else if stable < min {
         Some((min, TOO_FEW))
     } else {

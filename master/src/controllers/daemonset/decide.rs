@@ -157,11 +157,11 @@ fn keep_one(node: &str, verdict: Verdict, pods: &[&Arc<Pod>], wants: &Wants<'_>,
     }
 }
 
+/// A pod of the new template, and one of an older.
+type Pair<'a> = (Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>);
+
 /// The one pod of the new template on a node and the one of an older, `None` where there are more.
-fn pair<'a>(
-    pods: &[&'a Arc<Pod>],
-    wants: &Wants<'_>,
-) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+fn pair<'a>(pods: &[&'a Arc<Pod>], wants: &Wants<'_>) -> Option<Pair<'a>> {
     let (mut new, mut old) = (None, None);
     for pod in pods.iter().filter(|p| !is_deleting(&p.metadata)) {
         let place = if wants.updated(pod) { &mut new } else { &mut old };

@@ -147,7 +147,7 @@ pub fn target(pod: &Pod) -> &str {
 }
 
 /// A set's pods by the nodes that they are for.
-pub fn by_node<'a>(pods: &'a [std::sync::Arc<Pod>]) -> BTreeMap<&'a str, Vec<&'a std::sync::Arc<Pod>>> {
+pub fn by_node(pods: &[std::sync::Arc<Pod>]) -> BTreeMap<&str, Vec<&std::sync::Arc<Pod>>> {
     let mut out: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for pod in pods {
         let node = target(pod);

@@ -151,7 +151,8 @@ fn pipe(frames: FrameStream) -> DuplexStream {
             while let Some(frame) = output.recv().await {
                 match frame {
                     Frame::Stdout(piece) => {
-                        if write.write_all(&piece).await.is_err() {
+                        let written = write.write_all(&piece).await;
+                        if written.is_err() {
                             return;
                         }
                     }

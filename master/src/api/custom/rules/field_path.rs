@@ -26,8 +26,8 @@ pub fn names(text: &str) -> Result<Vec<String>, String> {
             let (name, after) = after.split_once("']").ok_or("expected ' but got end of path")?;
             names.push(name.replace("\\'", "'").replace("\\\\", "\\"));
             rest = after;
-        } else if rest.starts_with('[') {
-            return Err(format!("expected ' but got: {}", &rest[1..]));
+        } else if let Some(after) = rest.strip_prefix('[') {
+            return Err(format!("expected ' but got: {after}"));
         } else {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
             return Err(format!("expected [ or . but got: {}", &rest[..end]));
