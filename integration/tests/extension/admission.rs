@@ -106,7 +106,7 @@ fn webhooks_change_objects_one_after_the_other() {
     assert_eq!(request["resource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));
     assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
     assert_eq!((&request["namespace"], &request["dryRun"]), (&json!("default"), &json!(false)));
-    assert_eq!(request["userInfo"]["username"], "kubernetes-admin");
+    assert_eq!(request["userInfo"]["username"], "admin");
     assert_eq!(second[0].body["request"]["object"]["metadata"]["annotations"]["first"], "yes");
     assert_eq!(second[0].uri, "/second?timeout=10s");
 

@@ -53,7 +53,7 @@ fn policies_say_in_the_audit_log_what_they_have_to_say() {
         r["objectRef"]["name"] == "a" && r["verb"] == "create" && r["stage"] == "ResponseComplete"
     });
     let annotations = &record["annotations"];
-    assert_eq!(annotations["named/who"], "by kubernetes-admin");
+    assert_eq!(annotations["named/who"], "by admin");
     assert_eq!(annotations.get("named/nothing"), None);
     let failure =
         annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap_or_default();

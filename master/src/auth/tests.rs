@@ -391,13 +391,16 @@ fn nodes_touch_what_is_theirs() {
         &[
             ("get nodes - n1", true),
             ("get nodes - n2", false),
-            ("list nodes -", false),
+            // Routes and policies need all of these.
+            ("list nodes -", true),
+            ("list pods -", true),
+            ("list networking.k8s.io:networkpolicies -", true),
+            ("get pods b other", false),
             ("patch nodes/status - n1", true),
             ("delete nodes - n1", false),
             ("get coordination.k8s.io:leases kube-node-lease n1", true),
             ("update coordination.k8s.io:leases kube-node-lease n2", false),
             ("get coordination.k8s.io:leases default n1", false),
-            ("list pods -", false),
             ("get secrets b mounted", false),
             ("list secrets a", false),
             ("update secrets a mounted", false),
