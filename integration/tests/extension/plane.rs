@@ -132,7 +132,7 @@ impl Plane {
                 return said;
             }
             assert!(begun.elapsed() < PATIENCE, "kubectl {args:?} still says: {said}");
-            std::thread::sleep(PAUSE);
+            pause();
         }
     }
 
@@ -146,7 +146,7 @@ impl Plane {
                 return found;
             }
             assert!(begun.elapsed() < PATIENCE, "no such record: {log}");
-            std::thread::sleep(PAUSE);
+            pause();
         }
     }
 
@@ -177,4 +177,9 @@ pub fn definition(plural: &str, kind: &str, versions: Value, conversion: Value) 
 /// A served version of a definition.
 pub fn version(name: &str, storage: bool, schema: Value) -> Value {
     json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema}})
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own thread, between two looks at another process")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
