@@ -54,7 +54,7 @@ impl Docker {
     /// The two containers of a pod, and nothing else of it.
     async fn start(&self, round: usize) -> Duration {
         let began = Instant::now();
-        let pause = json!({"Image": PAUSE, "HostConfig": {"NetworkMode": "none"}});
+        let pause = json!({"Image": PAUSE, "HostConfig": {"NetworkMode": "none", "IpcMode": "shareable"}});
         let pause = self.run(&format!("troupe-bench-pause-{round}"), pause).await;
         let of_pause = format!("container:{pause}");
         let app = json!({"Image": APP, "Cmd": SLEEP,
