@@ -64,8 +64,8 @@ async fn pair(far: Far) -> (Peer, Peer) {
         connect(a, "far", Arc::new(Far::default()), name),
         connect(b, "near", Arc::new(far), name)
     );
-    let (near, near_loop) = near.unwrap();
-    let (far, far_loop) = far.unwrap();
+    let (near, near_loop) = near.expect("the near side shakes hands");
+    let (far, far_loop) = far.expect("the far side shakes hands");
     tokio::spawn(near_loop);
     tokio::spawn(far_loop);
     (near, far)

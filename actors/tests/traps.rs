@@ -11,8 +11,11 @@ use actors::{
 
 /// Runs a test on one thread with tokio's clock paused: time passes when everybody waits.
 fn on_virtual_time(test: impl Future<Output = ()>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 

@@ -82,10 +82,10 @@ proptest! {
             if *dice >= 30 {
                 new.available = (new.available + 1 + i32::from(*dice) / 30).min(new.replicas);
             }
-            if *dice % 7 == 0 {
-                if let Some(set) = sets.iter_mut().find(|s| s.available > 0) {
-                    set.available -= 1;
-                }
+            if *dice % 7 == 0
+                && let Some(set) = sets.iter_mut().find(|s| s.available > 0)
+            {
+                set.available -= 1;
             }
             done = new.replicas == desired && new.available == desired && sets.iter().all(|s| s.replicas == 0);
             if done { break }
