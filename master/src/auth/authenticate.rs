@@ -86,14 +86,22 @@ impl Authenticator {
                 }
             }
         }
-        if let Ok(claims) = self.keys.verify_lasting(token) {
-            let caller = lasting::caller_of(token, &claims, &self.cache)?;
-            // Such a token names no audience: it is for the API server.
-            let common: Vec<String> = audiences.iter().filter(|a| *a == tokens::ISSUER).cloned().collect();
-            return if common.is_empty() { Err(TokenError::Audience(common)) } else { Ok((caller, common)) };
+        match self.keys.verify(token, audiences, now) {
+            Ok((claims, common)) => {
+                tokens::caller_of(&claims, &self.cache, now).map(|caller| (caller, common))
+            }
+            // Last, since few tokens are of this kind and checking a signature costs something.
+            Err(TokenError::Invalid) => self.lasting(token, audiences),
+            Err(error) => Err(error),
         }
-        let (claims, common) = self.keys.verify(token, audiences, now)?;
-        tokens::caller_of(&claims, &self.cache, now).map(|caller| (caller, common))
+    }
+
+    /// A token that a Secret holds. It names no audience: it is for the API server.
+    fn lasting(&self, token: &str, audiences: &[String]) -> Result<(Caller, Vec<String>), TokenError> {
+        let claims = self.keys.verify_lasting(token)?;
+        let caller = lasting::caller_of(token, &claims, &self.cache)?;
+        let common: Vec<String> = audiences.iter().filter(|a| *a == tokens::ISSUER).cloned().collect();
+        if common.is_empty() { Err(TokenError::Audience(common)) } else { Ok((caller, common)) }
     }
 
     fn bootstrap(&self, id: &str, secret: &str, now: SystemTime) -> Option<Caller> {

@@ -12,7 +12,7 @@ use super::machinery::watches::{key_of, mapped};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::auth::tokens::TokenKeys;
 use crate::auth::tokens::lasting::TYPE;
-use crate::cache::{Change, ChangeKind};
+use crate::cache::{Cache, Change, ChangeKind, Stored};
 
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
@@ -75,15 +75,17 @@ impl TokenSecrets {
 }
 
 /// The Secrets that name a changed account.
-fn naming(change: &Change, cache: &crate::cache::Cache) -> Vec<Key> {
+fn naming(change: &Change, cache: &Cache) -> Vec<Key> {
     if change.kind == ChangeKind::Modified {
         return Vec::new();
     }
     let meta = &change.stored.meta;
-    let names = |secret: &&Arc<Secret>| account_of(secret) == Some(&*meta.name);
-    let secrets = cache.list::<Secret>(&meta.namespace);
-    let key = |s: &Arc<Secret>| Key::new(&meta.namespace, s.metadata.name.as_deref().unwrap_or_default());
-    secrets.iter().filter(names).map(key).collect()
+    let names = |stored: &&Arc<Stored>| {
+        // Few Secrets are of this type; the others are not parsed for it.
+        let secret = (stored.field("type") == TYPE).then(|| stored.typed::<Secret>().ok()).flatten();
+        secret.is_some_and(|secret| account_of(&secret) == Some(&*meta.name))
+    };
+    cache.snapshot().list("", "secrets", &meta.namespace).filter(names).map(|s| key_of(s)).collect()
 }
 
 impl Reconciler for TokenSecrets {
@@ -97,7 +99,7 @@ impl Reconciler for TokenSecrets {
     }
 
     fn watches(&self) -> Vec<Watch> {
-        let tokens = |change: &Change, _: &crate::cache::Cache| {
+        let tokens = |change: &Change, _: &Cache| {
             if change.stored.field("type") == TYPE { vec![key_of(&change.stored)] } else { Vec::new() }
         };
         vec![mapped::<Secret>(tokens), mapped::<ServiceAccount>(naming)]

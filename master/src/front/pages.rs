@@ -88,9 +88,9 @@ pub(super) async fn health(checks: &[Check]) -> HttpResponse {
     let mut text = "# HELP kubernetes_healthcheck [STABLE] Result of one health check: 1 is well.\n\
                     # TYPE kubernetes_healthcheck gauge\n"
         .to_owned();
-    for root in ["healthz", "livez", "readyz"] {
-        for check in checks.iter().filter(|check| check.scope.belongs(root)) {
-            let well = u8::from((check.look)().await.is_ok());
+    for check in checks {
+        let well = u8::from((check.look)().await.is_ok());
+        for root in ["healthz", "livez", "readyz"].into_iter().filter(|root| check.scope.belongs(root)) {
             let _ =
                 writeln!(text, "kubernetes_healthcheck{{name=\"{}\",type=\"{root}\"}} {well}", check.name);
         }

@@ -1,5 +1,7 @@
 //! Deleting objects: at once, gracefully, or when their finalizers are done.
 
+use std::sync::Arc;
+
 use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -113,20 +115,25 @@ impl Inner {
     /// Deletes one object.
     pub async fn delete(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        // What was said of a pod whose time this call ended.
-        let mut said: Option<(bytes::Bytes, u64)> = None;
+        // The pod whose time this call ended, and what was said of it.
+        let mut ended: Option<(Arc<Stored>, bytes::Bytes, u64)> = None;
         for _ in 0..RETRIES_MAX {
             let snapshot = self.fresh().await?;
-            let stored = match (subject.find(&snapshot), &said) {
-                (Some(stored), _) => stored,
-                // Who collects pods was faster.
-                (None, Some((json, revision))) => {
+            let found = subject.find(&snapshot);
+            let stored = match (found, &ended) {
+                (Some(stored), Some((pod, ..))) if stored.meta.uid == pod.meta.uid => stored,
+                // Who collects pods was faster; another of the same name is none of this delete's.
+                (_, Some((_, json, revision))) => {
                     let body = shown(&subject, json, *revision)?;
                     return Ok(Answer { code: 200, body, revision: *revision });
                 }
+                (Some(stored), None) => stored,
                 (None, None) => return Err(subject.not_found()),
             };
-            preconditions(request, &subject, &stored)?;
+            // They held when the pod's time ended, and this call itself gave it another version then.
+            if ended.is_none() {
+                preconditions(request, &subject, &stored)?;
+            }
             let old = stored.value().map_err(ApiError::internal)?;
             admission::node_restriction::deletion(request, &old)?;
             let shown_to = self.found(&subject, &snapshot).await?;
@@ -173,7 +180,7 @@ impl Inner {
                         // Watchers are told that its time is over before they are told that it is gone.
                         txn.ops.push(self.put(&subject, json).await?);
                         let TxnResult::Committed { revision } = self.commit(txn).await? else { continue };
-                        said = Some((json.clone(), revision));
+                        ended = Some((stored.clone(), json.clone(), revision));
                         let compares = vec![Compare { key: subject.key(), mod_revision: revision }];
                         txn = Txn { compares, ..Txn::default() };
                     }

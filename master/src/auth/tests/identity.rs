@@ -226,3 +226,26 @@ fn impersonation_is_asked_for_piece_by_piece() {
         assert_eq!(read(&[("Impersonate-User", user)]).unwrap().unwrap().caller().groups, groups, "{user}");
     }
 }
+
+#[test]
+fn a_token_in_a_secret_is_good_while_the_secret_holds_it() {
+    use base64::Engine;
+    let (world, keys) = (World::new(), keys());
+    world.put("", "serviceaccounts", account("u1"));
+    let token = keys.mint_lasting("a", "held", "runner", "u1").unwrap();
+    let secret = |token: &str| {
+        let data = base64::engine::general_purpose::STANDARD.encode(token);
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+            "metadata": {"namespace": "a", "name": "held"}, "data": {"token": data}})
+    };
+    let authenticator = Authenticator::new(world.cache.clone(), keys);
+    let us = [ISSUER.to_owned()];
+    assert!(matches!(authenticator.token(&token, &us), Err(TokenError::Invalidated(_))));
+    world.put("", "secrets", secret(&token));
+    let (caller, audiences) = authenticator.token(&token, &us).unwrap();
+    assert_eq!((caller.user.as_str(), caller.uid.as_str()), ("system:serviceaccount:a:runner", "u1"));
+    assert_eq!(audiences, us);
+    assert!(matches!(authenticator.token(&token, &["other".to_owned()]), Err(TokenError::Audience(_))));
+    world.put("", "secrets", secret("another"));
+    assert!(matches!(authenticator.token(&token, &us), Err(TokenError::Invalidated(_))));
+}
