@@ -1,6 +1,6 @@
 # Two commands: `make up` for a running cluster, `make test` for all tests. A third, `make compose`, for many nodes.
 
-.PHONY: up down test lint bench build compose compose-monitoring compose-down test-compose
+.PHONY: up down test fuzz lint bench build compose compose-monitoring compose-down test-compose
 
 up: ## install what is missing, build, start a one-node cluster, run a sample
 	@sh integration/scripts/prepare.sh up
@@ -33,6 +33,10 @@ test: ## every test, the end-to-end ones included
 	@sh integration/scripts/prepare.sh test
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
+
+fuzz: ## every decoder and patch path with made-up input, FUZZ_SECONDS (10) each
+	@sh integration/scripts/prepare.sh fuzz
+	@sh integration/scripts/fuzz.sh $(FUZZ_SECONDS)
 
 lint: ## formatting and clippy
 	cargo fmt --all --check

@@ -2,7 +2,7 @@
 # Installs what Troupe needs to build, run and be tested on Debian 12, and starts Docker where no daemon
 # answers. Says what it installs and why; says nothing when nothing is to do.
 #
-#   prepare.sh build | up | test | compose | test-compose
+#   prepare.sh build | fuzz | up | test | compose | test-compose
 set -eu
 purpose=${1:-test}
 
@@ -18,7 +18,8 @@ need() { # program or file, package, reason
 need cc gcc "links Rust programs"
 need protoc protobuf-compiler "the etcd client is generated from its protocol"
 need /usr/include/google/protobuf/descriptor.proto libprotobuf-dev "definitions that protoc needs"
-if [ "$purpose" != build ]; then
+[ "$purpose" = fuzz ] && need c++ g++ "compiles libFuzzer"
+if [ "$purpose" != build ] && [ "$purpose" != fuzz ]; then
     need dockerd docker.io "runs the containers"
     need docker docker.io "builds the sample's image"
     need /usr/lib/cni/bridge containernetworking-plugins "connects pods to the network"
@@ -60,7 +61,11 @@ if [ -n "$missing" ]; then
     fi
     rm -f "$log"
 fi
-[ "$purpose" = build ] && exit 0
+if [ "$purpose" = fuzz ] && ! command -v cargo-fuzz >/dev/null 2>&1; then
+    echo "installing cargo-fuzz: builds and runs the fuzz targets"
+    cargo install --quiet --locked cargo-fuzz
+fi
+case $purpose in build | fuzz) exit 0 ;; esac
 
 # Debian starts etcd as a service of its own on installation; the tests start theirs on free ports.
 answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }

@@ -57,6 +57,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
         advertise: address,
         names: vec![settings.node_name.clone()],
         link_listen: settings.link_port.map(|port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
+        load_balancer_pool: settings.load_balancer_pool.clone().map(|pool| pool.parse()).transpose()?,
         in_process_node: settings.node.then(|| settings.node_name.clone()),
         ..MasterConfig::new(state.path().to_owned())
     };

@@ -30,6 +30,9 @@ pub struct Settings {
     /// How pods' packets get from node to node.
     #[serde(default)]
     pub pod_network: node::network::PodNetworkMode,
+    /// Addresses for Services of type LoadBalancer.
+    #[serde(default)]
+    pub load_balancer_pool: Option<String>,
 }
 
 /// A cluster's folder.

@@ -46,6 +46,7 @@ use protocol::{Api, ApiError, ApiRequest, Caller};
 use serde_json::Value;
 
 use crate::aggregation::Aggregation;
+use crate::api::openapi::Packed;
 use crate::audit::Auditor;
 use crate::auth::{Attributes, Decision};
 
@@ -92,7 +93,7 @@ pub trait StreamRouter: Send + Sync + 'static {
 /// Documents that others make: OpenAPI and Tables.
 pub trait Documents: Send + Sync + 'static {
     /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
-    fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)>;
+    fn openapi(&self, path: &str, accept: &str) -> Option<(Packed, &'static str)>;
 
     /// What others need to check ServiceAccount tokens, by path, with its media type.
     fn identity(&self, path: &str) -> Option<(Bytes, &'static str)>;

@@ -30,4 +30,4 @@ pub mod scheduler;
 pub mod server;
 pub mod store;
 pub mod streams;
-mod yaml;
+pub mod yaml;

@@ -54,6 +54,8 @@ pub struct MasterConfig {
     pub service_cidr: ipnet::Ipv4Net,
     /// The range of pod addresses.
     pub cluster_cidr: ipnet::Ipv4Net,
+    /// Where Services of type LoadBalancer get their addresses; `None` where somebody else gives them theirs.
+    pub load_balancer_pool: Option<controllers::load_balancers::Pool>,
     /// The node in this process, if there is one.
     pub in_process_node: Option<String>,
     /// Threads that serve HTTP.
@@ -75,6 +77,7 @@ impl MasterConfig {
             link_listen: None,
             service_cidr: net([10, 96, 0, 0], 16),
             cluster_cidr: net([10, 244, 0, 0], 16),
+            load_balancer_pool: None,
             in_process_node: None,
             workers: 2,
             serving: ServingOptions::default(),
@@ -312,6 +315,7 @@ impl Master {
         let nodes_here = config.in_process_node.is_some() || config.link_listen.is_some();
         let controllers_config = controllers::Config {
             cluster_cidr: nodes_here.then(|| config.cluster_cidr.to_string()),
+            load_balancer_pool: config.load_balancer_pool.clone(),
             root_ca_pem: pki.ca().to_owned(),
             token_keys: Some(token_keys),
             pki: Some(pki.clone()),

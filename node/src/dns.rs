@@ -7,7 +7,7 @@
 //! - [`respond`]: a request's bytes to a response's.
 //! - [`forward`]: the node's resolvers and a bounded cache.
 //! - `server`: the sockets and their limits.
-//! - `actor`: owns all of it, and follows the kinds; `address`: the address on `lo`.
+//! - `actor`: owns all of it, and follows the kinds.
 //!
 //! A query never waits for a message: it reads the table under a short lock, while the actor, the only
 //! writer, takes changes in.
@@ -21,8 +21,10 @@ use parking_lot::RwLock;
 use protocol::client::Client;
 use tokio::sync::watch;
 
+use crate::network::netlink::NetlinkFailure;
+use crate::network::own_address::{self, Label};
+
 mod actor;
-mod address;
 pub mod forward;
 pub mod respond;
 mod server;
@@ -75,13 +77,8 @@ pub enum DnsError {
     #[error("{0:?} is no domain")]
     Domain(String),
     /// The address could not be added to, or removed from, the loopback interface.
-    #[error("address {address} on lo: {why}")]
-    Address {
-        /// The DNS service's address.
-        address: IpAddr,
-        /// What netlink says.
-        why: String,
-    },
+    #[error("the DNS service's address on lo: {0}")]
+    Address(#[from] NetlinkFailure),
     /// The sockets could not be bound.
     #[error("cannot listen for DNS on {address}: {source}")]
     Bind {
@@ -120,7 +117,7 @@ impl DnsHandle {
     /// Stops answering and removes the address.
     pub async fn stop(self) -> Result<(), DnsError> {
         self.actor.stop();
-        address::remove(self.listen).await
+        Ok(own_address::remove(self.listen, Label::DNS).await?)
     }
 }
 
@@ -169,7 +166,7 @@ pub async fn start(stage: &Stage, config: DnsConfig, client: Client) -> Result<D
 
 /// Removes what an earlier run that was killed may have left: the address.
 pub async fn clean_up(listen: IpAddr) -> Result<(), DnsError> {
-    address::remove(listen).await
+    Ok(own_address::remove(listen, Label::DNS).await?)
 }
 
 async fn node_resolvers(own: IpAddr) -> Vec<SocketAddr> {

@@ -17,6 +17,7 @@ use protocol::streams::{
 };
 use protocol::{ApiError, Client};
 
+use crate::announce;
 use crate::certificate::{NodeCertificate, Renewal};
 use crate::dns::{self, DnsConfig, DnsHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
@@ -200,6 +201,7 @@ impl Node {
         let services = Services::default();
         let proxy_config = ProxyConfig { facts, nft: Nft::new(), services: services.clone() };
         let proxy = proxy::start(stage, proxy_config, client.clone());
+        announce::start(stage, config.name.clone(), config.address, client.clone());
 
         let mut settings = KubeletConfig::new(&config.name, config.address);
         settings.root_dir = kubelet_dir(&config.state_dir);
@@ -274,6 +276,7 @@ pub async fn clean_up(name: &str, state_dir: &Path, cluster_dns: IpAddr) -> Resu
     network::reach::clean_up().await?;
     policy::clean_up().await?;
     proxy::clean_up().await?;
+    announce::clean_up().await?;
     dns::clean_up(cluster_dns).await?;
     unmount_below(&kubelet_dir(state_dir)).await?;
     remove_dir(&kubelet_dir(state_dir)).await?;

@@ -5,6 +5,7 @@
 //! ## Layout
 //!
 //! - [`apply`]: server-side apply: who owns which fields, how configurations merge.
+//! - [`balancing`]: addresses of Services of type LoadBalancer.
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
 //! - [`link`]: the messages between a node and its master.
@@ -17,6 +18,7 @@
 //! - [`streams`]: exec, attach, port-forward and logs between a client and a node.
 
 pub mod apply;
+pub mod balancing;
 pub mod client;
 pub mod error;
 pub mod events;

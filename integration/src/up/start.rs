@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use master::controllers::load_balancers::Pool;
 use node::network::PodNetworkMode;
 
 use super::{UpError, io, sample};
@@ -39,6 +40,10 @@ pub struct UpArgs {
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pub pod_network: PodNetworkMode,
+    /// Addresses for Services of type LoadBalancer, free ones of the machine's own network, such as
+    /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
+    #[arg(long, value_name = "RANGES")]
+    pub load_balancer_pool: Option<Pool>,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -83,6 +88,7 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         kubeconfig: std::path::absolute(kubeconfig).map_err(io("the kubeconfig's path"))?,
         context: "troupe".to_owned(),
         pod_network: args.pod_network,
+        load_balancer_pool: args.load_balancer_pool.as_ref().map(Pool::to_string),
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use super::known::All;
 use super::services::Registered;
 use crate::api::custom::Catalog;
-use crate::api::openapi::{self, V2Document, fingerprint};
+use crate::api::openapi::{self, Packed, V2Document};
 
 /// The documents that others are in.
 pub struct Joined {
-    v3: BTreeMap<String, Bytes>,
+    v3: BTreeMap<String, Packed>,
     index: Bytes,
     v2_parts: Vec<Value>,
     v2: OnceLock<V2Document>,
@@ -31,9 +31,10 @@ impl Joined {
             let Some(said) = known.get(&backend.name) else { continue };
             let name = format!("apis/{}/{}", backend.group, backend.version);
             if let Some(body) = &said.openapi {
-                let url = format!("/openapi/v3/{name}?hash={:016X}", fingerprint(body));
+                let body = Packed::of(body);
+                let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
                 index["paths"][&name] = json!({"serverRelativeURL": url});
-                v3.insert(name.clone(), body.clone());
+                v3.insert(name.clone(), body);
             }
             if let Some(v2) = &said.openapi_v2 {
                 v2_parts.push(part_of(v2, &format!("/{name}/")));
@@ -48,7 +49,7 @@ impl Joined {
     }
 
     /// Another server's version 3 document; `None` where the document is ours.
-    pub fn v3(&self, name: &str) -> Option<Bytes> {
+    pub fn v3(&self, name: &str) -> Option<Packed> {
         self.v3.get(name).cloned()
     }
 

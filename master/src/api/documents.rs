@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::custom::Catalog;
 use super::custom::columns::{self, PrinterColumn};
+use super::openapi::Packed;
 use super::{kinds, openapi, tables};
 use crate::aggregation::Aggregation;
 use crate::aggregation::documents::Joined;
@@ -64,7 +65,7 @@ impl Documents for ServedDocuments {
         joined.or_else(|| catalog.discovery().get(path, aggregated))
     }
 
-    fn openapi(&self, path: &str, accept: &str) -> Option<(Bytes, &'static str)> {
+    fn openapi(&self, path: &str, accept: &str) -> Option<(Packed, &'static str)> {
         let catalog = self.cache.derived::<Catalog>();
         let joined = self.joined(&catalog);
         openapi::document(&catalog, joined.as_ref().map(|joined| joined.openapi()), path, accept)

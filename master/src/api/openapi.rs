@@ -1,6 +1,6 @@
 //! OpenAPI documents, made from the field tables and the resource table, and of the schemas of declared kinds.
 //!
-//! Made once, at first use, and kept until kinds are declared anew. Clients use them for `explain`, client-side validation, strategic merge
+//! Made once, at first use, and kept packed until kinds are declared anew. Clients use them for `explain`, client-side validation, strategic merge
 //! on their side, and to learn that dry runs and server-side field validation exist.
 
 use std::collections::BTreeSet;
@@ -13,10 +13,12 @@ use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
 mod declared;
+mod packed;
 mod paths;
 mod proto;
 
 pub use declared::Declared;
+pub use packed::Packed;
 
 use super::custom::Catalog;
 use crate::aggregation::openapi::Joined;
@@ -27,14 +29,17 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 
 /// A version 2 document in both of its forms.
 pub struct V2Document {
-    json: Bytes,
-    proto: Bytes,
+    json: Packed,
+    proto: Packed,
 }
 
 impl V2Document {
     /// Writes a document.
     pub fn of(document: &Value) -> Self {
-        V2Document { json: Bytes::from(document.to_string()), proto: Bytes::from(proto::document(document)) }
+        V2Document {
+            json: Packed::of(document.to_string().as_bytes()),
+            proto: Packed::of(&proto::document(document)),
+        }
     }
 }
 
@@ -44,7 +49,7 @@ pub fn document(
     joined: Option<&Joined>,
     path: &str,
     accept: &str,
-) -> Option<(Bytes, &'static str)> {
+) -> Option<(Packed, &'static str)> {
     let v2 = || match (joined, declared(catalog)) {
         (Some(joined), _) => joined.v2(catalog),
         (None, Some(declared)) => declared.v2(catalog),
@@ -63,7 +68,7 @@ pub fn document(
         "/openapi/v2" => None,
         "/openapi/v3" => {
             let index = joined.map_or_else(|| v3_index(catalog), Joined::index);
-            Some((index, "text/plain; charset=utf-8"))
+            Some((Packed::of(&index), "text/plain; charset=utf-8"))
         }
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
@@ -87,23 +92,22 @@ pub fn v3_index(catalog: &Catalog) -> Bytes {
 
 /// The version 2 document about what is served here.
 pub fn v2_value(catalog: &Catalog) -> Value {
-    declared(catalog).map_or_else(|| V2.clone(), |_| declared::v2_value(catalog))
+    declared(catalog).map_or_else(v2, |_| declared::v2_value(catalog))
 }
 
-static V2: LazyLock<Value> = LazyLock::new(v2);
-static V2_DOCUMENT: LazyLock<V2Document> = LazyLock::new(|| V2Document::of(&V2));
-static V3: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
+static V2_DOCUMENT: LazyLock<V2Document> = LazyLock::new(|| V2Document::of(&v2()));
+static V3: LazyLock<Vec<(String, Packed)>> = LazyLock::new(|| {
     let versions =
         resources::groups().iter().flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
     let documents = documents().into_iter().map(|name| {
-        let body = Bytes::from(v3_document(&name).to_string());
+        let body = Packed::of(v3_document(&name).to_string().as_bytes());
         (name, body)
     });
     versions
         .map(|(group, version)| {
             let name =
                 if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            (name, Bytes::from(v3(group, version).to_string()))
+            (name, Packed::of(v3(group, version).to_string().as_bytes()))
         })
         .chain(documents)
         .collect()
@@ -113,17 +117,12 @@ static V3_INDEX: LazyLock<Bytes> = LazyLock::new(|| {
         .iter()
         .map(|(name, body)| {
             // Clients cache a document as long as its address stays the same.
-            let url = format!("/openapi/v3/{name}?hash={:016X}", fingerprint(body));
+            let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
             (name.clone(), json!({"serverRelativeURL": url}))
         })
         .collect();
     Bytes::from(json!({"paths": paths}).to_string())
 });
-
-/// FNV-1a: tells documents apart, nothing more.
-pub fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
-}
 
 fn v2() -> Value {
     let definitions: Map<String, Value> =

@@ -11,6 +11,7 @@ use actors::Stage;
 use clap::Parser;
 use k8s_openapi::api::core::v1::Secret;
 use master::auth::authenticate::bootstrap_secret;
+use master::controllers::load_balancers::Pool;
 use master::options::ServingOptions;
 use master::pki::kubeconfig::{self, Access};
 use master::pki::new_bootstrap_token;
@@ -57,6 +58,10 @@ struct Args {
     /// A file that the start's token for nodes is written to as well, for whoever starts nodes by program.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Addresses for Services of type LoadBalancer, free ones of the nodes' own network, such as
+    /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
+    #[arg(long, value_name = "RANGES")]
+    load_balancer_pool: Option<Pool>,
     #[command(flatten)]
     serving: ServingOptions,
 }
@@ -124,6 +129,7 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
         advertise,
         names,
         link_listen: Some(args.link_listen),
+        load_balancer_pool: args.load_balancer_pool.clone(),
         serving: args.serving.clone(),
         ..MasterConfig::new(args.state_dir.clone())
     };

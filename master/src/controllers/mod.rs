@@ -27,6 +27,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod job;
+pub mod load_balancers;
 pub mod machinery;
 pub mod namespace;
 pub mod node;
@@ -60,6 +61,8 @@ pub struct Config {
     pub cluster_cidr: Option<String>,
     /// Prefix length of a node's part of it.
     pub node_cidr_bits: u8,
+    /// Services of type LoadBalancer get their addresses from here; without, somebody else gives them theirs.
+    pub load_balancer_pool: Option<load_balancers::Pool>,
     /// A node that is silent for so long counts as gone.
     pub node_grace: Duration,
     /// Ended pods beyond this number are deleted, oldest first; 0 for no limit.
@@ -75,6 +78,7 @@ impl Default for Config {
             aggregation: None,
             cluster_cidr: Some("10.244.0.0/16".to_owned()),
             node_cidr_bits: 24,
+            load_balancer_pool: None,
             node_grace: Duration::from_secs(40),
             ended_pods_max: 12_500,
         }
@@ -136,6 +140,9 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(node::eviction::TaintEvictionController);
     if let Some(cidr) = &config.cluster_cidr {
         s.start(node::ipam::NodeIpamController::new(cidr, config.node_cidr_bits));
+    }
+    if let Some(pool) = &config.load_balancer_pool {
+        s.start(load_balancers::LoadBalancerController::new(pool.clone()));
     }
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));

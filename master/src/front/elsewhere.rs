@@ -20,7 +20,7 @@ pub(super) async fn answer(
     config.gate.may_visit(&caller, method, path)?;
     let accept = header(http.headers(), "accept");
     if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") {
-        return Ok(openapi(&http, shared));
+        return Ok(openapi(&http, shared).await);
     }
     if ["/healthz", "/livez", "/readyz"]
         .iter()
@@ -104,11 +104,11 @@ pub(super) fn knows_group(documents: &dyn Documents, group: &str) -> bool {
 }
 
 /// OpenAPI's documents. What is not there, or not in the form asked for, has no body, as upstream.
-fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
+async fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
     let accept = header(http.headers(), "accept");
     let path = http.path();
     match shared.config.documents.openapi(path, accept) {
-        Some((body, media)) => write::tagged(body, media, header(http.headers(), "if-none-match")),
+        Some((document, media)) => write::packed(document, media, http.headers()).await,
         None if path == "/openapi/v2" => HttpResponse::NotAcceptable().finish(),
         None => HttpResponse::NotFound().finish(),
     }

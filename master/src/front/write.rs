@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use protocol::schema::protobuf;
@@ -12,8 +12,10 @@ use protocol::{ApiError, ApiResponse, Resource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::handle::header;
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::{Documents, pretty};
+use crate::api::openapi::Packed;
 
 /// Answers longer than this are compressed for clients that can read that.
 const COMPRESS_BYTES_MIN: usize = 128 << 10;
@@ -153,12 +155,38 @@ pub(super) fn aggregated(json: Bytes, known: &str) -> HttpResponse {
 /// A document with a tag that changes with it; a client that knows the tag gets no body.
 pub(super) fn tagged(bytes: Bytes, media: &'static str, known: &str) -> HttpResponse {
     let tag: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
+    match unchanged_or(&tag, known) {
+        Ok(answer) => answer,
+        Err(mut builder) => builder.content_type(media).body(bytes),
+    }
+}
+
+/// The same for a document that is kept compressed.
+pub(super) async fn packed(document: Packed, media: &'static str, headers: &HeaderMap) -> HttpResponse {
+    let mut builder = match unchanged_or(&document.digest(), header(headers, "if-none-match")) {
+        Ok(answer) => return answer,
+        Err(builder) => builder,
+    };
+    builder.content_type(media);
+    if takes_gzip(header(headers, "accept-encoding")) {
+        builder.insert_header(("Content-Encoding", "gzip")).append_header(("Vary", "Accept-Encoding"));
+        return builder.body(document.gzip());
+    }
+    match tokio::task::spawn_blocking(move || document.plain()).await {
+        Ok(body) => builder.body(body),
+        // The runtime ends, and with it everything else.
+        Err(_) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
+
+/// The answer to a client that knows the tag; else what others' answers begin with.
+fn unchanged_or(tag: &str, known: &str) -> Result<HttpResponse, HttpResponseBuilder> {
     let tag = format!("\"{tag}\"");
     let unchanged = known.split(',').any(|t| t.trim().trim_start_matches("W/") == tag);
     let mut builder = HttpResponse::build(if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     builder.insert_header(("ETag", tag)).insert_header(("Vary", "Accept"));
     builder.insert_header(("Cache-Control", "public"));
-    if unchanged { builder.finish() } else { builder.content_type(media).body(bytes) }
+    if unchanged { Ok(builder.finish()) } else { Err(builder) }
 }
 
 /// A document that clients may keep.
@@ -216,10 +244,13 @@ fn internal_package(resource: &Resource) -> &str {
     }
 }
 
+fn takes_gzip(encodings: &str) -> bool {
+    encodings.split(',').any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"))
+}
+
 /// A long answer in fewer bytes, where the client reads those.
 pub(super) async fn compressed(response: HttpResponse, encodings: &str) -> HttpResponse {
-    let wanted = encodings.split(',').any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"));
-    if !wanted || response.headers().contains_key("content-encoding") {
+    if !takes_gzip(encodings) || response.headers().contains_key("content-encoding") {
         return response;
     }
     let (response, body) = response.into_parts();

@@ -8,7 +8,7 @@ use futures::{Stream, TryStreamExt};
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -44,7 +44,12 @@ pub enum NetlinkFailure {
 impl NetlinkFailure {
     /// Whether the kernel lacks the kind of thing that was asked for.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self, NetlinkFailure::Refused { code, .. } if *code == Errno::EOPNOTSUPP as i32)
+        self.is(Errno::EOPNOTSUPP)
+    }
+
+    /// Whether the kernel gave this error number.
+    fn is(&self, errno: Errno) -> bool {
+        matches!(self, NetlinkFailure::Refused { code, .. } if *code == errno as i32)
     }
 }
 
@@ -168,13 +173,12 @@ impl Netlink {
 
     /// The interface that has this address.
     pub async fn link_with(&self, address: IpAddr) -> Result<Option<Link>, NetlinkFailure> {
-        let dump = self.handle.address().get().execute();
         let has = |attributes: &[AddressAttribute]| {
             attributes.iter().any(
                 |a| matches!(a, AddressAttribute::Local(x) | AddressAttribute::Address(x) if *x == address),
             )
         };
-        let found = collect(dump, "listing addresses").await?.into_iter().find(|m| has(&m.attributes));
+        let found = self.addresses().await?.into_iter().find(|m| has(&m.attributes));
         match found {
             Some(message) => self.link_at(message.header.index).await,
             None => Ok(None),
@@ -237,13 +241,34 @@ impl Netlink {
         self.handle.link().set(message).execute().await.map_err(refused("bringing an interface up"))
     }
 
-    /// Gives an interface an address of its own, without a network behind it. Fine when it has it.
-    pub async fn ensure_address(&self, index: u32, address: Ipv4Addr) -> Result<(), NetlinkFailure> {
-        let added = self.handle.address().add(index, address.into(), 32).execute().await;
-        match added.map_err(refused(format!("adding address {address}"))) {
-            Err(NetlinkFailure::Refused { code, .. }) if code == Errno::EEXIST as i32 => Ok(()),
+    /// All addresses of all interfaces.
+    pub async fn addresses(&self) -> Result<Vec<AddressMessage>, NetlinkFailure> {
+        collect(self.handle.address().get().execute(), "listing addresses").await
+    }
+
+    /// Gives an interface an address of its own, without a network behind it. Fine when it has it. Labels are for
+    /// IPv4 only.
+    pub async fn ensure_address(
+        &self,
+        index: u32,
+        address: IpAddr,
+        label: Option<&str>,
+    ) -> Result<(), NetlinkFailure> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let mut request = self.handle.address().add(index, address, length);
+        if let Some(label) = label.filter(|_| address.is_ipv4()) {
+            request.message_mut().attributes.push(AddressAttribute::Label(label.to_owned()));
+        }
+        match request.execute().await.map_err(refused(format!("adding address {address}"))) {
+            Err(e) if e.is(Errno::EEXIST) => Ok(()),
             other => other,
         }
+    }
+
+    /// Removes an address, as [`Netlink::addresses`] tells it. Fine when it is not there.
+    pub async fn remove_address(&self, message: AddressMessage) -> Result<(), NetlinkFailure> {
+        let removed = self.handle.address().del(message).execute().await;
+        unless_gone(removed.map_err(refused("removing an address")))
     }
 
     async fn routes(&self) -> Result<Vec<RouteMessage>, NetlinkFailure> {

@@ -149,7 +149,7 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
     }
     netlink.up(link.index).await?;
     // The node's own packets to other nodes' pods leave from here, so that answers come back the same way.
-    netlink.ensure_address(link.index, plan::overlay_address(place.range)).await?;
+    netlink.ensure_address(link.index, plan::overlay_address(place.range).into(), None).await?;
     Ok(link.index)
 }
 

@@ -8,12 +8,12 @@ use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
 
-use super::{V2, V2Document, V3, fingerprint, paths, v3_of};
+use super::{Packed, V2Document, V3, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
 
 /// The documents about one set of declared kinds, joined with those about the table's.
 pub struct Declared {
-    v3: BTreeMap<String, Bytes>,
+    v3: BTreeMap<String, Packed>,
     index: Bytes,
     v2: OnceLock<V2Document>,
 }
@@ -63,18 +63,18 @@ impl Declared {
             by_version.entry((version.resource.group, version.resource.version)).or_default().push(version);
         }
         let own = |group: &str| resources::groups().iter().any(|(known, _)| *known == group);
-        let v3: BTreeMap<String, Bytes> = by_version
+        let v3: BTreeMap<String, Packed> = by_version
             .iter()
             .filter(|((group, _), _)| !own(group))
             .map(|((group, version), kinds)| {
                 let body = document(group, version, kinds);
-                (format!("apis/{group}/{version}"), Bytes::from(body.to_string()))
+                (format!("apis/{group}/{version}"), Packed::of(body.to_string().as_bytes()))
             })
             .collect();
         let all = V3.iter().map(|(name, body)| (name, body)).chain(&v3);
         let paths: Map<String, Value> = all
             .map(|(name, body)| {
-                let url = format!("/openapi/v3/{name}?hash={:016X}", fingerprint(body));
+                let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
                 (name.clone(), json!({"serverRelativeURL": url}))
             })
             .collect();
@@ -88,7 +88,7 @@ impl Declared {
     }
 
     /// A version 3 document.
-    pub fn v3(&self, name: &str) -> Option<Bytes> {
+    pub fn v3(&self, name: &str) -> Option<Packed> {
         self.v3.get(name).cloned()
     }
 
@@ -100,7 +100,7 @@ impl Declared {
 
 /// The version 2 document, with the declared kinds.
 pub fn v2_value(catalog: &Catalog) -> Value {
-    let mut document = V2.clone();
+    let mut document = v2();
     let versions: Vec<&Version> = catalog.customs().flat_map(|kind| &kind.versions).collect();
     let paths = paths::of_kinds(versions.iter().map(|v| v.resource), false);
     if let Some(known) = document["paths"].as_object_mut() {
