@@ -61,10 +61,6 @@ if [ -n "$missing" ]; then
     fi
     rm -f "$log"
 fi
-if [ "$purpose" = fuzz ] && ! command -v cargo-fuzz >/dev/null 2>&1; then
-    echo "installing cargo-fuzz: builds and runs the fuzz targets"
-    cargo install --quiet --locked cargo-fuzz
-fi
 case $purpose in build | fuzz) exit 0 ;; esac
 
 # Debian starts etcd as a service of its own on installation; the tests start theirs on free ports.

@@ -3,6 +3,8 @@
 //!
 //! One test, because a machine has room for one node: its ports are the kubelet's.
 
+#[path = "cluster/network.rs"]
+mod network;
 #[path = "cluster/rust_client.rs"]
 mod rust_client;
 #[path = "cluster/streams.rs"]
@@ -157,6 +159,9 @@ fn a_cluster_runs_the_sample_mends_what_breaks_and_leaves_nothing_behind() {
     // Other clients than kubectl.
     rust_client::check(&cluster.kubeconfig(), &pod);
     python_client(&cluster, &pod);
+
+    // Names and Services, as pods use them.
+    network::check(&cluster);
 
     // A killed container is started again in its pod.
     let name = format!("name=k8s_web_{pod}");
