@@ -7,7 +7,7 @@ use super::Cluster;
 const SERVER: &str = r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: NAME, namespace: net, labels: {app: s, n: NAME}}
+metadata: {name: NAME, namespace: net, labels: {app: s, which: NAME}}
 spec:
   hostname: NAME
   subdomain: sub
@@ -185,7 +185,7 @@ pub fn check(cluster: &Cluster) {
     net.until("one server for one client", &who("http://multi/", 15), one);
     net.patch("multi", r#"{"sessionAffinity": "None"}"#);
     net.until("both servers again", &who("http://multi/", 20), both);
-    let selector = r#"{"type": "ClusterIP", "externalName": null, "ports": [{"name": "http", "port": 80, "targetPort": 8080}], "selector": {"n": "two"}}"#;
+    let selector = r#"{"type": "ClusterIP", "externalName": null, "ports": [{"name": "http", "port": 80, "targetPort": 8080}], "selector": {"which": "two"}}"#;
     net.patch("elsewhere", selector);
     net.until("a Service of its own", &who("http://elsewhere/", 10), |a| a == "two");
     net.patch("elsewhere", r#"{"type": "NodePort"}"#);
