@@ -30,6 +30,12 @@ pub struct Settings {
     /// How pods' packets get from node to node.
     #[serde(default)]
     pub pod_network: node::network::PodNetworkMode,
+    /// How Services' addresses lead to their endpoints.
+    #[serde(default)]
+    pub proxy_mode: node::proxy::ProxyMode,
+    /// How endpoints are chosen, in the userspace mode.
+    #[serde(default)]
+    pub proxy_scheduler: node::proxy::Scheduler,
 }
 
 /// A cluster's folder.

@@ -7,7 +7,7 @@
 //! - [`respond`]: a request's bytes to a response's.
 //! - [`forward`]: the node's resolvers and a bounded cache.
 //! - `server`: the sockets and their limits.
-//! - `actor`: owns all of it, and follows the kinds; `address`: the address on `lo`.
+//! - `actor`: owns all of it, and follows the kinds.
 //!
 //! A query never waits for a message: it reads the table under a short lock, while the actor, the only
 //! writer, takes changes in.
@@ -21,8 +21,9 @@ use parking_lot::RwLock;
 use protocol::client::Client;
 use tokio::sync::watch;
 
+use crate::network::loopback::{self, LoopbackError};
+
 mod actor;
-mod address;
 pub mod forward;
 pub mod respond;
 mod server;
@@ -34,6 +35,8 @@ mod tests;
 
 pub use actor::Dns;
 
+/// Marks the service's address as ours.
+const LABEL: &str = "lo:troupe-dns";
 /// How long [`start`] waits for the sockets.
 const BIND_WAIT: Duration = Duration::from_secs(5);
 /// Changes that wait for the actor at most; the watches wait when it is full.
@@ -75,13 +78,8 @@ pub enum DnsError {
     #[error("{0:?} is no domain")]
     Domain(String),
     /// The address could not be added to, or removed from, the loopback interface.
-    #[error("address {address} on lo: {why}")]
-    Address {
-        /// The DNS service's address.
-        address: IpAddr,
-        /// What netlink says.
-        why: String,
-    },
+    #[error(transparent)]
+    Address(#[from] LoopbackError),
     /// The sockets could not be bound.
     #[error("cannot listen for DNS on {address}: {source}")]
     Bind {
@@ -120,7 +118,7 @@ impl DnsHandle {
     /// Stops answering and removes the address.
     pub async fn stop(self) -> Result<(), DnsError> {
         self.actor.stop();
-        address::remove(self.listen).await
+        loopback::remove(self.listen, LABEL).await.map_err(DnsError::from)
     }
 }
 
@@ -169,7 +167,7 @@ pub async fn start(stage: &Stage, config: DnsConfig, client: Client) -> Result<D
 
 /// Removes what an earlier run that was killed may have left: the address.
 pub async fn clean_up(listen: IpAddr) -> Result<(), DnsError> {
-    address::remove(listen).await
+    loopback::remove(listen, LABEL).await.map_err(DnsError::from)
 }
 
 async fn node_resolvers(own: IpAddr) -> Vec<SocketAddr> {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use node::network::PodNetworkMode;
+use node::proxy::{ProxyMode, Scheduler};
 
 use super::{UpError, io, sample};
 use crate::stages::{Stages, text};
@@ -83,6 +84,8 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         kubeconfig: std::path::absolute(kubeconfig).map_err(io("the kubeconfig's path"))?,
         context: "troupe".to_owned(),
         pod_network: args.pod_network,
+        proxy_mode: args.proxy_mode,
+        proxy_scheduler: args.proxy_scheduler,
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

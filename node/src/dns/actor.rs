@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use super::respond::Responder;
 use super::server::Sockets;
 use super::table::{Change, Kind, Table, Watched};
-use super::{DnsError, address};
+use super::{DnsError, LABEL};
 use crate::follow::{Followed, follow};
+use crate::network::loopback;
 
 /// The plural name of a kind, as traces spell it.
 fn plural(kind: Kind) -> &'static str {
@@ -102,7 +103,7 @@ impl Actor for Dns {
                 _ => shared.listen,
             };
             let bound = async {
-                address::ensure(listen.ip()).await?;
+                loopback::ensure(listen.ip(), LABEL).await?;
                 let failed = |source| DnsError::Bind { address: listen, source };
                 let sockets = Sockets::bind(listen).await.map_err(failed)?;
                 let at = sockets.address().map_err(failed)?;

@@ -13,6 +13,7 @@
 //!   to change; [`reach`]: makes it so, by [`netlink`].
 //! - `actor`: follows the nodes and keeps all this up to date; [`cluster`]: it as the kubelet sees it.
 //! - `plug`: the bridge as the kubelet sees it; [`made_up`]: addresses for simulated runtimes.
+//! - [`loopback`]: addresses of the node's own programs.
 //!
 //! ## On the wire
 //!
@@ -26,6 +27,7 @@ mod actor;
 pub mod cluster;
 pub mod cni;
 pub mod host;
+pub mod loopback;
 pub mod made_up;
 pub mod mode;
 pub mod netlink;

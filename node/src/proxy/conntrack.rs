@@ -5,12 +5,30 @@
 //! needs none of this: its connections end by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Stdio;
 
-use super::compile::Frontend;
+use tokio::process::Command;
+
+use super::ServiceKey;
 use super::endpoints::Backend;
-use crate::nft::Nft;
+use super::family::Family;
+use super::nftables::compile::Listeners;
+use super::plan::{PortPlan, Protocol, Reach, ServicePlan};
+
+/// Where UDP clients aim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The family of its clients.
+    pub family: Family,
+    /// Service address; `None` for a node port.
+    pub ip: Option<IpAddr>,
+    /// Port.
+    pub port: u16,
+}
+
+/// UDP addresses and who answers there.
+pub type Answered = BTreeMap<Frontend, BTreeSet<Backend>>;
 
 /// Remembered flows to delete: those of clients that aim at a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,14 +36,78 @@ pub struct Flow {
     /// Where the clients aim.
     pub frontend: Frontend,
     /// Only those sent to this endpoint; `None` for those that were sent nowhere.
-    pub backend: Option<Ipv4Addr>,
+    pub backend: Option<IpAddr>,
+}
+
+/// Who answers at a Service's UDP addresses: its endpoints, or who listens in their place.
+pub fn answered(plan: &ServicePlan, listeners: &Listeners) -> Answered {
+    let mut answered = Answered::new();
+    for port in plan.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        let mut add = |ip: Option<IpAddr>, number: u16, reaches: &[Reach]| {
+            let at = answered.entry(Frontend { family: port.family(), ip, port: number }).or_default();
+            for reach in reaches {
+                at.extend(behind(port, *reach, listeners));
+            }
+        };
+        if !port.served_here {
+            add(Some(port.cluster_ip), port.port, &[port.internal]);
+        }
+        if let Some(external) = &port.external {
+            let reaches = [external.inside, external.outside];
+            for address in &external.addresses {
+                add(Some(address.ip), port.port, &reaches);
+            }
+            if let Some(node_port) = external.node_port {
+                add(None, node_port, &reaches);
+            }
+        }
+    }
+    answered
+}
+
+fn behind(port: &PortPlan, reach: Reach, listeners: &Listeners) -> Vec<Backend> {
+    match listeners.get(&(port.key.clone(), reach)) {
+        Some(listener) => vec![Backend { ip: listener.ip(), port: listener.port() }],
+        None => port.backends(reach).to_vec(),
+    }
+}
+
+/// Who answers at all Services' UDP addresses, and which flows that made stale.
+#[derive(Debug, Default)]
+pub struct Flows {
+    answered: BTreeMap<ServiceKey, Answered>,
+    stale: BTreeSet<Flow>,
+}
+
+impl Flows {
+    /// A Service's addresses are answered so now.
+    pub fn set(&mut self, key: &ServiceKey, answered: Answered) {
+        let old = match answered.is_empty() {
+            true => self.answered.remove(key),
+            false => self.answered.insert(key.clone(), answered.clone()),
+        };
+        self.stale.extend(stale_flows(&old.unwrap_or_default(), &answered));
+    }
+
+    /// The Services with UDP addresses that are not among these.
+    pub fn others<'a>(&self, keys: impl Iterator<Item = &'a ServiceKey>) -> Vec<ServiceKey> {
+        let keys: BTreeSet<&ServiceKey> = keys.collect();
+        self.answered.keys().filter(|key| !keys.contains(key)).cloned().collect()
+    }
+
+    /// The flows that are to be forgotten.
+    pub fn stale(&self) -> &BTreeSet<Flow> {
+        &self.stale
+    }
+
+    /// They were.
+    pub fn forgotten(&mut self) {
+        self.stale.clear();
+    }
 }
 
 /// Which flows a change of endpoints makes stale.
-pub fn stale_flows(
-    old: &BTreeMap<Frontend, BTreeSet<Backend>>,
-    new: &BTreeMap<Frontend, BTreeSet<Backend>>,
-) -> BTreeSet<Flow> {
+pub fn stale_flows(old: &Answered, new: &Answered) -> BTreeSet<Flow> {
     let none = BTreeSet::new();
     let mut flows = BTreeSet::new();
     for (frontend, backends) in old {
@@ -44,7 +126,8 @@ pub fn stale_flows(
 
 /// The arguments of `conntrack` that delete a flow.
 pub fn arguments(flow: &Flow) -> Vec<String> {
-    let mut arguments: Vec<String> = ["-D", "-f", "ipv4", "-p", "udp"].map(str::to_owned).into();
+    let family = if flow.frontend.family == Family::V4 { "ipv4" } else { "ipv6" };
+    let mut arguments: Vec<String> = ["-D", "-f", family, "-p", "udp"].map(str::to_owned).into();
     if let Some(ip) = flow.frontend.ip {
         arguments.extend(["--orig-dst".to_owned(), ip.to_string()]);
     }
@@ -59,10 +142,9 @@ pub fn arguments(flow: &Flow) -> Vec<String> {
 }
 
 /// Deletes flows. Best effort: without the `conntrack` program they time out by themselves.
-pub async fn forget(nft: &Nft, flows: impl IntoIterator<Item = Flow>) {
+pub async fn forget(flows: impl IntoIterator<Item = Flow>) {
     for flow in flows {
-        let run = nft
-            .command("conntrack")
+        let run = Command::new("conntrack")
             .args(arguments(&flow))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -81,15 +163,15 @@ pub async fn forget(nft: &Nft, flows: impl IntoIterator<Item = Flow>) {
 mod tests {
     use super::*;
 
-    fn set(frontend: Frontend, last: &[u8]) -> BTreeMap<Frontend, BTreeSet<Backend>> {
-        let backends = last.iter().map(|l| Backend { ip: Ipv4Addr::new(10, 0, 0, *l), port: 53 }).collect();
+    fn set(frontend: Frontend, last: &[u8]) -> Answered {
+        let backends = last.iter().map(|l| Backend { ip: [10, 0, 0, *l].into(), port: 53 }).collect();
         BTreeMap::from([(frontend, backends)])
     }
 
     #[test]
     fn endpoints_that_go_and_addresses_that_come_alive_are_forgotten() {
-        let frontend = Frontend { ip: Some(Ipv4Addr::new(10, 96, 0, 10)), port: 53 };
-        let gone = |l| Flow { frontend, backend: Some(Ipv4Addr::new(10, 0, 0, l)) };
+        let frontend = Frontend { family: Family::V4, ip: Some([10, 96, 0, 10].into()), port: 53 };
+        let gone = |l| Flow { frontend, backend: Some([10, 0, 0, l].into()) };
         let check = |old: &[u8], new: &[u8], expected: &[Flow]| {
             let flows = stale_flows(&set(frontend, old), &set(frontend, new));
             assert_eq!(flows, expected.iter().copied().collect(), "{old:?} → {new:?}");
@@ -98,7 +180,7 @@ mod tests {
         check(&[1, 2], &[2, 3], &[gone(1)]);
         check(&[], &[1], &[Flow { frontend, backend: None }]);
         check(&[1], &[], &[gone(1)]);
-        assert_eq!(stale_flows(&set(frontend, &[1]), &BTreeMap::new()), BTreeSet::from([gone(1)]));
+        assert_eq!(stale_flows(&set(frontend, &[1]), &Answered::new()), BTreeSet::from([gone(1)]));
         let text = arguments(&gone(1)).join(" ");
         assert_eq!(text, "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --dst-nat 10.0.0.1");
     }

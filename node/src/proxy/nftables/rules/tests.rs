@@ -3,10 +3,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::proxy::compile::compile;
+use crate::proxy::plan::plan;
 
 fn facts() -> NodeFacts {
-    NodeFacts { name: "n1".into(), cluster_cidr: "10.244.0.0/16".parse().ok(), ..NodeFacts::default() }
+    NodeFacts { name: "n1".into(), cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()], ..NodeFacts::default() }
 }
 
 /// `count` endpoints of `default/<name>`, skipping those in `without`.
@@ -25,8 +25,7 @@ fn set(rules: &mut Rules, name: &str, ip: &str, count: u16, without: &[u16]) {
     }))
     .unwrap();
     let key: ServiceKey = format!("default/{name}").into();
-    let fragment = compile(&service, [&slice], &facts(), rules.fragment(&key));
-    rules.set(&key, fragment);
+    rules.set(&key, &plan(&service, [&slice], &facts()), &facts(), &Listeners::new());
 }
 
 #[test]
@@ -34,7 +33,7 @@ fn one_endpoint_of_many_is_a_few_elements() {
     let mut rules = Rules::default();
     set(&mut rules, "big", "10.96.0.1", 250, &[]);
     set(&mut rules, "other", "10.96.0.2", 250, &[]);
-    let all = rules.take_all(&facts());
+    let all = rules.take_all(&facts(), &[Family::V4], None);
     assert!(all.text.lines().count() < 80, "{} lines", all.text.lines().count());
     set(&mut rules, "big", "10.96.0.1", 250, &[7]);
     let change = rules.take_changes();
@@ -45,7 +44,7 @@ fn one_endpoint_of_many_is_a_few_elements() {
          add rule ip troupe svc/default/big/tcp/80 meta l4proto tcp dnat ip to numgen random mod 249 map @eps-svc/default/big/tcp/80\n\
          add element ip troupe eps-svc/default/big/tcp/80 { 7 : 10.244.0.250 . 8080 }\n"
     );
-    assert_eq!(change.keys, ["default/big".into()]);
+    assert_eq!(change.keys, BTreeSet::from(["default/big".into()]));
     assert_eq!(rules.take_changes(), Transaction::default());
 }
 
@@ -53,7 +52,7 @@ fn one_endpoint_of_many_is_a_few_elements() {
 fn replacing_an_endpoint_leaves_the_rule_alone() {
     let mut rules = Rules::default();
     set(&mut rules, "web", "10.96.0.1", 3, &[0]);
-    rules.take_all(&facts());
+    rules.take_all(&facts(), &[Family::V4], None);
     set(&mut rules, "web", "10.96.0.1", 3, &[1]);
     let text = rules.take_changes().text;
     assert!(!text.contains("rule"), "{text}");
@@ -63,7 +62,7 @@ fn replacing_an_endpoint_leaves_the_rule_alone() {
 fn changes_that_cancel_out_are_nothing() {
     let mut rules = Rules::default();
     set(&mut rules, "web", "10.96.0.1", 2, &[]);
-    rules.take_all(&facts());
+    rules.take_all(&facts(), &[Family::V4], None);
     set(&mut rules, "web", "10.96.0.1", 3, &[]);
     set(&mut rules, "web", "10.96.0.1", 2, &[]);
     assert_eq!(rules.take_changes(), Transaction::default());
@@ -74,29 +73,21 @@ fn the_second_owner_of_an_address_inherits_it() {
     let mut rules = Rules::default();
     set(&mut rules, "a", "10.96.0.1", 1, &[]);
     set(&mut rules, "b", "10.96.0.2", 1, &[]);
-    let all = rules.take_all(&facts()).text;
+    let all = rules.take_all(&facts(), &[Family::V4], None).text;
     assert!(all.contains("198.51.100.1 . tcp . 80 : goto ext/default/a/tcp/80"));
     assert!(!all.contains("goto ext/default/b/tcp/80,"));
-    rules.set(&"default/a".into(), Fragment::default());
+    rules.set(&"default/a".into(), &ServicePlan::default(), &facts(), &Listeners::new());
     let text = rules.take_changes().text;
     assert!(text.contains("198.51.100.1 . tcp . 80 : goto ext/default/b/tcp/80"), "{text}");
-    assert_eq!(rules.keys().map(AsRef::as_ref).collect::<BTreeSet<&str>>(), BTreeSet::from(["default/b"]));
+    assert_eq!(rules.v4.keys().map(AsRef::as_ref).collect::<BTreeSet<&str>>(), BTreeSet::from(["default/b"]));
 }
 
 #[test]
-fn health_checks_follow_their_service() {
+fn what_stands_in_for_endpoints_is_kept_from_others() {
     let mut rules = Rules::default();
-    let key: ServiceKey = "default/web".into();
-    let fragment = |health| Fragment { health, ..Fragment::default() };
-    rules.set(&key, fragment(Some((31000, 1))));
-    assert_eq!(rules.checks()[&31000], Check { service: key.clone(), local: 1 });
-    rules.set(&key, fragment(Some((31001, 0))));
-    assert_eq!(rules.checks().keys().collect::<Vec<_>>(), [&31001]);
-    // The port is another's by the time that its former owner goes.
-    let next: ServiceKey = "default/next".into();
-    rules.set(&next, fragment(Some((31001, 3))));
-    rules.set(&key, Fragment::default());
-    assert_eq!(rules.checks()[&31001].service, next);
-    rules.set(&next, Fragment::default());
-    assert!(rules.checks().is_empty());
+    let all = rules.take_all(&facts(), &Family::ALL, Some([169, 254, 96, 1].into())).text;
+    let count = |what: &str| all.lines().filter(|line| line.ends_with(what)).count();
+    assert_eq!(count("filter-input ip daddr 169.254.96.1 ct state new ct status & dnat == 0 drop"), 1, "{all}");
+    assert_eq!(count("nat-postrouting ip daddr 169.254.96.1 accept"), 1, "{all}");
+    assert!(all.contains("add table ip6 troupe\n"));
 }

@@ -1,4 +1,4 @@
-//! The DNS service's address on this node: a /32 (or /128) on `lo`, since not every kernel has a dummy driver.
+//! Addresses of this node's own programs: a /32 (or /128) each on `lo`, since not every kernel has a dummy driver.
 
 use std::net::IpAddr;
 
@@ -6,14 +6,21 @@ use futures::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::{Handle, new_connection};
 
-use super::DnsError;
-
 const INTERFACE: &str = "lo";
-/// Marks IPv4 addresses as ours (IPv6 ones have no label). Linux wants it to begin with the interface's name.
-const LABEL: &str = "lo:troupe-dns";
 
-/// Adds the address unless the machine has it; loopback addresses always are there.
-pub(super) async fn ensure(address: IpAddr) -> Result<(), DnsError> {
+/// An address on `lo` is not as it should be.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("address {address} on lo: {why}")]
+pub struct LoopbackError {
+    /// The address.
+    pub address: IpAddr,
+    /// What netlink says.
+    pub why: String,
+}
+
+/// Adds the address unless the machine has it; loopback addresses always are there. `label` marks IPv4 addresses as
+/// ours (IPv6 ones have none); Linux wants it to begin with the interface's name, and to have at most 15 letters.
+pub async fn ensure(address: IpAddr, label: &str) -> Result<(), LoopbackError> {
     if needs_nothing(address) {
         return Ok(());
     }
@@ -23,7 +30,7 @@ pub(super) async fn ensure(address: IpAddr) -> Result<(), DnsError> {
         }
         let mut request = handle.address().add(index, address, full_length(address));
         if address.is_ipv4() {
-            request.message_mut().attributes.push(AddressAttribute::Label(LABEL.to_owned()));
+            request.message_mut().attributes.push(AddressAttribute::Label(label.to_owned()));
         }
         match request.execute().await {
             // Somebody added it meanwhile.
@@ -36,13 +43,13 @@ pub(super) async fn ensure(address: IpAddr) -> Result<(), DnsError> {
     .await
 }
 
-/// Removes the address if it is there and ours.
-pub(super) async fn remove(address: IpAddr) -> Result<(), DnsError> {
+/// Removes the address if it is there and has this label.
+pub async fn remove(address: IpAddr, label: &str) -> Result<(), LoopbackError> {
     if needs_nothing(address) {
         return Ok(());
     }
     with_netlink(address, async |handle, index| match find(handle, address).await? {
-        Some(message) if message.header.index == index && is_ours(&message) => {
+        Some(message) if message.header.index == index && is_ours(&message, label) => {
             handle.address().del(message).execute().await
         }
         _ => Ok(()),
@@ -58,9 +65,9 @@ fn full_length(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-fn is_ours(message: &AddressMessage) -> bool {
+fn is_ours(message: &AddressMessage, label: &str) -> bool {
     let is_v6 = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Address(IpAddr::V6(_))));
-    let labelled = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Label(l) if l == LABEL));
+    let labelled = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Label(l) if l == label));
     if is_v6 { message.header.prefix_len == 128 } else { labelled }
 }
 
@@ -77,8 +84,8 @@ async fn find(handle: &Handle, address: IpAddr) -> Result<Option<AddressMessage>
 async fn with_netlink(
     address: IpAddr,
     work: impl AsyncFnOnce(&Handle, u32) -> Result<(), rtnetlink::Error>,
-) -> Result<(), DnsError> {
-    let failed = |why: String| DnsError::Address { address, why };
+) -> Result<(), LoopbackError> {
+    let failed = |why: String| LoopbackError { address, why };
     let (connection, handle, _) = new_connection().map_err(|e| failed(e.to_string()))?;
     let driver = tokio::spawn(connection);
     let done = async {
