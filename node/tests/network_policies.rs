@@ -120,11 +120,7 @@ fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + '
 }
 
 fn config() -> PolicyConfig {
-    PolicyConfig {
-        node: "n1".into(),
-        cluster_dns: DNS.parse().unwrap(),
-        bridge: "br0".into(),
-    }
+    PolicyConfig { node: "n1".into(), cluster_dns: DNS.parse().unwrap(), bridge: "br0".into() }
 }
 
 #[test]

@@ -233,8 +233,13 @@ async fn external_traffic_that_stays_keeps_its_source(p: Proxied) -> Proxied {
 
 async fn nobody_behind_is_refused(p: Proxied) -> Proxied {
     p.lab.ip("out", "route add 198.51.100.0/24 via 192.168.77.1");
-    let ports = json!([{"name": "t", "port": 80, "nodePort": 30080}, {"name": "u", "port": 53, "protocol": "UDP"}]);
-    p.service("web", "10.96.0.5", json!({"type": "NodePort", "ports": ports, "externalIPs": ["198.51.100.1"]}));
+    let ports =
+        json!([{"name": "t", "port": 80, "nodePort": 30080}, {"name": "u", "port": 53, "protocol": "UDP"}]);
+    p.service(
+        "web",
+        "10.96.0.5",
+        json!({"type": "NodePort", "ports": ports, "externalIPs": ["198.51.100.1"]}),
+    );
     p.settled().await;
     for from in ["a", "node"] {
         p.refused(from, "10.96.0.5:80").await;
@@ -249,7 +254,8 @@ async fn nobody_behind_is_refused(p: Proxied) -> Proxied {
 }
 
 async fn terminating_endpoints_serve_while_nobody_else_does(p: Proxied) -> Proxied {
-    let leaving = |ip| endpoint(ip, json!({"conditions": {"ready": false, "serving": true, "terminating": true}}));
+    let leaving =
+        |ip| endpoint(ip, json!({"conditions": {"ready": false, "serving": true, "terminating": true}}));
     p.service("web", "10.96.0.5", json!({}));
     p.slice("web", "1", json!([{"port": 8080}]), vec![leaving(B)]);
     p.settled().await;
@@ -270,8 +276,12 @@ async fn endpoints_reach_themselves(p: Proxied) -> Proxied {
 }
 
 async fn udp_clients_move_with_the_endpoints(p: Proxied) -> Proxied {
-    p.service("dns", "10.96.0.9", json!({"type": "NodePort",
-        "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053}]}));
+    p.service(
+        "dns",
+        "10.96.0.9",
+        json!({"type": "NodePort",
+        "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053}]}),
+    );
     p.endpoints("dns", "UDP", &[B]);
     p.settled().await;
     let inside = p.lab.udp_socket("a", "10.96.0.9:53");
@@ -323,7 +333,8 @@ async fn endpoints_by_hand_may_be_anywhere(p: Proxied) -> Proxied {
 
 async fn zones_are_followed(p: Proxied) -> Proxied {
     let hinted = |ip: &str, zone: &str| endpoint(ip, json!({"hints": {"forZones": [{"name": zone}]}}));
-    let node = |labels| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": labels}});
+    let node =
+        |labels| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": labels}});
     p.api.set("nodes", node(json!({"topology.kubernetes.io/zone": "east"})));
     p.service("web", "10.96.0.5", json!({}));
     p.slice("web", "1", json!([{"port": 8080}]), vec![hinted(B, "west"), hinted(C, "east")]);
@@ -420,13 +431,17 @@ fn whoever_was_not_led_there_reaches_no_listener() {
 #[test]
 fn both_families_are_served() {
     run(ProxyMode::Nftables, async |p| {
-        for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")] {
+        for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")]
+        {
             let last = 1 + ["node", "a", "b", "c"].iter().position(|n| *n == name).unwrap();
             p.lab.ip(name, &format!("-6 addr add fd00:7::{last}/64 {address} nodad"));
         }
         for name in ["a", "b", "c"] {
             p.lab.ip(name, "-6 route add default via fd00:7::1");
         }
+        // As on any machine: a way out, which is where addresses of Services would go without the rules.
+        p.lab.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
+        p.lab.ip("node", "-6 route add default via fd00:77::2");
         p.lab.output("sysctl -w net.ipv6.conf.all.forwarding=1");
         p.lab.serve_at("c", "[fd00:7::4]:8080");
         p.service("web", "10.96.0.5", json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"]}));

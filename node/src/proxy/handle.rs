@@ -8,9 +8,9 @@ use protocol::Client;
 use super::actor::{Ask, ProxyActor};
 use super::facts::NodeFacts;
 use super::mode::ProxyMode;
-use crate::network::loopback::LoopbackError;
 use super::userspace::{self, Scheduler};
 use super::{iptables, nftables};
+use crate::network::loopback::LoopbackError;
 use crate::nft::RulesError;
 use crate::services::Services;
 

@@ -15,8 +15,8 @@ use super::facts::NodeFacts;
 use super::iptables::IptablesActor;
 use super::nftables::NftablesActor;
 use super::plan::ServicePlan;
-use crate::network::loopback::LoopbackError;
 use super::userspace::{Scheduler, UserspaceActor};
+use crate::network::loopback::LoopbackError;
 use crate::nft::RulesError;
 
 /// How Services' addresses lead to their endpoints.
@@ -96,15 +96,11 @@ where
     A: Actor<Context = Context<A>>,
 {
     match mode {
-        ProxyMode::Nftables => {
-            child("node/proxy/nftables", again, ctx, NftablesActor::new)
+        ProxyMode::Nftables => child("node/proxy/nftables", again, ctx, NftablesActor::new),
+        ProxyMode::Iptables => child("node/proxy/iptables", again, ctx, IptablesActor::new),
+        ProxyMode::Userspace => {
+            child("node/proxy/userspace", again, ctx, move |again| UserspaceActor::new(scheduler, again))
         }
-        ProxyMode::Iptables => {
-            child("node/proxy/iptables", again, ctx, IptablesActor::new)
-        }
-        ProxyMode::Userspace => child("node/proxy/userspace", again, ctx, move |again| {
-            UserspaceActor::new(scheduler, again)
-        }),
     }
 }
 

@@ -150,7 +150,9 @@ pub fn plan<'a>(
         let family = Family::of(cluster_ip);
         let addresses = external_addresses(service, spec, family);
         for port in spec.ports.iter().flatten() {
-            let Some((protocol, number)) = protocol_of(port).zip(u16::try_from(port.port).ok()) else { continue };
+            let Some((protocol, number)) = protocol_of(port).zip(u16::try_from(port.port).ok()) else {
+                continue;
+            };
             let mut planned = PortPlan {
                 key: format!("{namespace}/{name}/{}/{number}", protocol.name()),
                 cluster_ip,
@@ -170,8 +172,7 @@ pub fn plan<'a>(
         }
     }
     if let Some(first) = plan.ports.first() {
-        plan.health =
-            health_port(spec).map(|port| (port, ready_here(slices, &facts.name, first.family())));
+        plan.health = health_port(spec).map(|port| (port, ready_here(slices, &facts.name, first.family())));
     }
     plan
 }

@@ -83,6 +83,7 @@ pub fn serve_at(namespace: &str, name: &'static str, address: SocketAddr) {
 }
 
 /// Connects from that namespace and reads to the end.
+#[allow(dead_code, reason = "see `Lab::tcp`")]
 pub fn tcp(namespace: &str, to: &str, patience: Duration) -> std::io::Result<String> {
     let to: SocketAddr = to.parse().unwrap();
     within(namespace, move || {

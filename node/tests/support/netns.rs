@@ -113,6 +113,7 @@ impl Lab {
     }
 
     /// Connects from that namespace and reads to the end.
+    #[allow(dead_code, reason = "not every test that has a lab connects while nothing else is to go on")]
     pub fn tcp(&self, from: &str, to: &str) -> std::io::Result<String> {
         tcp(&self.ns(from), to, Duration::from_secs(2))
     }

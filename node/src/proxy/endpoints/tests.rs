@@ -112,7 +112,8 @@ fn families_keep_apart() {
     let slices = [slice("IPv4", "10.0.0.1"), slice("IPv6", "fd00::1"), slice("FQDN", "example.com")];
     let port = ServicePort { port: 80, ..ServicePort::default() };
     let found = |family| candidates(&port, &slices, &facts(), family);
-    let addresses = |family| found(family).iter().map(|c| c.backend.address().to_string()).collect::<Vec<_>>();
+    let addresses =
+        |family| found(family).iter().map(|c| c.backend.address().to_string()).collect::<Vec<_>>();
     assert_eq!(addresses(Family::V4), ["10.0.0.1:80"]);
     assert_eq!(addresses(Family::V6), ["[fd00::1]:80"]);
 }

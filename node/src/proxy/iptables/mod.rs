@@ -20,9 +20,9 @@ use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient,
 use super::conntrack::{self, Flows};
 use super::family::Family;
 use super::mode::{Again, Carry, CarryError, tell_again};
+use super::nftables;
 use super::nftables::compile::Listeners;
 use super::userspace;
-use super::nftables;
 use crate::keeping::applied_under;
 use crate::nft::{self, RulesError};
 use restore::{Rules, Transaction};
@@ -105,7 +105,8 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
         } else {
             rules.take_changes()
         };
-        let causes = keys.iter().filter_map(|key| Some((format!("services/{key}").into(), causes.remove(key)?)));
+        let causes =
+            keys.iter().filter_map(|key| Some((format!("services/{key}").into(), causes.remove(key)?)));
         applied_under("node/proxy", "ApplyRules", causes.collect(), restore(family, &text)).await?;
     }
     Ok(())

@@ -138,7 +138,9 @@ impl Rules {
         let mut keys = Vec::with_capacity(changes.parts.len());
         for (key, old) in changes.parts {
             let new = self.ledger.part(&key).unwrap_or(&none);
-            for (name, rules) in new.chains.iter().filter(|(name, rules)| old.chains.get(*name) != Some(rules)) {
+            for (name, rules) in
+                new.chains.iter().filter(|(name, rules)| old.chains.get(*name) != Some(rules))
+            {
                 nat.chain(name, rules);
             }
             for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {

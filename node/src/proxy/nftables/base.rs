@@ -64,7 +64,9 @@ pub fn base(facts: &NodeFacts, family: Family, proxied: Option<IpAddr>) -> Strin
         |chains: &[&str]| chains.iter().map(|c| format!("ct state new jump {c}")).collect::<Vec<_>>();
     chain("filter-prerouting", "filter hook prerouting priority -110", &on_new(&["firewall"]));
     let mut input = Vec::new();
-    input.extend(proxied.map(|proxied| format!("{ip} daddr {proxied} ct state new ct status & dnat == 0 drop")));
+    input.extend(
+        proxied.map(|proxied| format!("{ip} daddr {proxied} ct state new ct status & dnat == 0 drop")),
+    );
     input.push(format!("ct state new {by_address} @no-endpoints"));
     input.push("ct state new jump unanswered-node-ports".to_owned());
     chain("filter-input", "filter hook input priority filter", &input);

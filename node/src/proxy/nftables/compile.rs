@@ -135,7 +135,8 @@ impl PortWriter<'_> {
                 rules.push(format!("{} saddr @{clients} goto {endpoint}", self.words.ip));
             }
             for (i, Backend { ip, port }) in slots.iter().enumerate() {
-                elements.insert(i.to_string(), format!("goto {}", endpoint_chain(&self.port.key, *ip, *port)));
+                elements
+                    .insert(i.to_string(), format!("goto {}", endpoint_chain(&self.port.key, *ip, *port)));
             }
             rules.push(format!("numgen random mod {n} vmap @{map}"));
             "verdict".to_owned()

@@ -66,7 +66,8 @@ impl Tables {
         } else if !self.known {
             return Err(CarryError::Fresh);
         }
-        let gone = if carry.all { self.flows.others(carry.plans.iter().map(|(key, _)| key)) } else { Vec::new() };
+        let gone =
+            if carry.all { self.flows.others(carry.plans.iter().map(|(key, _)| key)) } else { Vec::new() };
         for key in gone {
             self.flows.set(&key, BTreeMap::new());
         }
@@ -96,7 +97,8 @@ impl Batch {
     pub(super) async fn run(self) -> Result<(), RulesError> {
         let Batch { transaction, flows, mut causes } = self;
         causes.retain(|key, _| transaction.keys.contains(key));
-        let causes = causes.into_iter().map(|(key, cause)| (format!("services/{key}").into(), cause)).collect();
+        let causes =
+            causes.into_iter().map(|(key, cause)| (format!("services/{key}").into(), cause)).collect();
         applied_under("node/proxy", "ApplyRules", causes, nft::apply(&transaction.text)).await?;
         conntrack::forget(flows).await;
         Ok(())

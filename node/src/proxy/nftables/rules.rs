@@ -58,7 +58,12 @@ impl Rules {
     }
 
     /// The whole rule sets of these families, replacing whatever the kernel has of them. Nothing is pending afterwards.
-    pub fn take_all(&mut self, facts: &NodeFacts, families: &[Family], proxied: Option<IpAddr>) -> Transaction {
+    pub fn take_all(
+        &mut self,
+        facts: &NodeFacts,
+        families: &[Family],
+        proxied: Option<IpAddr>,
+    ) -> Transaction {
         let mut transaction = Transaction::default();
         for family in families {
             let proxied = proxied.filter(|ip| Family::of(*ip) == *family);
@@ -71,7 +76,12 @@ impl Rules {
     }
 }
 
-fn write(transaction: &mut Transaction, ledger: &Ledger<Fragment>, family: Family, changes: Changes<Fragment>) {
+fn write(
+    transaction: &mut Transaction,
+    ledger: &Ledger<Fragment>,
+    family: Family,
+    changes: Changes<Fragment>,
+) {
     let mut commands = Commands::new(Words::of(family).table);
     let none = Fragment::default();
     for (key, old) in changes.parts {

@@ -73,7 +73,8 @@ fn policies_say_who_reaches_what() {
     // Endpoints 1 is here and 2 elsewhere.
     type Expected = (Reach, Option<(Reach, Reach)>);
     let check = |spec: Value, here: bool, there: bool, (internal, external): Expected| {
-        let endpoints: Vec<_> = [(1, true), (2, false)].into_iter().filter(|(_, h)| if *h { here } else { there }).collect();
+        let endpoints: Vec<_> =
+            [(1, true), (2, false)].into_iter().filter(|(_, h)| if *h { here } else { there }).collect();
         let plan = planned(spec.clone(), &endpoints);
         let port = &plan.ports[0];
         assert_eq!(port.internal, internal, "{spec} {endpoints:?}");
@@ -128,7 +129,8 @@ fn addresses_outside_and_who_may_come_to_them() {
     .unwrap();
     let plan = plan(&balanced, [&slice(&[(1, true)])], &facts());
     let external = plan.ports[0].external.as_ref().unwrap();
-    let addresses: Vec<_> = external.addresses.iter().map(|a| (a.ip.to_string(), a.sources.as_ref().map(Vec::len))).collect();
+    let addresses: Vec<_> =
+        external.addresses.iter().map(|a| (a.ip.to_string(), a.sources.as_ref().map(Vec::len))).collect();
     assert_eq!(addresses, [("198.51.100.1".to_owned(), None), ("198.51.100.7".to_owned(), Some(2))]);
 }
 

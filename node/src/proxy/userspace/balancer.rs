@@ -179,7 +179,10 @@ mod tests {
         assert_ne!(next, first, "it does not answer");
         assert_eq!(balancer.choose(aim(1), &[], now), Some(next), "and the client stays where it is then");
         let late = start + Duration::from_secs(300);
-        balancer.set(&wanted(&[next.ip.to_string().rsplit('.').next().unwrap().parse::<u8>().unwrap() % 3 + 1], Some(60)));
+        balancer.set(&wanted(
+            &[next.ip.to_string().rsplit('.').next().unwrap().parse::<u8>().unwrap() % 3 + 1],
+            Some(60),
+        ));
         assert_ne!(balancer.choose(aim(1), &[], late), Some(next));
         balancer.set(&wanted(&[], Some(60)));
         assert_eq!(balancer.choose(aim(1), &[], late), None);

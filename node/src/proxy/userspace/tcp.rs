@@ -58,7 +58,9 @@ async fn connection(mut client: TcpStream, from: SocketAddr, balancer: &SharedBa
                 }
                 return;
             }
-            Ok(Err(error)) => tracing::debug!(endpoint = %backend.address(), %error, "an endpoint is passed over"),
+            Ok(Err(error)) => {
+                tracing::debug!(endpoint = %backend.address(), %error, "an endpoint is passed over")
+            }
             Err(_) => tracing::debug!(endpoint = %backend.address(), "an endpoint does not answer"),
         }
         tried.push(backend);

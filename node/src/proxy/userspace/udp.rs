@@ -141,7 +141,12 @@ async fn open<'a>(
 }
 
 /// Hands answers on until the flow is idle or ended.
-async fn answer(way: &UdpSocket, client: &Client<'_>, used: &Cell<Instant>, mut ended: oneshot::Receiver<()>) {
+async fn answer(
+    way: &UdpSocket,
+    client: &Client<'_>,
+    used: &Cell<Instant>,
+    mut ended: oneshot::Receiver<()>,
+) {
     loop {
         let idle_at = used.get() + IDLE;
         tokio::select! {

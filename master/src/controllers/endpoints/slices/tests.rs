@@ -135,7 +135,11 @@ fn services_that_prefer_what_is_close_hint_at_it() {
     }
     assert_eq!(hints_of(Some("PreferSameNode"), Some("a"), true), some("a", "n1"));
     assert_eq!(hints_of(Some("PreferSameNode"), None, true), some("", "n1"));
-    assert_eq!(hints_of(Some("PreferSameNode"), Some("a"), false), None, "nobody is sent to those that are not ready");
+    assert_eq!(
+        hints_of(Some("PreferSameNode"), Some("a"), false),
+        None,
+        "nobody is sent to those that are not ready"
+    );
     assert_eq!(hints_of(None, Some("a"), true), None);
     assert_eq!(hints_of(Some("Elsewhere"), Some("a"), true), None);
 }

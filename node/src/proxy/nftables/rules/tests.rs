@@ -6,7 +6,11 @@ use super::*;
 use crate::proxy::plan::plan;
 
 fn facts() -> NodeFacts {
-    NodeFacts { name: "n1".into(), cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()], ..NodeFacts::default() }
+    NodeFacts {
+        name: "n1".into(),
+        cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
+        ..NodeFacts::default()
+    }
 }
 
 /// `count` endpoints of `default/<name>`, skipping those in `without`.
@@ -87,7 +91,11 @@ fn what_stands_in_for_endpoints_is_kept_from_others() {
     let mut rules = Rules::default();
     let all = rules.take_all(&facts(), &Family::ALL, Some([169, 254, 96, 1].into())).text;
     let count = |what: &str| all.lines().filter(|line| line.ends_with(what)).count();
-    assert_eq!(count("filter-input ip daddr 169.254.96.1 ct state new ct status & dnat == 0 drop"), 1, "{all}");
+    assert_eq!(
+        count("filter-input ip daddr 169.254.96.1 ct state new ct status & dnat == 0 drop"),
+        1,
+        "{all}"
+    );
     assert_eq!(count("nat-postrouting ip daddr 169.254.96.1 accept"), 1, "{all}");
     assert!(all.contains("add table ip6 troupe\n"));
 }

@@ -8,9 +8,12 @@ use super::*;
 fn check(scheduler: Scheduler, loads: &[Option<(usize, usize)>], turn: usize, expected: Option<usize>) {
     let servers = servers(&loads.iter().map(|l| l.unwrap_or((0, 0))).collect::<Vec<_>>());
     let aim = Aim { client: [1, 2, 3, 4].into(), destination: [10, 96, 0, 1].into() };
-    let usable =
-        |s: &Server| servers.iter().position(|o| o == s).is_some_and(|i| loads[i].is_some());
-    assert_eq!(scheduler.choose(&servers, usable, turn, aim), expected, "{scheduler:?} of {loads:?} at {turn}");
+    let usable = |s: &Server| servers.iter().position(|o| o == s).is_some_and(|i| loads[i].is_some());
+    assert_eq!(
+        scheduler.choose(&servers, usable, turn, aim),
+        expected,
+        "{scheduler:?} of {loads:?} at {turn}"
+    );
 }
 
 fn servers(loads: &[(usize, usize)]) -> Vec<Server> {
@@ -70,7 +73,10 @@ fn tally(scheduler: Scheduler, count: usize, aims: impl Iterator<Item = Aim>) ->
 
 #[test]
 fn hashes_spread_their_address_and_ignore_the_other() {
-    let aim = |client: [u8; 4], destination: [u8; 4]| Aim { client: client.into(), destination: destination.into() };
+    let aim = |client: [u8; 4], destination: [u8; 4]| Aim {
+        client: client.into(),
+        destination: destination.into(),
+    };
     let clients = || (0..=255).map(|n| aim([192, 0, 2, n], [10, 96, 0, 1]));
     let addresses = || (0..=255).map(|n| aim([192, 0, 2, 1], [10, 96, 0, n]));
     let spread = tally(Scheduler::SourceHash, 4, clients());

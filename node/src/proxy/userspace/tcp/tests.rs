@@ -84,7 +84,11 @@ async fn without_anybody_the_client_is_told_so() {
         with_proxy(backends, 8, |at, _| async move {
             let mut client = TcpStream::connect(at).await.unwrap();
             let error = client.read(&mut [0; 8]).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "an end would look like an empty answer");
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset,
+                "an end would look like an empty answer"
+            );
         })
         .await;
     }
