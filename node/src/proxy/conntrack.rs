@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::process::Stdio;
-
-use tokio::process::Command;
 
 use super::ServiceKey;
 use super::endpoints::Backend;
 use super::family::Family;
 use super::nftables::compile::Listeners;
 use super::plan::{PortPlan, Protocol, Reach, ServicePlan};
+use crate::nft::{RulesError, run};
+
+/// Flows that are deleted without a look whether they are there.
+const DELETED_UNSEEN_MAX: usize = 8;
 
 /// Where UDP clients aim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,19 +143,50 @@ pub fn arguments(flow: &Flow) -> Vec<String> {
 }
 
 /// Deletes flows. Best effort: without the `conntrack` program they time out by themselves.
-pub async fn forget(flows: impl IntoIterator<Item = Flow>) {
+pub async fn forget(mut flows: BTreeSet<Flow>) {
+    // Of very many, hardly any is there: to look first is quicker.
+    if flows.len() > DELETED_UNSEEN_MAX {
+        let mut seen = BTreeSet::new();
+        for family in ["ipv4", "ipv6"] {
+            match run("conntrack", &["-L", "-f", family, "-p", "udp"], "").await {
+                Ok(listing) => seen.extend(aims(&listing)),
+                Err(error) if error.is_missing() => break,
+                // Then all are deleted, seen or not.
+                Err(_) => return delete(flows).await,
+            }
+        }
+        flows.retain(|flow| {
+            let Frontend { ip, port, .. } = flow.frontend;
+            match ip {
+                Some(ip) => seen.contains(&(ip, port)),
+                None => seen.iter().any(|(_, aimed)| *aimed == port),
+            }
+        });
+    }
+    delete(flows).await;
+}
+
+/// What the clients of remembered flows aim at.
+fn aims(listing: &str) -> BTreeSet<(IpAddr, u16)> {
+    let aim = |line: &str| {
+        // Each line has the way there first, then the way back.
+        let field = |name| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+        Some((field("dst=")?.parse().ok()?, field("dport=")?.parse().ok()?))
+    };
+    listing.lines().filter_map(aim).collect()
+}
+
+async fn delete(flows: BTreeSet<Flow>) {
     for flow in flows {
-        let run = Command::new("conntrack")
-            .args(arguments(&flow))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .status();
-        // It exits with 1 when there was nothing to delete, which is the usual case.
-        if let Err(error) = run.await {
-            tracing::warn!(%error, "conntrack is not available: stale UDP flows end by their timeout only");
-            return;
+        let arguments = arguments(&flow);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        match run("conntrack", &arguments, "").await {
+            // It is refused when there was nothing to delete, which is the usual case.
+            Ok(_) | Err(RulesError::Refused { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "stale UDP flows end by their timeout only");
+                return;
+            }
         }
     }
 }
@@ -181,6 +213,13 @@ mod tests {
         check(&[], &[1], &[Flow { frontend, backend: None }]);
         check(&[1], &[], &[gone(1)]);
         assert_eq!(stale_flows(&set(frontend, &[1]), &Answered::new()), BTreeSet::from([gone(1)]));
+        assert_eq!(
+            aims(
+                "udp      17 28 src=10.7.0.2 dst=10.96.0.9 sport=40000 dport=53 src=10.7.0.3 dst=10.7.0.2 sport=8080 dport=40000 mark=0 use=1\n\
+                 udp      17 1 src=fd00::1 dst=fd00::2 sport=1 dport=54 [UNREPLIED] src=fd00::2 dst=fd00::1 sport=54 dport=1\nodd\n"
+            ),
+            BTreeSet::from([([10, 96, 0, 9].into(), 53), ("fd00::2".parse().unwrap(), 54)])
+        );
         let text = arguments(&gone(1)).join(" ");
         assert_eq!(text, "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --dst-nat 10.0.0.1");
     }

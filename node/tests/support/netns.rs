@@ -131,11 +131,13 @@ impl Lab {
     }
 
     /// Runs `nft` on the node; its output.
+    #[allow(dead_code, reason = "not every test that has a lab looks at rules")]
     pub fn nft(&self, arguments: &str) -> String {
         self.output(&format!("nft {arguments}"))
     }
 
     /// Runs a program on the node; its output.
+    #[allow(dead_code, reason = "not every test that has a lab runs programs")]
     pub fn output(&self, command: &str) -> String {
         let output = Command::new("ip").args(["netns", "exec", &self.node]).args(command.split(' ')).output();
         String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()

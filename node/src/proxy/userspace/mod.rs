@@ -19,7 +19,7 @@ pub mod sticky;
 pub mod tcp;
 pub mod udp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ use actors::{
     Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Handler, Props, Recipient, RestartPolicy,
     WrapFuture,
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
 use super::family::Family;
@@ -34,7 +35,7 @@ use super::iptables;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::nftables::compile::Listeners;
 use super::nftables::{Batch, Tables, families};
-use super::plan::{PortPlan, Protocol};
+use super::plan::{PortPlan, Protocol, Reach};
 use crate::network::loopback::{self, LoopbackError};
 use crate::nft::RulesError;
 use port::{Look, Port, PortActor};
@@ -77,7 +78,7 @@ impl UserspaceActor {
 
     /// Opens and closes doors as is told. What had listeners and is not told of when all is told, goes.
     fn serve(&mut self, carry: &Carry, ctx: &mut Context<Self>) -> Result<(), CarryError> {
-        let mut gone: Vec<String> = Vec::new();
+        let mut gone: BTreeSet<String> = BTreeSet::new();
         if carry.all {
             gone.extend(self.served.keys().cloned());
         }
@@ -86,7 +87,7 @@ impl UserspaceActor {
             let before = self.served.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
             gone.extend(before.map(|(key, _)| key.clone()));
             for port in plan.ports.iter().filter(|port| handed_on(port)) {
-                gone.retain(|key| *key != port.key);
+                gone.remove(&port.key);
                 self.serve_port(port, ctx)?;
             }
         }
@@ -120,7 +121,9 @@ impl UserspaceActor {
     }
 
     fn forget(&mut self, key: &str) {
-        self.listeners.retain(|(listening, _), _| listening != key);
+        for reach in [Reach::Cluster, Reach::Local] {
+            self.listeners.remove(&(key.to_owned(), reach));
+        }
     }
 }
 
@@ -141,6 +144,13 @@ impl Actor for UserspaceActor {
 async fn begin() -> Result<(), CarryError> {
     iptables::clean_up().await?;
     loopback::ensure(IpAddr::from(ADDRESS), LABEL).await?;
+    // Each service port holds a file descriptor, and each connection two; the usual limit is 1024, while that to which
+    // it may be raised is high.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, most, most)
+    {
+        tracing::warn!(%error, "the limit of file descriptors was not raised: many Services may not be served");
+    }
     Ok(())
 }
 

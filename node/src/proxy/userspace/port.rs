@@ -5,14 +5,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, AsyncContext, Context, Handler, SpawnHandle, message};
 use parking_lot::RwLock;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::balancer::{Balancer, SharedBalancer, Wanted};
@@ -24,24 +24,24 @@ use crate::proxy::plan::{PortPlan, Protocol, Reach};
 /// Connections that the kernel holds for a port until they are taken.
 const BACKLOG: u32 = 1024;
 
-/// Where a service port takes its clients.
-#[derive(Debug)]
+/// Where a service port takes its clients. Mode and port live on one arbiter, so its reactor serves both.
+#[derive(Clone, Debug)]
 enum Socket {
-    Tcp(TcpListener),
-    Udp(UdpSocket),
+    Tcp(Arc<TcpListener>),
+    Udp(Arc<UdpSocket>),
 }
 
 impl Socket {
     fn bind(protocol: Protocol, ip: Ipv4Addr) -> io::Result<Socket> {
         let any = SocketAddr::from((ip, 0));
         if protocol == Protocol::Udp {
-            let socket = UdpSocket::bind(any)?;
+            let socket = std::net::UdpSocket::bind(any)?;
             socket.set_nonblocking(true)?;
-            return Ok(Socket::Udp(socket));
+            return Ok(Socket::Udp(Arc::new(UdpSocket::from_std(socket)?)));
         }
         let socket = TcpSocket::new_v4()?;
         socket.bind(any)?;
-        Ok(Socket::Tcp(socket.listen(BACKLOG)?.into_std()?))
+        Ok(Socket::Tcp(Arc::new(socket.listen(BACKLOG)?)))
     }
 
     fn address(&self) -> io::Result<SocketAddr> {
@@ -132,14 +132,8 @@ impl PortActor {
         });
         for (reach, door) in doors.iter() {
             if !self.serving.contains_key(reach) {
-                match self.serve(door, ctx) {
-                    Ok(serving) => drop(self.serving.insert(*reach, serving)),
-                    Err(error) => {
-                        tracing::error!(%error, "a port is not served; trying again");
-                        ctx.fail(error.to_string());
-                        return;
-                    }
-                }
+                let serving = self.serve(door, ctx);
+                self.serving.insert(*reach, serving);
             }
             if let Some(serving) = self.serving.get(reach) {
                 serving.balancer.borrow_mut().set(&door.wanted);
@@ -148,22 +142,18 @@ impl PortActor {
         }
     }
 
-    fn serve(&self, door: &Door, ctx: &mut Context<Self>) -> io::Result<Serving> {
+    fn serve(&self, door: &Door, ctx: &mut Context<Self>) -> Serving {
         let balancer = Rc::new(RefCell::new(Balancer::new(self.port.scheduler)));
         let flows = Flows::default();
         let room = self.port.room.clone();
-        let work = match &door.socket {
-            Socket::Tcp(listener) => {
-                let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-                ctx.run(tcp::serve(listener, balancer.clone(), room), |_, (), _| {})
-            }
+        let work = match door.socket.clone() {
+            Socket::Tcp(listener) => ctx.run(tcp::serve(listener, balancer.clone(), room), |_, (), _| {}),
             Socket::Udp(socket) => {
-                let socket = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
                 let aim = *self.port.cluster_ip.read();
                 ctx.run(udp::serve(socket, balancer.clone(), flows.clone(), room, aim), |_, (), _| {})
             }
         };
-        Ok(Serving { work, balancer, flows })
+        Serving { work, balancer, flows }
     }
 }
 

@@ -25,7 +25,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS_MAX: usize = 5;
 
 /// Takes connections for as long as it is polled.
-pub async fn serve(listener: TcpListener, balancer: SharedBalancer, room: Arc<Semaphore>) {
+pub async fn serve(listener: Arc<TcpListener>, balancer: SharedBalancer, room: Arc<Semaphore>) {
     let mut connections = FuturesUnordered::new();
     loop {
         tokio::select! {

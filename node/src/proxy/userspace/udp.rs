@@ -67,7 +67,7 @@ impl Flows {
 
 /// Takes packets for as long as it is polled. `destination` is what clients aim at.
 pub async fn serve(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     balancer: SharedBalancer,
     flows: Flows,
     room: Arc<Semaphore>,

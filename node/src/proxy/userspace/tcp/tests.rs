@@ -28,7 +28,7 @@ async fn with_proxy<F: Future<Output = ()>>(
             let balancer = Rc::new(RefCell::new(Balancer::new(Scheduler::RoundRobin)));
             balancer.borrow_mut().set(&Wanted { backends, affinity: None });
             let serving =
-                tokio::task::spawn_local(serve(front, balancer.clone(), Arc::new(Semaphore::new(room))));
+                tokio::task::spawn_local(serve(Arc::new(front), balancer.clone(), Arc::new(Semaphore::new(room))));
             test(at.address(), balancer).await;
             serving.abort();
         })
