@@ -187,8 +187,12 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         ..NodeFacts::default()
     };
     let listing = Listing::new(count);
-    let config =
-        ProxyConfig { facts: facts.clone(), mode, scheduler: Scheduler::default(), services: Services::default() };
+    let config = ProxyConfig {
+        facts: facts.clone(),
+        mode,
+        scheduler: Scheduler::default(),
+        services: Services::default(),
+    };
     let stage = Stage::local();
     let (start, before) = (Instant::now(), processor_seconds());
     let proxy = proxy::start(&stage, config, Client::new(listing.clone(), "bench"));

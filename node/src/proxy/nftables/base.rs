@@ -9,6 +9,15 @@ use crate::proxy::MASQUERADE_MARK;
 use crate::proxy::facts::NodeFacts;
 use crate::proxy::family::Family;
 
+/// Endpoints of one service port that chains for all Services choose among; of more, it has chains of its own.
+pub const BALANCED_MAX: usize = 64;
+/// Chooses; the number of endpoints follows.
+pub const BALANCE: &str = "balance";
+/// Chooses, and hides the client.
+pub const BALANCE_MARKED: &str = "balance-marked";
+/// Chooses for a port of the node, and hides the client.
+pub const BALANCE_NODE_PORT: &str = "balance-node-port";
+
 /// Makes one family's table anew, whatever the kernel has of it. `proxied` is the address where programs of this node
 /// take connections in endpoints' place, where they do: nobody else may reach it.
 pub fn base(facts: &NodeFacts, family: Family, proxied: Option<IpAddr>) -> String {
@@ -35,6 +44,11 @@ pub fn base(facts: &NodeFacts, family: Family, proxied: Option<IpAddr>) -> Strin
 
     chain("refuse", "", &lines(&["reject"]));
     chain("mark-for-masquerade", "", &[format!("meta mark set meta mark or {MASQUERADE_MARK}")]);
+    for count in 1..=BALANCED_MAX {
+        for (name, rules) in balancers(count, words) {
+            chain(&name, "", &rules);
+        }
+    }
     let mut dispatch = Vec::new();
     if let Some(cidr) = facts.cluster_cidr(family) {
         dispatch.push(format!("{ip} saddr != {cidr} {ip} daddr @cluster-ips jump mark-for-masquerade"));
@@ -77,6 +91,28 @@ pub fn base(facts: &NodeFacts, family: Family, proxied: Option<IpAddr>) -> Strin
         &on_new(&["firewall", "unanswered", "unanswered-node-ports"]),
     );
     text
+}
+
+/// The chains that choose among so many endpoints in the shared maps: for traffic that keeps its source, for traffic
+/// that does not, and for traffic that came to a port of the node.
+fn balancers(count: usize, words: Words) -> [(String, Vec<String>); 3] {
+    let choose = |before: &str, map: Shared| {
+        ["tcp", "udp", "sctp"].map(|protocol| {
+            format!(
+                "meta l4proto {protocol} {} to {before}meta l4proto . th dport . numgen random mod {count} map @{}",
+                words.dnat,
+                map.name()
+            )
+        })
+    };
+    let mark = "jump mark-for-masquerade".to_owned();
+    let mut at_node = vec![mark.clone()];
+    at_node.extend(choose("", Shared::NodePortEndpoints));
+    [
+        (format!("{BALANCE}-{count}"), choose(&format!("{} daddr . ", words.ip), Shared::Endpoints).into()),
+        (format!("{BALANCE_MARKED}-{count}"), vec![mark, format!("goto {BALANCE}-{count}")]),
+        (format!("{BALANCE_NODE_PORT}-{count}"), at_node),
+    ]
 }
 
 /// What matches the addresses at which node ports answer.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::base::{BALANCE, BALANCE_MARKED, BALANCE_NODE_PORT, BALANCED_MAX};
 use super::words::{Declaration, Shared, Words};
 use crate::proxy::endpoints::Backend;
 use crate::proxy::facts::NodeFacts;
@@ -70,23 +71,6 @@ struct PortWriter<'a> {
     previous: Option<&'a Fragment>,
 }
 
-/// The chains of the two choices of endpoints.
-#[derive(Default)]
-struct Balancers {
-    cluster: Option<String>,
-    local: Option<String>,
-}
-
-impl Balancers {
-    fn of(&self, reach: Reach) -> Option<&str> {
-        match reach {
-            Reach::Cluster => self.cluster.as_deref(),
-            Reach::Local => self.local.as_deref(),
-            Reach::Refused | Reach::Dropped => None,
-        }
-    }
-}
-
 /// What is done with what has no chain to go to.
 fn refusal(reach: Reach) -> &'static str {
     if reach == Reach::Dropped { "drop" } else { "goto refuse" }
@@ -95,33 +79,73 @@ fn refusal(reach: Reach) -> &'static str {
 impl PortWriter<'_> {
     fn write(&mut self) {
         let port = self.port;
-        let mut balancers = Balancers::default();
-        for reach in port.reaches() {
-            match reach {
-                Reach::Local => balancers.local = Some(self.balancer("loc", reach)),
-                _ => balancers.cluster = Some(self.balancer("svc", reach)),
-            }
-        }
         if !port.served_here {
             self.share(Shared::ClusterIps, port.cluster_ip.to_string(), "");
-            self.frontend(port.cluster_ip, balancers.of(port.internal), refusal(port.internal));
+            let element = self.element(port.cluster_ip);
+            let verdict = match self.is_plain(port.internal) {
+                true => Some(self.balanced(Shared::Endpoints, &element, BALANCE, port.internal)),
+                false => self.balancer(port.internal).map(|chain| format!("goto {chain}")),
+            };
+            self.frontend(element, verdict, refusal(port.internal));
         }
         if let Some(external) = &port.external {
-            self.external(external, &balancers);
+            self.external(external);
         }
         for ip in &port.here {
             self.share(Shared::Hairpins, format!("{ip} . {ip}"), "");
         }
     }
 
-    /// A chain that sends each connection to one of the endpoints, or to who stands in for them; returns its name.
-    fn balancer(&mut self, prefix: &str, reach: Reach) -> String {
+    /// Whether nothing is special about these endpoints: the chains and maps of all Services do then, which is what makes
+    /// many Services cheap. nft reads the names of all chains and maps before each change; elements it does not.
+    fn is_plain(&self, reach: Reach) -> bool {
+        let simple = self.port.affinity_seconds.is_none() || self.listener(reach).is_some();
+        simple && (1..=BALANCED_MAX).contains(&self.targets(reach).len())
+    }
+
+    fn listener(&self, reach: Reach) -> Option<Backend> {
+        let listener = self.listeners.get(&(self.port.key.clone(), reach))?;
+        Some(Backend { ip: listener.ip(), port: listener.port() })
+    }
+
+    /// Who takes connections: who listens in the endpoints' place, or these themselves.
+    fn targets(&self, reach: Reach) -> Vec<Backend> {
+        match self.listener(reach) {
+            Some(listener) => vec![listener],
+            None => self.port.backends(reach).to_vec(),
+        }
+    }
+
+    /// Puts endpoints into a shared map, behind `front`; returns what leads to them.
+    fn balanced(&mut self, map: Shared, front: &str, chain: &str, reach: Reach) -> String {
+        let place = format!("{} {front}", map.name());
+        let old = self.previous.and_then(|p| p.slots.get(&place)).map(Vec::as_slice).unwrap_or_default();
+        let slots = assign_slots(old, &self.targets(reach));
+        for (i, Backend { ip, port }) in slots.iter().enumerate() {
+            self.share(map, format!("{front} . {i}"), &format!("{ip} . {port}"));
+        }
+        let count = slots.len();
+        self.fragment.slots.insert(place, slots);
+        format!("goto {chain}-{count}")
+    }
+
+    /// A chain of this port's own that sends each connection to one of the endpoints, or to who stands in for them;
+    /// returns its name.
+    fn balancer(&mut self, reach: Reach) -> Option<String> {
+        let prefix = match reach {
+            Reach::Cluster => "svc",
+            Reach::Local => "loc",
+            Reach::Refused | Reach::Dropped => return None,
+        };
         let chain = format!("{prefix}/{}", self.port.key);
+        if self.fragment.chains.contains_key(&chain) {
+            return Some(chain);
+        }
         let (protocol, dnat) = (self.port.protocol.name(), self.words.dnat);
-        if let Some(listener) = self.listeners.get(&(self.port.key.clone(), reach)) {
-            let rule = format!("meta l4proto {protocol} {dnat} to {listener}");
+        if let Some(listener) = self.listener(reach) {
+            let rule = format!("meta l4proto {protocol} {dnat} to {}", listener.address());
             self.fragment.chains.insert(chain.clone(), vec![rule]);
-            return chain;
+            return Some(chain);
         }
         let map = format!("eps-{chain}");
         let old = self.previous.and_then(|p| p.slots.get(&map)).map(Vec::as_slice).unwrap_or_default();
@@ -153,7 +177,7 @@ impl PortWriter<'_> {
             .insert(map.clone(), Private { declaration: Declaration { kind: "map", body }, elements });
         self.fragment.slots.insert(map, slots);
         self.fragment.chains.insert(chain.clone(), rules);
-        chain
+        Some(chain)
     }
 
     /// The chain of one endpoint that remembers its clients, and the set of those clients.
@@ -172,34 +196,48 @@ impl PortWriter<'_> {
         (chain, clients)
     }
 
-    fn external(&mut self, external: &External, balancers: &Balancers) {
-        let entry = balancers.of(external.inside).map(|inside| self.entry(external, inside, balancers));
+    fn external(&mut self, external: &External) {
+        let plain = !external.keeps_source && self.is_plain(external.inside);
+        let entry = if plain { None } else { self.entry(external).map(|chain| format!("goto {chain}")) };
         let refusal = refusal(external.outside);
         let only_elsewhere = external.outside == Reach::Dropped;
         for address in &external.addresses {
-            self.frontend(address.ip, entry.as_deref(), refusal);
+            let element = self.element(address.ip);
             if only_elsewhere {
-                self.share(Shared::NoEndpoints, self.element(address.ip), refusal);
+                self.share(Shared::NoEndpoints, element.clone(), refusal);
             }
             if let Some(sources) = &address.sources {
                 let chain = format!("fw/{}", self.port.key);
-                self.share(Shared::Firewalls, self.element(address.ip), &format!("goto {chain}"));
+                self.share(Shared::Firewalls, element.clone(), &format!("goto {chain}"));
                 self.fragment.chains.insert(chain, vec![self.wall(sources)]);
             }
+            let verdict = match plain {
+                true => Some(self.balanced(Shared::Endpoints, &element, BALANCE_MARKED, external.inside)),
+                false => entry.clone(),
+            };
+            self.frontend(element, verdict, refusal);
         }
         if let Some(node_port) = external.node_port {
             let element = format!("{} . {node_port}", self.port.protocol.name());
-            if let Some(entry) = &entry {
-                self.share(Shared::NodePorts, element.clone(), &format!("goto {entry}"));
+            let verdict = match plain {
+                true => {
+                    let map = Shared::NodePortEndpoints;
+                    Some(self.balanced(map, &element, BALANCE_NODE_PORT, external.inside))
+                }
+                false => entry,
+            };
+            if verdict.is_none() || only_elsewhere {
+                self.share(Shared::NoEndpointNodePorts, element.clone(), refusal);
             }
-            if entry.is_none() || only_elsewhere {
-                self.share(Shared::NoEndpointNodePorts, element, refusal);
+            if let Some(verdict) = verdict {
+                self.share(Shared::NodePorts, element, &verdict);
             }
         }
     }
 
     /// The chain behind the addresses outside the cluster's ranges; returns its name.
-    fn entry(&mut self, external: &External, inside: &str, balancers: &Balancers) -> String {
+    fn entry(&mut self, external: &External) -> Option<String> {
+        let inside = self.balancer(external.inside)?;
         let chain = format!("ext/{}", self.port.key);
         let mut rules = Vec::new();
         if external.keeps_source {
@@ -208,13 +246,13 @@ impl PortWriter<'_> {
             }
             rules.push("fib saddr type local jump mark-for-masquerade".to_owned());
             rules.push(format!("fib saddr type local goto {inside}"));
-            rules.extend(balancers.of(external.outside).map(|chain| format!("goto {chain}")));
+            rules.extend(self.balancer(external.outside).map(|chain| format!("goto {chain}")));
         } else {
             rules.push("jump mark-for-masquerade".to_owned());
             rules.push(format!("goto {inside}"));
         }
         self.fragment.chains.insert(chain.clone(), rules);
-        chain
+        Some(chain)
     }
 
     /// What keeps everybody else out.
@@ -230,10 +268,9 @@ impl PortWriter<'_> {
         format!("{ip} . {} . {}", self.port.protocol.name(), self.port.port)
     }
 
-    fn frontend(&mut self, ip: IpAddr, chain: Option<&str>, refusal: &str) {
-        let element = self.element(ip);
-        match chain {
-            Some(chain) => self.share(Shared::Services, element, &format!("goto {chain}")),
+    fn frontend(&mut self, element: String, verdict: Option<String>, refusal: &str) {
+        match verdict {
+            Some(verdict) => self.share(Shared::Services, element, &verdict),
             None => self.share(Shared::NoEndpoints, element, refusal),
         }
     }

@@ -65,11 +65,15 @@ pub enum Shared {
     ClusterIps,
     /// Endpoint address twice: an endpoint that calls itself through its service.
     Hairpins,
+    /// Address, protocol, port, a number → an endpoint. The numbers of one service port begin with 0.
+    Endpoints,
+    /// Protocol, port, a number → an endpoint, on the node's own addresses.
+    NodePortEndpoints,
 }
 
 impl Shared {
     /// Every one of them.
-    pub const ALL: [Shared; 7] = [
+    pub const ALL: [Shared; 9] = [
         Shared::Services,
         Shared::NodePorts,
         Shared::NoEndpoints,
@@ -77,6 +81,8 @@ impl Shared {
         Shared::Firewalls,
         Shared::ClusterIps,
         Shared::Hairpins,
+        Shared::Endpoints,
+        Shared::NodePortEndpoints,
     ];
 
     /// Its name in the table.
@@ -89,6 +95,8 @@ impl Shared {
             Shared::Firewalls => "firewalls",
             Shared::ClusterIps => "cluster-ips",
             Shared::Hairpins => "hairpins",
+            Shared::Endpoints => "endpoints",
+            Shared::NodePortEndpoints => "node-port-endpoints",
         }
     }
 
@@ -104,7 +112,15 @@ impl Shared {
             }
             Shared::ClusterIps => ("set", format!("type {address};")),
             Shared::Hairpins => ("set", format!("type {address} . {address};")),
+            Shared::Endpoints => ("map", endpoints(&format!("{} daddr . ", words.ip), words)),
+            Shared::NodePortEndpoints => ("map", endpoints("", words)),
         };
         Declaration { kind, body }
     }
+}
+
+/// The type of a map to endpoints, by what stands before protocol and port.
+fn endpoints(before: &str, words: Words) -> String {
+    let ip = words.ip;
+    format!("typeof {before}meta l4proto . th dport . numgen random mod 2 : {ip} daddr . tcp dport;")
 }

@@ -50,17 +50,13 @@ fn shared<'a>(fragment: &'a Fragment, map: Shared, element: &str) -> Option<&'a 
 fn a_cluster_ip_leads_to_its_endpoints() {
     let fragment = compiled(json!({}), &[(1, true), (2, false)]);
     let target = shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80");
-    assert_eq!(target, Some("goto svc/default/web/tcp/80"));
+    assert_eq!(target, Some("goto balance-2"));
     assert_eq!(shared(&fragment, Shared::ClusterIps, "10.96.0.5"), Some(""));
     assert_eq!(shared(&fragment, Shared::Hairpins, "10.244.0.1 . 10.244.0.1"), Some(""));
     assert_eq!(shared(&fragment, Shared::Hairpins, "10.244.0.2 . 10.244.0.2"), None, "not on this node");
-    assert_eq!(
-        fragment.chains["svc/default/web/tcp/80"],
-        ["meta l4proto tcp dnat ip to numgen random mod 2 map @eps-svc/default/web/tcp/80"]
-    );
-    let elements = &fragment.private["eps-svc/default/web/tcp/80"].elements;
-    assert_eq!(elements["0"], "10.244.0.1 . 8080");
-    assert_eq!(elements["1"], "10.244.0.2 . 8080");
+    let endpoint = |n: usize| shared(&fragment, Shared::Endpoints, &format!("10.96.0.5 . tcp . 80 . {n}"));
+    assert_eq!((endpoint(0), endpoint(1)), (Some("10.244.0.1 . 8080"), Some("10.244.0.2 . 8080")));
+    assert!(fragment.chains.is_empty() && fragment.private.is_empty(), "nothing of its own: {fragment:?}");
 }
 
 #[test]
@@ -82,10 +78,8 @@ fn traffic_policies() {
         spec
     };
     let cluster = compiled(node_port(json!({})), &[(1, true), (2, false)]);
-    assert_eq!(
-        cluster.chains["ext/default/web/tcp/80"],
-        ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]
-    );
+    assert_eq!(shared(&cluster, Shared::NodePorts, "tcp . 30080"), Some("goto balance-node-port-2"));
+    assert_eq!(shared(&cluster, Shared::NodePortEndpoints, "tcp . 30080 . 1"), Some("10.244.0.2 . 8080"));
 
     let local = compiled(node_port(json!({"externalTrafficPolicy": "Local"})), &[(1, true), (2, false)]);
     assert_eq!(
@@ -106,7 +100,8 @@ fn traffic_policies() {
 
     let internal = compiled(json!({"internalTrafficPolicy": "Local"}), &[(1, true), (2, false)]);
     let target = shared(&internal, Shared::Services, "10.96.0.5 . tcp . 80");
-    assert_eq!(target, Some("goto loc/default/web/tcp/80"));
+    assert_eq!(target, Some("goto balance-1"));
+    assert_eq!(shared(&internal, Shared::Endpoints, "10.96.0.5 . tcp . 80 . 0"), Some("10.244.0.1 . 8080"));
     let nobody_here = compiled(json!({"internalTrafficPolicy": "Local"}), &[(2, false)]);
     assert_eq!(shared(&nobody_here, Shared::NoEndpoints, "10.96.0.5 . tcp . 80"), Some("drop"));
 }
@@ -138,7 +133,7 @@ fn external_addresses_and_source_ranges() {
     .unwrap();
     let plan = plan(&balanced, [&slice(&[(1, true)])], &facts());
     let fragment = compile(&plan, Family::V4, &facts(), &Listeners::new(), None);
-    let entry = Some("goto ext/default/web/tcp/80");
+    let entry = Some("goto balance-marked-1");
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.1 . tcp . 80"), entry);
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.7 . tcp . 80"), entry);
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.8 . tcp . 80"), None);
@@ -190,6 +185,8 @@ fn listeners_stand_in_for_endpoints() {
     assert_eq!(fragment.chains["svc/default/web/tcp/80"], ["meta l4proto tcp dnat ip to 169.254.96.1:7"]);
     assert_eq!(fragment.chains["loc/default/web/tcp/80"], ["meta l4proto tcp dnat ip to 169.254.96.1:8"]);
     assert!(fragment.private.is_empty(), "no endpoints in the kernel: {:?}", fragment.private);
+    assert_eq!(shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80"), Some("goto balance-1"));
+    assert_eq!(shared(&fragment, Shared::Endpoints, "10.96.0.5 . tcp . 80 . 0"), Some("169.254.96.1 . 7"));
 }
 
 #[test]
@@ -222,4 +219,21 @@ fn an_address_that_the_node_serves_itself_is_left_alone() {
     let plan = plan(&service(json!({})), [&slice(&[])], &facts);
     let fragment = compile(&plan, Family::V4, &facts, &Listeners::new(), None);
     assert!(fragment.shared.is_empty(), "{:?}", fragment.shared);
+}
+
+#[test]
+fn very_many_endpoints_have_chains_of_their_own() {
+    let endpoints: Vec<(u8, bool)> = (1..=BALANCED_MAX as u8 + 1).map(|n| (n, false)).collect();
+    let node_port = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
+    let fragment = compiled(node_port, &endpoints);
+    let target = shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80");
+    assert_eq!(target, Some("goto svc/default/web/tcp/80"));
+    assert_eq!(
+        fragment.chains["svc/default/web/tcp/80"],
+        ["meta l4proto tcp dnat ip to numgen random mod 65 map @eps-svc/default/web/tcp/80"]
+    );
+    assert_eq!(fragment.private["eps-svc/default/web/tcp/80"].elements.len(), 65);
+    assert_eq!(shared(&fragment, Shared::NodePorts, "tcp . 30080"), Some("goto ext/default/web/tcp/80"));
+    let ext = &fragment.chains["ext/default/web/tcp/80"];
+    assert_eq!(*ext, ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]);
 }

@@ -27,8 +27,11 @@ async fn with_proxy<F: Future<Output = ()>>(
             let (front, at) = listener().await;
             let balancer = Rc::new(RefCell::new(Balancer::new(Scheduler::RoundRobin)));
             balancer.borrow_mut().set(&Wanted { backends, affinity: None });
-            let serving =
-                tokio::task::spawn_local(serve(Arc::new(front), balancer.clone(), Arc::new(Semaphore::new(room))));
+            let serving = tokio::task::spawn_local(serve(
+                Arc::new(front),
+                balancer.clone(),
+                Arc::new(Semaphore::new(room)),
+            ));
             test(at.address(), balancer).await;
             serving.abort();
         })

@@ -38,7 +38,8 @@ async fn flows_stay_until_their_endpoint_goes() {
             want(&[first, second]);
             let flows = Flows::default();
             let room = Arc::new(Semaphore::new(2));
-            let serving = serve(Arc::new(front), balancer.clone(), flows.clone(), room.clone(), [10, 96, 0, 1].into());
+            let serving =
+                serve(Arc::new(front), balancer.clone(), flows.clone(), room.clone(), [10, 96, 0, 1].into());
             let serving = tokio::task::spawn_local(serving);
 
             let (client, _) = socket().await;
@@ -83,7 +84,8 @@ async fn idle_flows_end() {
             balancer.borrow_mut().set(&Wanted { backends: vec![backend], affinity: None });
             let flows = Flows::default();
             let room = Arc::new(Semaphore::new(4));
-            let serving = serve(Arc::new(front), balancer, flows.clone(), room.clone(), [10, 96, 0, 1].into());
+            let serving =
+                serve(Arc::new(front), balancer, flows.clone(), room.clone(), [10, 96, 0, 1].into());
             let serving = tokio::task::spawn_local(serving);
             let (client, _) = socket().await;
             client.connect(at.address()).await.unwrap();
