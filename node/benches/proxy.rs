@@ -163,10 +163,11 @@ fn told(mode: ProxyMode, count: usize, facts: &NodeFacts) -> (usize, usize) {
         for (key, plan) in (0..count).map(|n| planned(n, 0)) {
             rules.set(&key, &plan, facts);
         }
-        let all = rules.take_all(facts, "").text.len();
+        let length = |runs: Vec<String>| runs.iter().map(String::len).sum();
+        let all = length(rules.take_all(facts, "").runs);
         let (key, changed) = planned(count / 2, 1);
         rules.set(&key, &changed, facts);
-        return (all, rules.take_changes().text.len());
+        return (all, length(rules.take_changes().runs));
     }
     let mut rules = nftables::rules::Rules::default();
     let none = nftables::compile::Listeners::new();

@@ -95,7 +95,7 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
     }
     for rules in rules {
         let family = rules.family();
-        let Transaction { text, keys } = if carry.all {
+        let Transaction { runs, keys } = if carry.all {
             let saved = match save(family).await {
                 // Without Services of a family, its program need not be there.
                 Err(_) if family == Family::V6 && rules.is_empty() => continue,
@@ -107,7 +107,13 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
         };
         let causes =
             keys.iter().filter_map(|key| Some((format!("services/{key}").into(), causes.remove(key)?)));
-        applied_under("node/proxy", "ApplyRules", causes.collect(), restore(family, &text)).await?;
+        let work = async {
+            for run in &runs {
+                restore(family, run).await?;
+            }
+            Ok::<(), RulesError>(())
+        };
+        applied_under("node/proxy", "ApplyRules", causes.collect(), work).await?;
     }
     Ok(())
 }

@@ -11,6 +11,9 @@ use crate::proxy::ledger::{Changes, Ledger};
 use crate::proxy::plan::ServicePlan;
 use crate::proxy::{MASQUERADE_MARK, ServiceKey};
 
+/// Chains that are written in one run: what `iptables-restore` takes for a run grows with the square of their number.
+const CHAINS_PER_RUN: usize = 2000;
+
 /// What changes in one table.
 #[derive(Debug, Default)]
 struct Block {
@@ -42,6 +45,27 @@ impl Block {
         text.push_str("COMMIT\n");
     }
 
+    /// The chain that others jump to for masquerading.
+    fn mark(&mut self) {
+        self.chain(MARK, &[format!("-j MARK --set-xmark {MASQUERADE_MARK}/{MASQUERADE_MARK}")]);
+    }
+
+    /// All of another.
+    fn join(&mut self, other: Block) {
+        self.declared.extend(other.declared);
+        self.deleted.extend(other.deleted);
+        self.added.extend(other.added);
+        self.dropped.extend(other.dropped);
+    }
+
+    /// What a run about Services' own chains is told, whether or not there was one before.
+    fn run_of_its_own(mut self) -> String {
+        self.mark();
+        let mut text = String::new();
+        self.write(Table::Nat, &mut text);
+        text
+    }
+
     /// A chain has exactly these rules.
     fn chain(&mut self, name: &str, rules: &[String]) {
         self.declared.insert(name.to_owned());
@@ -71,8 +95,9 @@ impl Blocks {
 /// A change of the kernel's rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
-    /// What `iptables-restore` is told; empty when nothing changes.
-    pub text: String,
+    /// What `iptables-restore` is told, one run after the other; none when nothing changes. Only very large changes need
+    /// several: first they write chains that belong to one Service each, and last what leads to them.
+    pub runs: Vec<String>,
     /// The services whose rules change.
     pub keys: Vec<ServiceKey>,
 }
@@ -108,9 +133,7 @@ impl Rules {
     /// What brings the kernel from the last transaction to now.
     pub fn take_changes(&mut self) -> Transaction {
         let changes = self.ledger.take_changes();
-        let mut blocks = Blocks::default();
-        let keys = self.write(changes, &mut blocks);
-        Transaction { text: blocks.text(), keys }
+        self.transaction(changes, Blocks::default())
     }
 
     /// Everything, in place of what `iptables-save` says that there is of ours.
@@ -122,32 +145,44 @@ impl Rules {
             blocks.of(*table).deleted.push(jump.clone());
         }
         base(facts, self.family, &mut blocks);
-        let keys = self.write(changes, &mut blocks);
+        let parts = self.ledger.keys().filter_map(|key| self.ledger.part(key));
+        let wanted: BTreeSet<&String> = parts.flat_map(|part| part.chains.keys()).collect();
         for (table, chain) in leftovers.chains {
             let block = blocks.of(table);
-            if block.declared.insert(chain.clone()) {
+            if !wanted.contains(&chain) && block.declared.insert(chain.clone()) {
                 block.dropped.push(chain);
             }
         }
-        Transaction { text: blocks.text(), keys }
+        self.transaction(changes, blocks)
     }
 
-    fn write(&self, changes: Changes<Fragment>, blocks: &mut Blocks) -> Vec<ServiceKey> {
+    /// Puts changes beside what `blocks` already say.
+    fn transaction(&self, changes: Changes<Fragment>, mut blocks: Blocks) -> Transaction {
         let none = Fragment::default();
-        let nat = blocks.of(Table::Nat);
+        let mut runs = Vec::new();
+        let mut own = Block::default();
         let mut keys = Vec::with_capacity(changes.parts.len());
         for (key, old) in changes.parts {
             let new = self.ledger.part(&key).unwrap_or(&none);
             for (name, rules) in
                 new.chains.iter().filter(|(name, rules)| old.chains.get(*name) != Some(rules))
             {
-                nat.chain(name, rules);
+                own.chain(name, rules);
             }
+            let nat = blocks.of(Table::Nat);
             for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
                 nat.declared.insert(name.clone());
                 nat.dropped.push(name.clone());
             }
             keys.push(key);
+            if own.declared.len() > CHAINS_PER_RUN {
+                runs.push(std::mem::take(&mut own).run_of_its_own());
+            }
+        }
+        if runs.is_empty() {
+            blocks.of(Table::Nat).join(own);
+        } else {
+            runs.push(own.run_of_its_own());
         }
         for (place, old) in changes.shared {
             let new = self.ledger.element(&place);
@@ -160,7 +195,9 @@ impl Rules {
                 block.added.push(format!("-A {} {matching} {target}", chain.name()));
             }
         }
-        keys
+        runs.push(blocks.text());
+        runs.retain(|run| !run.is_empty());
+        Transaction { runs, keys }
     }
 }
 
@@ -172,7 +209,7 @@ fn base(facts: &NodeFacts, family: Family, blocks: &mut Blocks) {
     let mut dispatch = vec![format!("-j {}", Shared::Services.name())];
     dispatch.extend(at_node(facts, family, Shared::NodePorts.name()));
     let nat = blocks.of(Table::Nat);
-    nat.chain(MARK, &[format!("-j MARK --set-xmark {MASQUERADE_MARK}/{MASQUERADE_MARK}")]);
+    nat.mark();
     nat.chain("TROUPE-DISPATCH", &dispatch);
     nat.chain(
         "TROUPE-POSTROUTING",
