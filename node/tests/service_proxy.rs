@@ -59,9 +59,12 @@ in_every_mode! {
     endpoints_reach_themselves
     udp_clients_move_with_the_endpoints
     udp_clients_of_nobody_are_answered_once_somebody_is_there
+    udp_clients_move_though_nobody_looked
+    panics_take_nothing_away
     named_ports_differ_from_pod_to_pod
     endpoints_by_hand_may_be_anywhere
     zones_are_followed
+    both_families_are_served
 }
 
 async fn cluster_ips_lead_to_their_endpoints(p: Proxied) -> Proxied {
@@ -310,6 +313,47 @@ async fn udp_clients_of_nobody_are_answered_once_somebody_is_there(p: Proxied) -
     p
 }
 
+async fn udp_clients_move_though_nobody_looked(p: Proxied) -> Proxied {
+    p.service("dns", "10.96.0.9", json!({"ports": [{"port": 53, "protocol": "UDP"}]}));
+    p.endpoints("dns", "UDP", &[B]);
+    p.settled().await;
+    let client = p.lab.udp_socket("a", "10.96.0.9:53");
+    assert_eq!(p.udp(&client).await.unwrap(), "b");
+    // The node's process ends; the endpoint goes; another process begins.
+    let mode = p.mode;
+    let (lab, api) = p.end().await;
+    let p = Proxied::start(lab, api, mode, Scheduler::default());
+    p.endpoints("dns", "UDP", &[C]);
+    p.settled().await;
+    assert_eq!(p.udp(&client).await.unwrap(), "c", "{}", p.rules());
+    p
+}
+
+async fn panics_take_nothing_away(p: Proxied) -> Proxied {
+    p.service("web", "10.96.0.5", json!({}));
+    p.endpoints("web", "TCP", &[B]);
+    p.settled().await;
+    let mut paths = vec![format!("node/proxy/{:?}", p.mode).to_lowercase(), "node/proxy".to_owned()];
+    if p.mode == ProxyMode::Userspace {
+        paths.push("node/proxy/port[default/web/tcp/80]".to_owned());
+    }
+    for (path, (ip, who)) in paths.iter().zip([(C, "c "), (B, "b "), (C, "c ")]) {
+        assert!(p.panic(path), "{path} is there");
+        p.endpoints("web", "TCP", &[ip]);
+        let mut last = None;
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            last = Some(p.tcp("a", "10.96.0.5:80").await);
+            if last.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|a| a.starts_with(who))) {
+                break;
+            }
+        }
+        let answer = last.and_then(Result::ok).unwrap_or_default();
+        assert!(answer.starts_with(who), "after {path}: {answer:?}\n{}", p.rules());
+    }
+    p
+}
+
 async fn named_ports_differ_from_pod_to_pod(p: Proxied) -> Proxied {
     p.lab.serve("c", 9090);
     let ports = json!([{"name": "http", "port": 80, "targetPort": "web"}, {"name": "none", "port": 81}]);
@@ -328,6 +372,32 @@ async fn endpoints_by_hand_may_be_anywhere(p: Proxied) -> Proxied {
     p.slice("outside", "mine", json!([{"port": 9999}]), vec![json!({"addresses": ["192.168.77.2"]})]);
     p.settled().await;
     assert_eq!(p.tcp("node", "10.96.0.5:80").await.unwrap(), "out 192.168.77.1");
+    p
+}
+
+async fn both_families_are_served(p: Proxied) -> Proxied {
+    for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")] {
+        let last = 1 + ["node", "a", "b", "c"].iter().position(|n| *n == name).unwrap();
+        p.lab.ip(name, &format!("-6 addr add fd00:7::{last}/64 {address} nodad"));
+    }
+    for name in ["a", "b", "c"] {
+        p.lab.ip(name, "-6 route add default via fd00:7::1");
+    }
+    // As on any machine: a way out, which is where addresses of Services would go without the rules.
+    p.lab.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
+    p.lab.ip("node", "-6 route add default via fd00:77::2");
+    p.lab.output("sysctl -w net.ipv6.conf.all.forwarding=1");
+    p.lab.serve_at("c", "[fd00:7::4]:8080");
+    p.service("web", "10.96.0.5", json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"]}));
+    p.endpoints("web", "TCP", &[B]);
+    p.slice_of("IPv6", "web", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
+    p.service("nobody", "10.96.0.6", json!({"clusterIPs": ["fd00:96::6"]}));
+    p.settled().await;
+    p.answers("a", "10.96.0.5:80", "b", "10.7.0.2").await;
+    // In every mode the kernel does it, so endpoints see who asks, but for themselves.
+    assert_eq!(p.tcp("a", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::2");
+    assert_eq!(p.tcp("c", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::1");
+    p.refused("a", "[fd00:96::6]:80").await;
     p
 }
 
@@ -424,35 +494,6 @@ fn whoever_was_not_led_there_reaches_no_listener() {
         let listener = sockets.split_whitespace().nth(3).expect("a listener").to_owned();
         p.dropped("a", &listener).await;
         p.answers("a", "10.96.0.5:80", "b", "10.7.0.1").await;
-        p
-    });
-}
-
-#[test]
-fn both_families_are_served() {
-    run(ProxyMode::Nftables, async |p| {
-        for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")]
-        {
-            let last = 1 + ["node", "a", "b", "c"].iter().position(|n| *n == name).unwrap();
-            p.lab.ip(name, &format!("-6 addr add fd00:7::{last}/64 {address} nodad"));
-        }
-        for name in ["a", "b", "c"] {
-            p.lab.ip(name, "-6 route add default via fd00:7::1");
-        }
-        // As on any machine: a way out, which is where addresses of Services would go without the rules.
-        p.lab.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
-        p.lab.ip("node", "-6 route add default via fd00:77::2");
-        p.lab.output("sysctl -w net.ipv6.conf.all.forwarding=1");
-        p.lab.serve_at("c", "[fd00:7::4]:8080");
-        p.service("web", "10.96.0.5", json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"]}));
-        p.endpoints("web", "TCP", &[B]);
-        p.slice_of("IPv6", "web", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
-        p.service("nobody", "10.96.0.6", json!({"clusterIPs": ["fd00:96::6"]}));
-        p.settled().await;
-        p.answers("a", "10.96.0.5:80", "b", "10.7.0.2").await;
-        p.answers("a", "[fd00:96::5]:80", "c", "fd00:7::2").await;
-        p.answers("c", "[fd00:96::5]:80", "c", "fd00:7::1").await;
-        p.refused("a", "[fd00:96::6]:80").await;
         p
     });
 }

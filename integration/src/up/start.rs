@@ -40,6 +40,12 @@ pub struct UpArgs {
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pub pod_network: PodNetworkMode,
+    /// How Services' addresses lead to their endpoints on this node.
+    #[arg(long, value_enum, default_value_t)]
+    pub proxy_mode: ProxyMode,
+    /// How endpoints are chosen, with --proxy-mode userspace.
+    #[arg(long, value_enum, default_value_t)]
+    pub proxy_scheduler: Scheduler,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,

@@ -10,12 +10,9 @@ use std::net::IpAddr;
 use super::ServiceKey;
 use super::endpoints::Backend;
 use super::family::Family;
-use super::nftables::compile::Listeners;
+use super::nftables::compile::{Listeners, listener};
 use super::plan::{PortPlan, Protocol, Reach, ServicePlan};
 use crate::nft::{RulesError, run};
-
-/// Flows that are deleted without a look whether they are there.
-const DELETED_UNSEEN_MAX: usize = 8;
 
 /// Where UDP clients aim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,8 +64,8 @@ pub fn answered(plan: &ServicePlan, listeners: &Listeners) -> Answered {
 }
 
 fn behind(port: &PortPlan, reach: Reach, listeners: &Listeners) -> Vec<Backend> {
-    match listeners.get(&(port.key.clone(), reach)) {
-        Some(listener) => vec![Backend { ip: listener.ip(), port: listener.port() }],
+    match listener(listeners, port, reach) {
+        Some(listener) => vec![listener],
         None => port.backends(reach).to_vec(),
     }
 }
@@ -90,15 +87,21 @@ impl Flows {
         self.stale.extend(stale_flows(&old.unwrap_or_default(), &answered));
     }
 
-    /// The Services with UDP addresses that are not among these.
-    pub fn others<'a>(&self, keys: impl Iterator<Item = &'a ServiceKey>) -> Vec<ServiceKey> {
-        let keys: BTreeSet<&ServiceKey> = keys.collect();
-        self.answered.keys().filter(|key| !keys.contains(key)).cloned().collect()
+    /// Begins anew: what was answered before is not known.
+    pub fn clear(&mut self) {
+        *self = Flows::default();
     }
 
-    /// The flows that are to be forgotten.
-    pub fn stale(&self) -> &BTreeSet<Flow> {
-        &self.stale
+    /// What is to be forgotten: what changes made stale, or, after everything was told, whatever is otherwise.
+    pub fn due(&self, everything: bool) -> Due {
+        if !everything {
+            return Due::These(self.stale.clone());
+        }
+        let mut all = Answered::new();
+        for (frontend, backends) in self.answered.values().flatten() {
+            all.entry(*frontend).or_default().extend(backends);
+        }
+        Due::Others(all)
     }
 
     /// They were.
@@ -126,8 +129,8 @@ pub fn stale_flows(old: &Answered, new: &Answered) -> BTreeSet<Flow> {
 }
 
 /// The arguments of `conntrack` that delete a flow.
-pub fn arguments(flow: &Flow) -> Vec<String> {
-    let family = if flow.frontend.family == Family::V4 { "ipv4" } else { "ipv6" };
+fn arguments(flow: &Flow) -> Vec<String> {
+    let family = name(flow.frontend.family);
     let mut arguments: Vec<String> = ["-D", "-f", family, "-p", "udp"].map(str::to_owned).into();
     if let Some(ip) = flow.frontend.ip {
         arguments.extend(["--orig-dst".to_owned(), ip.to_string()]);
@@ -142,41 +145,74 @@ pub fn arguments(flow: &Flow) -> Vec<String> {
     arguments
 }
 
-/// Deletes flows. Best effort: without the `conntrack` program they time out by themselves.
-pub async fn forget(mut flows: BTreeSet<Flow>) {
-    // Of very many, hardly any is there: to look first is quicker.
-    if flows.len() > DELETED_UNSEEN_MAX {
-        let mut seen = BTreeSet::new();
-        for family in ["ipv4", "ipv6"] {
-            match run("conntrack", &["-L", "-f", family, "-p", "udp"], "").await {
-                Ok(listing) => seen.extend(aims(&listing)),
-                Err(error) if error.is_missing() => break,
-                // Then all are deleted, seen or not.
-                Err(_) => return delete(flows).await,
-            }
+/// What is to be forgotten.
+#[derive(Debug)]
+pub enum Due {
+    /// These flows.
+    These(BTreeSet<Flow>),
+    /// Those that lead elsewhere than this.
+    Others(Answered),
+}
+
+impl Due {
+    /// Does it.
+    pub async fn forget(self) {
+        match self {
+            Due::These(flows) => forget(flows).await,
+            Due::Others(answered) => sweep(&answered).await,
         }
-        flows.retain(|flow| {
-            let Frontend { ip, port, .. } = flow.frontend;
-            match ip {
-                Some(ip) => seen.contains(&(ip, port)),
-                None => seen.iter().any(|(_, aimed)| *aimed == port),
-            }
-        });
     }
-    delete(flows).await;
 }
 
-/// What the clients of remembered flows aim at.
-fn aims(listing: &str) -> BTreeSet<(IpAddr, u16)> {
-    let aim = |line: &str| {
+/// Deletes what the kernel remembers otherwise than is answered now, whoever told it: flows to endpoints that went while
+/// nobody looked. Best effort, as [`forget`].
+async fn sweep(answered: &Answered) {
+    for family in Family::ALL {
+        if !answered.keys().any(|frontend| frontend.family == family) {
+            continue;
+        }
+        match run("conntrack", &["-L", "-f", name(family), "-p", "udp"], "").await {
+            Ok(listing) => forget(strangers(&listing, family, answered)).await,
+            Err(error) => tracing::warn!(%error, "UDP flows of an earlier run end by their timeout only"),
+        }
+    }
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+/// The flows in a listing of `conntrack` that lead elsewhere than to who answers now.
+fn strangers(listing: &str, family: Family, answered: &Answered) -> BTreeSet<Flow> {
+    let mut found = BTreeSet::new();
+    for line in listing.lines() {
         // Each line has the way there first, then the way back.
-        let field = |name| line.split_whitespace().find_map(|word| word.strip_prefix(name));
-        Some((field("dst=")?.parse().ok()?, field("dport=")?.parse().ok()?))
-    };
-    listing.lines().filter_map(aim).collect()
+        let fields = |name: &'static str| line.split_whitespace().filter_map(move |w| w.strip_prefix(name));
+        let addresses = |name| fields(name).map(str::parse::<IpAddr>);
+        let ports = |name| fields(name).map(str::parse::<u16>);
+        let (Some(Ok(aimed)), Some(Ok(port))) = (addresses("dst=").next(), ports("dport=").next()) else {
+            continue;
+        };
+        let (Some(Ok(ip)), Some(Ok(from))) = (addresses("src=").nth(1), ports("sport=").nth(1)) else {
+            continue;
+        };
+        let at = [Some(aimed), None].map(|ip| Frontend { family, ip, port });
+        let Some(frontend) = at.into_iter().find(|frontend| answered.contains_key(frontend)) else {
+            continue;
+        };
+        let known = answered.get(&frontend).is_some_and(|by| by.contains(&Backend { ip, port: from }));
+        if !known {
+            found.insert(Flow { frontend, backend: (ip != aimed).then_some(ip) });
+        }
+    }
+    found
 }
 
-async fn delete(flows: BTreeSet<Flow>) {
+/// Deletes flows. Best effort: without the `conntrack` program they time out by themselves.
+async fn forget(flows: BTreeSet<Flow>) {
     for flow in flows {
         let arguments = arguments(&flow);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -213,14 +249,40 @@ mod tests {
         check(&[], &[1], &[Flow { frontend, backend: None }]);
         check(&[1], &[], &[gone(1)]);
         assert_eq!(stale_flows(&set(frontend, &[1]), &Answered::new()), BTreeSet::from([gone(1)]));
-        assert_eq!(
-            aims(
-                "udp      17 28 src=10.7.0.2 dst=10.96.0.9 sport=40000 dport=53 src=10.7.0.3 dst=10.7.0.2 sport=8080 dport=40000 mark=0 use=1\n\
-                 udp      17 1 src=fd00::1 dst=fd00::2 sport=1 dport=54 [UNREPLIED] src=fd00::2 dst=fd00::1 sport=54 dport=1\nodd\n"
-            ),
-            BTreeSet::from([([10, 96, 0, 9].into(), 53), ("fd00::2".parse().unwrap(), 54)])
-        );
         let text = arguments(&gone(1)).join(" ");
         assert_eq!(text, "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --dst-nat 10.0.0.1");
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_found() {
+        let line = |aimed: &str, port: u16, from: &str, sport: u16| {
+            format!(
+                "udp      17 28 src=10.7.0.2 dst={aimed} sport=40000 dport={port} [UNREPLIED] src={from} dst=10.7.0.2 \
+                 sport={sport} dport=40000 mark=0 use=1\n"
+            )
+        };
+        let at = |ip: Option<[u8; 4]>, port| Frontend { family: Family::V4, ip: ip.map(Into::into), port };
+        let backend = |last: u8| Backend { ip: [10, 0, 0, last].into(), port: 5353 };
+        let dns = at(Some([10, 96, 0, 10]), 53);
+        let answered = Answered::from([(dns, [backend(1)].into()), (at(None, 30053), [backend(1)].into())]);
+        let check = |line: String, expected: Option<Flow>| {
+            let found = strangers(&line, Family::V4, &answered);
+            assert_eq!(found, expected.into_iter().collect(), "{line}");
+        };
+        check(line("10.96.0.10", 53, "10.0.0.1", 5353), None);
+        check(
+            line("10.96.0.10", 53, "10.0.0.2", 5353),
+            Some(Flow { frontend: dns, backend: Some([10, 0, 0, 2].into()) }),
+        );
+        check(
+            line("10.96.0.10", 53, "10.0.0.1", 53),
+            Some(Flow { frontend: dns, backend: Some([10, 0, 0, 1].into()) }),
+        );
+        check(line("10.96.0.10", 53, "10.96.0.10", 53), Some(Flow { frontend: dns, backend: None }));
+        check(line("192.0.2.1", 30053, "10.0.0.1", 5353), None);
+        let stale = Flow { frontend: at(None, 30053), backend: Some([10, 0, 0, 3].into()) };
+        check(line("192.0.2.1", 30053, "10.0.0.3", 5353), Some(stale));
+        check(line("9.9.9.9", 53, "9.9.9.9", 53), None);
+        check("conntrack v1.4.7 (conntrack-tools): 0 flow entries have been shown.\n".to_owned(), None);
     }
 }

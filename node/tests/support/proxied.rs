@@ -63,6 +63,11 @@ impl Proxied {
         (self.lab, self.api)
     }
 
+    /// Makes an actor panic; whether there is such an actor.
+    pub fn panic(&self, path: &str) -> bool {
+        self.stage.inject_panic(path)
+    }
+
     /// Puts a Service of port 80.
     pub fn service(&self, name: &str, ip: &str, more: Value) {
         self.service_with(name, ip, more, json!({}));

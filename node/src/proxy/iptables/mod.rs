@@ -13,8 +13,6 @@ pub mod compile;
 pub mod names;
 pub mod restore;
 
-use std::collections::BTreeMap;
-
 use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, WrapFuture};
 
 use super::conntrack::{self, Flows};
@@ -69,9 +67,7 @@ impl IptablesActor {
     fn take(&mut self, carry: &Carry) -> Result<(), CarryError> {
         if carry.all {
             self.rules = nftables::families().iter().map(|family| Rules::new(*family)).collect();
-            for key in self.flows.others(carry.plans.iter().map(|(key, _)| key)) {
-                self.flows.set(&key, BTreeMap::new());
-            }
+            self.flows.clear();
         } else if !self.known {
             return Err(CarryError::Fresh);
         }
@@ -88,11 +84,6 @@ impl IptablesActor {
 /// Brings the kernel to what is told; gives the rules back.
 async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
     let mut causes = carry.causes;
-    if carry.all {
-        // What a run in another mode left.
-        nftables::clean_up().await?;
-        userspace::clean_up().await?;
-    }
     for rules in rules {
         let family = rules.family();
         let Transaction { runs, keys } = if carry.all {
@@ -115,6 +106,11 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
         };
         applied_under("node/proxy", "ApplyRules", causes.collect(), work).await?;
     }
+    if carry.all {
+        // What a run in another mode left; now, so that Services answer all the while.
+        nftables::clean_up().await?;
+        userspace::clean_up().await?;
+    }
     Ok(())
 }
 
@@ -133,14 +129,14 @@ impl Handler<Carry> for IptablesActor {
         // Not known until it is done, whatever ends it.
         self.known = false;
         let mut rules = std::mem::take(&mut self.rules);
-        let flows = self.flows.stale().clone();
+        let flows = self.flows.due(carry.all);
         let work = async move {
             let result = match taken {
                 Ok(()) => bring(&mut rules, carry).await,
                 Err(fresh) => Err(fresh),
             };
             if result.is_ok() {
-                conntrack::forget(flows).await;
+                flows.forget().await;
             }
             (rules, result)
         };

@@ -45,6 +45,14 @@ impl Part for Fragment {
 /// Where programs of this node take connections in the endpoints' place, by service port and choice of endpoints.
 pub type Listeners = BTreeMap<(String, Reach), SocketAddr>;
 
+/// Who takes a port's connections in its endpoints' place, if anybody does.
+pub fn listener(listeners: &Listeners, port: &PortPlan, reach: Reach) -> Option<Backend> {
+    let listener = listeners.get(&(port.key.clone(), reach))?;
+    let backend = Backend { ip: listener.ip(), port: listener.port() };
+    // A port has the same name in both families.
+    (Family::of(backend.ip) == port.family()).then_some(backend)
+}
+
 /// Compiles one family of a Service. `previous` is its last fragment, whose slots are kept: an endpoint that stays keeps
 /// its element. Traffic with a listener goes there, other traffic to the endpoints themselves.
 pub fn compile(
@@ -104,8 +112,7 @@ impl PortWriter<'_> {
     }
 
     fn listener(&self, reach: Reach) -> Option<Backend> {
-        let listener = self.listeners.get(&(self.port.key.clone(), reach))?;
-        Some(Backend { ip: listener.ip(), port: listener.port() })
+        listener(self.listeners, self.port, reach)
     }
 
     /// Who takes connections: who listens in the endpoints' place, or these themselves.

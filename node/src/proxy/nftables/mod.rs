@@ -12,13 +12,13 @@ pub mod compile;
 pub mod rules;
 pub mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, TraceContext, WrapFuture};
 
 use super::ServiceKey;
-use super::conntrack::{self, Flow, Flows};
+use super::conntrack::{self, Due, Flows};
 use super::family::Family;
 use super::iptables;
 use super::mode::{Again, Carry, CarryError, tell_again};
@@ -50,7 +50,7 @@ pub(super) struct Tables {
 /// What is to be done in the kernel.
 pub(super) struct Batch {
     transaction: Transaction,
-    flows: BTreeSet<Flow>,
+    flows: Due,
     causes: BTreeMap<ServiceKey, TraceContext>,
 }
 
@@ -63,13 +63,9 @@ impl Tables {
     pub(super) fn take(&mut self, carry: Carry, listeners: &Listeners) -> Result<Batch, CarryError> {
         if carry.all {
             self.rules = Rules::default();
+            self.flows.clear();
         } else if !self.known {
             return Err(CarryError::Fresh);
-        }
-        let gone =
-            if carry.all { self.flows.others(carry.plans.iter().map(|(key, _)| key)) } else { Vec::new() };
-        for key in gone {
-            self.flows.set(&key, BTreeMap::new());
         }
         for (key, plan) in &carry.plans {
             self.rules.set(key, plan, &carry.facts, listeners);
@@ -79,8 +75,7 @@ impl Tables {
             true => self.rules.take_all(&carry.facts, self.families, self.proxied),
             false => self.rules.take_changes(),
         };
-        let flows = self.flows.stale().clone();
-        Ok(Batch { transaction, flows, causes: carry.causes })
+        Ok(Batch { transaction, flows: self.flows.due(carry.all), causes: carry.causes })
     }
 
     /// What became of a batch.
@@ -100,7 +95,7 @@ impl Batch {
         let causes =
             causes.into_iter().map(|(key, cause)| (format!("services/{key}").into(), cause)).collect();
         applied_under("node/proxy", "ApplyRules", causes, nft::apply(&transaction.text)).await?;
-        conntrack::forget(flows).await;
+        flows.forget().await;
         Ok(())
     }
 }
@@ -131,13 +126,13 @@ impl Handler<Carry> for NftablesActor {
         let all = carry.all;
         let batch = self.tables.take(carry, &Listeners::new());
         let work = async move {
-            let batch = batch?;
-            if all {
-                // What a run in another mode left.
+            let done = batch?.run().await;
+            if all && done.is_ok() {
+                // What a run in another mode left; now, so that Services answer all the while.
                 iptables::clean_up().await?;
                 userspace::clean_up().await?;
             }
-            Ok(batch.run().await)
+            Ok(done)
         };
         AtomicResponse::new(Box::pin(work.into_actor(self).map(|result, actor: &mut Self, _| {
             let result: Result<Result<(), RulesError>, CarryError> = result;

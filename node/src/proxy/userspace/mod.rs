@@ -140,9 +140,8 @@ impl Actor for UserspaceActor {
     }
 }
 
-/// Makes the address where listeners are, and takes away what runs in other modes left.
+/// Makes the address where listeners are.
 async fn begin() -> Result<(), CarryError> {
-    iptables::clean_up().await?;
     loopback::ensure(IpAddr::from(ADDRESS), LABEL).await?;
     // Each service port holds a file descriptor, and each connection two; the usual limit is 1024, while that to which
     // it may be raised is high.
@@ -164,8 +163,15 @@ impl Handler<Carry> for UserspaceActor {
             actor.serve(&carry, ctx)?;
             actor.tables.take(carry, &actor.listeners)
         });
-        let work = served.then(|batch: Result<Batch, CarryError>, actor: &mut Self, _| {
-            let run = async move { Ok::<_, CarryError>(batch?.run().await) };
+        let work = served.then(move |batch: Result<Batch, CarryError>, actor: &mut Self, _| {
+            let run = async move {
+                let done = batch?.run().await;
+                if all && done.is_ok() {
+                    // What a run in another mode left; now, so that Services answer all the while.
+                    iptables::clean_up().await?;
+                }
+                Ok::<_, CarryError>(done)
+            };
             run.into_actor(actor)
         });
         AtomicResponse::new(Box::pin(work.map(|result, actor: &mut Self, _| {
