@@ -89,6 +89,8 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
             cluster_cidr,
             service_cidr,
             pod_network: settings.pod_network,
+            proxy_mode: settings.proxy_mode,
+            proxy_scheduler: settings.proxy_scheduler,
             certificate: node::certificate::NodeCertificate::new(&serving.certificate, &serving.key, None)?,
             client_ca_pem: master.pki.ca().to_owned(),
             static_pods_dir: Some(state.path().join("manifests")),

@@ -33,6 +33,12 @@ pub struct Settings {
     /// Addresses for Services of type LoadBalancer.
     #[serde(default)]
     pub load_balancer_pool: Option<String>,
+    /// How Services' addresses lead to their endpoints.
+    #[serde(default)]
+    pub proxy_mode: node::proxy::ProxyMode,
+    /// How endpoints are chosen, in the userspace mode.
+    #[serde(default)]
+    pub proxy_scheduler: node::proxy::Scheduler,
 }
 
 /// A cluster's folder.

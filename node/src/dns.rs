@@ -21,8 +21,8 @@ use parking_lot::RwLock;
 use protocol::client::Client;
 use tokio::sync::watch;
 
+use crate::network::loopback::{self, Label};
 use crate::network::netlink::NetlinkFailure;
-use crate::network::own_address::{self, Label};
 
 mod actor;
 pub mod forward;
@@ -117,7 +117,7 @@ impl DnsHandle {
     /// Stops answering and removes the address.
     pub async fn stop(self) -> Result<(), DnsError> {
         self.actor.stop();
-        Ok(own_address::remove(self.listen, Label::DNS).await?)
+        Ok(loopback::remove(self.listen, Label::DNS).await?)
     }
 }
 
@@ -166,7 +166,7 @@ pub async fn start(stage: &Stage, config: DnsConfig, client: Client) -> Result<D
 
 /// Removes what an earlier run that was killed may have left: the address.
 pub async fn clean_up(listen: IpAddr) -> Result<(), DnsError> {
-    Ok(own_address::remove(listen, Label::DNS).await?)
+    Ok(loopback::remove(listen, Label::DNS).await?)
 }
 
 async fn node_resolvers(own: IpAddr) -> Vec<SocketAddr> {

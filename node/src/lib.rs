@@ -10,6 +10,7 @@
 //! - [`logs`]: containers' output in the CRI format, written and read.
 //! - [`network`]: pods' interfaces, by the standard CNI plugins, and the ways from node to node.
 //! - [`policy`]: NetworkPolicies. [`proxy`]: Services. [`nft`]: what both tell the kernel by.
+//! - [`keeping`]: bringing the kernel to what is known, batch by batch.
 //! - [`dns`]: names of Services and pods. [`announce`]: addresses of balanced Services, told to the segment.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
@@ -19,6 +20,7 @@ pub mod announce;
 pub mod certificate;
 pub mod dns;
 pub mod follow;
+pub mod keeping;
 pub mod kubelet;
 pub mod link;
 pub mod logs;

@@ -1,7 +1,7 @@
 //! nftables: the transactions of this node's tables, and running `nft` with them.
 //!
 //! - [`commands`]: the commands of a transaction, in an order that the kernel takes.
-//! - [`Nft`]: applies them.
+//! - [`apply`]: applies them. [`run`]: other programs that write rules, with the same limits.
 
 pub mod commands;
 
@@ -16,85 +16,79 @@ const RUN_SECONDS_MAX: u64 = 60;
 
 /// Why the kernel doesn't have our rules.
 #[derive(Debug, thiserror::Error)]
-pub enum NftError {
+pub enum RulesError {
     /// The program didn't run.
-    #[error("nft does not run: {0}")]
-    Run(#[from] std::io::Error),
+    #[error("{program} does not run: {source}; is it installed?")]
+    Run {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The kernel refused; nothing of the transaction was done.
-    #[error("nft refused the rules: {0}")]
-    Refused(String),
+    #[error("{program} refused the rules: {why}")]
+    Refused {
+        /// Which program.
+        program: String,
+        /// What it said.
+        why: String,
+    },
     /// It neither finished nor failed.
-    #[error("nft did not finish within {RUN_SECONDS_MAX} s")]
-    Stuck,
+    #[error("{program} did not finish within {RUN_SECONDS_MAX} s")]
+    Stuck {
+        /// Which program.
+        program: String,
+    },
 }
 
-/// Where transactions go: the kernel, or a test.
-#[derive(Clone, Debug, Default)]
-pub struct Nft {
-    /// Words before `nft`, such as `ip netns exec NAME`.
-    prefix: Vec<String>,
+impl RulesError {
+    /// Whether the program is not there at all.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, RulesError::Run { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
 }
 
-impl Nft {
-    /// `nft` in this process's network namespace.
-    pub fn new() -> Self {
-        Nft::default()
+/// Applies a transaction: all of it, or nothing.
+pub async fn apply(text: &str) -> Result<(), RulesError> {
+    if text.is_empty() {
+        return Ok(());
     }
+    run("nft", &["-f", "-"], text).await.map(drop)
+}
 
-    /// `nft` in a named network namespace.
-    pub fn in_namespace(name: &str) -> Self {
-        Nft { prefix: ["ip", "netns", "exec", name].map(str::to_owned).into() }
-    }
+/// Deletes a table, given as family and name, and with it everything in it. Fine when there is none.
+pub async fn remove_table(table: &str) -> Result<(), RulesError> {
+    apply(&commands::removed(table)).await
+}
 
-    /// Applies a transaction: all of it, or nothing.
-    pub async fn apply(&self, text: &str) -> Result<(), NftError> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        self.run(&["-f", "-"], text).await.map(drop)
-    }
-
-    /// Deletes a table, given as family and name, and with it everything in it. Fine when there is none.
-    pub async fn remove_table(&self, table: &str) -> Result<(), NftError> {
-        self.apply(&commands::removed(table)).await
-    }
-
-    /// A program in the same network namespace.
-    pub fn command(&self, program: &str) -> Command {
-        let mut words = self.prefix.iter().map(String::as_str).chain([program]);
-        let mut command = Command::new(words.next().unwrap_or(program));
-        command.args(words);
-        command
-    }
-
-    async fn run(&self, arguments: &[&str], input: &str) -> Result<String, NftError> {
-        let mut words =
-            self.prefix.iter().map(String::as_str).chain(["nft"]).chain(arguments.iter().copied());
-        let mut child = Command::new(words.next().unwrap_or("nft"))
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut stdin = child.stdin.take();
-        let work = async {
-            if let Some(pipe) = stdin.as_mut() {
-                pipe.write_all(input.as_bytes()).await?;
-            }
-            drop(stdin);
-            child.wait_with_output().await
-        };
-        let output = match tokio::time::timeout(Duration::from_secs(RUN_SECONDS_MAX), work).await {
-            Ok(output) => output?,
-            Err(_) => return Err(NftError::Stuck),
-        };
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            let mut why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            why.truncate(why.char_indices().nth(2000).map_or(why.len(), |(i, _)| i));
-            Err(NftError::Refused(why))
-        }
+/// Runs a program with this input; its output.
+pub async fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, RulesError> {
+    let failed = |source| RulesError::Run { program: program.to_owned(), source };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let stdin = child.stdin.take();
+    let write = async {
+        let Some(mut pipe) = stdin else { return };
+        // A program that refuses may end before it has read all; what it says then is the better answer.
+        let _ = pipe.write_all(input.as_bytes()).await;
+    };
+    // Both at once: a program that says much while it reads would wait for its reader for ever.
+    let work = async { tokio::join!(write, child.wait_with_output()).1 };
+    let output = match tokio::time::timeout(Duration::from_secs(RUN_SECONDS_MAX), work).await {
+        Ok(output) => output.map_err(failed)?,
+        Err(_) => return Err(RulesError::Stuck { program: program.to_owned() }),
+    };
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let mut why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        why.truncate(why.char_indices().nth(2000).map_or(why.len(), |(i, _)| i));
+        Err(RulesError::Refused { program: program.to_owned(), why })
     }
 }

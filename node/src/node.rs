@@ -23,9 +23,9 @@ use crate::dns::{self, DnsConfig, DnsHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};
 use crate::network::{self, ClusterNetwork, ClusterNetworkConfig, PodNetworkMode};
-use crate::nft::{Nft, NftError};
+use crate::nft::RulesError;
 use crate::policy::{self, PolicyConfig};
-use crate::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle};
+use crate::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle, ProxyMode, Scheduler};
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{ContainerRuntime, labels};
 use crate::services::Services;
@@ -47,6 +47,10 @@ pub struct NodeConfig {
     pub service_cidr: Ipv4Net,
     /// How pods' packets get from node to node.
     pub pod_network: PodNetworkMode,
+    /// How Services' addresses lead to their endpoints.
+    pub proxy_mode: ProxyMode,
+    /// How endpoints are chosen, in the userspace mode.
+    pub proxy_scheduler: Scheduler,
     /// The node's certificate, for its HTTP ports; renewed in time.
     pub certificate: NodeCertificate,
     /// The cluster CA in PEM.
@@ -84,8 +88,11 @@ pub enum NodeError {
     #[error("DNS: {0}")]
     Dns(#[from] dns::DnsError),
     /// Rules.
-    #[error("nftables: {0}")]
-    Nft(#[from] NftError),
+    #[error("rules: {0}")]
+    Rules(#[from] RulesError),
+    /// What the service proxy left.
+    #[error("service proxy: {0}")]
+    Proxy(#[from] proxy::CleanUpError),
     /// Ways to other nodes.
     #[error("network: {0}")]
     Network(#[from] network::netlink::NetlinkFailure),
@@ -183,23 +190,23 @@ impl Node {
             node: config.name.clone(),
             cluster_dns: config.cluster_dns,
             bridge: network::pods::BRIDGE.to_owned(),
-            nft: Nft::new(),
         };
         let network = policy::guard(stage, policies, client.clone(), network);
-        let served_here = match config.cluster_dns {
-            IpAddr::V4(ip) => [ip].into(),
-            IpAddr::V6(_) => Default::default(),
-        };
         let dns = dns::start(stage, DnsConfig::new(config.cluster_dns), client.clone()).await?;
         let facts = NodeFacts {
             name: config.name.clone(),
-            cluster_cidr: Some(config.cluster_cidr),
-            service_cidr: Some(config.service_cidr),
-            served_here,
+            cluster_cidrs: vec![config.cluster_cidr.into()],
+            service_cidrs: vec![config.service_cidr.into()],
+            served_here: [config.cluster_dns].into(),
             ..NodeFacts::default()
         };
         let services = Services::default();
-        let proxy_config = ProxyConfig { facts, nft: Nft::new(), services: services.clone() };
+        let proxy_config = ProxyConfig {
+            facts,
+            mode: config.proxy_mode,
+            scheduler: config.proxy_scheduler,
+            services: services.clone(),
+        };
         let proxy = proxy::start(stage, proxy_config, client.clone());
         announce::start(stage, config.name.clone(), config.address, client.clone());
 

@@ -77,8 +77,8 @@ fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
     ready(&second);
     let (a, b) = (segment.pod("a"), segment.pod("b"));
     let (at_a, at_b) = (first.attach(&a), second.attach(&b));
-    serve(&a.0, "a");
-    serve(&b.0, "b");
+    serve(&a.0, "a", PORT);
+    serve(&b.0, "b", PORT);
     let talk = |from: &str, to: &str| tcp(from, &format!("{to}:{PORT}"), PATIENCE);
 
     // Pod to pod, under their own addresses.
@@ -86,7 +86,7 @@ fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
     assert_eq!(talk(&b.0, &at_a).unwrap(), format!("a {at_b}"));
     // A pod and another node, either way.
     assert!(talk(&one.space.0, &at_b).unwrap().starts_with("b "));
-    serve(&two.space.0, "node");
+    serve(&two.space.0, "node", PORT);
     assert_eq!(
         talk(&a.0, "192.0.2.2").unwrap(),
         "node 192.0.2.1",
@@ -101,7 +101,7 @@ fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
     ready(&third);
     let c = segment.pod("c");
     let at_c = third.attach(&c);
-    serve(&c.0, "c");
+    serve(&c.0, "c", PORT);
     until("pods of the new node are reached", || talk(&a.0, &at_c).is_ok());
     assert_eq!(talk(&b.0, &at_c).unwrap(), format!("c {at_b}"));
     assert_eq!(routes(one).contains("10.244.9.0/24"), mode == PodNetworkMode::Vxlan, "{}", routes(one));

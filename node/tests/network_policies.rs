@@ -15,15 +15,13 @@ use std::time::Duration;
 
 use actors::Stage;
 use async_trait::async_trait;
-use netns::{Lab, is_root};
-use node::nft::Nft;
+use netns::Lab;
 use node::policy::{self, PolicyConfig, PolicyHandle};
-use node::proxy::{self, NodeFacts, ProxyConfig};
+use node::proxy::{self, NodeFacts, ProxyConfig, ProxyMode, Scheduler};
 use node::runtime::{NetworkError, PodIdentity, PodNetwork, PortMapping};
 use node::services::Services;
 use scripted::Scripted;
 use serde_json::{Value, json};
-use tokio::task::LocalSet;
 
 const DNS: &str = "10.96.0.10";
 
@@ -106,33 +104,23 @@ fn address(name: &str) -> &'static str {
 }
 
 /// Runs `test` on a lab whose policies are kept.
-fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F) {
-    if !is_root() {
-        eprintln!("SKIPPED: network namespaces need root");
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
-        let (lab, api, stage) = (Lab::new(), Scripted::default(), Stage::local());
+fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + 'static) {
+    Lab::run(async |lab| {
+        let (api, stage) = (Scripted::default(), Stage::local());
         for name in ["a", "b", "c"] {
             api.set("pods", pod(name, address(name)));
         }
         api.set("namespaces", namespace("default"));
         api.set("namespaces", namespace("kube-system"));
-        let policies = policy::start(&stage, config(&lab), api.client());
+        let policies = policy::start(&stage, config(), api.client());
         let node = Node { lab, api, stage, policies };
         node.settled().await;
         test(node).await;
     });
 }
 
-fn config(lab: &Lab) -> PolicyConfig {
-    PolicyConfig {
-        node: "n1".into(),
-        cluster_dns: DNS.parse().unwrap(),
-        bridge: "br0".into(),
-        nft: Nft::in_namespace(&lab.node),
-    }
+fn config() -> PolicyConfig {
+    PolicyConfig { node: "n1".into(), cluster_dns: DNS.parse().unwrap(), bridge: "br0".into() }
 }
 
 #[test]
@@ -190,13 +178,17 @@ fn services_are_judged_by_the_pods_behind_them() {
     with_policies(|node| async move {
         let facts = NodeFacts {
             name: "n1".into(),
-            cluster_cidr: "10.7.0.0/24".parse().ok(),
-            service_cidr: "10.96.0.0/16".parse().ok(),
+            cluster_cidrs: vec!["10.7.0.0/24".parse().unwrap()],
+            service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
             served_here: [DNS.parse().unwrap()].into(),
             ..NodeFacts::default()
         };
-        let nft = Nft::in_namespace(&node.lab.node);
-        let settings = ProxyConfig { facts, nft, services: Services::default() };
+        let settings = ProxyConfig {
+            facts,
+            mode: ProxyMode::Nftables,
+            scheduler: Scheduler::default(),
+            services: Services::default(),
+        };
         let proxy = proxy::start(&node.stage, settings, node.api.client());
         for (name, ip, node_port, behind) in
             [("to-b", "10.96.0.5", 30080, "b"), ("to-c", "10.96.0.6", 30081, "c")]
@@ -253,7 +245,10 @@ fn names_are_asked_for_where_that_is_allowed() {
                 let _ = dns.send_to(b"name", peer);
             }
         });
-        let answered = || node.lab.udp("a", "10.96.0.10:53").ask().is_ok();
+        let answered = || {
+            let client = node.lab.udp_socket("a", "10.96.0.10:53");
+            client.send(b"who?").is_ok() && client.recv(&mut [0; 64]).is_ok()
+        };
         assert!(answered());
         node.set(about("a", json!({"policyTypes": ["Egress"]}))).await;
         assert!(!answered());
@@ -348,7 +343,7 @@ fn a_pod_is_isolated_before_it_starts() {
         let fresh = Scripted::default();
         fresh.set("namespaces", namespace("default"));
         fresh.set("networkpolicies", about("b", json!({})));
-        let network = policy::guard(&node.stage, config(&node.lab), fresh.client(), Arc::new(Plugs));
+        let network = policy::guard(&node.stage, config(), fresh.client(), Arc::new(Plugs));
         let identity = PodIdentity { namespace: "default".into(), name: "b".into(), uid: "uid-b".into() };
         // The API tells of the pod a little after the kubelet knows it, and of no address yet.
         let mut pending = pod("b", "");

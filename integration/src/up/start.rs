@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use master::controllers::load_balancers::Pool;
 use node::network::PodNetworkMode;
+use node::proxy::{ProxyMode, Scheduler};
 
 use super::{UpError, io, sample};
 use crate::stages::{Stages, text};
@@ -44,6 +45,12 @@ pub struct UpArgs {
     /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
     #[arg(long, value_name = "RANGES")]
     pub load_balancer_pool: Option<Pool>,
+    /// How Services' addresses lead to their endpoints on this node.
+    #[arg(long, value_enum, default_value_t)]
+    pub proxy_mode: ProxyMode,
+    /// How endpoints are chosen, with --proxy-mode userspace.
+    #[arg(long, value_enum, default_value_t)]
+    pub proxy_scheduler: Scheduler,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -89,6 +96,8 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         context: "troupe".to_owned(),
         pod_network: args.pod_network,
         load_balancer_pool: args.load_balancer_pool.as_ref().map(Pool::to_string),
+        proxy_mode: args.proxy_mode,
+        proxy_scheduler: args.proxy_scheduler,
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

@@ -13,7 +13,7 @@ use protocol::balancing::ANNOUNCED_BY;
 
 use super::arp;
 use crate::follow::{Followed, follow};
-use crate::network::own_address::{self, Label};
+use crate::network::loopback::{self, Label};
 
 /// Changes that come within this time of one another are made together.
 const BATCH: Duration = Duration::from_millis(20);
@@ -45,16 +45,16 @@ struct Machine {
 #[async_trait]
 impl Ground for Machine {
     async fn taken(&self) -> Result<BTreeSet<Ipv4Addr>, String> {
-        let taken = own_address::labelled(Label::BALANCED).await.map_err(|e| e.to_string())?;
+        let taken = loopback::labelled(Label::BALANCED).await.map_err(|e| e.to_string())?;
         Ok(taken.into_iter().collect())
     }
 
     async fn take(&self, address: Ipv4Addr) -> Result<(), String> {
-        own_address::ensure(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
+        loopback::ensure(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
     }
 
     async fn give_up(&self, address: Ipv4Addr) -> Result<(), String> {
-        own_address::remove(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
+        loopback::remove(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
     }
 
     async fn announce(&self, address: Ipv4Addr) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Addresses of Services of type LoadBalancer: those that the master gave to this node to announce.
 //!
-//! The kernel answers for an address that it has, so the node takes the address ([`own_address`]) and tells the
+//! The kernel answers for an address that it has, so the node takes the address ([`loopback`]) and tells the
 //! segment once that it moved ([`arp`]). The service proxy, which knows the address on every node, does the rest.
 //! Addresses stay while the node's process or its master is away; they go when the master gives them to another
 //! node, when the Service goes, and with the node's clean-up.
@@ -8,20 +8,20 @@
 //! - [`arp`]: the announcement itself, and on which interfaces it is due.
 //! - `actor`: follows the Services and makes it so.
 //!
-//! [`own_address`]: crate::network::own_address
+//! [`loopback`]: crate::network::loopback
 
 mod actor;
 pub mod arp;
 
 pub use actor::start;
 
+use crate::network::loopback::{self, Label};
 use crate::network::netlink::NetlinkFailure;
-use crate::network::own_address::{self, Label};
 
 /// Gives up every address that was taken, by whatever process.
 pub async fn clean_up() -> Result<(), NetlinkFailure> {
-    for address in own_address::labelled(Label::BALANCED).await? {
-        own_address::remove(address.into(), Label::BALANCED).await?;
+    for address in loopback::labelled(Label::BALANCED).await? {
+        loopback::remove(address.into(), Label::BALANCED).await?;
     }
     Ok(())
 }

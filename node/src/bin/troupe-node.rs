@@ -12,6 +12,7 @@ use node::certificate::NodeCertificate;
 use node::link::join::{self, files};
 use node::link::{Connector, Tls};
 use node::network::PodNetworkMode;
+use node::proxy::{ProxyMode, Scheduler};
 use node::{Node, NodeConfig};
 use protocol::link::JoinGrant;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +57,12 @@ struct Args {
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pod_network: PodNetworkMode,
+    /// How Services' addresses lead to their endpoints on this node.
+    #[arg(long, value_enum, default_value_t)]
+    proxy_mode: ProxyMode,
+    /// How endpoints are chosen, with --proxy-mode userspace.
+    #[arg(long, value_enum, default_value_t)]
+    proxy_scheduler: Scheduler,
 }
 
 #[derive(Subcommand)]
@@ -171,6 +178,8 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         cluster_cidr: grant.cluster_cidr.parse()?,
         service_cidr: grant.service_cidr.parse()?,
         pod_network: args.pod_network,
+        proxy_mode: args.proxy_mode,
+        proxy_scheduler: args.proxy_scheduler,
         certificate: NodeCertificate::new(
             &read(files::CERTIFICATE).await?,
             &read(files::KEY).await?,

@@ -15,7 +15,7 @@ use super::respond::Responder;
 use super::server::Sockets;
 use super::table::{Change, Kind, Table, Watched};
 use crate::follow::{Followed, follow};
-use crate::network::own_address::{self, Label};
+use crate::network::loopback::{self, Label};
 
 /// The plural name of a kind, as traces spell it.
 fn plural(kind: Kind) -> &'static str {
@@ -103,7 +103,7 @@ impl Actor for Dns {
                 _ => shared.listen,
             };
             let bound = async {
-                own_address::ensure(listen.ip(), Label::DNS).await?;
+                loopback::ensure(listen.ip(), Label::DNS).await?;
                 let failed = |source| DnsError::Bind { address: listen, source };
                 let sockets = Sockets::bind(listen).await.map_err(failed)?;
                 let at = sockets.address().map_err(failed)?;

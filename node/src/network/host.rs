@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use tokio::process::Command;
 
 use super::netlink::Netlink;
-use crate::nft::Nft;
+use crate::nft;
 use crate::nft::commands::emptied;
 
 /// The nftables table of the pods' network on this bridge.
@@ -70,7 +70,7 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
         // So that what pods could say by IPv6, which no policy is about, is seen and dropped.
         write_sysctl("net/bridge/bridge-nf-call-ip6tables", "1").await?;
     }
-    Nft::new().apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
+    nft::apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
     for rule in forward_rules(pod_cidr) {
         let rule = words(&rule);
         let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
@@ -95,7 +95,7 @@ pub async fn close(pod_cidr: Ipv4Net, bridge: &str) {
         while run("iptables", &delete).await.is_ok() {}
     }
     remove_portmap_chains().await;
-    if let Err(error) = Nft::new().remove_table(&table(bridge)).await {
+    if let Err(error) = nft::remove_table(&table(bridge)).await {
         tracing::warn!(%error, "the pods' masquerading rules stay");
     }
     let removed = async { Netlink::connect()?.remove_link(bridge).await };

@@ -11,7 +11,7 @@
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
 //! - [`mode`]: VXLAN or plain routes. [`peers`]: the other nodes; [`plan`]: the tables that lead to them, and what is
 //!   to change; [`reach`]: makes it so, by [`netlink`].
-//! - [`own_address`]: addresses that the node answers for beside its own.
+//! - [`loopback`]: addresses that the node answers for beside its own.
 //! - `actor`: follows the nodes and keeps all this up to date; [`cluster`]: it as the kubelet sees it.
 //! - `plug`: the bridge as the kubelet sees it; [`made_up`]: addresses for simulated runtimes.
 //!
@@ -27,10 +27,10 @@ mod actor;
 pub mod cluster;
 pub mod cni;
 pub mod host;
+pub mod loopback;
 pub mod made_up;
 pub mod mode;
 pub mod netlink;
-pub mod own_address;
 pub mod peers;
 pub mod plan;
 mod plug;

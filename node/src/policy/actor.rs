@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use actors::{Actor, ActorRef, AsyncContext, Context, Handler, TraceContext, message, trace};
+use actors::{Actor, ActorRef, Context, Handler, TraceContext, message, trace};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use protocol::{Client, Object};
@@ -15,14 +15,9 @@ use super::objects::{Key, Labels, PodFacts, key};
 use super::rules::Policy;
 use super::world::World;
 use crate::follow::{Followed, follow};
-use crate::nft::{Nft, NftError};
+use crate::keeping::{BATCH, Batch, Keeper, Keeping, applied_under};
+use crate::nft::{self, RulesError};
 
-/// Changes that come within this time of one another share a transaction.
-const BATCH: Duration = Duration::from_millis(5);
-/// First pause after a refused transaction.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-/// Longest pause after a refused transaction.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Causes that are remembered until a transaction takes the changes; of more, only the effect is seen.
 const CAUSES_MAX: usize = 1024;
 /// Pods that wait at a time until they are isolated; more are told to come again.
@@ -101,13 +96,9 @@ pub(super) struct PolicyActor {
     /// Who caused the changes that no transaction has taken yet.
     causes: BTreeMap<Key, TraceContext>,
     waiting: Vec<Waiting>,
-    /// A transaction is running.
-    busy: bool,
-    /// A transaction is due shortly.
-    scheduled: bool,
-    /// The kernel's table is not known: the next transaction replaces it.
-    replace: bool,
-    retry: Duration,
+    /// Those of them that the transaction is about that is on its way.
+    covered: Vec<Waiting>,
+    keeping: Keeping,
     state: PolicyState,
 }
 
@@ -120,10 +111,8 @@ impl PolicyActor {
             listed: Listed::default(),
             causes: BTreeMap::new(),
             waiting: Vec::new(),
-            busy: false,
-            scheduled: false,
-            replace: true,
-            retry: RETRY_MIN,
+            covered: Vec::new(),
+            keeping: Keeping::default(),
             state: PolicyState::default(),
         }
     }
@@ -157,67 +146,6 @@ impl PolicyActor {
         self.schedule(BATCH, ctx);
     }
 
-    fn schedule(&mut self, after: Duration, ctx: &mut Context<Self>) {
-        self.state.settled = false;
-        if self.complete() && !self.scheduled && !self.busy {
-            self.scheduled = true;
-            ctx.run_later(after, |actor, ctx| {
-                actor.scheduled = false;
-                actor.apply(ctx);
-            });
-        }
-    }
-
-    /// Half of what there is would let through what the other half forbids.
-    fn complete(&self) -> bool {
-        self.listed.pods && self.listed.namespaces && self.listed.policies
-    }
-
-    fn apply(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || !self.complete() {
-            return;
-        }
-        let touched = self.world.settle();
-        let text = match self.replace {
-            true => self.world.table.take_all(&self.config.bridge),
-            false => self.world.table.take_changes(),
-        };
-        let causes = std::mem::take(&mut self.causes);
-        (self.state.policies, self.state.isolated) = self.world.active();
-        self.state.complete = true;
-        let covered = self.take_known();
-        if text.is_empty() {
-            self.state.settled = true;
-            covered.into_iter().for_each(Waiting::end);
-            return;
-        }
-        let causes = causes.into_iter().filter(|(key, _)| touched.contains(key)).collect();
-        self.busy = true;
-        ctx.run(apply(self.config.nft.clone(), text, causes), |actor, result, ctx| {
-            actor.busy = false;
-            match result {
-                Ok(()) => {
-                    covered.into_iter().for_each(Waiting::end);
-                    actor.replace = false;
-                    actor.retry = RETRY_MIN;
-                    actor.state.applied += 1;
-                    actor.state.error = None;
-                    // More may have come meanwhile; with nothing to do this only settles.
-                    actor.apply(ctx);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "network policies were not applied; all of them will be written anew");
-                    actor.state.error = Some(error.to_string());
-                    actor.waiting.extend(covered);
-                    actor.replace = true;
-                    let pause = actor.retry;
-                    actor.retry = (pause * 2).min(RETRY_MAX);
-                    actor.schedule(pause, ctx);
-                }
-            }
-        });
-    }
-
     /// Takes out the waiting pods that what is known now is about; the others wait until the API tells of them.
     fn take_known(&mut self) -> Vec<Waiting> {
         self.waiting.retain(|waiting| !waiting.isolated.is_closed());
@@ -243,20 +171,44 @@ fn key_of<K: Object>(object: &K) -> Key {
     }
 }
 
-/// Runs one transaction and records it under each object that it is about.
-async fn apply(nft: Nft, text: String, causes: Vec<(Key, TraceContext)>) -> Result<(), NftError> {
-    let place = "node/policy";
-    let work = nft.apply(&text);
-    match causes.split_first() {
-        Some(((first, cause), rest)) => {
-            let key = Some(first.clone());
-            trace::step_caused_by(*cause, place, "ApplyPolicies", key, Result::is_err, work).await?;
-            for (key, cause) in rest {
-                trace::note(*cause, place, "ApplyPolicies", Some(key.clone()));
-            }
-            Ok(())
+impl Keeper for PolicyActor {
+    type Error = RulesError;
+    const WHAT: &'static str = "network policies";
+
+    fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
+    }
+
+    /// Half of what there is would let through what the other half forbids.
+    fn complete(&self) -> bool {
+        self.listed.pods && self.listed.namespaces && self.listed.policies
+    }
+
+    fn batch(&mut self, everything: bool) -> Option<Batch<RulesError>> {
+        let touched = self.world.settle();
+        let text = match everything {
+            true => self.world.table.take_all(&self.config.bridge),
+            false => self.world.table.take_changes(),
+        };
+        let causes = std::mem::take(&mut self.causes);
+        (self.state.policies, self.state.isolated) = self.world.active();
+        self.state.complete = true;
+        self.covered = self.take_known();
+        if text.is_empty() {
+            return None;
         }
-        None => work.await,
+        let causes = causes.into_iter().filter(|(key, _)| touched.contains(key)).collect();
+        Some(Box::pin(async move {
+            applied_under("node/policy", "ApplyPolicies", causes, nft::apply(&text)).await
+        }))
+    }
+
+    fn applied(&mut self) {
+        std::mem::take(&mut self.covered).into_iter().for_each(Waiting::end);
+    }
+
+    fn refused(&mut self) {
+        self.waiting.append(&mut self.covered);
     }
 }
 
@@ -345,6 +297,12 @@ impl Handler<Unplugged> for PolicyActor {
 impl Handler<Ask> for PolicyActor {
     type Result = actors::MessageResult<Ask>;
     fn handle(&mut self, _: Ask, _: &mut Context<Self>) -> Self::Result {
-        actors::MessageResult(self.state.clone())
+        let Keeping { settled, applied, error, .. } = &self.keeping;
+        actors::MessageResult(PolicyState {
+            settled: *settled,
+            applied: *applied,
+            error: error.clone(),
+            ..self.state.clone()
+        })
     }
 }

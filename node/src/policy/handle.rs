@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::actor::{Ask, Plugged, PolicyActor, Unplugged};
 use super::objects::Key;
 use super::table::TABLE;
-use crate::nft::{Nft, NftError};
+use crate::nft::{self, RulesError};
 
 /// How policies are kept.
 #[derive(Clone, Debug)]
@@ -22,8 +22,6 @@ pub struct PolicyConfig {
     pub cluster_dns: IpAddr,
     /// The bridge that this node's pods are on.
     pub bridge: String,
-    /// Where the rules go.
-    pub nft: Nft,
 }
 
 /// How keeping policies is doing.
@@ -47,15 +45,13 @@ pub struct PolicyState {
 #[derive(Clone)]
 pub struct PolicyHandle {
     actor: ActorRef<PolicyActor>,
-    nft: Nft,
 }
 
 /// Starts keeping policies, under a supervisor of its own.
 pub fn start(stage: &Stage, config: PolicyConfig, client: Client) -> PolicyHandle {
-    let nft = config.nft.clone();
     let props = Props::new("node/policy", move || PolicyActor::new(client.clone(), config.clone()));
     let actor = stage.spawn(props.capacity(1024).restart(RestartPolicy::Permanent));
-    PolicyHandle { actor, nft }
+    PolicyHandle { actor }
 }
 
 impl PolicyHandle {
@@ -87,8 +83,8 @@ impl PolicyHandle {
     }
 
     /// Stops and removes every rule.
-    pub async fn stop(&self) -> Result<(), NftError> {
+    pub async fn stop(&self) -> Result<(), RulesError> {
         self.actor.stop();
-        self.nft.remove_table(TABLE).await
+        nft::remove_table(TABLE).await
     }
 }

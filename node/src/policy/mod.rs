@@ -39,12 +39,12 @@ pub mod rules;
 pub mod table;
 pub mod world;
 
-use crate::nft::{Nft, NftError};
+use crate::nft::{self, RulesError};
 
 pub use guard::guard;
 pub use handle::{PolicyConfig, PolicyHandle, PolicyState, start};
 
 /// Removes what was left in this network namespace, by an actor that runs or not: for `down`, after a crash too.
-pub async fn clean_up() -> Result<(), NftError> {
-    Nft::new().remove_table(table::TABLE).await
+pub async fn clean_up() -> Result<(), RulesError> {
+    nft::remove_table(table::TABLE).await
 }

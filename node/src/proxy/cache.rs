@@ -6,9 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use super::compile::{Fragment, compile};
+use super::ServiceKey;
 use super::facts::NodeFacts;
-use super::rules::{Rules, ServiceKey};
+use super::plan::{ServicePlan, plan};
 
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -72,21 +72,24 @@ impl Cache {
         self.dirty.extend(std::mem::take(&mut self.slices).into_keys());
     }
 
-    /// Compiles every service again at the next [`Cache::compile_into`]: the node's facts changed.
+    /// Plans every service again at the next [`Cache::plans`].
     pub fn all_dirty(&mut self) {
         self.dirty.extend(self.services.keys().cloned());
     }
 
-    /// Compiles what changed.
-    pub fn compile_into(&mut self, rules: &mut Rules, facts: &NodeFacts) {
-        for key in std::mem::take(&mut self.dirty) {
-            let none = BTreeMap::new();
-            let slices = self.slices.get(&key).unwrap_or(&none);
-            let fragment = match self.services.get(&key) {
-                Some(service) => compile(service, slices.values(), facts, rules.fragment(&key)),
-                None => Fragment::default(),
-            };
-            rules.set(&key, fragment);
-        }
+    /// The plans of what changed; of services that are gone, empty ones.
+    pub fn plans(&mut self, facts: &NodeFacts) -> Vec<(ServiceKey, ServicePlan)> {
+        let none = BTreeMap::new();
+        let dirty = std::mem::take(&mut self.dirty).into_iter();
+        dirty
+            .map(|key| {
+                let slices = self.slices.get(&key).unwrap_or(&none);
+                let planned = match self.services.get(&key) {
+                    Some(service) => plan(service, slices.values(), facts),
+                    None => ServicePlan::default(),
+                };
+                (key, planned)
+            })
+            .collect()
     }
 }

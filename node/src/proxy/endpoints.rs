@@ -1,19 +1,27 @@
 //! Which endpoints a service port sends its traffic to.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::facts::NodeFacts;
+use super::family::Family;
 
 /// An endpoint's address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Backend {
     /// Address.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Port.
     pub port: u16,
+}
+
+impl Backend {
+    /// Both together, as written.
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
 }
 
 /// One endpoint of a service port, before choosing.
@@ -43,20 +51,21 @@ pub struct Choice {
     /// For traffic that must stay on this node.
     pub local: Vec<Backend>,
     /// Those of either that run on this node: they may call themselves through the service.
-    pub here: Vec<Ipv4Addr>,
+    pub here: Vec<IpAddr>,
 }
 
-/// The candidates of one service port: slices match it by port name and protocol.
+/// The candidates of one family of a service port: slices match it by port name and protocol.
 pub fn candidates<'a>(
     port: &ServicePort,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     facts: &NodeFacts,
+    family: Family,
 ) -> Vec<Candidate> {
     let name = port.name.as_deref().unwrap_or_default();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let mut found: Vec<Candidate> = Vec::new();
     for slice in slices {
-        if slice.address_type != "IPv4" {
+        if slice.address_type != family.address_type() {
             continue;
         }
         let number = slice.ports.iter().flatten().find_map(|p| {
@@ -66,7 +75,7 @@ pub fn candidates<'a>(
         });
         let Some(number) = number else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
-            found.extend(candidate(endpoint, number, facts));
+            found.extend(candidate(endpoint, number, facts).filter(|c| Family::of(c.backend.ip) == family));
         }
     }
     // The same address may be in two slices for a moment while the controller moves it: the ready one counts.
@@ -114,7 +123,7 @@ pub fn choose(candidates: &[Candidate], facts: &NodeFacts) -> Choice {
     if local.is_empty() {
         local = leaving(candidates, |c| c.local);
     }
-    let mut here: Vec<Ipv4Addr> = candidates
+    let mut here: Vec<IpAddr> = candidates
         .iter()
         .filter(|c| c.local && (cluster.contains(&c.backend) || local.contains(&c.backend)))
         .map(|c| c.backend.ip)

@@ -17,7 +17,8 @@ use futures::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 
-use super::rules::ServiceKey;
+use super::ServiceKey;
+use super::plan::ServicePlan;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,42 @@ pub struct Check {
 
 /// What is asked at each port.
 pub type Checks = BTreeMap<u16, Check>;
+
+/// The Services that are proxied, and the ports at which balancers ask about them.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    services: BTreeMap<ServiceKey, Option<u16>>,
+    checks: Checks,
+}
+
+impl Ports {
+    /// A Service is planned so now.
+    pub(super) fn set(&mut self, key: &ServiceKey, plan: &ServicePlan) {
+        let old = match plan.ports.is_empty() {
+            true => self.services.remove(key),
+            false => self.services.insert(key.clone(), plan.health.map(|(port, _)| port)),
+        };
+        // The port may be another's by the time that its former owner goes.
+        if let Some(port) = old.flatten()
+            && self.checks.get(&port).is_some_and(|check| check.service == *key)
+        {
+            self.checks.remove(&port);
+        }
+        if let Some((port, local)) = plan.health {
+            self.checks.insert(port, Check { service: key.clone(), local });
+        }
+    }
+
+    /// What is asked at each port.
+    pub(super) fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
+    /// How many Services are proxied.
+    pub(super) fn services(&self) -> usize {
+        self.services.len()
+    }
+}
 
 /// What is asked changed.
 pub(super) struct Look;

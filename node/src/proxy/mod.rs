@@ -1,30 +1,46 @@
-//! The service proxy: makes Services' addresses lead to their endpoints, with nftables.
+//! The service proxy: makes Services' addresses lead to their endpoints.
 //!
-//! What kube-proxy does. Deciding is pure and costs nothing to test; acting is one `nft` call a batch.
+//! What kube-proxy does. Deciding is pure, the same for all modes, and costs nothing to test; modes write it down.
 //!
 //! ## Layout
 //!
-//! - [`facts`]: what the proxy knows of its node.
+//! - [`facts`]: what the proxy knows of its node. [`family`]: IPv4 and IPv6.
 //! - [`endpoints`]: which endpoints a service port uses (readiness, locality, topology, fallback).
-//! - [`compile`]: one Service and its slices to a [`compile::Fragment`] of the rule set.
-//! - [`rules`]: all fragments together; what changed, as one `nft` transaction.
-//! - [`conntrack`]: forgets flows that would keep going to an endpoint that is gone.
+//! - [`plan`]: one Service and its slices to what is to happen with its traffic here.
+//! - [`cache`]: Services and slices as the watches report them, planned.
 //! - [`health`]: health-check node ports, where balancers ask whether there are endpoints here.
-//! - [`cache`]: Services and slices as the watches report them.
-//! - [`actor`]: the supervised actor that ties these together.
+//! - [`mode`]: how plans are carried out: [`nftables`], [`iptables`] or [`userspace`], an actor each.
+//! - [`ledger`]: all Services' parts of a rule set, and what the kernel lacks of them.
+//! - [`conntrack`]: forgets flows that would keep going to an endpoint that is gone.
+//! - `actor`: the supervised actor that ties these together; [`handle`]: how it is started and asked.
 //!
-//! Invariants: everything lies in the table `ip troupe`, so deleting that table undoes all of it; a
-//! change to one endpoint touches a few elements, never the other services' rules; each transaction is
-//! atomic, so traffic never sees half of it.
+//! Invariants: a mode removes, at its start, what another one left; what is made in the kernel is found again by its
+//! name; a change to one endpoint never rewrites the other Services' rules.
 
-pub mod actor;
+mod actor;
 pub mod cache;
-pub mod compile;
 pub mod conntrack;
 pub mod endpoints;
 pub mod facts;
+pub mod family;
+pub mod handle;
 pub mod health;
-pub mod rules;
+pub mod iptables;
+pub mod ledger;
+pub mod mode;
+pub mod nftables;
+pub mod plan;
+pub mod userspace;
 
-pub use actor::{ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
+use std::sync::Arc;
+
 pub use facts::NodeFacts;
+pub use handle::{CleanUpError, ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
+pub use mode::ProxyMode;
+pub use userspace::Scheduler;
+
+/// `namespace/name` of a Service.
+pub type ServiceKey = Arc<str>;
+
+/// The packet mark that asks for masquerading; the same bit that kube-proxy uses.
+const MASQUERADE_MARK: &str = "0x4000";

@@ -59,8 +59,12 @@ pub fn within<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Sen
 }
 
 /// Answers there, over TCP with `name` and the address of who asked, over UDP with `name`.
-pub fn serve(namespace: &str, name: &'static str) {
-    let address = (Ipv4Addr::UNSPECIFIED, PORT);
+pub fn serve(namespace: &str, name: &'static str, port: u16) {
+    serve_at(namespace, name, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+}
+
+/// As [`serve`], at this address.
+pub fn serve_at(namespace: &str, name: &'static str, address: SocketAddr) {
     let (tcp, udp) =
         within(namespace, move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap()));
     thread::spawn(move || {
@@ -79,6 +83,7 @@ pub fn serve(namespace: &str, name: &'static str) {
 }
 
 /// Connects from that namespace and reads to the end.
+#[allow(dead_code, reason = "see `Lab::tcp`")]
 pub fn tcp(namespace: &str, to: &str, patience: Duration) -> std::io::Result<String> {
     let to: SocketAddr = to.parse().unwrap();
     within(namespace, move || {

@@ -12,7 +12,8 @@ use std::time::Duration;
 mod namespace;
 
 pub use namespace::is_root;
-use namespace::{Namespace, ip, serve, tcp, within};
+use namespace::{Namespace, PORT, enter, ip, serve, serve_at, tcp, within};
+use tokio::task::LocalSet;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -53,9 +54,53 @@ impl Lab {
         // Only what crosses the node may find the pods: the neighbour has no route to them.
         lab.within("node", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwarding"));
         for name in ["b", "c"] {
-            serve(&lab.ns(name), name);
+            serve(&lab.ns(name), name, PORT);
         }
         lab
+    }
+
+    /// Runs `test` on the node of a new lab: in its network namespace, where programs that are started are too.
+    pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Lab) -> F + Send + 'static) {
+        if !is_root() {
+            eprintln!("SKIPPED: network namespaces need root");
+            return;
+        }
+        let lab = Lab::new();
+        let node = lab.node.clone();
+        within(&node, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            LocalSet::new().block_on(&runtime, test(lab));
+        });
+    }
+
+    /// Runs `ip` in one of its namespaces.
+    #[allow(dead_code, reason = "not every test that has a lab changes it")]
+    pub fn ip(&self, name: &str, arguments: &str) {
+        ip(&format!("-n {} {arguments}", self.ns(name)));
+    }
+
+    /// Answers in one of its namespaces, with its name.
+    #[allow(dead_code, reason = "not every test that has a lab adds servers")]
+    pub fn serve(&self, name: &'static str, port: u16) {
+        serve(&self.ns(name), name, port);
+    }
+
+    /// As [`Lab::serve`], at this address.
+    #[allow(dead_code, reason = "not every test that has a lab adds servers")]
+    pub fn serve_at(&self, name: &'static str, address: &str) {
+        serve_at(&self.ns(name), name, address.parse().unwrap());
+    }
+
+    /// Runs `work` on a thread of that namespace, while whatever else runs on this thread goes on.
+    #[allow(dead_code, reason = "not every test that has a lab serves on its own thread")]
+    pub async fn apart<T: Send + 'static>(&self, name: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let namespace = self.ns(name);
+        let (done, result) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            enter(&namespace);
+            let _ = done.send(work());
+        });
+        result.await.expect("the work in the namespace")
     }
 
     fn ns(&self, name: &str) -> String {
@@ -68,39 +113,33 @@ impl Lab {
     }
 
     /// Connects from that namespace and reads to the end.
+    #[allow(dead_code, reason = "not every test that has a lab connects while nothing else is to go on")]
     pub fn tcp(&self, from: &str, to: &str) -> std::io::Result<String> {
         tcp(&self.ns(from), to, Duration::from_secs(2))
     }
 
-    /// A UDP client in that namespace that keeps its socket.
-    pub fn udp(&self, from: &str, to: &str) -> UdpClient {
+    /// A UDP socket of that namespace.
+    #[allow(dead_code, reason = "not every test that has a lab sends datagrams")]
+    pub fn udp_socket(&self, from: &str, to: &str) -> UdpSocket {
         let to: SocketAddr = to.parse().unwrap();
-        let socket = self.within(from, move || {
+        self.within(from, move || {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.connect(to).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             socket
-        });
-        UdpClient { socket }
+        })
     }
 
     /// Runs `nft` on the node; its output.
+    #[allow(dead_code, reason = "not every test that has a lab looks at rules")]
     pub fn nft(&self, arguments: &str) -> String {
-        let output =
-            Command::new("ip").args(["netns", "exec", &self.node, "nft"]).args(arguments.split(' ')).output();
-        String::from_utf8_lossy(&output.expect("nft runs").stdout).into_owned()
+        self.output(&format!("nft {arguments}"))
     }
-}
 
-pub struct UdpClient {
-    socket: UdpSocket,
-}
-
-impl UdpClient {
-    pub fn ask(&mut self) -> std::io::Result<String> {
-        self.socket.send(b"who?")?;
-        let mut buffer = [0; 64];
-        let length = self.socket.recv(&mut buffer)?;
-        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    /// Runs a program on the node; its output.
+    #[allow(dead_code, reason = "not every test that has a lab runs programs")]
+    pub fn output(&self, command: &str) -> String {
+        let output = Command::new("ip").args(["netns", "exec", &self.node]).args(command.split(' ')).output();
+        String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned()
     }
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::pods::{
@@ -122,21 +124,39 @@ pub fn desired(
         let serving = is_ready(pod);
         let terminating = is_deleting(&pod.metadata);
         let node = Some(node_name(pod).to_owned()).filter(|n| !n.is_empty());
+        let ready = unready_too || (serving && !terminating);
+        let zone = node.as_deref().and_then(&zone_of);
         groups.entry(served).or_default().push(Endpoint {
             addresses,
             conditions: Some(EndpointConditions {
-                ready: Some(unready_too || (serving && !terminating)),
+                ready: Some(ready),
                 serving: Some(serving),
                 terminating: Some(terminating),
             }),
             hostname: hostname(pod, service),
-            zone: node.as_deref().and_then(&zone_of),
+            hints: if ready { hints(service, zone.as_deref(), node.as_deref()) } else { None },
+            zone,
             node_name: node,
             target_ref: Some(pod_reference(pod)),
             ..Endpoint::default()
         });
     }
     groups
+}
+
+/// Whom an endpoint is for, where its Service prefers endpoints that are close. Nodes that prefer their own endpoints
+/// prefer their zone's before all.
+fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+    let node = match service.spec.as_ref()?.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => None,
+        "PreferSameNode" => node,
+        _ => return None,
+    };
+    let hints = EndpointHints {
+        for_zones: zone.map(|name| vec![ForZone { name: name.to_owned() }]),
+        for_nodes: node.map(|name| vec![ForNode { name: name.to_owned() }]),
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 fn sort_ports(ports: &mut Ports) {

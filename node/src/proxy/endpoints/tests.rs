@@ -9,7 +9,7 @@ fn candidate(last: u8, spec: &str) -> Candidate {
     let mut words = spec.split(' ');
     let flags = words.next().unwrap();
     let mut c = Candidate {
-        backend: Backend { ip: Ipv4Addr::new(10, 0, 0, last), port: 80 },
+        backend: Backend { ip: [10, 0, 0, last].into(), port: 80 },
         ready: flags.contains('r'),
         serving: flags.contains('s'),
         terminating: flags.contains('t'),
@@ -27,10 +27,18 @@ fn candidate(last: u8, spec: &str) -> Candidate {
     c
 }
 
+/// The last byte of an IPv4 address.
+fn last_of(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(_) => panic!("{ip}"),
+    }
+}
+
 fn check(specs: &[&str], cluster: &[u8], local: &[u8]) {
     let candidates: Vec<_> = specs.iter().enumerate().map(|(i, s)| candidate(i as u8 + 1, s)).collect();
     let choice = choose(&candidates, &facts());
-    let last = |b: &[Backend]| b.iter().map(|b| b.ip.octets()[3]).collect::<Vec<_>>();
+    let last = |b: &[Backend]| b.iter().map(|b| last_of(b.ip)).collect::<Vec<_>>();
     assert_eq!(last(&choice.cluster), cluster, "cluster endpoints of {specs:?}");
     assert_eq!(last(&choice.local), local, "local endpoints of {specs:?}");
 }
@@ -84,10 +92,28 @@ fn slices_match_by_port_name_and_protocol() {
         port: 1,
         ..ServicePort::default()
     };
-    let found = candidates(&port("http", "TCP"), [&slice, &slice], &facts());
+    let found = candidates(&port("http", "TCP"), [&slice, &slice], &facts(), Family::V4);
     assert_eq!(found.len(), 2, "an address in two slices counts once");
     assert!(found[0].ready && found[0].serving && found[0].local);
     assert!(!found[1].ready && found[1].serving && found[1].terminating && !found[1].local);
-    assert_eq!(candidates(&port("dns", "UDP"), [&slice], &facts())[0].backend.port, 5353);
-    assert!(candidates(&port("dns", "SCTP"), [&slice], &facts()).is_empty());
+    assert_eq!(candidates(&port("dns", "UDP"), [&slice], &facts(), Family::V4)[0].backend.port, 5353);
+    assert!(candidates(&port("dns", "SCTP"), [&slice], &facts(), Family::V4).is_empty());
+}
+
+#[test]
+fn families_keep_apart() {
+    let slice = |kind: &str, address: &str| -> EndpointSlice {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "x"}, "addressType": kind, "ports": [{"port": 80}],
+            "endpoints": [{"addresses": [address]}],
+        }))
+        .unwrap()
+    };
+    let slices = [slice("IPv4", "10.0.0.1"), slice("IPv6", "fd00::1"), slice("FQDN", "example.com")];
+    let port = ServicePort { port: 80, ..ServicePort::default() };
+    let found = |family| candidates(&port, &slices, &facts(), family);
+    let addresses =
+        |family| found(family).iter().map(|c| c.backend.address().to_string()).collect::<Vec<_>>();
+    assert_eq!(addresses(Family::V4), ["10.0.0.1:80"]);
+    assert_eq!(addresses(Family::V6), ["[fd00::1]:80"]);
 }

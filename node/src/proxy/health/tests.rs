@@ -65,3 +65,36 @@ async fn ask(port: u16) -> Option<String> {
     stream.read_to_string(&mut text).await.ok()?;
     Some(text)
 }
+
+#[test]
+fn checks_follow_their_service() {
+    use crate::proxy::plan::{PortPlan, Protocol, Reach};
+    let port = PortPlan {
+        key: "d/x/tcp/80".into(),
+        cluster_ip: [10, 96, 0, 1].into(),
+        served_here: false,
+        protocol: Protocol::Tcp,
+        port: 80,
+        affinity_seconds: None,
+        cluster: vec![],
+        local: vec![],
+        here: vec![],
+        internal: Reach::Refused,
+        external: None,
+    };
+    let plan = |health| ServicePlan { ports: vec![port.clone()], health };
+    let mut ports = Ports::default();
+    let key: ServiceKey = "default/web".into();
+    ports.set(&key, &plan(Some((31000, 1))));
+    assert_eq!(ports.checks()[&31000], Check { service: key.clone(), local: 1 });
+    ports.set(&key, &plan(Some((31001, 0))));
+    assert_eq!(ports.checks().keys().collect::<Vec<_>>(), [&31001]);
+    // The port is another's by the time that its former owner goes.
+    let next: ServiceKey = "default/next".into();
+    ports.set(&next, &plan(Some((31001, 3))));
+    assert_eq!(ports.services(), 2);
+    ports.set(&key, &ServicePlan::default());
+    assert_eq!(ports.checks()[&31001].service, next);
+    ports.set(&next, &ServicePlan::default());
+    assert!(ports.checks().is_empty() && ports.services() == 0);
+}

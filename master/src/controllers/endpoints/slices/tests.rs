@@ -111,3 +111,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn services_that_prefer_what_is_close_hint_at_it() {
+    let hints_of = |distribution: Option<&str>, zone: Option<&str>, ready: bool| {
+        let mut service = service();
+        service.spec.as_mut().unwrap().traffic_distribution = distribution.map(str::to_owned);
+        let groups = desired(&service, &[pod(1, ready)], "IPv4", |node| {
+            assert_eq!(node, "n1");
+            zone.map(str::to_owned)
+        });
+        let hints = groups.values().next().unwrap()[0].hints.clone();
+        hints.map(|h| {
+            let zones = h.for_zones.unwrap_or_default().into_iter().map(|z| z.name);
+            let nodes = h.for_nodes.unwrap_or_default().into_iter().map(|n| n.name);
+            (zones.collect::<Vec<_>>().join(","), nodes.collect::<Vec<_>>().join(","))
+        })
+    };
+    let some = |zones: &str, nodes: &str| Some((zones.to_owned(), nodes.to_owned()));
+    for same_zone in ["PreferClose", "PreferSameZone"] {
+        assert_eq!(hints_of(Some(same_zone), Some("a"), true), some("a", ""));
+        assert_eq!(hints_of(Some(same_zone), None, true), None);
+    }
+    assert_eq!(hints_of(Some("PreferSameNode"), Some("a"), true), some("a", "n1"));
+    assert_eq!(hints_of(Some("PreferSameNode"), None, true), some("", "n1"));
+    assert_eq!(
+        hints_of(Some("PreferSameNode"), Some("a"), false),
+        None,
+        "nobody is sent to those that are not ready"
+    );
+    assert_eq!(hints_of(None, Some("a"), true), None);
+    assert_eq!(hints_of(Some("Elsewhere"), Some("a"), true), None);
+}

@@ -1,12 +1,15 @@
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::proxy::plan::plan;
 
 fn facts() -> NodeFacts {
     NodeFacts {
         name: "n1".into(),
-        cluster_cidr: Some("10.244.0.0/16".parse().unwrap()),
-        service_cidr: Some("10.96.0.0/16".parse().unwrap()),
+        cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap(), "fd00:244::/56".parse().unwrap()],
+        service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         ..NodeFacts::default()
     }
 }
@@ -34,7 +37,8 @@ fn slice(endpoints: &[(u8, bool)]) -> EndpointSlice {
 }
 
 fn compiled(spec: Value, endpoints: &[(u8, bool)]) -> Fragment {
-    compile(&service(spec), [&slice(endpoints)], &facts(), None)
+    let plan = plan(&service(spec), [&slice(endpoints)], &facts());
+    compile(&plan, Family::V4, &facts(), &Listeners::new(), None)
 }
 
 /// The value of an element of a shared map.
@@ -46,32 +50,13 @@ fn shared<'a>(fragment: &'a Fragment, map: Shared, element: &str) -> Option<&'a 
 fn a_cluster_ip_leads_to_its_endpoints() {
     let fragment = compiled(json!({}), &[(1, true), (2, false)]);
     let target = shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80");
-    assert_eq!(target, Some("goto svc/default/web/tcp/80"));
+    assert_eq!(target, Some("goto balance-2"));
     assert_eq!(shared(&fragment, Shared::ClusterIps, "10.96.0.5"), Some(""));
     assert_eq!(shared(&fragment, Shared::Hairpins, "10.244.0.1 . 10.244.0.1"), Some(""));
     assert_eq!(shared(&fragment, Shared::Hairpins, "10.244.0.2 . 10.244.0.2"), None, "not on this node");
-    assert_eq!(
-        fragment.chains["svc/default/web/tcp/80"],
-        ["meta l4proto tcp dnat ip to numgen random mod 2 map @eps-svc/default/web/tcp/80"]
-    );
-    let elements = &fragment.private["eps-svc/default/web/tcp/80"].elements;
-    assert_eq!(elements["0"], "10.244.0.1 . 8080");
-    assert_eq!(elements["1"], "10.244.0.2 . 8080");
-}
-
-#[test]
-fn some_services_are_not_proxied() {
-    for spec in [
-        json!({"clusterIP": "None"}),
-        json!({"type": "ExternalName", "externalName": "example.com"}),
-        json!({"clusterIP": "fd00::1"}),
-        json!({"clusterIP": ""}),
-    ] {
-        assert_eq!(compiled(spec.clone(), &[(1, true)]), Fragment::default(), "{spec}");
-    }
-    let mut odd = service(json!({}));
-    odd.metadata.name = Some("x { } ; flush ruleset".into());
-    assert_eq!(compile(&odd, [&slice(&[(1, true)])], &facts(), None), Fragment::default());
+    let endpoint = |n: usize| shared(&fragment, Shared::Endpoints, &format!("10.96.0.5 . tcp . 80 . {n}"));
+    assert_eq!((endpoint(0), endpoint(1)), (Some("10.244.0.1 . 8080"), Some("10.244.0.2 . 8080")));
+    assert!(fragment.chains.is_empty() && fragment.private.is_empty(), "nothing of its own: {fragment:?}");
 }
 
 #[test]
@@ -93,10 +78,8 @@ fn traffic_policies() {
         spec
     };
     let cluster = compiled(node_port(json!({})), &[(1, true), (2, false)]);
-    assert_eq!(
-        cluster.chains["ext/default/web/tcp/80"],
-        ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]
-    );
+    assert_eq!(shared(&cluster, Shared::NodePorts, "tcp . 30080"), Some("goto balance-node-port-2"));
+    assert_eq!(shared(&cluster, Shared::NodePortEndpoints, "tcp . 30080 . 1"), Some("10.244.0.2 . 8080"));
 
     let local = compiled(node_port(json!({"externalTrafficPolicy": "Local"})), &[(1, true), (2, false)]);
     assert_eq!(
@@ -117,7 +100,8 @@ fn traffic_policies() {
 
     let internal = compiled(json!({"internalTrafficPolicy": "Local"}), &[(1, true), (2, false)]);
     let target = shared(&internal, Shared::Services, "10.96.0.5 . tcp . 80");
-    assert_eq!(target, Some("goto loc/default/web/tcp/80"));
+    assert_eq!(target, Some("goto balance-1"));
+    assert_eq!(shared(&internal, Shared::Endpoints, "10.96.0.5 . tcp . 80 . 0"), Some("10.244.0.1 . 8080"));
     let nobody_here = compiled(json!({"internalTrafficPolicy": "Local"}), &[(2, false)]);
     assert_eq!(shared(&nobody_here, Shared::NoEndpoints, "10.96.0.5 . tcp . 80"), Some("drop"));
 }
@@ -147,8 +131,9 @@ fn external_addresses_and_source_ranges() {
         {"ip": "198.51.100.7"}, {"ip": "198.51.100.8", "ipMode": "Proxy"}
     ]}}))
     .unwrap();
-    let fragment = compile(&balanced, [&slice(&[(1, true)])], &facts(), None);
-    let entry = Some("goto ext/default/web/tcp/80");
+    let plan = plan(&balanced, [&slice(&[(1, true)])], &facts());
+    let fragment = compile(&plan, Family::V4, &facts(), &Listeners::new(), None);
+    let entry = Some("goto balance-marked-1");
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.1 . tcp . 80"), entry);
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.7 . tcp . 80"), entry);
     assert_eq!(shared(&fragment, Shared::Services, "198.51.100.8 . tcp . 80"), None);
@@ -159,16 +144,8 @@ fn external_addresses_and_source_ranges() {
 }
 
 #[test]
-fn an_address_that_the_node_serves_itself_is_left_alone() {
-    let mut facts = facts();
-    facts.served_here.insert("10.96.0.5".parse().unwrap());
-    let fragment = compile(&service(json!({})), [&slice(&[])], &facts, None);
-    assert!(fragment.shared.is_empty(), "{:?}", fragment.shared);
-}
-
-#[test]
 fn slots_move_as_little_as_possible() {
-    let b = |last: u8| Backend { ip: Ipv4Addr::new(10, 0, 0, last), port: 80 };
+    let b = |last: u8| Backend { ip: [10, 0, 0, last].into(), port: 80 };
     let check = |old: &[u8], wanted: &[u8], expected: &[u8]| {
         let list = |l: &[u8]| l.iter().map(|l| b(*l)).collect::<Vec<_>>();
         assert_eq!(assign_slots(&list(old), &list(wanted)), list(expected), "{old:?} → {wanted:?}");
@@ -186,7 +163,7 @@ proptest::proptest! {
         old in proptest::collection::btree_set(0u8..40, 0..30),
         wanted in proptest::collection::btree_set(0u8..40, 0..30),
     ) {
-        let list = |set: &BTreeSet<u8>| set.iter().map(|l| Backend { ip: Ipv4Addr::new(10, 0, 0, *l), port: 80 }).collect::<Vec<_>>();
+        let list = |set: &BTreeSet<u8>| set.iter().map(|l| Backend { ip: [10, 0, 0, *l].into(), port: 80 }).collect::<Vec<_>>();
         let slots = assign_slots(&list(&old), &list(&wanted));
         let moved = slots.iter().zip(list(&old)).filter(|(new, old)| *new != old).count();
         let mut sorted = slots.clone();
@@ -197,17 +174,66 @@ proptest::proptest! {
 }
 
 #[test]
-fn balancers_ask_for_endpoints_on_their_own_node() {
-    let check = |spec: Value, expected: Option<(u16, usize)>| {
-        let mut full =
-            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000});
-        for (key, value) in spec.as_object().unwrap() {
-            full[key] = value.clone();
-        }
-        assert_eq!(compiled(full, &[(1, true), (2, false), (3, true)]).health, expected, "{spec}");
-    };
-    check(json!({}), Some((31000, 2)));
-    check(json!({"externalTrafficPolicy": "Cluster"}), None);
-    check(json!({"type": "NodePort"}), None);
-    check(json!({"healthCheckNodePort": 0}), None);
+fn listeners_stand_in_for_endpoints() {
+    let spec = json!({"type": "NodePort", "externalTrafficPolicy": "Local", "sessionAffinity": "ClientIP",
+        "ports": [{"port": 80, "nodePort": 30080}]});
+    let plan = plan(&service(spec), [&slice(&[(1, true), (2, false)])], &facts());
+    let key = "default/web/tcp/80".to_owned();
+    let at = |port: u16| SocketAddr::from(([169, 254, 96, 1], port));
+    let listeners = Listeners::from([((key.clone(), Reach::Cluster), at(7)), ((key, Reach::Local), at(8))]);
+    let fragment = compile(&plan, Family::V4, &facts(), &listeners, None);
+    assert_eq!(fragment.chains["svc/default/web/tcp/80"], ["meta l4proto tcp dnat ip to 169.254.96.1:7"]);
+    assert_eq!(fragment.chains["loc/default/web/tcp/80"], ["meta l4proto tcp dnat ip to 169.254.96.1:8"]);
+    assert!(fragment.private.is_empty(), "no endpoints in the kernel: {:?}", fragment.private);
+    assert_eq!(shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80"), Some("goto balance-1"));
+    assert_eq!(shared(&fragment, Shared::Endpoints, "10.96.0.5 . tcp . 80 . 0"), Some("169.254.96.1 . 7"));
+}
+
+#[test]
+fn families_have_fragments_of_their_own() {
+    let spec = json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"], "sessionAffinity": "ClientIP"});
+    let six: EndpointSlice = serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "web-2"}, "addressType": "IPv6",
+        "ports": [{"port": 8080, "protocol": "TCP"}], "endpoints": [{"addresses": ["fd00:244::1"], "nodeName": "n1"}],
+    }))
+    .unwrap();
+    let plan = plan(&service(spec), [&slice(&[(1, true)]), &six], &facts());
+    let none = Listeners::new();
+    let four = compile(&plan, Family::V4, &facts(), &none, None);
+    assert!(shared(&four, Shared::ClusterIps, "10.96.0.5").is_some() && four.shared.len() == 3, "{four:?}");
+    let six = compile(&plan, Family::V6, &facts(), &none, None);
+    let target = shared(&six, Shared::Services, "fd00:96::5 . tcp . 80");
+    assert_eq!(target, Some("goto svc/default/web/tcp/80"));
+    assert_eq!(
+        six.chains["ep/default/web/tcp/80/fd00_244__1/8080"],
+        [
+            "update @clients/default/web/tcp/80/fd00_244__1/8080 { ip6 saddr }",
+            "meta l4proto tcp dnat ip6 to [fd00:244::1]:8080",
+        ]
+    );
+}
+
+#[test]
+fn an_address_that_the_node_serves_itself_is_left_alone() {
+    let facts = NodeFacts { served_here: [[10, 96, 0, 5].into()].into(), ..facts() };
+    let plan = plan(&service(json!({})), [&slice(&[])], &facts);
+    let fragment = compile(&plan, Family::V4, &facts, &Listeners::new(), None);
+    assert!(fragment.shared.is_empty(), "{:?}", fragment.shared);
+}
+
+#[test]
+fn very_many_endpoints_have_chains_of_their_own() {
+    let endpoints: Vec<(u8, bool)> = (1..=BALANCED_MAX as u8 + 1).map(|n| (n, false)).collect();
+    let node_port = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
+    let fragment = compiled(node_port, &endpoints);
+    let target = shared(&fragment, Shared::Services, "10.96.0.5 . tcp . 80");
+    assert_eq!(target, Some("goto svc/default/web/tcp/80"));
+    assert_eq!(
+        fragment.chains["svc/default/web/tcp/80"],
+        ["meta l4proto tcp dnat ip to numgen random mod 65 map @eps-svc/default/web/tcp/80"]
+    );
+    assert_eq!(fragment.private["eps-svc/default/web/tcp/80"].elements.len(), 65);
+    assert_eq!(shared(&fragment, Shared::NodePorts, "tcp . 30080"), Some("goto ext/default/web/tcp/80"));
+    let ext = &fragment.chains["ext/default/web/tcp/80"];
+    assert_eq!(*ext, ["jump mark-for-masquerade", "goto svc/default/web/tcp/80"]);
 }

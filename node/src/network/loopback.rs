@@ -18,6 +18,8 @@ pub struct Label(&'static str);
 impl Label {
     /// The cluster's DNS.
     pub const DNS: Label = Label("lo:troupe-dns");
+    /// The service proxy's programs.
+    pub const PROXY: Label = Label("lo:troupe-proxy");
     /// Services of type LoadBalancer.
     pub const BALANCED: Label = Label("lo:troupe-lb");
 }

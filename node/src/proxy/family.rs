@@ -1,0 +1,37 @@
+//! IPv4 and IPv6: the same decisions, with other words.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// An address's.
+    pub fn of(ip: IpAddr) -> Family {
+        if ip.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// Whether a range is of this family.
+    pub fn has(self, net: &IpNet) -> bool {
+        Family::of(net.addr()) == self
+    }
+
+    /// As endpoint slices call it.
+    pub fn address_type(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The iptables mode: the kernel replaces Services' addresses, by chains of iptables.
+//!
+//! Much as kube-proxy does it: a chain for each service port picks an endpoint's chain by chance, or by the endpoints'
+//! lists of recent clients where there is affinity (of which the kernel keeps a hundred an endpoint). The first packet
+//! of each connection passes a list of all Services' addresses; that is the price of this mode.
+//!
+//! - [`names`]: how chains are called. [`compile`]: one Service's plan to its [`compile::Fragment`].
+//! - [`restore`]: all fragments together; what changed, as input of `iptables-restore`.
+//!
+//! Invariants: only chains that change are written; everything of ours is found by the names of its chains.
+
+pub mod compile;
+pub mod names;
+pub mod restore;
+
+use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, WrapFuture};
+
+use super::conntrack::{self, Flows};
+use super::family::Family;
+use super::mode::{Again, Carry, CarryError, tell_again};
+use super::nftables;
+use super::nftables::compile::Listeners;
+use super::userspace;
+use crate::keeping::applied_under;
+use crate::nft::{self, RulesError};
+use restore::{Rules, Transaction};
+
+/// Seconds that another program may hold iptables' lock.
+const LOCK_SECONDS: &str = "10";
+
+fn program(family: Family, what: &str) -> String {
+    let name = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    format!("{name}-{what}")
+}
+
+async fn save(family: Family) -> Result<String, RulesError> {
+    let program = program(family, "save");
+    let mut saved = String::new();
+    for table in names::Table::ALL {
+        saved.push_str(&nft::run(&program, &["-t", table.name()], "").await?);
+    }
+    Ok(saved)
+}
+
+async fn restore(family: Family, text: &str) -> Result<(), RulesError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    nft::run(&program(family, "restore"), &["--noflush", "-w", LOCK_SECONDS], text).await.map(drop)
+}
+
+/// Keeps the chains.
+pub(super) struct IptablesActor {
+    again: Option<Recipient<Again>>,
+    rules: Vec<Rules>,
+    flows: Flows,
+    /// The kernel has what these rules say.
+    known: bool,
+}
+
+impl IptablesActor {
+    pub(super) fn new(again: Option<Recipient<Again>>) -> Self {
+        IptablesActor { again, rules: Vec::new(), flows: Flows::default(), known: false }
+    }
+
+    /// Takes what is told, and says what there is to do.
+    fn take(&mut self, carry: &Carry) -> Result<(), CarryError> {
+        if carry.all {
+            self.rules = nftables::families().iter().map(|family| Rules::new(*family)).collect();
+            self.flows.clear();
+        } else if !self.known {
+            return Err(CarryError::Fresh);
+        }
+        for (key, plan) in &carry.plans {
+            for rules in &mut self.rules {
+                rules.set(key, plan, &carry.facts);
+            }
+            self.flows.set(key, conntrack::answered(plan, &Listeners::new()));
+        }
+        Ok(())
+    }
+}
+
+/// Brings the kernel to what is told; gives the rules back.
+async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
+    let mut causes = carry.causes;
+    for rules in rules {
+        let family = rules.family();
+        let Transaction { runs, keys } = if carry.all {
+            let saved = match save(family).await {
+                // Without Services of a family, its program need not be there.
+                Err(_) if family == Family::V6 && rules.is_empty() => continue,
+                saved => saved?,
+            };
+            rules.take_all(&carry.facts, &saved)
+        } else {
+            rules.take_changes()
+        };
+        let causes =
+            keys.iter().filter_map(|key| Some((format!("services/{key}").into(), causes.remove(key)?)));
+        let work = async {
+            for run in &runs {
+                restore(family, run).await?;
+            }
+            Ok::<(), RulesError>(())
+        };
+        applied_under("node/proxy", "ApplyRules", causes.collect(), work).await?;
+    }
+    if carry.all {
+        // What a run in another mode left; now, so that Services answer all the while.
+        nftables::clean_up().await?;
+        userspace::clean_up().await?;
+    }
+    Ok(())
+}
+
+impl Actor for IptablesActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        tell_again(self.again.as_ref());
+    }
+}
+
+impl Handler<Carry> for IptablesActor {
+    type Result = AtomicResponse<Self, Result<(), CarryError>>;
+    fn handle(&mut self, carry: Carry, _: &mut Context<Self>) -> Self::Result {
+        let taken = self.take(&carry);
+        // Not known until it is done, whatever ends it.
+        self.known = false;
+        let mut rules = std::mem::take(&mut self.rules);
+        let flows = self.flows.due(carry.all);
+        let work = async move {
+            let result = match taken {
+                Ok(()) => bring(&mut rules, carry).await,
+                Err(fresh) => Err(fresh),
+            };
+            if result.is_ok() {
+                flows.forget().await;
+            }
+            (rules, result)
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(rules, result), actor: &mut Self, _| {
+            actor.rules = rules;
+            actor.known = result.is_ok();
+            if actor.known {
+                actor.flows.forgotten();
+            }
+            result
+        })))
+    }
+}
+
+/// Removes every chain of ours. Without the program there are none.
+pub async fn clean_up() -> Result<(), RulesError> {
+    for family in nftables::families() {
+        let saved = match save(*family).await {
+            Err(error) if error.is_missing() => continue,
+            // A kernel that has no tables of this family has none of ours either.
+            Err(RulesError::Refused { .. }) if *family == Family::V6 => continue,
+            saved => saved?,
+        };
+        restore(*family, &restore::end(&saved)).await?;
+    }
+    Ok(())
+}
