@@ -26,6 +26,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+pub mod ingress;
 pub mod job;
 pub mod machinery;
 pub mod namespace;
@@ -137,6 +138,8 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     if let Some(cidr) = &config.cluster_cidr {
         s.start(node::ipam::NodeIpamController::new(cidr, config.node_cidr_bits));
     }
+    s.start(ingress::IngressClassController);
+    s.start(ingress::IngressStatusController);
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);
