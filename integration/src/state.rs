@@ -30,6 +30,9 @@ pub struct Settings {
     /// How pods' packets get from node to node.
     #[serde(default)]
     pub pod_network: node::network::PodNetworkMode,
+    /// The ports that its node serves Ingresses on, if it does.
+    #[serde(default)]
+    pub ingress: Option<protocol::ingress::Ports>,
 }
 
 /// A cluster's folder.

@@ -58,14 +58,14 @@ where
 /// Follows one object, which need not exist; else as [`follow`]. A list of nothing says that it does not.
 pub async fn follow_one<K, F>(
     client: Client,
-    namespace: &str,
-    name: &str,
+    namespace: String,
+    name: String,
     deliver: impl FnMut(Followed<K>) -> F,
 ) where
     K: Object,
     F: Future<Output = bool>,
 {
-    let scope = Scope { namespace: namespace.to_owned(), fields: Some(format!("metadata.name={name}")) };
+    let scope = Scope { namespace, fields: Some(format!("metadata.name={name}")) };
     follow_in(client, scope, deliver).await;
 }
 

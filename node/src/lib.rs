@@ -10,7 +10,7 @@
 //! - [`logs`]: containers' output in the CRI format, written and read.
 //! - [`network`]: pods' interfaces, by the standard CNI plugins, and the ways from node to node.
 //! - [`policy`]: NetworkPolicies. [`proxy`]: Services. [`nft`]: what both tell the kernel by.
-//! - [`dns`]: names of Services and pods.
+//! - [`dns`]: names of Services and pods. [`ingress`]: HTTP from outside, by host and path.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
 //! - [`services`]: what is known of Services here. [`simulation`]: a node without a machine.
@@ -18,6 +18,7 @@
 pub mod certificate;
 pub mod dns;
 pub mod follow;
+pub mod ingress;
 pub mod kubelet;
 pub mod link;
 pub mod logs;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use node::ingress::IngressArgs;
 use node::network::PodNetworkMode;
 
 use super::{UpError, io, sample};
@@ -22,7 +23,7 @@ pub struct UpArgs {
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
     /// Starts a control plane alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ingress")]
     pub no_node: bool,
     /// External etcd, as URLs; the embedded store where none is named.
     #[arg(long, value_delimiter = ',')]
@@ -39,6 +40,9 @@ pub struct UpArgs {
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pub pod_network: PodNetworkMode,
+    /// Whether its node serves Ingresses, and where.
+    #[command(flatten)]
+    pub ingress: IngressArgs,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -83,6 +87,7 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         kubeconfig: std::path::absolute(kubeconfig).map_err(io("the kubeconfig's path"))?,
         context: "troupe".to_owned(),
         pod_network: args.pod_network,
+        ingress: args.ingress.ports(),
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }
