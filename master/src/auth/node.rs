@@ -162,7 +162,8 @@ impl NodeAuthorizer {
             return false;
         }
         let ingresses = self.cache.list::<Ingress>(namespace);
-        let mut naming = ingresses.iter().filter(|i| ingress::secrets(i).any(|secret| secret == name)).peekable();
+        let mut naming =
+            ingresses.iter().filter(|i| ingress::secrets(i).any(|secret| secret == name)).peekable();
         if naming.peek().is_none() {
             return false;
         }

@@ -21,6 +21,8 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::{api, bootstrap, cache, scheduler};
 
+mod ingress;
+
 struct Cluster {
     stage: Stage,
     cache: Cache,

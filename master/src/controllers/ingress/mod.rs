@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::networking::v1::{
-    Ingress, IngressClass, IngressClassSpec, IngressLoadBalancerIngress,
-};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressClassSpec, IngressLoadBalancerIngress};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::ingress;
 
