@@ -94,6 +94,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
             certificate: node::certificate::NodeCertificate::new(&serving.certificate, &serving.key, None)?,
             client_ca_pem: master.pki.ca().to_owned(),
             static_pods_dir: Some(state.path().join("manifests")),
+            ingress: settings.ingress,
         };
         let node = node::Node::start(&stage, config, Arc::new(connector)).await?;
         passed("node started");

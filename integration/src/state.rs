@@ -39,6 +39,9 @@ pub struct Settings {
     /// How endpoints are chosen, in the userspace mode.
     #[serde(default)]
     pub proxy_scheduler: node::proxy::Scheduler,
+    /// The ports that its node serves Ingresses on, if it does.
+    #[serde(default)]
+    pub ingress: Option<protocol::ingress::Ports>,
 }
 
 /// A cluster's folder.

@@ -38,9 +38,38 @@ enum Step<K> {
 /// The one whom it was told to wants to hear no more.
 struct Enough;
 
+/// What is followed of a kind.
+struct Scope {
+    /// Empty for all.
+    namespace: String,
+    fields: Option<String>,
+}
+
 /// Follows a kind in all namespaces, or what `fields` selects of it. Each change is delivered under the
 /// message that caused it. Ends only when `deliver` answers `false`.
-pub async fn follow<K, F>(client: Client, fields: Option<String>, mut deliver: impl FnMut(Followed<K>) -> F)
+pub async fn follow<K, F>(client: Client, fields: Option<String>, deliver: impl FnMut(Followed<K>) -> F)
+where
+    K: Object,
+    F: Future<Output = bool>,
+{
+    follow_in(client, Scope { namespace: String::new(), fields }, deliver).await;
+}
+
+/// Follows one object, which need not exist; else as [`follow`]. A list of nothing says that it does not.
+pub async fn follow_one<K, F>(
+    client: Client,
+    namespace: String,
+    name: String,
+    deliver: impl FnMut(Followed<K>) -> F,
+) where
+    K: Object,
+    F: Future<Output = bool>,
+{
+    let scope = Scope { namespace, fields: Some(format!("metadata.name={name}")) };
+    follow_in(client, scope, deliver).await;
+}
+
+async fn follow_in<K, F>(client: Client, scope: Scope, mut deliver: impl FnMut(Followed<K>) -> F)
 where
     K: Object,
     F: Future<Output = bool>,
@@ -48,7 +77,7 @@ where
     let mut failures = 0;
     let mut revision = None;
     loop {
-        match advance::<K, F>(&client, fields.as_deref(), &mut revision, &mut deliver).await {
+        match advance::<K, F>(&client, &scope, &mut revision, &mut deliver).await {
             Ok(Err(Enough)) => return,
             Ok(Ok(())) => failures = 0,
             Err(error) => {
@@ -74,7 +103,7 @@ fn pause(failures: u32) -> Duration {
 /// Lists where needed, then watches to the watch's end.
 async fn advance<K, F>(
     client: &Client,
-    fields: Option<&str>,
+    scope: &Scope,
     revision: &mut Option<u64>,
     deliver: &mut impl FnMut(Followed<K>) -> F,
 ) -> Result<Result<(), Enough>, ApiError>
@@ -85,7 +114,7 @@ where
     let mut at = match *revision {
         Some(at) => at,
         None => {
-            let (objects, at) = list::<K>(client, fields).await?;
+            let (objects, at) = list::<K>(client, scope).await?;
             if !deliver(Followed::Listed(objects)).await {
                 return Ok(Err(Enough));
             }
@@ -93,7 +122,7 @@ where
         }
     };
     *revision = Some(at);
-    let mut events = client.watch::<K>("", at, fields).await?;
+    let mut events = client.watch::<K>(&scope.namespace, at, scope.fields.as_deref()).await?;
     let opened = actors::time::Instant::now();
     while let Some(event) = events.next().await {
         at = at.max(event.revision);
@@ -136,14 +165,14 @@ fn read<K: Object>(event: &WatchEvent) -> Step<K> {
     }
 }
 
-async fn list<K: Object>(client: &Client, fields: Option<&str>) -> Result<(Vec<K>, u64), ApiError> {
+async fn list<K: Object>(client: &Client, scope: &Scope) -> Result<(Vec<K>, u64), ApiError> {
     #[derive(serde::Deserialize)]
     struct Items {
         metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta,
         items: Vec<serde_json::Value>,
     }
-    let mut request = ApiRequest::new(Verb::List, Client::target::<K>("", None, None));
-    request.options.field_selector = fields.map(str::to_owned);
+    let mut request = ApiRequest::new(Verb::List, Client::target::<K>(&scope.namespace, None, None));
+    request.options.field_selector.clone_from(&scope.fields);
     let response = client.send(request).await?;
     let list: Items =
         serde_json::from_slice(&response.body).map_err(|e| ApiError::Malformed(e.to_string()))?;

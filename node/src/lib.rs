@@ -12,6 +12,7 @@
 //! - [`policy`]: NetworkPolicies. [`proxy`]: Services. [`nft`]: what both tell the kernel by.
 //! - [`keeping`]: bringing the kernel to what is known, batch by batch.
 //! - [`dns`]: names of Services and pods. [`announce`]: addresses of balanced Services, told to the segment.
+//! - [`ingress`]: HTTP from outside, by host and path.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
 //! - [`services`]: what is known of Services here. [`simulation`]: a node without a machine.
@@ -20,6 +21,7 @@ pub mod announce;
 pub mod certificate;
 pub mod dns;
 pub mod follow;
+pub mod ingress;
 pub mod keeping;
 pub mod kubelet;
 pub mod link;

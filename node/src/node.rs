@@ -1,4 +1,4 @@
-//! A whole node, put together: link, runtime, network, proxy, DNS, kubelet.
+//! A whole node, put together: link, runtime, network, proxy, DNS, Ingresses, kubelet.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node as NodeObject;
+use protocol::ingress::{Ports, SERVED};
 use protocol::streams::{
     AttachRequest, DialRequest, ExecRequest, FrameStream, LogBytes, LogRequest, NodeStreams,
     PortForwardRequest,
@@ -20,6 +21,7 @@ use protocol::{ApiError, Client};
 use crate::announce;
 use crate::certificate::{NodeCertificate, Renewal};
 use crate::dns::{self, DnsConfig, DnsHandle};
+use crate::ingress::{self, IngressConfig, IngressHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};
 use crate::network::{self, ClusterNetwork, ClusterNetworkConfig, PodNetworkMode};
@@ -57,6 +59,8 @@ pub struct NodeConfig {
     pub client_ca_pem: String,
     /// Static pods' manifests.
     pub static_pods_dir: Option<PathBuf>,
+    /// The ports that Ingresses are served on; `None` where they are not.
+    pub ingress: Option<Ports>,
 }
 
 /// Why a node did not start, or what could not be cleaned up.
@@ -87,6 +91,9 @@ pub enum NodeError {
     /// The cluster's DNS.
     #[error("DNS: {0}")]
     Dns(#[from] dns::DnsError),
+    /// Ingresses.
+    #[error("Ingresses: {0}")]
+    Ingress(#[from] ingress::IngressError),
     /// Rules.
     #[error("rules: {0}")]
     Rules(#[from] RulesError),
@@ -108,6 +115,7 @@ pub struct Node {
     _renewal: actors::ActorRef<Renewal>,
     _proxy: ProxyHandle,
     _dns: DnsHandle,
+    ingress: Option<IngressHandle>,
 }
 
 /// The kubelet's streams, once there is a kubelet: the link is up before.
@@ -210,9 +218,19 @@ impl Node {
         let proxy = proxy::start(stage, proxy_config, client.clone());
         announce::start(stage, config.name.clone(), config.address, client.clone());
 
+        let ingress = match config.ingress {
+            Some(ports) => {
+                let served = IngressConfig::new(&config.name, ports);
+                Some(ingress::start(stage, served, client.clone())?)
+            }
+            None => None,
+        };
+
         let mut settings = KubeletConfig::new(&config.name, config.address);
         settings.root_dir = kubelet_dir(&config.state_dir);
         settings.cluster_dns = Some(config.cluster_dns);
+        // Said only now that the ports are open; taken back where they no longer are.
+        settings.node_annotations.insert(SERVED.to_owned(), config.ingress.map(|ports| ports.to_string()));
         settings.static_pods_dir = config.static_pods_dir.clone();
         settings.server = Some(ServerConfig {
             port: 10250,
@@ -226,7 +244,16 @@ impl Node {
         }
         let kubelet = kubelet::start(stage, settings, client.clone(), runtime, network, services).await?;
         streams.set(kubelet.streams());
-        Ok(Node { name: config.name, client, kubelet, link, _renewal: renewal, _proxy: proxy, _dns: dns })
+        Ok(Node {
+            name: config.name,
+            client,
+            kubelet,
+            link,
+            _renewal: renewal,
+            _proxy: proxy,
+            _dns: dns,
+            ingress,
+        })
     }
 
     /// Waits until the node's Ready condition is True.
@@ -256,6 +283,9 @@ impl Node {
 
     /// Stops the node's actors. Pods, their network and the Services' rules stay: the next start adopts them.
     pub async fn stop(&self) {
+        if let Some(ingress) = &self.ingress {
+            ingress.stop();
+        }
         self.kubelet.stop();
         self.link.stop();
     }

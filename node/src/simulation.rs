@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use actors::Stage;
 use protocol::Client;
+use protocol::ingress::{Ports, SERVED};
 
+use crate::ingress::{self, IngressConfig, IngressHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig};
 use crate::link::{self, Connector, LinkHandle};
 use crate::network::made_up::MadeUpNetwork;
@@ -29,6 +31,8 @@ pub struct SimulationConfig {
     pub memory_bytes: u64,
     /// The most pods that it takes.
     pub pods_max: u32,
+    /// Where it serves Ingresses, for real; `None` where it does not.
+    pub ingress: Option<IngressConfig>,
 }
 
 impl SimulationConfig {
@@ -42,6 +46,7 @@ impl SimulationConfig {
             cpu_millis: 4000,
             memory_bytes: 8 << 30,
             pods_max: 110,
+            ingress: None,
         }
     }
 }
@@ -50,19 +55,31 @@ impl SimulationConfig {
 pub struct SimulatedNode {
     kubelet: Kubelet,
     link: LinkHandle,
+    ingress: Option<IngressHandle>,
+}
+
+/// Why a simulated node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// The kubelet.
+    #[error(transparent)]
+    Kubelet(#[from] kubelet::StartError),
+    /// Ingresses.
+    #[error(transparent)]
+    Ingress(#[from] ingress::IngressError),
 }
 
 impl SimulatedNode {
     /// Starts link and kubelet. Whatever `runtime` holds already is adopted.
     ///
     /// # Errors
-    /// As for any kubelet.
+    /// As for any kubelet, and when a port for Ingresses cannot be bound.
     pub async fn start(
         stage: &Stage,
         config: SimulationConfig,
         runtime: SimulatedRuntime,
         connector: Arc<dyn Connector>,
-    ) -> Result<SimulatedNode, kubelet::StartError> {
+    ) -> Result<SimulatedNode, SimulationError> {
         let streams = Arc::new(LateStreams::default());
         let (api, link) = link::start(stage, connector, streams.clone());
         let client = Client::new(Arc::new(api), "kubelet");
@@ -70,11 +87,18 @@ impl SimulatedNode {
         settings.cpu_millis = Some(config.cpu_millis);
         settings.memory_bytes = Some(config.memory_bytes);
         settings.pods_max = config.pods_max;
+        let ingress = match config.ingress {
+            Some(served) => Some(ingress::start(stage, served, client.clone())?),
+            None => None,
+        };
+        let port = |at: Option<std::net::SocketAddr>| at.map_or(0, |at| at.port());
+        let ports = ingress.as_ref().map(|i| Ports { http: port(i.http), https: port(i.https) });
+        settings.node_annotations.insert(SERVED.to_owned(), ports.map(|ports| ports.to_string()));
         let network = Arc::new(MadeUpNetwork::new(config.pod_addresses));
         let kubelet =
             kubelet::start(stage, settings, client, Arc::new(runtime), network, Services::default()).await?;
         streams.set(kubelet.streams());
-        Ok(SimulatedNode { kubelet, link })
+        Ok(SimulatedNode { kubelet, link, ingress })
     }
 
     /// Its kubelet.
@@ -82,8 +106,16 @@ impl SimulatedNode {
         &self.kubelet
     }
 
+    /// Its Ingresses, where it serves them.
+    pub fn ingress(&self) -> Option<&IngressHandle> {
+        self.ingress.as_ref()
+    }
+
     /// Stops its actors. What its runtime runs goes on.
     pub fn stop(&self) {
+        if let Some(ingress) = &self.ingress {
+            ingress.stop();
+        }
         self.kubelet.stop();
         self.link.stop();
     }

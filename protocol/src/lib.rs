@@ -8,6 +8,7 @@
 //! - [`balancing`]: addresses of Services of type LoadBalancer.
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
+//! - [`ingress`]: whose Ingresses are, and how a node says that it serves them.
 //! - [`link`]: the messages between a node and its master.
 //! - [`events`]: what components tell people about objects.
 //! - [`error`]: failures in the shape of upstream's `Status`.
@@ -22,6 +23,7 @@ pub mod balancing;
 pub mod client;
 pub mod error;
 pub mod events;
+pub mod ingress;
 pub mod link;
 pub mod patch;
 pub mod quantity;

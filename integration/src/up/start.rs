@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use master::controllers::load_balancers::Pool;
+use node::ingress::IngressArgs;
 use node::network::PodNetworkMode;
 use node::proxy::{ProxyMode, Scheduler};
 
@@ -24,7 +25,7 @@ pub struct UpArgs {
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
     /// Starts a control plane alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ingress")]
     pub no_node: bool,
     /// External etcd, as URLs; the embedded store where none is named.
     #[arg(long, value_delimiter = ',')]
@@ -51,6 +52,9 @@ pub struct UpArgs {
     /// How endpoints are chosen, with --proxy-mode userspace.
     #[arg(long, value_enum, default_value_t)]
     pub proxy_scheduler: Scheduler,
+    /// Whether its node serves Ingresses, and where.
+    #[command(flatten)]
+    pub ingress: IngressArgs,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -98,6 +102,7 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         load_balancer_pool: args.load_balancer_pool.as_ref().map(Pool::to_string),
         proxy_mode: args.proxy_mode,
         proxy_scheduler: args.proxy_scheduler,
+        ingress: args.ingress.ports(),
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

@@ -1,10 +1,13 @@
-//! What a node may touch: itself, its lease, and what the pods bound to it refer to. Anything else that
-//! kubelets need is in the rules of the role `system:node`.
+//! What a node may touch: itself, its lease, and what the pods bound to it refer to; and, where it serves
+//! Ingresses, the certificates that those name. Anything else that kubelets need is in the rules of the role
+//! `system:node`.
 
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Container, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
+use protocol::ingress;
 
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -144,9 +147,28 @@ impl NodeAuthorizer {
             }),
             "secrets" => {
                 pods.any(|pod| refers_to(&pod, &a.resource, &a.name) || self.volume_secret(&pod, &a.name))
+                    || self.ingress_secret(node, &a.namespace, &a.name)
             }
             resource => pods.any(|pod| refers_to(&pod, resource, &a.name)),
         }
+    }
+
+    /// Whether the node serves Ingresses, and one of those that it serves names the secret. That the node says
+    /// so itself opens no more than what Ingresses name: certificates that every such node shows to anybody,
+    /// and their keys.
+    fn ingress_secret(&self, node: &str, namespace: &str, name: &str) -> bool {
+        let serves = self.cache.get::<Node>("", node).is_some_and(|n| ingress::served_by(&n).is_some());
+        if !serves {
+            return false;
+        }
+        let ingresses = self.cache.list::<Ingress>(namespace);
+        let mut naming =
+            ingresses.iter().filter(|i| ingress::secrets(i).any(|secret| secret == name)).peekable();
+        if naming.peek().is_none() {
+            return false;
+        }
+        let classes = self.cache.list::<IngressClass>("");
+        naming.any(|i| ingress::is_ours(i, classes.iter().map(|c| &**c)))
     }
 
     fn volume_of(&self, namespace: &str, claim: &str) -> Option<String> {

@@ -447,6 +447,57 @@ fn nodes_touch_what_is_theirs() {
 }
 
 #[test]
+fn a_node_that_serves_ingresses_reads_the_certificates_that_they_name() {
+    let world = World::new();
+    let ingress = |name: &str, class: &str, secret: &str| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"namespace": "a", "name": name},
+            "spec": {"ingressClassName": class, "tls": [{"secretName": secret}]}})
+    };
+    let class = |name: &str, controller: &str| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": {"name": name}, "spec": {"controller": controller}})
+    };
+    let node = |name: &str, annotations: Value| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations}});
+    world
+        .put("networking.k8s.io", "ingressclasses", class("troupe", "troupe.dev/ingress"))
+        .put("networking.k8s.io", "ingressclasses", class("other", "example.com/other"))
+        .put("networking.k8s.io", "ingresses", ingress("ours", "troupe", "ours"))
+        .put("networking.k8s.io", "ingresses", ingress("theirs", "other", "theirs"))
+        .put("", "nodes", node("n1", json!({"troupe.dev/ingress": "http=80,https=443"})))
+        .put("", "nodes", node("n2", json!({})));
+    let authorizer = ClusterAuthorizer::new(world.cache.clone());
+    let (n1, n2) = (who("system:node:n1", &["system:nodes"]), who("system:node:n2", &["system:nodes"]));
+    check(
+        &authorizer,
+        &n1,
+        &[
+            ("get secrets a ours", true),
+            ("list secrets a ours", true),
+            ("watch secrets a ours", true),
+            ("update secrets a ours", false),
+            ("list secrets a", false),
+            ("list secrets -", false),
+            // Another Ingress's, another namespace's, and no Ingress's.
+            ("get secrets a theirs", false),
+            ("get secrets b ours", false),
+            ("get secrets a else", false),
+            ("get configmaps a ours", false),
+            ("list networking.k8s.io:ingresses -", true),
+            ("watch networking.k8s.io:ingressclasses -", true),
+            ("update networking.k8s.io:ingresses/status a ours", false),
+            ("create networking.k8s.io:ingressclasses -", false),
+        ],
+    );
+    check(&authorizer, &n2, &[("get secrets a ours", false)]);
+    // What names it no longer opens it no longer.
+    world.put("networking.k8s.io", "ingresses", ingress("ours", "troupe", "another"));
+    check(&authorizer, &n1, &[("get secrets a ours", false), ("get secrets a another", true)]);
+    world.put("", "nodes", node("n1", json!({})));
+    check(&authorizer, &n1, &[("get secrets a another", false)]);
+}
+
+#[test]
 fn rules_reviews_show_what_holds() {
     let world = World::new();
     world.role(

@@ -444,7 +444,7 @@ const SERVICE_ACCOUNTS: &str = "attachdetach-controller certificate-controller \
     clusterrole-aggregation-controller cronjob-controller daemon-set-controller deployment-controller \
     device-taint-eviction-controller disruption-controller endpoint-controller endpointslice-controller \
     endpointslicemirroring-controller ephemeral-volume-controller expand-controller \
-    generic-garbage-collector horizontal-pod-autoscaler job-controller \
+    generic-garbage-collector horizontal-pod-autoscaler ingress-controller job-controller \
     legacy-service-account-token-cleaner namespace-controller node-controller persistent-volume-binder \
     pod-garbage-collector pv-protection-controller pvc-protection-controller replicaset-controller \
     replication-controller resource-claim-controller resourcequota-controller root-ca-cert-publisher \

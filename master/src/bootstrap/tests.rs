@@ -19,15 +19,15 @@ fn the_table_is_read_whole() {
     let count = |resource: &str| all.iter().filter(|o| o.key.contains(&format!("/{resource}/"))).count();
     for (resource, wanted) in [
         ("namespaces", 4),
-        ("clusterroles", 71),
-        ("clusterrolebindings", 52),
+        ("clusterroles", 72),
+        ("clusterrolebindings", 53),
         ("roles", 7),
         ("rolebindings", 7),
         ("flowschemas", 11),
         ("prioritylevelconfigurations", 8),
         ("priorityclasses", 2),
         ("apiservices", 21),
-        ("serviceaccounts", 36),
+        ("serviceaccounts", 37),
         ("services", 1),
         ("endpoints", 1),
         ("endpointslices", 1),

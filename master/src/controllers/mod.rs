@@ -26,6 +26,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+pub mod ingress;
 pub mod job;
 pub mod load_balancers;
 pub mod machinery;
@@ -144,6 +145,8 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     if let Some(pool) = &config.load_balancer_pool {
         s.start(load_balancers::LoadBalancerController::new(pool.clone()));
     }
+    s.start(ingress::IngressClassController);
+    s.start(ingress::IngressStatusController);
     s.start(garbage::GarbageCollector::default());
     s.start(pod_garbage::PodGarbageCollector::new(config.ended_pods_max));
     s.start(disruption::DisruptionController);

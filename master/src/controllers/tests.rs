@@ -21,6 +21,8 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::{api, bootstrap, cache, scheduler};
 
+mod ingress;
+
 struct Cluster {
     stage: Stage,
     cache: Cache,
@@ -29,7 +31,8 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    /// `node_grace`: nodes here never show that they live.
+    async fn start(node_grace: Duration) -> Self {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().await.unwrap());
         let settings = bootstrap::Settings {
             advertise_address: "192.0.2.1".parse().unwrap(),
@@ -51,7 +54,7 @@ impl Cluster {
         let stage = Stage::local();
         let config = Config {
             root_ca_pem: "a certificate".to_owned(),
-            node_grace: Duration::from_secs(2),
+            node_grace,
             ..Config::default()
         };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
@@ -132,9 +135,14 @@ impl Cluster {
     }
 }
 
+/// A test for which no node is silent too long, however slow the machine.
 fn test(run: impl AsyncFnOnce(Cluster)) {
+    test_with(Duration::from_secs(3600), run);
+}
+
+fn test_with(node_grace: Duration, run: impl AsyncFnOnce(Cluster)) {
     actix_rt::System::new().block_on(async move {
-        let cluster = Cluster::start().await;
+        let cluster = Cluster::start(node_grace).await;
         let stage = cluster.stage.clone();
         run(cluster).await;
         let left = stage.shut_down(Duration::from_secs(5)).await;
@@ -391,7 +399,7 @@ fn owners_leave_their_dependents_or_wait_for_them() {
 
 #[test]
 fn a_silent_node_loses_its_pods() {
-    test(async |c| {
+    test_with(Duration::from_secs(2), async |c| {
         c.node("n1").await;
         c.node("n2").await;
         c.until("the account", |cache| cache.get::<ServiceAccount>("default", "default")).await;

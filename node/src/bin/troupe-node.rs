@@ -9,6 +9,7 @@ use std::time::Duration;
 use actors::Stage;
 use clap::{Parser, Subcommand};
 use node::certificate::NodeCertificate;
+use node::ingress::IngressArgs;
 use node::link::join::{self, files};
 use node::link::{Connector, Tls};
 use node::network::PodNetworkMode;
@@ -63,6 +64,8 @@ struct Args {
     /// How endpoints are chosen, with --proxy-mode userspace.
     #[arg(long, value_enum, default_value_t)]
     proxy_scheduler: Scheduler,
+    #[command(flatten)]
+    ingress: IngressArgs,
 }
 
 #[derive(Subcommand)]
@@ -187,6 +190,7 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         )?,
         client_ca_pem: read(files::CA).await?,
         static_pods_dir: Some(args.state_dir.join("manifests")),
+        ingress: args.ingress.ports(),
     };
     let node = Node::start(stage, config, Arc::new(connector)).await?;
     println!("node \"{name}\" started");

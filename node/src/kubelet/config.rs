@@ -19,6 +19,8 @@ pub struct KubeletConfig {
     pub node_ip: IpAddr,
     /// Labels for the node at registration.
     pub node_labels: BTreeMap<String, String>,
+    /// Annotations for the node at registration; those without a value are taken away.
+    pub node_annotations: BTreeMap<String, Option<String>>,
     /// Taints for the node at registration, as `key=value:Effect`.
     pub node_taints: Vec<String>,
     /// Pods' volumes and the like.
@@ -86,6 +88,7 @@ impl KubeletConfig {
             hostname: node_name.to_owned(),
             node_ip,
             node_labels: BTreeMap::new(),
+            node_annotations: BTreeMap::new(),
             node_taints: Vec::new(),
             root_dir: PathBuf::from("/var/lib/troupe/kubelet"),
             pod_logs_dir: PathBuf::from("/var/log/pods"),

@@ -309,14 +309,18 @@ async fn network_comes(shared: &Shared) -> bool {
     false
 }
 
-/// Creates the node's object, or brings the labels of an existing one up to date; answers its uid.
+/// Creates the node's object, or brings labels and annotations of an existing one up to date; answers its uid.
 async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiError> {
     let name = &shared.config.node_name;
     let taints: Vec<_> = shared.config.node_taints.iter().filter_map(|t| taint(t)).collect();
+    let annotations = &shared.config.node_annotations;
+    let given = annotations.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+    let given: std::collections::BTreeMap<_, _> = given.collect();
     let node = Node {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             labels: Some(labels(shared)),
+            annotations: (!given.is_empty()).then_some(given),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec { taints: (!taints.is_empty()).then_some(taints), ..NodeSpec::default() }),
@@ -325,7 +329,7 @@ async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiErr
     let made = match shared.client.create(&node).await {
         Ok(made) => made,
         Err(e) if e.is_already_exists() => {
-            let patch = json!({"metadata": {"labels": labels(shared)}});
+            let patch = json!({"metadata": {"labels": labels(shared), "annotations": annotations}});
             shared.client.patch::<Node>("", name, None, PatchKind::Strategic, &patch).await?
         }
         Err(e) => return Err(e),

@@ -13,6 +13,8 @@ use tokio::sync::broadcast;
 
 struct Inner {
     objects: Mutex<BTreeMap<(String, String), Value>>,
+    /// What was created, in order.
+    created: Mutex<Vec<Value>>,
     changes: broadcast::Sender<(String, WatchEvent)>,
 }
 
@@ -22,8 +24,19 @@ pub struct Scripted(Arc<Inner>);
 
 impl Default for Scripted {
     fn default() -> Self {
-        Scripted(Arc::new(Inner { objects: Mutex::default(), changes: broadcast::channel(256).0 }))
+        let changes = broadcast::channel(256).0;
+        Scripted(Arc::new(Inner { objects: Mutex::default(), created: Mutex::default(), changes }))
     }
+}
+
+/// The one name that a request is about, if it is about one.
+fn selected(request: &ApiRequest) -> Option<String> {
+    let selector = request.options.field_selector.as_deref()?;
+    selector.strip_prefix("metadata.name=").map(str::to_owned)
+}
+
+fn is(object: &Value, name: Option<&str>) -> bool {
+    name.is_none_or(|name| object["metadata"]["name"] == name)
 }
 
 fn event(kind: WatchKind, object: &Value) -> WatchEvent {
@@ -36,6 +49,12 @@ impl Scripted {
     /// A client of it.
     pub fn client(&self) -> Client {
         Client::new(Arc::new(self.clone()), "test")
+    }
+
+    /// What was created, in order.
+    #[allow(dead_code, reason = "not every test that uses this looks at it")]
+    pub fn created(&self) -> Vec<Value> {
+        self.0.created.lock().unwrap().clone()
     }
 
     /// Puts an object.
@@ -57,31 +76,40 @@ impl Scripted {
 #[async_trait]
 impl Api for Scripted {
     async fn call(&self, request: ApiRequest) -> Result<ApiResponse, ApiError> {
-        if request.verb != Verb::List {
-            return Err(ApiError::Unreachable("only lists and watches here".into()));
+        if request.verb == Verb::Create {
+            let object = serde_json::from_slice(&request.body).unwrap();
+            self.0.created.lock().unwrap().push(object);
+            return Ok(ApiResponse { code: 201, body: request.body, revision: 1, warnings: Vec::new() });
         }
+        if request.verb != Verb::List {
+            return Err(ApiError::Unreachable("only lists, watches and creations here".into()));
+        }
+        let name = selected(&request);
         let objects = self.0.objects.lock().unwrap();
         let mine = objects.iter().filter(|((r, _), _)| *r == request.target.resource);
-        let items: Vec<&Value> = mine.map(|(_, object)| object).collect();
+        let items: Vec<&Value> = mine.map(|(_, object)| object).filter(|o| is(o, name.as_deref())).collect();
         let list = serde_json::json!({"metadata": {"resourceVersion": "1"}, "items": items});
         Ok(ApiResponse { code: 200, body: list.to_string().into(), revision: 1, warnings: Vec::new() })
     }
 
     async fn watch(&self, request: ApiRequest) -> Result<WatchStream, ApiError> {
+        let name = selected(&request);
         let resource = request.target.resource;
         let changes = self.0.changes.subscribe();
         // What changed since the list is told, and so is everything else: a watch may repeat, not leave out.
         let first: Vec<WatchEvent> = {
             let objects = self.0.objects.lock().unwrap();
             let mine = objects.iter().filter(|((r, _), _)| *r == resource);
-            mine.map(|(_, object)| event(WatchKind::Added, object)).collect()
+            let mine = mine.map(|(_, object)| object).filter(|o| is(o, name.as_deref()));
+            mine.map(|object| event(WatchKind::Added, object)).collect()
         };
         let later = futures::stream::unfold(changes, move |mut changes| {
-            let resource = resource.clone();
+            let (resource, name) = (resource.clone(), name.clone());
             async move {
                 loop {
                     let (of, event) = changes.recv().await.ok()?;
-                    if of == resource {
+                    let object: Value = serde_json::from_slice(&event.object).ok()?;
+                    if of == resource && is(&object, name.as_deref()) {
                         return Some((event, changes));
                     }
                 }
