@@ -43,6 +43,7 @@ case $purpose in
     ;;
 esac
 if [ "$purpose" = test-compose ]; then
+    need openssl openssl "makes certificates for a test"
     need /usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1 libfaketime "one test sets a program's clock wrong"
 fi
 if [ -n "$missing" ]; then

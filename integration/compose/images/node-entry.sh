@@ -60,7 +60,7 @@ fi
 # The address is given, as looking for the route to the master needs a master that runs.
 addresses=$(hostname -i)
 while [ -z "$ending" ]; do
-    troupe-node --master master:6444 --token-file "$token" --address "${addresses%% *}" &
+    troupe-node --master master:6444 --token-file "$token" --address "${addresses%% *}" --ingress &
     node=$!
     wait -n "$engine" "$node" || true
     [ -n "$ending" ] && break
