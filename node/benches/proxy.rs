@@ -23,7 +23,8 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netns::{Lab, is_root};
 use node::proxy::family::Family;
-use node::proxy::plan::{ServicePlan, plan};
+use node::proxy::plan::{Reach, ServicePlan, plan};
+use node::proxy::userspace::ADDRESS;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle, ProxyMode, Scheduler, ServiceKey};
 use node::proxy::{iptables, nftables};
 use node::services::Services;
@@ -170,13 +171,18 @@ fn told(mode: ProxyMode, count: usize, facts: &NodeFacts) -> (usize, usize) {
         return (all, length(rules.take_changes().runs));
     }
     let mut rules = nftables::rules::Rules::default();
-    let none = nftables::compile::Listeners::new();
+    // Where programs stand in for endpoints, the kernel is told of them alone.
+    let standing_in = (0..count).filter(|_| mode == ProxyMode::Userspace).map(|n| {
+        let listener = SocketAddr::from((ADDRESS, 1024 + (n % 60_000) as u16));
+        ((format!("default/s{n}/tcp/80"), Reach::Cluster), listener)
+    });
+    let listeners: nftables::compile::Listeners = standing_in.collect();
     for (key, plan) in (0..count).map(|n| planned(n, 0)) {
-        rules.set(&key, &plan, facts, &none);
+        rules.set(&key, &plan, facts, &listeners);
     }
     let all = rules.take_all(facts, &[Family::V4], None).text.len();
     let (key, changed) = planned(count / 2, 1);
-    rules.set(&key, &changed, facts, &none);
+    rules.set(&key, &changed, facts, &listeners);
     (all, rules.take_changes().text.len())
 }
 
