@@ -29,12 +29,13 @@ pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Str
 }
 
 /// The iptables rules that let pods' packets pass where Docker (or anyone) has made the default a drop: an
-/// accept in a table of our own would not help, as any table's drop is final.
-pub fn forward_rules(pod_cidr: Ipv4Net) -> Vec<Vec<String>> {
+/// accept in a table of our own would not help, as any table's drop is final. Pods of other nodes too: what comes to a
+/// Service here may go to one of them.
+pub fn forward_rules(cluster_cidr: Ipv4Net) -> Vec<Vec<String>> {
     ["-s", "-d"]
         .into_iter()
         .map(|side| {
-            let cidr = pod_cidr.to_string();
+            let cidr = cluster_cidr.to_string();
             ["FORWARD", side, &cidr, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
                 .map(str::to_owned)
                 .into()
@@ -71,7 +72,7 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
         write_sysctl("net/bridge/bridge-nf-call-ip6tables", "1").await?;
     }
     nft::apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
-    for rule in forward_rules(pod_cidr) {
+    for rule in forward_rules(cluster_cidr) {
         let rule = words(&rule);
         let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
         if run("iptables", &check).await.is_err() {
@@ -88,8 +89,8 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
 }
 
 /// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
-pub async fn close(pod_cidr: Ipv4Net, bridge: &str) {
-    for rule in forward_rules(pod_cidr) {
+pub async fn close(cluster_cidr: Ipv4Net, bridge: &str) {
+    for rule in forward_rules(cluster_cidr) {
         let delete: Vec<&str> = ["-w", "-D"].into_iter().chain(words(&rule)).collect();
         // As often as it is there.
         while run("iptables", &delete).await.is_ok() {}
