@@ -156,6 +156,16 @@ impl Errors {
         self.push(path, "FieldValueDuplicate", format!("Duplicate value: {}", shown(&value.into())));
     }
 
+    /// A value that must be unique and is not, and in which sense.
+    pub fn duplicate_because(&mut self, path: &Path, shown: &str, detail: &str) {
+        self.push(path, "FieldValueDuplicate", format!("Duplicate value: {shown}: {detail}"));
+    }
+
+    /// A reference that leads nowhere, and where it could lead.
+    pub fn not_found_among(&mut self, path: &Path, value: &str, detail: &str) {
+        self.push(path, "FieldValueNotFound", format!("Not found: {}: {detail}", go_quote(value)));
+    }
+
     /// A reference that leads nowhere.
     pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(path, "FieldValueNotFound", format!("Not found: {}", shown(&value.into())));
@@ -164,6 +174,12 @@ impl Errors {
     /// Something that may not be set (now).
     pub fn forbidden(&mut self, path: &Path, detail: impl fmt::Display) {
         self.push(path, "FieldValueForbidden", format!("Forbidden: {detail}"));
+    }
+
+    /// Something that may not be done at all, whatever else is wrong.
+    pub fn forbidden_only(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.list.clear();
+        self.forbidden(path, detail);
     }
 
     /// A value that is too long.

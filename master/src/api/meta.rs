@@ -276,16 +276,16 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
             );
         }
     }
+    let (before, after) = (old["generation"].as_i64().unwrap_or(0), new["generation"].as_i64().unwrap_or(0));
+    if after < before {
+        errors.invalid(&path.child("generation"), after, "must not be decremented");
+    }
     let immutable =
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
     for name in immutable {
         if new[name] != old[name] {
             errors.invalid(&path.child(name), new[name].clone(), "field is immutable");
         }
-    }
-    let (before, after) = (old["generation"].as_i64().unwrap_or(0), new["generation"].as_i64().unwrap_or(0));
-    if after < before {
-        errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
     labels(&new["labels"], &path.child("labels"), errors);
     annotations(&new["annotations"], &path.child("annotations"), errors);

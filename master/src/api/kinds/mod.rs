@@ -34,7 +34,7 @@ pub mod webhooks;
 mod workloads;
 
 pub use notices::{notices, selects_namespace, unknown_field};
-pub use pods::qos_class;
+pub use pods::{qos_class, totals};
 
 /// What checks a new state against an old one.
 pub type Change = fn(&Value, &Value, &mut Errors);
@@ -59,6 +59,8 @@ pub struct Strategy {
     pub validate_create: fn(&Value, &mut Errors),
     /// Checks a change; runs besides `validate`.
     pub validate_update: Change,
+    /// What is wrong with a change is said before what is wrong with the object.
+    pub change_first: bool,
     /// Checks a change of the status.
     pub validate_status: Change,
     /// Checks a resize; runs besides `validate`.
@@ -97,8 +99,13 @@ impl Strategy {
             Part::EphemeralContainers => self.validate_ephemeral,
             Part::Finalizers => valid_update,
         };
-        (self.validate)(new, errors);
-        change(new, old, errors);
+        if self.change_first {
+            change(new, old, errors);
+            (self.validate)(new, errors);
+        } else {
+            (self.validate)(new, errors);
+            change(new, old, errors);
+        }
     }
 }
 
@@ -306,6 +313,7 @@ fn base() -> Strategy {
         validate: valid,
         validate_create: valid,
         validate_update: valid_update,
+        change_first: false,
         validate_status: valid_update,
         validate_resize: valid_update,
         validate_ephemeral: valid_update,

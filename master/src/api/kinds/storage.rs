@@ -331,6 +331,7 @@ pub(super) fn attachment() -> Strategy {
                 }
                 (true, None) => super::volumes::volume_spec(
                     &source["inlineVolumeSpec"],
+                    "",
                     true,
                     &spec("source").child("inlineVolumeSpec"),
                     errors,
