@@ -192,6 +192,28 @@ impl Errors {
         self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
     }
 
+    /// A value that must be unique and is not, and is too big to show.
+    pub fn duplicate_unshown(&mut self, path: &Path) {
+        self.push(path, "FieldValueDuplicate", "Duplicate value".to_owned());
+    }
+
+    /// Puts the errors in the order of their texts.
+    pub fn sort(&mut self) {
+        self.list.sort_by_cached_key(|e| format!("{}: {}", e.field, e.message));
+    }
+
+    /// Whether something is so wrong that rules about the object cannot be asked.
+    pub fn is_blocking(&self) -> bool {
+        const BLOCKING: [&str; 5] = [
+            "FieldValueNotSupported",
+            "FieldValueRequired",
+            "FieldValueTooLong",
+            "FieldValueTooMany",
+            "FieldValueTypeInvalid",
+        ];
+        self.list.iter().any(|e| BLOCKING.contains(&e.reason))
+    }
+
     /// Adds what else was found.
     pub fn append(&mut self, other: Errors) {
         self.list.extend(other.list);
