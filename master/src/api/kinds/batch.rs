@@ -11,6 +11,8 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
+mod job_status;
+
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const INDEXES_CHARS_MAX: usize = 64 * 1024;
@@ -66,13 +68,7 @@ pub(super) fn job() -> Strategy {
             selected_spec(&new["spec"], errors);
             update(&new["spec"], old, errors);
         },
-        validate_status: |new, _, errors| {
-            let (status, path) = (&new["status"], Path::new("status"));
-            checks::all_non_negative(status, &["active", "succeeded", "failed"], &path, errors);
-            for name in ["ready", "terminating"] {
-                non_negative(&status[name], &path.child(name), errors);
-            }
-        },
+        validate_status: job_status::validate,
         warnings: warnings::templated,
         ..base()
     }

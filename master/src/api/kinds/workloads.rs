@@ -10,9 +10,9 @@ use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
 use crate::api::object::{at, copy_field, default, list, list_mut, object_mut, text};
+use crate::front::metadata::TEMPLATE_GENERATION;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn template(object: &mut Value) {
     pod_spec(&mut object["spec"]["template"]["spec"]);

@@ -99,8 +99,27 @@ pub fn conditions(given: &[Value], environment: &Environment, path: &Path, error
 
 /// Words that the language keeps for itself.
 const RESERVED: [&str; 21] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 fn is_identifier(name: &str) -> bool {
@@ -223,7 +242,10 @@ fn audit_annotations(annotations: &[Value], policy: &str, environment: &Environm
         ("one of [string null_type]", |ty| matches!(ty, Type::String | Type::Null));
     let path = Path::new("spec.auditAnnotations");
     if annotations.len() > ANNOTATIONS_MAX {
-        let shown: Vec<String> = annotations.iter().map(|a| checks::internal("a.admissionregistration.v1.AuditAnnotation", a)).collect();
+        let shown: Vec<String> = annotations
+            .iter()
+            .map(|a| checks::internal("a.admissionregistration.v1.AuditAnnotation", a))
+            .collect();
         let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
         errors.invalid_shown(&path, &format!("[{}]", shown.join(",")), why);
     }
