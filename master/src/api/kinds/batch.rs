@@ -16,6 +16,9 @@ mod job_status;
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const INDEXES_CHARS_MAX: usize = 64 * 1024;
+/// Up to here the indexes of a job can be told for sure.
+const COMPLETIONS_FEW: i64 = 100_000;
+const PARALLEL_FEW: i64 = 10_000;
 const PARALLEL_MAX: i64 = 100_000;
 const MANAGER_CHARS_MAX: usize = 63;
 const CRON_NAME_CHARS_MAX: usize = 52;
@@ -69,7 +72,21 @@ pub(super) fn job() -> Strategy {
             update(&new["spec"], old, errors);
         },
         validate_status: job_status::validate,
-        warnings: warnings::templated,
+        warnings: |job, old, said| {
+            let spec = &job["spec"];
+            let over = |name: &str, limit: i64| spec[name].as_i64().is_some_and(|n| n > limit);
+            let many = text(spec, &["completionMode"]) == "Indexed"
+                && over("completions", COMPLETIONS_FEW)
+                && over("parallelism", PARALLEL_FEW);
+            if many {
+                said.push(
+                    "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than \
+                     10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+                        .to_owned(),
+                );
+            }
+            warnings::templated(job, old, said);
+        },
         ..base()
     }
 }
@@ -472,10 +489,9 @@ pub(super) fn cron_job() -> Strategy {
             if old.is_none() {
                 warnings::label_is_better(object, said);
             }
-            let template = |object: &Value| object["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
-            if old.is_none_or(|old| template(old) != template(object)) {
-                let path = path("jobTemplate").child("spec").child("template").child("spec");
-                warnings::spec(&template(object), &path, said);
+            let template = &object["spec"]["jobTemplate"]["spec"]["template"];
+            if old.is_none_or(|old| old["spec"]["jobTemplate"]["spec"]["template"] != *template) {
+                warnings::spec(template, &path("jobTemplate").child("spec").child("template"), said);
             }
         },
         ..base()

@@ -280,14 +280,18 @@ pub fn ip(value: &str, path: &Path, errors: &mut Errors) -> Option<IpAddr> {
 /// What is said about addresses that are right but written in an unusual way.
 pub fn address_notes(addresses: &[Value], path: &Path, said: &mut Vec<String>) {
     for (i, text) in addresses.iter().enumerate().filter_map(|(i, a)| Some((i, a.as_str()?))) {
-        if let Ok(address @ IpAddr::V6(_)) = text.parse::<IpAddr>()
-            && address.to_string() != text
-        {
-            let path = path.index(i);
-            said.push(format!(
-                "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{address}\")"
-            ));
-        }
+        address_note(text, &path.index(i), said);
+    }
+}
+
+/// The same of one address.
+pub fn address_note(text: &str, path: &Path, said: &mut Vec<String>) {
+    if let Ok(address @ IpAddr::V6(_)) = text.parse::<IpAddr>()
+        && address.to_string() != text
+    {
+        said.push(format!(
+            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{address}\")"
+        ));
     }
 }
 

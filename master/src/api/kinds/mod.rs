@@ -29,6 +29,7 @@ mod rbac;
 mod resources;
 mod services;
 mod storage;
+mod volume_notes;
 mod volumes;
 pub mod webhooks;
 mod workloads;

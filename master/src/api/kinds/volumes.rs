@@ -4,7 +4,7 @@ use protocol::Quantity;
 use serde_json::{Value, json};
 
 use super::checks::{self, amount, internal_diff, named};
-use super::{Strategy, base};
+use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
 use crate::api::object::{default, list, list_mut, object_mut, text};
@@ -378,6 +378,7 @@ pub(super) fn volume() -> Strategy {
                 errors.forbidden(&path("volumeAttributesClassName"), detail);
             }
         },
+        warnings: volume_notes::volume,
         ..base()
     }
 }
@@ -593,6 +594,7 @@ pub(super) fn claim() -> Strategy {
         validate: |object, errors| claim_spec(&object["spec"], &Path::new("spec"), errors),
         validate_update: claim_update,
         validate_status: claim_status,
+        warnings: volume_notes::claim,
         ..base()
     }
 }
