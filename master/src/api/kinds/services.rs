@@ -220,11 +220,9 @@ fn validate(object: &Value, errors: &mut Errors) {
 
 fn of_type(spec: &Value, kind: &str, headless: bool, errors: &mut Errors) {
     match kind {
-        "LoadBalancer" | "NodePort" => {
-            if headless {
-                let detail = format!("may not be set to 'None' for {kind} services");
-                errors.invalid(&path("clusterIPs").index(0), "None", detail);
-            }
+        "LoadBalancer" | "NodePort" if headless => {
+            let detail = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&path("clusterIPs").index(0), "None", detail);
         }
         "ExternalName" => {
             let detail = "may not be set for ExternalName services";

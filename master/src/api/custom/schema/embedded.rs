@@ -31,6 +31,16 @@ pub fn validate(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors
     }
 }
 
+fn wrong_version(said: &str) -> Option<String> {
+    (said.matches('/').count() > 1).then(|| format!("unexpected GroupVersion string: {said}"))
+}
+
+fn wrong_kind(said: &str) -> Option<String> {
+    let wrong = name_errors(NameRule::Label1035, &said.to_lowercase(), false);
+    let why = || format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+    (!wrong.is_empty()).then(why)
+}
+
 fn head(value: &Value, path: &Path, errors: &mut Errors) {
     for name in ["apiVersion", "kind"] {
         if value.get(name).is_none() {
@@ -42,15 +52,9 @@ fn head(value: &Value, path: &Path, errors: &mut Errors) {
         match value.get(name) {
             None => {}
             Some(Value::String(said)) if said.is_empty() => errors.invalid(&at, "", "must not be empty"),
-            Some(Value::String(said)) if name == "apiVersion" => {
-                if said.matches('/').count() > 1 {
-                    errors.invalid(&at, said.as_str(), format!("unexpected GroupVersion string: {said}"));
-                }
-            }
             Some(Value::String(said)) => {
-                let wrong = name_errors(NameRule::Label1035, &said.to_lowercase(), false);
-                if !wrong.is_empty() {
-                    let why = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+                let wrong = if name == "kind" { wrong_kind(said) } else { wrong_version(said) };
+                if let Some(why) = wrong {
                     errors.invalid(&at, said.as_str(), why);
                 }
             }

@@ -48,7 +48,7 @@ pub fn validate(meta: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
     for (key, value) in pairs(meta) {
         let Some(name) = key.strip_prefix(APP_ARMOR) else { continue };
         let known = |kind: &&str| list(spec, &[kind]).iter().any(|c| text(c, &["name"]) == name);
-        if !KINDS.iter().any(|kind| known(&kind)) {
+        if !KINDS.iter().any(known) {
             errors.invalid(&path.key(key), name, "container not found");
         }
         let fine = matches!(value, "" | "runtime/default" | "unconfined") || value.starts_with(LOCALHOST);
@@ -134,10 +134,8 @@ fn agree(said: &str, profile: &Value, what: &str, path: &Path, errors: &mut Erro
     };
     match text(profile, &["type"]) {
         "Unconfined" if said != "unconfined" => other("type"),
-        "RuntimeDefault" => {
-            if said != "runtime/default" && !(what == "seccomp" && said == "docker/default") {
-                other("type");
-            }
+        "RuntimeDefault" if said != "runtime/default" && !(what == "seccomp" && said == "docker/default") => {
+            other("type");
         }
         "Localhost" => match said.strip_prefix(LOCALHOST) {
             None => other("type"),
