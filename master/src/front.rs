@@ -23,6 +23,7 @@ pub mod fairness;
 mod gate;
 mod handle;
 pub mod health;
+pub mod metadata;
 pub mod metrics;
 pub mod negotiate;
 mod pages;

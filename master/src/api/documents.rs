@@ -14,7 +14,7 @@ use crate::aggregation::Aggregation;
 use crate::aggregation::documents::Joined;
 use crate::auth::tokens::TokenKeys;
 use crate::cache::Cache;
-use crate::front::Documents;
+use crate::front::{Documents, metadata};
 
 /// Documents about the kinds that are served now, and about the key that signs tokens.
 pub struct ServedDocuments {
@@ -133,7 +133,8 @@ fn row(resource: &Resource, cells: Vec<Value>, item: &Value, include: &str) -> V
         }
         _ => {
             row["object"] = json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"],
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata::own(resource, item.clone()),
             });
         }
     }

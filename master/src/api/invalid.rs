@@ -156,6 +156,16 @@ impl Errors {
         self.push(path, "FieldValueDuplicate", format!("Duplicate value: {}", shown(&value.into())));
     }
 
+    /// A value that must be unique and is not, and in which sense.
+    pub fn duplicate_because(&mut self, path: &Path, shown: &str, detail: &str) {
+        self.push(path, "FieldValueDuplicate", format!("Duplicate value: {shown}: {detail}"));
+    }
+
+    /// A reference that leads nowhere, and where it could lead.
+    pub fn not_found_among(&mut self, path: &Path, value: &str, detail: &str) {
+        self.push(path, "FieldValueNotFound", format!("Not found: {}: {detail}", go_quote(value)));
+    }
+
     /// A reference that leads nowhere.
     pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(path, "FieldValueNotFound", format!("Not found: {}", shown(&value.into())));
@@ -166,6 +176,12 @@ impl Errors {
         self.push(path, "FieldValueForbidden", format!("Forbidden: {detail}"));
     }
 
+    /// Something that may not be done at all, whatever else is wrong.
+    pub fn forbidden_only(&mut self, path: &Path, detail: impl fmt::Display) {
+        self.list.clear();
+        self.forbidden(path, detail);
+    }
+
     /// A value that is too long.
     pub fn too_long(&mut self, path: &Path, max: usize) {
         self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
@@ -174,6 +190,28 @@ impl Errors {
     /// A value that makes no sense and is too big to show.
     pub fn invalid_unshown(&mut self, path: &Path, detail: impl fmt::Display) {
         self.push(path, "FieldValueInvalid", format!("Invalid value: {detail}"));
+    }
+
+    /// A value that must be unique and is not, and is too big to show.
+    pub fn duplicate_unshown(&mut self, path: &Path) {
+        self.push(path, "FieldValueDuplicate", "Duplicate value".to_owned());
+    }
+
+    /// Puts the errors in the order of their texts.
+    pub fn sort(&mut self) {
+        self.list.sort_by_cached_key(|e| format!("{}: {}", e.field, e.message));
+    }
+
+    /// Whether something is so wrong that rules about the object cannot be asked.
+    pub fn is_blocking(&self) -> bool {
+        const BLOCKING: [&str; 5] = [
+            "FieldValueNotSupported",
+            "FieldValueRequired",
+            "FieldValueTooLong",
+            "FieldValueTooMany",
+            "FieldValueTypeInvalid",
+        ];
+        self.list.iter().any(|e| BLOCKING.contains(&e.reason))
     }
 
     /// Adds what else was found.

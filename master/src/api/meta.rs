@@ -3,7 +3,7 @@
 use protocol::selector::{label_value_error, qualified_name_error};
 use serde_json::Value;
 
-use super::invalid::{Errors, Path};
+use super::invalid::{Errors, Path, go_quote};
 use super::object::{list, text};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or \
@@ -231,13 +231,16 @@ fn shown_owners(meta: &Value) -> String {
     format!("[{}]", owners.join(","))
 }
 
+/// Finalizers that need not name a domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
     let names: Vec<&str> = list(meta, &["finalizers"]).iter().filter_map(Value::as_str).collect();
     for (i, name) in names.iter().enumerate() {
         for error in qualified_name_error(name) {
             errors.invalid(path, *name, error);
         }
-        let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(name);
+        let standard = STANDARD_FINALIZERS.contains(name);
         if !plain && !name.contains('/') && !standard {
             let path = path.index(i);
             errors.invalid(
@@ -253,6 +256,32 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
             meta["finalizers"].clone(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         );
+    }
+}
+
+/// What is unwise about finalizers that a write adds.
+pub fn finalizer_warnings(new: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    let before = old.map_or(&[][..], |old| list(old, &["finalizers"]));
+    let mut added: Vec<&str> = list(new, &["finalizers"])
+        .iter()
+        .filter(|name| !before.contains(name))
+        .filter_map(Value::as_str)
+        .collect();
+    added.sort_unstable();
+    added.dedup();
+    for name in added {
+        let shown = go_quote(name);
+        for error in qualified_name_error(name) {
+            warnings.push(format!("metadata.finalizers: {shown}: {error}"));
+        }
+        if name.contains('/') || STANDARD_FINALIZERS.contains(&name) {
+            continue;
+        }
+        let form = if name.contains('.') { " including a path (/)" } else { "" };
+        warnings.push(format!(
+            "metadata.finalizers: {shown}: prefer a domain-qualified finalizer name{form} to avoid accidental \
+             conflicts with other finalizer writers"
+        ));
     }
 }
 
@@ -276,16 +305,16 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
             );
         }
     }
+    let (before, after) = (old["generation"].as_i64().unwrap_or(0), new["generation"].as_i64().unwrap_or(0));
+    if after < before {
+        errors.invalid(&path.child("generation"), after, "must not be decremented");
+    }
     let immutable =
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
     for name in immutable {
         if new[name] != old[name] {
             errors.invalid(&path.child(name), new[name].clone(), "field is immutable");
         }
-    }
-    let (before, after) = (old["generation"].as_i64().unwrap_or(0), new["generation"].as_i64().unwrap_or(0));
-    if after < before {
-        errors.invalid(&path.child("generation"), after, "must not be decremented");
     }
     labels(&new["labels"], &path.child("labels"), errors);
     annotations(&new["annotations"], &path.child("annotations"), errors);

@@ -14,7 +14,6 @@ use serde_json::json;
 use super::custom::Catalog;
 use super::custom::catalog::Found;
 use super::custom::conversion::Converter;
-use super::invalid::{Errors, Path};
 use super::kinds;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
@@ -305,11 +304,4 @@ impl Api for Door {
         request.caller = self.caller.clone();
         self.pipeline.open_watch(&request).await
     }
-}
-
-/// The answer to a dry-run value that means nothing.
-pub fn bad_dry_run(kind: &str, values: &[String]) -> ApiError {
-    let mut errors = Errors::default();
-    errors.unsupported(&Path::new("dryRun"), json!(values), &["All"]);
-    errors.into_error("meta.k8s.io", kind, "").unwrap_or_else(not_served)
 }

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use super::machinery::meta::{is_deleting, revision};
 use super::machinery::watches::own;
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
-use crate::api::admission::quota::pods::{self, Amounts};
 use crate::api::admission::quota::usage;
+use crate::api::kinds::totals::{self, Amounts};
 use crate::cache::{Cache, Change, ChangeKind, Snapshot};
 
 /// Pods that are past their time stop to count without an event: they are looked at again after this long.
@@ -157,7 +157,7 @@ fn count(
             if usage::in_scopes(group, plural, quota, &object) {
                 let mut counts = usage::usage(group, plural, &object, now);
                 counts.retain(|name, _| names.contains(&name));
-                pods::add(&mut out.used, &counts);
+                totals::add(&mut out.used, &counts);
             }
         }
     }

@@ -52,11 +52,7 @@ impl Cluster {
         let pipeline =
             api::Pipeline::new(api::Config::default(), store, cache.clone(), authorizer, authenticator);
         let stage = Stage::local();
-        let config = Config {
-            root_ca_pem: "a certificate".to_owned(),
-            node_grace,
-            ..Config::default()
-        };
+        let config = Config { root_ca_pem: "a certificate".to_owned(), node_grace, ..Config::default() };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
         let door = |caller| pipeline.as_caller(caller);
         let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());

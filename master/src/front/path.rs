@@ -107,7 +107,10 @@ pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> 
             "dryRun" => dry_run(&mut options, &[value]),
             "fieldManager" => options.field_manager = text(),
             "fieldValidation" => options.field_validation = text(),
-            "force" => options.force = truth(&value),
+            "force" => {
+                options.force = truth(&value);
+                options.extra.push((name, value));
+            }
             "gracePeriodSeconds" => {
                 options.grace_period_seconds = Some(number(&value)?);
             }

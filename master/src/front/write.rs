@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::handle::header;
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
-use super::{Documents, pretty};
+use super::{Documents, metadata, pretty};
 use crate::api::openapi::Packed;
 
 /// Answers longer than this are compressed for clients that can read that.
@@ -196,10 +196,10 @@ pub(super) fn cached(bytes: Bytes, media: &'static str, control: &'static str) -
 
 /// An object or a list reduced to its metadata. Asking for the one where the other is, is refused.
 pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Result<Value, ApiError> {
-    let reduce = |mut object: Value| {
+    let reduce = |object: Value| {
         json!({
             "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-            "metadata": object.get_mut("metadata").map_or(Value::Null, Value::take),
+            "metadata": metadata::own(resource, object),
         })
     };
     let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource));

@@ -8,7 +8,7 @@ use crate::api::object::{list, object_mut, text};
 const TOLERATION_SECONDS: i64 = 300;
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) {
-    if !write.is("", "pods") || !write.creates() {
+    if !write.is("", "pods") || !write.subresource().is_empty() {
         return;
     }
     let mut tolerations = list(pod, &["spec", "tolerations"]).to_vec();

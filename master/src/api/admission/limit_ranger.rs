@@ -6,7 +6,7 @@ use protocol::{ApiError, Quantity};
 use serde_json::{Map, Value};
 
 use super::Write;
-use super::quota::pods::{self, Amounts};
+use crate::api::kinds::totals::{self, Amounts};
 use crate::api::object::{list, list_mut, object_mut, text};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
@@ -87,8 +87,8 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
                         for container in list(value, &["spec", kind]) {
                             let resources = &container["resources"];
                             let asked = Asked {
-                                requests: pods::amounts(&resources["requests"]),
-                                limits: pods::amounts(&resources["limits"]),
+                                requests: totals::amounts(&resources["requests"]),
+                                limits: totals::amounts(&resources["limits"]),
                             };
                             bounds("Container", limit, &asked, &mut problems);
                         }
@@ -96,13 +96,13 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
                 }
                 "Pod" if pods => {
                     let asked = Asked {
-                        requests: pods::total(&value["spec"], "requests"),
-                        limits: pods::total(&value["spec"], "limits"),
+                        requests: totals::total(&value["spec"], "requests"),
+                        limits: totals::total(&value["spec"], "limits"),
                     };
                     bounds("Pod", limit, &asked, &mut problems);
                 }
                 "PersistentVolumeClaim" if claims => {
-                    let requests = pods::amounts(&value["spec"]["resources"]["requests"]);
+                    let requests = totals::amounts(&value["spec"]["resources"]["requests"]);
                     claim_bounds(limit, requests, &mut problems);
                 }
                 _ => {}
@@ -127,10 +127,10 @@ struct Asked {
 }
 
 fn bounds(kind: &str, limit: &Value, asked: &Asked, problems: &mut Vec<String>) {
-    for (name, min) in pods::amounts(&limit["min"]) {
+    for (name, min) in totals::amounts(&limit["min"]) {
         at_least(kind, &name, min, asked, problems);
     }
-    for (name, max) in pods::amounts(&limit["max"]) {
+    for (name, max) in totals::amounts(&limit["max"]) {
         let say = format!("maximum {name} usage per {kind} is {max}");
         match (asked.limits.get(&name), asked.requests.get(&name)) {
             (None, _) => problems.push(format!("{say}.  No limit is specified")),
@@ -139,7 +139,7 @@ fn bounds(kind: &str, limit: &Value, asked: &Asked, problems: &mut Vec<String>) 
             _ => {}
         }
     }
-    for (name, ratio) in pods::amounts(&limit["maxLimitRequestRatio"]) {
+    for (name, ratio) in totals::amounts(&limit["maxLimitRequestRatio"]) {
         within_ratio(kind, &name, ratio, asked, problems);
     }
 }
@@ -173,10 +173,10 @@ fn within_ratio(kind: &str, name: &str, ratio: Quantity, asked: &Asked, problems
 fn claim_bounds(limit: &Value, requests: Amounts, problems: &mut Vec<String>) {
     const KIND: &str = "PersistentVolumeClaim";
     let asked = Asked { requests, limits: Amounts::default() };
-    for (name, min) in pods::amounts(&limit["min"]) {
+    for (name, min) in totals::amounts(&limit["min"]) {
         at_least(KIND, &name, min, &asked, problems);
     }
-    for (name, max) in pods::amounts(&limit["max"]) {
+    for (name, max) in totals::amounts(&limit["max"]) {
         let say = format!("maximum {name} usage per {KIND} is {max}");
         match asked.requests.get(&name) {
             None => problems.push(format!("{say}.  No request is specified")),
@@ -194,8 +194,8 @@ mod tests {
 
     fn check(limit: Value, resources: Value, expected: &[&str]) {
         let asked = Asked {
-            requests: pods::amounts(&resources["requests"]),
-            limits: pods::amounts(&resources["limits"]),
+            requests: totals::amounts(&resources["requests"]),
+            limits: totals::amounts(&resources["limits"]),
         };
         let mut problems = Vec::new();
         bounds("Container", &limit, &asked, &mut problems);

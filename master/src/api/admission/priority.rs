@@ -7,7 +7,18 @@ use super::Write;
 use crate::api::object::{self, object_mut, text};
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if write.is("", "pods") && write.creates() { priority(write, pod) } else { Ok(()) }
+    if !write.is("", "pods") || !write.subresource().is_empty() {
+        return Ok(());
+    }
+    let Some(old) = write.old else { return priority(write, pod) };
+    // What the server found out when the pod was made stays.
+    for name in ["priority", "preemptionPolicy"] {
+        let was = &old["spec"][name];
+        if pod["spec"][name].is_null() && !was.is_null() {
+            object_mut(pod, &["spec"]).insert(name.to_owned(), was.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a second default.

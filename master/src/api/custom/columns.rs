@@ -31,9 +31,10 @@ pub fn declared(version: &Value) -> Vec<PrinterColumn> {
             path: JsonPath::parse(text(column, &["jsonPath"])).ok()?,
         })
     };
-    let columns: Vec<PrinterColumn> =
-        list(version, &["additionalPrinterColumns"]).iter().filter_map(own).collect();
-    if !columns.is_empty() {
+    // Where one cannot be read the kind is shown as if it declared none.
+    let declared = list(version, &["additionalPrinterColumns"]);
+    let columns: Vec<PrinterColumn> = declared.iter().map_while(own).collect();
+    if !columns.is_empty() && columns.len() == declared.len() {
         return columns;
     }
     let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",

@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use super::kind::is_true;
-use crate::api::invalid::{Errors, Path, go_quote};
+use super::schema::structural;
+use crate::api::invalid::{Errors, Path};
 use crate::api::object::{self, list, text};
 
 pub mod columns;
 mod conversion;
 mod names;
 mod selectable;
+pub mod shown;
 
 /// The finalizer that keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -100,46 +102,17 @@ pub fn set_condition(value: &mut Value, mut condition: Value) {
     object::object_mut(value, &["status"]).insert("conditions".to_owned(), conditions.into());
 }
 
-/// A part of a definition that stands in its versions, or (alike in all of them) in the definition itself.
-struct Part<'a> {
-    path: Path,
-    version: &'a Value,
+/// What stands in each version, or (where it is alike in all of them) in the definition itself.
+struct Hoisted<'a> {
+    versions: &'a [Value],
 }
 
-/// Where upstream looks at a part: in the definition, if all versions have the same one; else in each version.
-fn parts<'a>(spec: &'a Value, field: &str, hoisted: &str, path: &Path) -> Vec<Part<'a>> {
-    let versions = list(spec, &["versions"]);
-    let Some(first) = versions.first() else { return Vec::new() };
-    if versions.iter().all(|v| v[field] == first[field]) {
-        return vec![Part { path: path.child(hoisted), version: first }];
+impl Hoisted<'_> {
+    /// The first version, if all of them have this field alike.
+    fn first(&self, field: &str) -> Option<&Value> {
+        let first = self.versions.first()?;
+        self.versions.iter().all(|v| v[field] == first[field]).then_some(first)
     }
-    let each = versions.iter().enumerate();
-    each.map(|(i, v)| Part { path: path.child("versions").index(i).child(field), version: v }).collect()
-}
-
-/// Versions as upstream's internal type prints them.
-fn shown_versions(spec: &Value) -> String {
-    let versions = list(spec, &["versions"]);
-    let hoisted = |field: &str| versions.iter().all(|v| v[field] == versions[0][field]);
-    let part = |v: &Value, field: &str| {
-        if hoisted(field) || v[field].is_null() { "null".to_owned() } else { v[field].to_string() }
-    };
-    let one = |v: &Value| {
-        format!(
-            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\
-             \"Subresources\":{},\"AdditionalPrinterColumns\":{},\"SelectableFields\":{}}}",
-            go_quote(text(v, &["name"])),
-            v["served"] == true,
-            v["storage"] == true,
-            v["deprecated"] == true,
-            v["deprecationWarning"],
-            part(v, "schema"),
-            part(v, "subresources"),
-            part(v, "additionalPrinterColumns"),
-            part(v, "selectableFields"),
-        )
-    };
-    format!("[{}]", versions.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 /// Checks a definition.
@@ -160,72 +133,131 @@ pub fn validate(value: &Value, errors: &mut Errors) {
     } else if !["Cluster", "Namespaced"].contains(&scope) {
         errors.unsupported(&path.child("scope"), scope, &["Cluster", "Namespaced"]);
     }
+    let hoisted = Hoisted { versions: list(spec, &["versions"]) };
+    versions(spec, &hoisted, &path, errors);
+    names::required(&spec["names"], &path.child("names"), errors);
+    names::check(&spec["names"], &path.child("names"), errors);
+    if let Some(first) = hoisted.first("schema") {
+        let status = hoisted.versions.iter().any(|v| v["subresources"]["status"].is_object());
+        schema(first, status, &path.child("validation"), errors);
+    }
+    if let Some(first) = hoisted.first("subresources") {
+        columns::scale(&first["subresources"]["scale"], &path.child("subresources").child("scale"), errors);
+    }
+    if let Some(first) = hoisted.first("additionalPrinterColumns") {
+        columns::validate_all(first, &path.child("additionalPrinterColumns"), errors);
+    }
+    if let Some(first) = hoisted.first("selectableFields").filter(|v| has_selectable(v)) {
+        let at = path.child("selectableFields");
+        if hoisted.first("schema").is_some_and(|v| v["schema"].is_object()) {
+            selectable::validate(first, &at, errors);
+        } else {
+            errors.invalid(&at, "", "may only be set when validations.schema is included");
+        }
+    }
+    conversion::validate(
+        &spec["conversion"],
+        is_true(value, "Established"),
+        &path.child("conversion"),
+        errors,
+    );
+    names::check(&value["status"]["acceptedNames"], &Path::new("status.acceptedNames"), errors);
+    stored_versions(value, errors);
+    if new {
+        names::approval(value, group, errors);
+    }
     if spec["preserveUnknownFields"] == true {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.invalid(&path.child("preserveUnknownFields"), true, why);
     }
-    versions(spec, &path, errors);
-    names::check(&spec["names"], &path.child("names"), errors);
-    for part in parts(spec, "schema", "validation", &path) {
-        let schema = &part.version["schema"]["openAPIV3Schema"];
-        if schema.is_object() {
-            let status = part.version["subresources"]["status"].is_object();
-            super::rules::validate_schema(schema, status, &part.path.child("openAPIV3Schema"), errors);
-        }
-    }
-    for part in parts(spec, "subresources", "subresources", &path) {
-        columns::scale(&part.version["subresources"]["scale"], &part.path.child("scale"), errors);
-    }
-    for part in parts(spec, "additionalPrinterColumns", "additionalPrinterColumns", &path) {
-        for (i, column) in list(part.version, &["additionalPrinterColumns"]).iter().enumerate() {
-            columns::validate(column, &part.path.index(i), errors);
-        }
-    }
-    for part in parts(spec, "selectableFields", "selectableFields", &path) {
-        selectable::validate(part.version, &part.path, errors);
-    }
-    conversion::validate(&spec["conversion"], &path.child("conversion"), errors);
-    stored_versions(value, errors);
-    names::approval(value, group, errors);
 }
 
-fn versions(spec: &Value, path: &Path, errors: &mut Errors) {
-    let versions = list(spec, &["versions"]);
+fn has_selectable(version: &Value) -> bool {
+    !list(version, &["selectableFields"]).is_empty()
+}
+
+fn schema(version: &Value, status: bool, path: &Path, errors: &mut Errors) {
+    let schema = &version["schema"]["openAPIV3Schema"];
+    if schema.is_object() {
+        structural::validate_root(schema, status, &path.child("openAPIV3Schema"), errors);
+    }
+}
+
+fn versions(spec: &Value, hoisted: &Hoisted<'_>, path: &Path, errors: &mut Errors) {
+    let versions = hoisted.versions;
     let at = path.child("versions");
     for (i, version) in versions.iter().enumerate() {
-        if version["served"] == true && !version["schema"]["openAPIV3Schema"].is_object() {
+        if !version["schema"]["openAPIV3Schema"].is_object() {
             errors.required(&at.index(i).child("schema").child("openAPIV3Schema"), "");
         }
     }
     for (i, version) in versions.iter().enumerate() {
         names::label(text(version, &["name"]), &at.index(i).child("name"), errors);
-        if let Some(warning) = version["deprecationWarning"].as_str() {
-            let at = at.index(i).child("deprecationWarning");
-            if version["deprecated"] != true {
-                errors.invalid(&at, warning, "can only be set for deprecated versions");
-            }
-            if warning.is_empty() {
-                errors.invalid(&at, warning, "must not be an empty string");
-            } else if warning.len() > 256 {
-                errors.invalid(&at, warning, "must be <= 256 characters long");
-            }
-            if let Some(bad) = warning.chars().position(char::is_control) {
-                errors.invalid(&at, warning, format!("must only contain printable UTF-8 characters; non-printable character found at index {bad}"));
-            }
-        }
+        self::version(version, hoisted, &at.index(i), errors);
     }
     let unique =
         versions.iter().enumerate().all(|(i, v)| versions[..i].iter().all(|o| o["name"] != v["name"]));
     if !unique {
-        errors.invalid_shown(&at, &shown_versions(spec), "must contain unique version names");
+        errors.invalid_shown(&at, &shown::versions(spec), "must contain unique version names");
     }
     if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        let shown = if versions.is_empty() { "null".to_owned() } else { shown_versions(spec) };
+        let shown = if versions.is_empty() { "null".to_owned() } else { shown::versions(spec) };
         errors.invalid_shown(&at, &shown, "must have exactly one version marked as storage version");
     }
     // The first version's name also stands where it stood before there were several.
     if let Some(first) = versions.first() {
         names::label(text(first, &["name"]), &path.child("version"), errors);
+    }
+}
+
+/// Checks what a version has for itself.
+fn version(version: &Value, hoisted: &Hoisted<'_>, at: &Path, errors: &mut Errors) {
+    deprecation(version, &at.child("deprecationWarning"), errors);
+    let own = |field: &str| hoisted.first(field).is_none();
+    if own("schema") {
+        let status = match hoisted.first("subresources") {
+            Some(first) => &first["subresources"]["status"],
+            None => &version["subresources"]["status"],
+        };
+        schema(version, status.is_object(), &at.child("schema"), errors);
+    }
+    if own("subresources") {
+        let at = at.child("subresources").child("scale");
+        columns::scale(&version["subresources"]["scale"], &at, errors);
+    }
+    if own("additionalPrinterColumns") {
+        columns::validate_all(version, &at.child("additionalPrinterColumns"), errors);
+    }
+    if own("selectableFields") && has_selectable(version) {
+        let at = at.child("selectableFields");
+        if own("schema") && version["schema"]["openAPIV3Schema"].is_object() {
+            selectable::validate(version, &at, errors);
+        } else {
+            let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
+            errors.invalid(&at, "", why);
+        }
+    }
+}
+
+fn deprecation(version: &Value, at: &Path, errors: &mut Errors) {
+    const WARNING_BYTES_MAX: usize = 256;
+    let Some(warning) = version["deprecationWarning"].as_str() else { return };
+    if version["deprecated"] != true {
+        errors.invalid(at, warning, "can only be set for deprecated versions");
+        return;
+    }
+    if warning.len() > WARNING_BYTES_MAX {
+        errors.invalid(at, warning, format!("must be <= {WARNING_BYTES_MAX} characters long"));
+    }
+    if warning.is_empty() {
+        errors.invalid(at, warning, "must not be an empty string");
+    }
+    let printable = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace());
+    if let Some((bad, _)) = warning.char_indices().find(|(_, c)| !printable(*c)) {
+        let why = format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {bad}"
+        );
+        errors.invalid(at, warning, why);
     }
 }
 
@@ -272,6 +304,15 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     }
     immutable(&["group"]);
     immutable(&["names", "plural"]);
+    // A group that was used without approval may go on so.
+    let said = |definition: &Value| names::approval_state(definition).map_err(|(missing, _)| missing);
+    let alike = match (said(new), said(old)) {
+        (Ok(now), Ok(before)) => now.starts_with("not ") == before.starts_with("not "),
+        (now, before) => now == before,
+    };
+    if !alike {
+        names::approval(new, text(&new["spec"], &["group"]), errors);
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::rules::Compiled;
-use super::schema::{Schema, defaults, prune, validate};
+use super::schema::{Schema, defaults, embedded, prune, validate};
 use crate::api::invalid::{Errors, Path};
 
 /// The fields, and the rules about them.
@@ -20,7 +20,7 @@ impl Fields {
     /// The fields that a schema declares.
     pub fn new(declared: &Value, preserve: bool) -> Self {
         let schema = Schema::parse(declared);
-        let rules = Compiled::new(&schema);
+        let rules = Compiled::of(&schema, true);
         Fields { schema, preserve, rules, declared: declared.clone() }
     }
 
@@ -55,16 +55,58 @@ impl Fields {
         }
     }
 
-    /// Checks an object; `old` is what stood there before an update.
-    pub fn validate(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) {
+    /// Checks an object; `old` is what stood there before an update. What is wrong with parts that the update
+    /// leaves alone is returned, to be warned of. `scaled` is what is wrong with its scale.
+    pub fn validate(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        scaled: Errors,
+        errors: &mut Errors,
+    ) -> Vec<String> {
         let root = Path::default();
-        let before = errors.len();
-        validate::embedded(value, &self.schema, &root, errors);
         validate::validate(value, old, &self.schema, &root, errors);
-        validate::uniqueness(value, &self.schema, &root, errors);
-        // Rules may rely on the types of what they look at.
-        if errors.len() == before {
-            self.rules.check(value, old, &self.schema, errors);
+        errors.append(scaled);
+        embedded::validate(value, &self.schema, &root, errors);
+        self.rest(value, old, errors)
+    }
+
+    /// Checks an object of which only the status is written.
+    pub fn validate_status(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        scaled: Errors,
+        errors: &mut Errors,
+    ) -> Vec<String> {
+        if let (Some(status), Some(schema)) = (value.get("status"), self.schema.properties.get("status")) {
+            let old = old.and_then(|old| old.get("status"));
+            validate::validate(status, old, schema, &Path::new("status"), errors);
         }
+        errors.append(scaled);
+        self.rest(value, old, errors)
+    }
+
+    fn rest(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) -> Vec<String> {
+        let root = Path::default();
+        let twice = |value: &Value| {
+            let mut found = Errors::default();
+            validate::uniqueness(value, &self.schema, &root, &mut found);
+            found
+        };
+        // What was there twice before is not held against an update.
+        if old.is_none_or(|old| twice(old).is_empty()) {
+            errors.append(twice(value));
+        }
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        if errors.is_blocking() {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing \
+                       errors to complete validation";
+            errors.invalid(&root, Value::Null, why);
+            return Vec::new();
+        }
+        self.rules.check(value, old, &self.schema, &root, errors)
     }
 }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::schema::validate::former;
-use super::schema::{Additional, Rule, Schema, structural};
+use super::schema::validate::former as counterpart;
+use super::schema::{Additional, Rule, Schema};
 use crate::api::cel::types::of_schema;
 use crate::api::cel::value::Value as CelValue;
 use crate::api::cel::{Environment, Failure, Program, Scope, TOTAL_COST_MAX, Type, library};
-use crate::api::invalid::{Errors, Path, go_quote};
+use crate::api::invalid::{Errors, Path};
 
+pub mod acceptance;
 pub mod cost;
 pub mod field_path;
 
+/// A made message that is longer is not shown.
+const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 const REASONS: [&str; 4] =
     ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
@@ -38,6 +41,8 @@ struct CompiledRule {
     message: Option<Program>,
     /// It is about a change.
     transition: bool,
+    /// The field that its errors are about.
+    about: Path,
 }
 
 /// What the rules of a place may use.
@@ -58,7 +63,14 @@ impl Node {
             let program = Program::compile(&environment, &rule.rule);
             let transition = program.as_ref().is_ok_and(|p| p.mentions("oldSelf"));
             let message = Program::compile(&environment, &rule.message_expression).ok();
-            CompiledRule { rule: rule.clone(), program, message, transition }
+            let about = field_path::resolve(&rule.field_path, schema, true).map(|found| found.path);
+            CompiledRule {
+                rule: rule.clone(),
+                program,
+                message,
+                transition,
+                about: about.unwrap_or_default(),
+            }
         };
         let below = |inner: &Schema, step: &str| Node::of(inner, inner.embedded, &format!("{name}.{step}"));
         let made = Node {
@@ -84,17 +96,59 @@ impl Node {
 }
 
 impl Compiled {
-    /// Compiles the rules of a schema that was accepted.
-    pub fn new(schema: &Schema) -> Self {
-        Compiled { root: Node::of(schema, true, "object") }
+    /// Compiles the rules of a schema that was accepted; `resource` is whether its values are objects that have
+    /// apiVersion, kind and metadata.
+    pub fn of(schema: &Schema, resource: bool) -> Self {
+        Compiled { root: Node::of(schema, resource, "object") }
     }
 
-    /// Checks an object by its rules; `old` is what an update replaces.
-    pub fn check(&self, value: &Value, old: Option<&Value>, schema: &Schema, errors: &mut Errors) {
-        if let Some(root) = &self.root {
-            let mut budget = TOTAL_COST_MAX;
-            let mut walk = Walk { budget: &mut budget, errors, ended: false };
-            walk.node(root, schema, value, old, &Path::default());
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// Checks a value at a path by its rules; `old` is what an update replaces. What is wrong with a part that the
+    /// update leaves alone is only returned, to be warned of.
+    pub fn check(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        schema: &Schema,
+        path: &Path,
+        errors: &mut Errors,
+    ) -> Vec<String> {
+        let Some(root) = &self.root else { return Vec::new() };
+        let mut budget = TOTAL_COST_MAX;
+        let mut kept = Errors::default();
+        let mut walk = Walk { budget: &mut budget, errors, kept: &mut kept, ended: false };
+        walk.node(root, schema, value, old, Former { own: old, around: None }, path);
+        kept.messages()
+    }
+}
+
+/// What stood before an update where a value stands.
+#[derive(Clone, Copy)]
+struct Former<'v> {
+    /// The former value, where there is one to compare with.
+    own: Option<&'v Value>,
+    /// Else what is around it, before and now.
+    around: Option<(&'v Value, &'v Value)>,
+}
+
+impl<'v> Former<'v> {
+    fn below(self, value: &'v Value, own: Option<&'v Value>) -> Former<'v> {
+        match self.own {
+            None => self,
+            Some(old) => Former { own, around: Some((old, value)) },
+        }
+    }
+
+    /// Whether the update leaves a value alone.
+    fn is(self, value: &Value) -> bool {
+        match (self.own, self.around) {
+            (Some(old), _) => old == value,
+            (None, Some((old, new))) => old == new,
+            (None, None) => false,
         }
     }
 }
@@ -102,16 +156,25 @@ impl Compiled {
 struct Walk<'w> {
     budget: &'w mut u64,
     errors: &'w mut Errors,
+    kept: &'w mut Errors,
     ended: bool,
 }
 
 impl Walk<'_> {
-    fn node(&mut self, node: &Node, schema: &Schema, value: &Value, old: Option<&Value>, path: &Path) {
+    fn node<'v>(
+        &mut self,
+        node: &Node,
+        schema: &Schema,
+        value: &'v Value,
+        old: Option<&'v Value>,
+        former: Former<'v>,
+        path: &Path,
+    ) {
         if self.ended || value.is_null() {
             return;
         }
         for rule in &node.rules {
-            self.rule(rule, node, value, old, path);
+            self.rule(rule, node, schema, value, old, former.is(value), path);
             if self.ended {
                 return;
             }
@@ -120,15 +183,19 @@ impl Walk<'_> {
             Value::Object(map) => {
                 for (name, inner) in map {
                     let old = old.and_then(|o| o.get(name));
+                    // The version of an object is not a matter of its update.
+                    let head = former.around.is_none() && ["apiVersion", "kind"].contains(&name.as_str());
+                    let own = if head { None } else { former.own.and_then(|o| o.get(name)) };
+                    let below = former.below(value, own);
                     match (node.properties.get(name), schema.properties.get(name)) {
-                        (Some(below), Some(schema)) => {
-                            self.node(below, schema, inner, old, &path.child(name))
+                        (Some(of), Some(schema)) => {
+                            self.node(of, schema, inner, old, below, &path.child(name))
                         }
                         (None, None) => {
-                            if let (Some(below), Additional::Schema(schema)) =
+                            if let (Some(of), Additional::Schema(schema)) =
                                 (&node.additional, &schema.additional)
                             {
-                                self.node(below, schema, inner, old, &path.key(name));
+                                self.node(of, schema, inner, old, below, &path.key(name));
                             }
                         }
                         _ => {}
@@ -139,15 +206,27 @@ impl Walk<'_> {
                 let (Some(below), Some(of)) = (&node.items, &schema.items) else { return };
                 for (i, item) in items.iter().enumerate() {
                     // Only entries that have keys are the same ones after a change.
-                    let old = if schema.list_type == "map" { former(old, i, item, schema) } else { None };
-                    self.node(below, of, item, old, &path.index(i));
+                    let old =
+                        if schema.list_type == "map" { counterpart(old, i, item, schema) } else { None };
+                    let own = counterpart(former.own, i, item, schema);
+                    self.node(below, of, item, old, former.below(value, own), &path.index(i));
                 }
             }
             _ => {}
         }
     }
 
-    fn rule(&mut self, rule: &CompiledRule, node: &Node, value: &Value, old: Option<&Value>, path: &Path) {
+    #[expect(clippy::too_many_arguments, reason = "a rule is about all of them")]
+    fn rule(
+        &mut self,
+        rule: &CompiledRule,
+        node: &Node,
+        schema: &Schema,
+        value: &Value,
+        old: Option<&Value>,
+        kept: bool,
+        path: &Path,
+    ) {
         let Ok(program) = &rule.program else { return };
         let optional = rule.rule.optional_old_self == Some(true);
         if rule.transition && old.is_none() && !optional {
@@ -162,232 +241,66 @@ impl Walk<'_> {
         };
         let scope = Scope::new([("self", own), ("oldSelf", before)]);
         let given = rule.rule.message.trim();
-        let evaluated = match program.evaluate(&scope, self.budget) {
+        let about = if given.is_empty() { rule.rule.rule.trim() } else { given };
+        let ty = schema.ty.as_str();
+        match program.evaluate(&scope, self.budget) {
             Ok(CelValue::Bool(true)) => return,
-            Ok(CelValue::Bool(false)) => Ok(()),
-            Ok(_) => Err("internal type error".to_owned()),
+            Ok(CelValue::Bool(false)) => {}
+            Ok(_) => {
+                return self.errors.invalid(
+                    path,
+                    ty,
+                    format!("internal type error evaluating rule: {about}"),
+                );
+            }
             Err(Failure::Budget) => {
                 self.ended = true;
                 let why = if *self.budget == 0 {
                     "validation failed due to running out of cost budget, no further validation rules will be run".to_owned()
                 } else {
                     format!(
-                        "no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                        rule.rule.rule.trim()
+                        "'{}': no further validation rules will be run due to call cost exceeds limit for rule: {about}",
+                        Failure::Budget
                     )
                 };
-                self.errors.invalid_unshown(path, why);
-                return;
+                return self.errors.invalid(path, ty, why);
             }
-            Err(failure) => Err(failure.to_string()),
-        };
-        if let Err(why) = evaluated {
-            let about = if given.is_empty() { rule.rule.rule.trim() } else { given };
-            let shown = go_quote(kind_of(value));
-            self.errors.invalid_shown(path, &shown, format!("{why} evaluating rule: {about}"));
-            return;
+            Err(failure) => {
+                let failure = failure.to_string();
+                let why = if failure.starts_with("no such overload") {
+                    format!(
+                        "'{failure}': call arguments did not match a supported operator, function or macro signature \
+                         for rule: {about}"
+                    )
+                } else {
+                    format!("{failure} evaluating rule: {about}")
+                };
+                return self.errors.invalid(path, ty, why);
+            }
         }
         let made = rule.message.as_ref().and_then(|message| {
             let said = message.evaluate(&scope, self.budget).ok()?;
             library::to_text(&said)
                 .map(|s| s.trim().to_owned())
-                .filter(|s| !s.is_empty() && !s.contains('\n'))
+                .filter(|s| !s.is_empty() && s.len() <= MESSAGE_BYTES_MAX && !s.contains(['\n', '\r']))
         });
         let detail = match made {
             Some(made) => made,
-            None if given.is_empty() => format!("failed rule: {}", rule.rule.rule.trim()),
+            None if given.is_empty() => format!("failed rule: {about}"),
             None => given.to_owned(),
         };
-        let names = field_path::names(&rule.rule.field_path).unwrap_or_default();
-        let at = names.iter().fold(path.clone(), |at, name| at.child(name));
+        let at =
+            if rule.about == Path::default() { path.clone() } else { path.child(&rule.about.to_string()) };
+        // What a rule about changes refuses is never left alone.
+        let errors = if kept && !rule.transition { &mut *self.kept } else { &mut *self.errors };
+        let whole = matches!(ty, "object" | "array");
         match rule.rule.reason.as_str() {
-            "FieldValueForbidden" => self.errors.forbidden(&at, detail),
-            "FieldValueRequired" => self.errors.required(&at, &detail),
-            "FieldValueDuplicate" => self.errors.duplicate(&at, value.clone()),
-            _ if value.is_object() || value.is_array() => self.errors.invalid_unshown(&at, detail),
-            _ => self.errors.invalid(&at, value.clone(), detail),
+            "FieldValueForbidden" => errors.forbidden(&at, detail),
+            "FieldValueRequired" => errors.required(&at, &detail),
+            "FieldValueDuplicate" if whole => errors.duplicate_unshown(&at),
+            "FieldValueDuplicate" => errors.duplicate(&at, value.clone()),
+            _ if whole => errors.invalid_unshown(&at, detail),
+            _ => errors.invalid(&at, value.clone(), detail),
         }
     }
-}
-
-/// What a value is called in messages about failed rules.
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// Checks a schema and its rules.
-pub fn validate_schema(schema: &Value, status: bool, path: &Path, errors: &mut Errors) {
-    if structural::validate_root(schema, status, path, errors) {
-        let parsed = Schema::parse(schema);
-        let mut acceptance = Acceptance { errors, spent: Vec::new() };
-        acceptance.schema(&parsed, schema, true, None, 1, path);
-        acceptance.finish(path);
-    }
-}
-
-/// A rule as upstream's internal type prints it.
-fn shown(rule: &Rule) -> String {
-    let reason = if rule.reason.is_empty() { "null".to_owned() } else { go_quote(&rule.reason) };
-    let old = rule.optional_old_self.map_or("null".to_owned(), |b| b.to_string());
-    format!(
-        "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{reason},\"FieldPath\":{},\"OptionalOldSelf\":{old}}}",
-        Value::from(rule.rule.as_str()),
-        Value::from(rule.message.as_str()),
-        Value::from(rule.message_expression.as_str()),
-        Value::from(rule.field_path.as_str()),
-    )
-}
-
-/// The acceptance of a schema's rules, with what they may cost together.
-struct Acceptance<'e> {
-    errors: &'e mut Errors,
-    spent: Vec<(Path, u64)>,
-}
-
-impl Acceptance<'_> {
-    /// Checks the rules of a schema, which may hold `many` times in an object. `loose` is the path of a list
-    /// around it whose entries have no identity.
-    fn schema(
-        &mut self,
-        schema: &Schema,
-        declared: &Value,
-        resource: bool,
-        loose: Option<&Path>,
-        many: u64,
-        path: &Path,
-    ) {
-        let ty = of_schema(schema, resource, "object");
-        let at = path.child("x-kubernetes-validations");
-        for (i, rule) in schema.rules.iter().enumerate() {
-            let at = at.index(i);
-            if let Some(program) = accept_rule(rule, &ty, declared, loose, &at, self.errors) {
-                let at = at.child("rule");
-                let cost = cost::estimate(&program.expr, schema).saturating_mul(many);
-                if cost > cost::RULE_COST_MAX {
-                    let why = cost::refusal("estimated rule cost", cost, cost::RULE_COST_MAX);
-                    self.errors.forbidden(&at, why);
-                }
-                self.spent.push((at, cost));
-            }
-        }
-        for (name, inner) in &schema.properties {
-            let path = path.child("properties").key(name);
-            self.schema(inner, &declared["properties"][name.as_str()], inner.embedded, loose, many, &path);
-        }
-        let within = many.saturating_mul(cost::entries_max(schema));
-        if let Additional::Schema(inner) = &schema.additional {
-            let path = path.child("additionalProperties");
-            self.schema(inner, &declared["additionalProperties"], inner.embedded, loose, within, &path);
-        }
-        if let Some(inner) = &schema.items {
-            let items = path.child("items");
-            let loose = if schema.list_type == "map" { loose } else { loose.or(Some(path)) };
-            self.schema(inner, &declared["items"], inner.embedded, loose, within, &items);
-        }
-    }
-
-    /// Checks what all rules cost together.
-    fn finish(self, path: &Path) {
-        /// So many of the most expensive rules are named.
-        const NAMED_MAX: usize = 4;
-        let total = self.spent.iter().fold(0_u64, |sum, (_, cost)| sum.saturating_add(*cost));
-        if total <= cost::KIND_COST_MAX {
-            return;
-        }
-        let mut spent = self.spent;
-        spent.sort_by_key(|(_, cost)| std::cmp::Reverse(*cost));
-        for (at, _) in spent.iter().take(NAMED_MAX) {
-            let why =
-                "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
-            self.errors.forbidden(at, why);
-        }
-        let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
-        self.errors.forbidden(path, cost::refusal(what, total, cost::KIND_COST_MAX));
-    }
-}
-
-/// Checks a rule, and compiles it.
-fn accept_rule(
-    rule: &Rule,
-    ty: &Type,
-    declared: &Value,
-    loose: Option<&Path>,
-    at: &Path,
-    errors: &mut Errors,
-) -> Option<Program> {
-    let rule_at = at.child("rule");
-    let breaks = |text: &str| text.trim().contains(['\n', '\r']);
-    if rule.rule.trim().is_empty() {
-        errors.required(&rule_at, "rule is not specified");
-        return None;
-    }
-    let message_at = at.child("message");
-    if !rule.message.is_empty() && rule.message.trim().is_empty() {
-        errors.invalid(&message_at, rule.message.as_str(), "message must be non-empty if specified");
-    } else if breaks(&rule.message) {
-        errors.invalid(&message_at, rule.message.as_str(), "message must not contain line breaks");
-    } else if breaks(&rule.rule) && rule.message.trim().is_empty() {
-        errors.required(&message_at, "message must be specified if rule contains line breaks");
-    }
-    if !rule.message_expression.is_empty() && rule.message_expression.trim().is_empty() {
-        errors.required(&at.child("messageExpression"), "messageExpression must be non-empty if specified");
-    }
-    if !rule.reason.is_empty() && !REASONS.contains(&rule.reason.as_str()) {
-        errors.unsupported(&at.child("reason"), rule.reason.as_str(), &REASONS);
-    }
-    if !rule.field_path.is_empty() {
-        let field_at = at.child("fieldPath");
-        let given = rule.field_path.as_str();
-        if given.trim().is_empty() {
-            errors.invalid(&field_at, given, "fieldPath must be non-empty if specified");
-        } else if breaks(given) {
-            errors.invalid(&field_at, given, "fieldPath must not contain line breaks");
-        } else if let Err(why) = field_path::resolve(given, declared) {
-            errors.invalid(&field_at, given, format!("fieldPath must be a valid path: {why}"));
-        }
-    }
-    let environment = environment(ty, rule);
-    let program = match Program::compile(&environment, &rule.rule) {
-        Err(why) => {
-            errors.invalid_shown(&rule_at, &shown(rule), why);
-            return None;
-        }
-        Ok(program) => program,
-    };
-    if !matches!(program.ty, Type::Bool | Type::Dyn) {
-        errors.invalid_shown(&rule_at, &shown(rule), "cel expression must evaluate to a bool");
-    }
-    let transition = program.mentions("oldSelf");
-    if let Some(loose) = loose.filter(|_| transition && rule.optional_old_self != Some(true)) {
-        let why =
-            format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {loose}");
-        errors.invalid(&rule_at, rule.rule.as_str(), why);
-    }
-    if let Some(optional) = rule.optional_old_self.filter(|_| !transition) {
-        let why = "may not be set if oldSelf is not used in rule";
-        errors.invalid(&at.child("optionalOldSelf"), optional, why);
-    }
-    if !rule.message_expression.trim().is_empty() {
-        let message_at = at.child("messageExpression");
-        match Program::compile(&environment, &rule.message_expression) {
-            Err(why) => errors.invalid_shown(&message_at, &shown(rule), format!("messageExpression {why}")),
-            Ok(program) if !matches!(program.ty, Type::String | Type::Dyn) => {
-                errors.invalid_shown(
-                    &message_at,
-                    &shown(rule),
-                    "messageExpression must evaluate to a string",
-                );
-            }
-            Ok(_) => {}
-        }
-    }
-    Some(program)
 }

@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::api::object::{list, text};
 
 pub mod defaults;
+pub mod embedded;
 pub mod formats;
+pub mod openapi;
 pub mod prune;
 pub mod structural;
 pub mod validate;

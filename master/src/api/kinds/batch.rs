@@ -11,8 +11,14 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
+mod job_status;
+
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
+const INDEXES_CHARS_MAX: usize = 64 * 1024;
+/// Up to here the indexes of a job can be told for sure.
+const COMPLETIONS_FEW: i64 = 100_000;
+const PARALLEL_FEW: i64 = 10_000;
 const PARALLEL_MAX: i64 = 100_000;
 const MANAGER_CHARS_MAX: usize = 63;
 const CRON_NAME_CHARS_MAX: usize = 52;
@@ -65,14 +71,22 @@ pub(super) fn job() -> Strategy {
             selected_spec(&new["spec"], errors);
             update(&new["spec"], old, errors);
         },
-        validate_status: |new, _, errors| {
-            let (status, path) = (&new["status"], Path::new("status"));
-            checks::all_non_negative(status, &["active", "succeeded", "failed"], &path, errors);
-            for name in ["ready", "terminating"] {
-                non_negative(&status[name], &path.child(name), errors);
+        validate_status: job_status::validate,
+        warnings: |job, old, said| {
+            let spec = &job["spec"];
+            let over = |name: &str, limit: i64| spec[name].as_i64().is_some_and(|n| n > limit);
+            let many = text(spec, &["completionMode"]) == "Indexed"
+                && over("completions", COMPLETIONS_FEW)
+                && over("parallelism", PARALLEL_FEW);
+            if many {
+                said.push(
+                    "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than \
+                     10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+                        .to_owned(),
+                );
             }
+            warnings::templated(job, old, said);
         },
-        warnings: warnings::templated,
         ..base()
     }
 }
@@ -147,6 +161,9 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     indexes(spec, path, errors);
     if spec["podFailurePolicy"].is_object() {
         failure_policy(spec, &path.child("podFailurePolicy"), errors);
+    }
+    if spec["successPolicy"].is_object() {
+        success_policy(spec, &path.child("successPolicy"), errors);
     }
     checks::choice(
         &spec["podReplacementPolicy"],
@@ -241,6 +258,103 @@ fn failure_rule(rule: &Value, names: &[&str], path: &Path, errors: &mut Errors) 
         }
         _ => {}
     }
+}
+
+/// When a job of many indexes has succeeded before all have.
+fn success_policy(spec: &Value, path: &Path, errors: &mut Errors) {
+    let policy = &spec["successPolicy"];
+    if spec["completionMode"] != "Indexed" {
+        let shown = internal("a.batch.v1.SuccessPolicy", policy);
+        errors.invalid_shown(path, &shown, "requires indexed completion mode");
+        return;
+    }
+    let (rules, path) = (list(policy, &["rules"]), path.child("rules"));
+    if rules.is_empty() {
+        let detail = "at least one rules must be specified when the successPolicy is specified";
+        errors.required(&path, detail);
+    }
+    if rules.len() > POLICY_RULES_MAX {
+        errors.too_many(&path, rules.len(), POLICY_RULES_MAX);
+    }
+    let completions = spec["completions"].as_i64().unwrap_or(0);
+    for (i, rule) in rules.iter().enumerate() {
+        success_rule(rule, completions, &path.index(i), errors);
+    }
+}
+
+fn success_rule(rule: &Value, completions: i64, path: &Path, errors: &mut Errors) {
+    let (indexes, count) = (rule["succeededIndexes"].as_str(), rule["succeededCount"].as_i64());
+    if indexes.is_none() && count.is_none() {
+        let detail = "at least one of succeededCount or succeededIndexes must be specified";
+        errors.required(path, detail);
+    }
+    let mut total = 0;
+    if let Some(indexes) = indexes {
+        let path = path.child("succeededIndexes");
+        if indexes.len() > INDEXES_CHARS_MAX {
+            errors.too_long(&path, INDEXES_CHARS_MAX);
+        }
+        match indexes_of(indexes, completions) {
+            Ok(found) => total = found,
+            Err(wrong) => {
+                errors.invalid(&path, indexes, format!("error parsing succeededIndexes: {wrong}"));
+            }
+        }
+    }
+    let Some(count) = count else { return };
+    let path = path.child("succeededCount");
+    non_negative(&rule["succeededCount"], &path, errors);
+    for (most, of, applies) in [
+        (completions, "specified completions", true),
+        (total, "indexes in the specified succeededIndexes field", indexes.is_some()),
+    ] {
+        if applies && count > most {
+            let detail = format!("must be less than or equal to {most} (the number of {of})");
+            errors.invalid(&path, count, detail);
+        }
+    }
+}
+
+/// How many indexes a text such as `1,3-5` names, all below a number and rising.
+fn indexes_of(text: &str, completions: i64) -> Result<i64, String> {
+    let number = |text: &str| -> Result<i64, String> {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let parsed = digits.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
+        match parsed {
+            None => Err(format!("cannot convert string to integer for index: {text:?}")),
+            Some(index) if index >= completions => Err(format!("too large index: {text:?}")),
+            Some(index) => Ok(index),
+        }
+    };
+    let rising = |before: i64, now: i64| {
+        if before >= now {
+            return Err(format!("non-increasing order, previous: {before}, current: {now}"));
+        }
+        Ok(())
+    };
+    let (mut total, mut last) = (0, None);
+    for interval in text.split(',').filter(|_| !text.is_empty()) {
+        let (from, to) = match interval.split('-').collect::<Vec<_>>()[..] {
+            [one] => number(one).map(|one| (one, one))?,
+            [from, to] => {
+                let (from, to) = (number(from)?, number(to)?);
+                rising(from, to)?;
+                (from, to)
+            }
+            _ => {
+                return Err(format!(
+                    "the fragment {interval:?} violates the requirement that an index interval can have at most two \
+                     parts separated by '-'"
+                ));
+            }
+        };
+        if let Some(last) = last {
+            rising(last, from)?;
+        }
+        total += to - from + 1;
+        last = Some(to);
+    }
+    Ok(total)
 }
 
 fn exit_codes(codes: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
@@ -354,6 +468,7 @@ pub(super) fn cron_job() -> Strategy {
                 errors,
             );
             let (job, at) = (&spec["jobTemplate"]["spec"], path("jobTemplate").child("spec"));
+            job_spec(job, &at, errors);
             if !job["selector"].is_null() {
                 let shown = checks::shown_selector(&job["selector"]);
                 errors.invalid_shown(&at.child("selector"), &shown, "`selector` will be auto-generated");
@@ -361,7 +476,6 @@ pub(super) fn cron_job() -> Strategy {
             if job["manualSelector"] == Value::Bool(true) {
                 errors.unsupported(&at.child("manualSelector"), true, &["nil", "false"]);
             }
-            job_spec(job, &at, errors);
             for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
                 non_negative(&spec[name], &path(name), errors);
             }
@@ -375,10 +489,9 @@ pub(super) fn cron_job() -> Strategy {
             if old.is_none() {
                 warnings::label_is_better(object, said);
             }
-            let template = |object: &Value| object["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
-            if old.is_none_or(|old| template(old) != template(object)) {
-                let path = path("jobTemplate").child("spec").child("template").child("spec");
-                warnings::spec(&template(object), &path, said);
+            let template = &object["spec"]["jobTemplate"]["spec"]["template"];
+            if old.is_none_or(|old| old["spec"]["jobTemplate"]["spec"]["template"] != *template) {
+                warnings::spec(template, &path("jobTemplate").child("spec").child("template"), said);
             }
         },
         ..base()
@@ -405,5 +518,30 @@ fn time_zone(zone: &str, path: &Path, errors: &mut Errors) {
         errors.invalid(path, zone, detail);
     } else if let Err(wrong) = cron::zone(Some(zone)) {
         errors.invalid(path, zone, wrong);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_rise_below_what_there_is() {
+        for (text, wanted) in [
+            ("", Ok(0)),
+            ("1,3-5", Ok(4)),
+            (
+                "1-2-3",
+                Err(
+                    "the fragment \"1-2-3\" violates the requirement that an index interval can have at most two parts separated by '-'",
+                ),
+            ),
+            ("x", Err("cannot convert string to integer for index: \"x\"")),
+            ("9", Err("too large index: \"9\"")),
+            ("3,1", Err("non-increasing order, previous: 3, current: 1")),
+            ("2-2", Err("non-increasing order, previous: 2, current: 2")),
+        ] {
+            assert_eq!(indexes_of(text, 6), wanted.map_err(str::to_owned), "{text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! CertificateSigningRequest.
 
+use std::cmp::Ordering;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -62,11 +64,87 @@ pub(super) fn signing_request() -> Strategy {
                 let detail = "may not specify a duration less than 600 seconds (10 minutes)";
                 errors.invalid(&spec("expirationSeconds"), seconds, detail);
             }
+            conditions(object, errors);
+            certificate(object, errors);
         },
+        validate_update: kept,
         prepare_status: stamp_conditions,
-        validate_status: |new, _, errors| conditions(new, errors),
+        validate_status: |new, old, errors| {
+            conditions(new, errors);
+            certificate(new, errors);
+            kept(new, old, errors);
+            approvals_kept(new, old, errors);
+            let (now, before) = (certificate_of(new), certificate_of(old));
+            if !before.is_empty() && now != before {
+                let why = "updates may not modify existing certificate content";
+                errors.forbidden(&Path::new("status.certificate"), why);
+            }
+        },
+        validate_approval: |new, old, errors| {
+            conditions(new, errors);
+            certificate(new, errors);
+            kept(new, old, errors);
+        },
         ..base()
     }
+}
+
+/// The conditions of a kind.
+fn of_kind<'o>(object: &'o Value, kind: &str) -> Vec<&'o Value> {
+    list(object, &["status", "conditions"]).iter().filter(|c| c["type"] == kind).collect()
+}
+
+/// What was decided stays so.
+fn kept(new: &Value, old: &Value, errors: &mut Errors) {
+    for kind in ["Approved", "Denied", "Failed"] {
+        if of_kind(new, kind).len() < of_kind(old, kind).len() {
+            let why = format!("updates may not remove a condition of type \"{kind}\"");
+            errors.forbidden(&Path::new("status.conditions"), why);
+        }
+    }
+}
+
+/// Who may write the status may not decide for that.
+fn approvals_kept(new: &Value, old: &Value, errors: &mut Errors) {
+    for kind in ["Approved", "Denied"] {
+        let (now, before) = (of_kind(new, kind), of_kind(old, kind));
+        let what = match now.len().cmp(&before.len()) {
+            Ordering::Greater => "add",
+            Ordering::Equal if now != before => "modify",
+            _ => continue,
+        };
+        let why = format!("updates may not {what} a condition of type \"{kind}\"");
+        errors.forbidden(&Path::new("status.conditions"), why);
+    }
+}
+
+fn certificate_of(object: &Value) -> &str {
+    text(object, &["status", "certificate"])
+}
+
+/// Checks what was issued.
+fn certificate(object: &Value, errors: &mut Errors) {
+    let given = certificate_of(object);
+    if given.is_empty() {
+        return;
+    }
+    if let Err(why) = certificates(&STANDARD.decode(given).unwrap_or_default()) {
+        errors.invalid(&Path::new("status.certificate"), "<certificate data>", why);
+    }
+}
+
+fn certificates(bytes: &[u8]) -> Result<(), String> {
+    let mut found = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(bytes).map_while(Result::ok) {
+        if block.label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+        }
+        if block.parse_x509().is_err() {
+            return Err("x509: malformed certificate".to_owned());
+        }
+        found += 1;
+    }
+    if found == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
 }
 
 /// Conditions without times are of now; one whose status is as before keeps its time.

@@ -263,13 +263,36 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
     Some(Ipv4Addr::from(numbers).into())
 }
 
-/// An address, leniently.
+/// An address as old fields take it: in any form that means one address to everybody.
 pub fn ip(value: &str, path: &Path, errors: &mut Errors) -> Option<IpAddr> {
     let parsed = parse_ip(value);
-    if parsed.is_none() {
-        errors.invalid(path, value, IP);
+    match (parsed, value.parse::<IpAddr>()) {
+        (None, _) => errors.invalid(path, value, IP),
+        (_, Err(_)) => errors.invalid(path, value, "must not have leading 0s"),
+        (_, Ok(IpAddr::V6(v6))) if v6.to_ipv4_mapped().is_some() => {
+            errors.invalid(path, value, "must not be an IPv4-mapped IPv6 address");
+        }
+        _ => {}
     }
     parsed
+}
+
+/// What is said about addresses that are right but written in an unusual way.
+pub fn address_notes(addresses: &[Value], path: &Path, said: &mut Vec<String>) {
+    for (i, text) in addresses.iter().enumerate().filter_map(|(i, a)| Some((i, a.as_str()?))) {
+        address_note(text, &path.index(i), said);
+    }
+}
+
+/// The same of one address.
+pub fn address_note(text: &str, path: &Path, said: &mut Vec<String>) {
+    if let Ok(address @ IpAddr::V6(_)) = text.parse::<IpAddr>()
+        && address.to_string() != text
+    {
+        said.push(format!(
+            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{address}\")"
+        ));
+    }
 }
 
 /// What is wrong with an address that must be in its canonical form.
@@ -325,17 +348,8 @@ pub fn parse_cidr(text: &str) -> Option<ipnet::IpNet> {
     ipnet::IpNet::new(parse_ip(address)?, length.parse().ok()?).ok()
 }
 
-/// A network, leniently.
+/// A network as old fields take it: in any form that means one network to everybody.
 pub fn cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipnet::IpNet> {
-    let parsed = parse_cidr(value);
-    if parsed.is_none() {
-        errors.invalid(path, value, CIDR);
-    }
-    parsed
-}
-
-/// A network in its canonical form.
-pub fn strict_cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipnet::IpNet> {
     let Some(parsed) = parse_cidr(value) else {
         errors.invalid(path, value, CIDR);
         return None;
@@ -343,13 +357,21 @@ pub fn strict_cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipne
     let (address, length) = value.split_once('/').unwrap_or((value, ""));
     let leading = address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'));
     let mapped = matches!(parsed.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    if mapped {
+    if leading {
+        errors.invalid(path, value, "must not have leading 0s in IP or prefix length");
+    } else if mapped {
         errors.invalid(path, value, "must not have an IPv4-mapped IPv6 address");
-    } else if leading {
-        errors.invalid(path, value, "must not have leading 0s");
     } else if parsed.addr() != parsed.network() {
         errors.invalid(path, value, "must not have bits set beyond the prefix length");
-    } else if parsed.to_string() != value {
+    }
+    Some(parsed)
+}
+
+/// A network in its canonical form.
+pub fn strict_cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipnet::IpNet> {
+    let before = errors.len();
+    let parsed = cidr(value, path, errors)?;
+    if errors.len() == before && parsed.to_string() != value {
         errors.invalid(path, value, format!("must be in canonical form (\"{parsed}\")"));
     }
     Some(parsed)
@@ -482,12 +504,12 @@ pub fn node_selector(selector: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&path, "must have at least one node selector term");
     }
     for (i, term) in terms.iter().enumerate() {
-        node_term(term, &path.index(i), errors);
+        node_term(term, true, &path.index(i), errors);
     }
 }
 
-/// One term of a node selector.
-pub fn node_term(term: &Value, path: &Path, errors: &mut Errors) {
+/// One term of a node selector; `strict` where values must be such as labels can have.
+pub fn node_term(term: &Value, strict: bool, path: &Path, errors: &mut Errors) {
     for (j, requirement) in list(term, &["matchExpressions"]).iter().enumerate() {
         let path = path.child("matchExpressions").index(j);
         let (operator, values) = (text(requirement, &["operator"]), list(requirement, &["values"]));
@@ -512,25 +534,34 @@ pub fn node_term(term: &Value, path: &Path, errors: &mut Errors) {
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
         }
         qualified(text(requirement, &["key"]), &path.child("key"), errors);
+        for (k, value) in values.iter().filter_map(Value::as_str).enumerate().filter(|_| strict) {
+            for error in label_value_error(value) {
+                errors.invalid(&path.child("values").index(k), value, error);
+            }
+        }
     }
     for (j, requirement) in list(term, &["matchFields"]).iter().enumerate() {
-        let path = path.child("matchFields").index(j);
-        let (operator, values) = (text(requirement, &["operator"]), list(requirement, &["values"]));
-        if !["In", "NotIn"].contains(&operator) {
-            errors.invalid(&path.child("operator"), operator, "not a valid selector operator");
-        } else if values.len() != 1 {
-            errors.required(
-                &path.child("values"),
-                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
-            );
+        node_field(requirement, &path.child("matchFields").index(j), errors);
+    }
+}
+
+fn node_field(requirement: &Value, path: &Path, errors: &mut Errors) {
+    let (operator, values) = (text(requirement, &["operator"]), list(requirement, &["values"]));
+    if !["In", "NotIn"].contains(&operator) {
+        errors.invalid(&path.child("operator"), operator, "not a valid selector operator");
+    } else if values.len() != 1 {
+        errors.required(
+            &path.child("values"),
+            "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+        );
+    }
+    if text(requirement, &["key"]) == "metadata.name" {
+        for (k, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            named(NameRule::Subdomain, value, &path.child("values").index(k), errors);
         }
-        if text(requirement, &["key"]) == "metadata.name" {
-            for (k, value) in values.iter().filter_map(Value::as_str).enumerate() {
-                named(NameRule::Subdomain, value, &path.child("values").index(k), errors);
-            }
-        } else {
-            errors.invalid(&path.child("key"), requirement["key"].clone(), "not a valid field selector key");
-        }
+    } else {
+        let key = text(requirement, &["key"]);
+        errors.invalid(&path.child("key"), key, "not a valid field selector key");
     }
 }
 
@@ -569,7 +600,10 @@ pub fn conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
         types.push(kind);
         qualified(kind, &path.child("type"), errors);
         required_or_choice(condition, &path, errors);
-        non_negative(&condition["observedGeneration"], &path.child("observedGeneration"), errors);
+        if let Some(generation) = condition["observedGeneration"].as_i64().filter(|g| *g < 0) {
+            let path = path.child("observedGeneration");
+            errors.invalid(&path, generation, "must be greater than or equal to zero");
+        }
         if text(condition, &["lastTransitionTime"]).is_empty() {
             errors.required(&path.child("lastTransitionTime"), "");
         }
@@ -658,7 +692,10 @@ mod tests {
                 "10.0.0.1/8",
                 "f: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length",
             ),
-            ("10.0.0.0/08", "f: Invalid value: \"10.0.0.0/08\": must not have leading 0s"),
+            (
+                "10.0.0.0/08",
+                "f: Invalid value: \"10.0.0.0/08\": must not have leading 0s in IP or prefix length",
+            ),
         ] {
             let said = messages(|p, e| {
                 strict_cidr(text, p, e);

@@ -53,6 +53,15 @@ pub(super) fn namespace() -> Strategy {
                 }
             }
         },
+        validate_status: |new, _, errors| {
+            let deleted = !new["metadata"]["deletionTimestamp"].is_null();
+            let (wanted, state) = if deleted { ("Terminating", "not empty") } else { ("Active", "empty") };
+            let phase = text(new, &["status", "phase"]);
+            if phase != wanted {
+                let detail = format!("may only be '{wanted}' if `deletionTimestamp` is {state}");
+                errors.invalid(&Path::new("status.Phase"), phase, detail);
+            }
+        },
         ..base()
     }
 }
@@ -82,8 +91,16 @@ pub(super) fn node() -> Strategy {
             amounts(object, errors);
         },
         validate_update: |new, old, errors| {
-            let ranges = |node: &Value| list(node, &["spec", "podCIDRs"]).to_vec();
-            if !ranges(old).is_empty() && ranges(old) != ranges(new) {
+            // What a node has is looked at a second time.
+            amounts(new, errors);
+            addresses(new, errors);
+            let (was, is) = (list(old, &["spec", "podCIDRs"]), list(new, &["spec", "podCIDRs"]));
+            let changed = if was.len() == is.len() {
+                was.iter().zip(is).filter(|(was, is)| was != is).count()
+            } else {
+                usize::from(!was.is_empty())
+            };
+            for _ in 0..changed {
                 let detail = "node updates may not change podCIDR except from \"\" to valid";
                 errors.forbidden(&spec("podCIDRs"), detail);
             }
@@ -92,18 +109,24 @@ pub(super) fn node() -> Strategy {
                 let detail = "node updates may not change providerID except from \"\" to valid";
                 errors.forbidden(&spec("providerID"), detail);
             }
+            taints(list(new, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
         },
         validate_status: |new, _, errors| {
             amounts(new, errors);
-            let addresses = list(new, &["status", "addresses"]);
-            for (i, address) in addresses.iter().enumerate() {
-                if addresses[..i].contains(address) {
-                    let shown = internal("a.core.v1.NodeAddress", address);
-                    errors.duplicate_shown(&Path::new("status.addresses").index(i), &shown);
-                }
-            }
+            addresses(new, errors);
+            taints(list(new, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
         },
         ..base()
+    }
+}
+
+fn addresses(node: &Value, errors: &mut Errors) {
+    let addresses = list(node, &["status", "addresses"]);
+    for (i, address) in addresses.iter().enumerate() {
+        if addresses[..i].contains(address) {
+            let shown = internal("a.core.v1.NodeAddress", address);
+            errors.duplicate_shown(&Path::new("status.addresses").index(i), &shown);
+        }
     }
 }
 
@@ -332,7 +355,7 @@ pub(super) fn runtime_class() -> Strategy {
             checks::required_name(NameRule::Label, object, "handler", &path, errors);
             if object["overhead"].is_object() {
                 let limits = json!({"limits": object["overhead"]["podFixed"]});
-                resources::requirements(&limits, &[], false, &Path::new("overhead.podFixed"), errors);
+                resources::requirements(&limits, &[], &Path::new("overhead.podFixed"), errors);
             }
             let scheduling = &object["scheduling"];
             let path = Path::new("scheduling");

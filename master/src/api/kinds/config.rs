@@ -15,6 +15,14 @@ fn size(value: &Value) -> usize {
     value.as_object().into_iter().flatten().map(|(_, v)| v.as_str().map_or(0, str::len)).sum()
 }
 
+/// The size of what is written in base64.
+fn decoded_size(value: &Value) -> usize {
+    let length = |text: &str| {
+        (text.len() / 4 * 3).saturating_sub(text.bytes().rev().take_while(|b| *b == b'=').count())
+    };
+    value.as_object().into_iter().flatten().map(|(_, v)| v.as_str().map_or(0, length)).sum()
+}
+
 fn unchanged_if_immutable(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {
     if old["immutable"] != Value::Bool(true) {
         return;
@@ -46,11 +54,12 @@ pub(super) fn config_map() -> Strategy {
                     errors.invalid(&Path::new("binaryData").key(key), key.as_str(), error);
                 }
             }
-            if size(&object["data"]) + size(&object["binaryData"]) > DATA_BYTES_MAX {
+            if size(&object["data"]) + decoded_size(&object["binaryData"]) > DATA_BYTES_MAX {
                 errors.too_long(&Path::default(), DATA_BYTES_MAX);
             }
         },
         validate_update: |new, old, errors| unchanged_if_immutable(new, old, &["data", "binaryData"], errors),
+        change_first: true,
         ..base()
     }
 }
@@ -102,7 +111,7 @@ pub(super) fn secret() -> Strategy {
                     errors.invalid(&Path::new("data").key(key), value.clone(), "illegal base64 data");
                 }
             }
-            if size(&object["data"]) > DATA_BYTES_MAX * 4 / 3 {
+            if decoded_size(&object["data"]) > DATA_BYTES_MAX {
                 errors.too_long(&Path::new("data"), DATA_BYTES_MAX);
             }
             let has = |key: &str| data.is_some_and(|d| d.contains_key(key));
@@ -115,7 +124,9 @@ pub(super) fn secret() -> Strategy {
                 "kubernetes.io/tls" => need(&["tls.crt", "tls.key"], errors),
                 "kubernetes.io/dockerconfigjson" => registry_logins(data, ".dockerconfigjson", errors),
                 "kubernetes.io/dockercfg" => registry_logins(data, ".dockercfg", errors),
-                "kubernetes.io/ssh-auth" => need(&["ssh-privatekey"], errors),
+                "kubernetes.io/ssh-auth" if text(object, &["data", "ssh-privatekey"]).is_empty() => {
+                    errors.required(&Path::new("data").key("ssh-privatekey"), "");
+                }
                 "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
                     need(&["username", "password"], errors);
                 }
@@ -135,6 +146,7 @@ pub(super) fn secret() -> Strategy {
             immutable(&new["type"], &old["type"], &Path::new("type"), errors);
             unchanged_if_immutable(new, old, &["data"], errors);
         },
+        change_first: true,
         ..base()
     }
 }

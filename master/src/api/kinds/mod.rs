@@ -29,12 +29,13 @@ mod rbac;
 mod resources;
 mod services;
 mod storage;
+mod volume_notes;
 mod volumes;
 pub mod webhooks;
 mod workloads;
 
 pub use notices::{notices, selects_namespace, unknown_field};
-pub use pods::qos_class;
+pub use pods::{qos_class, totals};
 
 /// What checks a new state against an old one.
 pub type Change = fn(&Value, &Value, &mut Errors);
@@ -59,8 +60,12 @@ pub struct Strategy {
     pub validate_create: fn(&Value, &mut Errors),
     /// Checks a change; runs besides `validate`.
     pub validate_update: Change,
+    /// What is wrong with a change is said before what is wrong with the object.
+    pub change_first: bool,
     /// Checks a change of the status.
     pub validate_status: Change,
+    /// Checks a change of what was decided about a request.
+    pub validate_approval: Change,
     /// Checks a resize; runs besides `validate`.
     pub validate_resize: Change,
     /// Checks a change of the ephemeral containers; runs besides `validate`.
@@ -92,13 +97,19 @@ impl Strategy {
     pub fn check_change(&self, part: Part, new: &Value, old: &Value, errors: &mut Errors) {
         let change = match part {
             Part::Main => self.validate_update,
-            Part::Status | Part::Approval => return (self.validate_status)(new, old, errors),
+            Part::Status => return (self.validate_status)(new, old, errors),
+            Part::Approval => return (self.validate_approval)(new, old, errors),
             Part::Resize => self.validate_resize,
             Part::EphemeralContainers => self.validate_ephemeral,
             Part::Finalizers => valid_update,
         };
-        (self.validate)(new, errors);
-        change(new, old, errors);
+        if self.change_first {
+            change(new, old, errors);
+            (self.validate)(new, errors);
+        } else {
+            (self.validate)(new, errors);
+            change(new, old, errors);
+        }
     }
 }
 
@@ -191,6 +202,42 @@ const CHECKED_ONCE: &[&str] = &[
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
 ];
+/// Kinds whose validation of an update looks at all of the metadata again.
+const CHECKED_AGAIN: &[&str] = &[
+    "apiservices",
+    "certificatesigningrequests",
+    "configmaps",
+    "controllerrevisions",
+    "csidrivers",
+    "csinodes",
+    "csistoragecapacities",
+    "daemonsets",
+    "endpoints",
+    "endpointslices",
+    "flowschemas",
+    "jobs",
+    "limitranges",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "prioritylevelconfigurations",
+    "replicasets",
+    "replicationcontrollers",
+    "runtimeclasses",
+    "secrets",
+    "serviceaccounts",
+    "services",
+    "storageclasses",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+];
+/// Kinds that do so twice.
+const CHECKED_AGAIN_TWICE: &[&str] =
+    &["clusterrolebindings", "clusterroles", "rolebindings", "roles", "volumeattachments"];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
     "csinodes",
@@ -294,6 +341,12 @@ pub fn checked_once(resource: &Resource) -> bool {
     CHECKED_ONCE.contains(&resource.plural) && !(resource.plural == "events" && resource.is_view())
 }
 
+/// How often the validation of a kind's update looks at all of its metadata again.
+pub fn checked_again(resource: &Resource) -> usize {
+    let in_list = |kinds: &[&str]| kinds.contains(&resource.plural);
+    if in_list(CHECKED_AGAIN_TWICE) { 2 } else { usize::from(in_list(CHECKED_AGAIN)) }
+}
+
 /// The common behaviour, to be completed with what a kind has of its own.
 fn base() -> Strategy {
     Strategy {
@@ -306,7 +359,9 @@ fn base() -> Strategy {
         validate: valid,
         validate_create: valid,
         validate_update: valid_update,
+        change_first: false,
         validate_status: valid_update,
+        validate_approval: valid_update,
         validate_resize: valid_update,
         validate_ephemeral: valid_update,
         warnings: silent,

@@ -224,6 +224,9 @@ const SCOPES: &[&str] = &[
     "VolumeAttributesClass",
 ];
 
+/// Scopes that no object is in both of.
+const CONFLICTS: &[(&str, &str)] = &[("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")];
+
 fn is_standard(name: &str) -> bool {
     COUNTED.contains(&name)
         || MEASURED.contains(&name)
@@ -299,8 +302,8 @@ fn scopes(spec: &Value, path: &Path, errors: &mut Errors) {
             }
         }
     }
-    for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
-        if scopes.contains(&one) && scopes.contains(&other) {
+    for (one, other) in CONFLICTS {
+        if scopes.contains(one) && scopes.contains(other) {
             errors.invalid(path, spec["scopes"].clone(), "conflicting scopes");
         }
     }
@@ -325,7 +328,7 @@ fn scope_selector(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(
                 &path.child("operator"),
                 operator,
-                "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
+                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
                  ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
                  ResourceQuotaScopeCrossNamespacePodAffinity",
             );
@@ -343,6 +346,15 @@ fn scope_selector(spec: &Value, path: &Path, errors: &mut Errors) {
             ),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        }
+    }
+    let named = |scope: &str| {
+        let mut all = list(spec, &["scopeSelector", "matchExpressions"]).iter();
+        all.any(|requirement| text(requirement, &["scopeName"]) == scope)
+    };
+    for (one, other) in CONFLICTS {
+        if named(one) && named(other) {
+            errors.invalid(path, spec["scopes"].clone(), "conflicting scopes");
         }
     }
 }

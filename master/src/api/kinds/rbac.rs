@@ -13,16 +13,20 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) fn role() -> Strategy {
     Strategy {
         names: NameRule::PathSegment,
-        validate: |object, errors| {
-            let cluster = object["kind"] == "ClusterRole";
-            for (i, rule) in list(object, &["rules"]).iter().enumerate() {
-                self::rule(rule, cluster, &Path::new("rules").index(i), errors);
-            }
-            if object["aggregationRule"].is_object() {
-                aggregation(&object["aggregationRule"], errors);
-            }
-        },
+        validate: valid_role,
+        // Upstream comes by here twice.
+        validate_update: |new, _, errors| valid_role(new, errors),
         ..base()
+    }
+}
+
+fn valid_role(object: &Value, errors: &mut Errors) {
+    let cluster = object["kind"] == "ClusterRole";
+    for (i, rule) in list(object, &["rules"]).iter().enumerate() {
+        self::rule(rule, cluster, &Path::new("rules").index(i), errors);
+    }
+    if object["aggregationRule"].is_object() {
+        aggregation(&object["aggregationRule"], errors);
     }
 }
 
@@ -83,30 +87,33 @@ pub(super) fn binding() -> Strategy {
                 }
             }
         },
-        validate: |object, errors| {
-            let path = Path::new("roleRef");
-            let group = text(object, &["roleRef", "apiGroup"]);
-            if group != GROUP {
-                errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
-            }
-            let cluster = object["kind"] == "ClusterRoleBinding";
-            let kinds: &[&str] = if cluster { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
-            let kind = text(object, &["roleRef", "kind"]);
-            if !kinds.contains(&kind) {
-                errors.unsupported(&path.child("kind"), kind, kinds);
-            }
-            checks::required_name(NameRule::PathSegment, &object["roleRef"], "name", &path, errors);
-            for (i, subject) in list(object, &["subjects"]).iter().enumerate() {
-                self::subject(subject, cluster, &Path::new("subjects").index(i), errors);
-            }
-        },
+        validate: valid_binding,
         validate_update: |new, old, errors| {
+            valid_binding(new, errors);
             if new["roleRef"] != old["roleRef"] {
                 let shown = internal("a.rbac.v1.RoleRef", &new["roleRef"]);
                 errors.invalid_shown(&Path::new("roleRef"), &shown, "cannot change roleRef");
             }
         },
         ..base()
+    }
+}
+
+fn valid_binding(object: &Value, errors: &mut Errors) {
+    let path = Path::new("roleRef");
+    let group = text(object, &["roleRef", "apiGroup"]);
+    if group != GROUP {
+        errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
+    }
+    let cluster = object["kind"] == "ClusterRoleBinding";
+    let kinds: &[&str] = if cluster { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
+    let kind = text(object, &["roleRef", "kind"]);
+    if !kinds.contains(&kind) {
+        errors.unsupported(&path.child("kind"), kind, kinds);
+    }
+    checks::required_name(NameRule::PathSegment, &object["roleRef"], "name", &path, errors);
+    for (i, subject) in list(object, &["subjects"]).iter().enumerate() {
+        self::subject(subject, cluster, &Path::new("subjects").index(i), errors);
     }
 }
 

@@ -1,10 +1,15 @@
 //! Resource names and amounts, as containers, claims and quotas have them.
 
+use std::collections::BTreeSet;
+
 use protocol::Quantity;
 use serde_json::Value;
 
 use super::checks::{self, amount, qualified};
+use super::totals;
 use crate::api::invalid::{Errors, Path};
+use crate::api::meta::NameRule;
+use crate::api::object::{list, text};
 
 const STANDARD: &[&str] = &[
     "cpu",
@@ -101,18 +106,74 @@ fn huge_page_size_fits(name: &str, amount: &Quantity) -> bool {
     size.units() > 0 && amount.units() % size.units() == 0
 }
 
+/// What a name may be: of a container's resource, or of a pod's as a whole.
+type NameCheck = fn(&str, &Path, &mut Errors);
+
 /// A container's requests and limits; `claims` are the names of the pod's resource claims.
-pub fn requirements(resources: &Value, claims: &[&str], pod_level: bool, path: &Path, errors: &mut Errors) {
+pub fn requirements(resources: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
+    amounts_of(resources, claims, container_resource_name, path, errors);
+}
+
+/// Requests and limits of a pod as a whole, which hold those of its containers.
+pub fn whole_pod(spec: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
+    let resources = &spec["resources"];
+    if !resources.is_object() {
+        return;
+    }
+    if text(spec, &["os", "name"]) == "windows" {
+        errors.forbidden(path, "may not be set for a windows pod");
+        return;
+    }
+    if !resources["claims"].is_null() {
+        errors.forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level");
+    }
+    amounts_of(resources, claims, pod_resource_name, path, errors);
+    for (name, sum) in totals::of_containers(spec, "requests") {
+        let whole = &resources["requests"][name.as_str()];
+        if amount(whole).is_some_and(|whole| sum > whole) {
+            let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.invalid(&path.child("requests").key(&name), whole.clone(), detail);
+        }
+    }
+    for (name, sum) in totals::of_containers(spec, "limits").iter().filter(|(name, _)| is_huge_page(name)) {
+        let whole = &resources["limits"][name.as_str()];
+        if amount(whole).is_some_and(|whole| *sum > whole) {
+            let detail = format!("must be greater than or equal to aggregate container limits of {sum}");
+            errors.invalid(&path.child("limits").key(name), whole.clone(), detail);
+        }
+    }
+    for (i, container) in list(spec, &["containers"]).iter().enumerate() {
+        for (name, limit) in container["resources"]["limits"].as_object().into_iter().flatten() {
+            let Some(whole) = amount(&resources["limits"][name.as_str()]) else { continue };
+            if amount(limit).is_some_and(|limit| limit > whole) {
+                let path = path.child("containers").index(i).key(name).child("limits");
+                let detail = format!("must be less than or equal to pod limits of {whole}");
+                errors.invalid(&path, limit.clone(), detail);
+            }
+        }
+    }
+}
+
+fn pod_resource_name(name: &str, path: &Path, errors: &mut Errors) {
+    let before = errors.len();
+    resource_name(name, path, errors);
+    if errors.len() == before && !(matches!(name, "cpu" | "memory") || is_huge_page(name)) {
+        errors.unsupported(path, name, &["cpu", "hugepages-", "memory"]);
+    }
+}
+
+fn amounts_of(resources: &Value, claims: &[&str], named: NameCheck, path: &Path, errors: &mut Errors) {
     let map = |which: &str| resources[which].as_object().into_iter().flatten();
-    let (mut huge, mut cpu_or_memory) = (false, false);
     for (name, limit) in map("limits") {
         let path = path.child("limits").key(name);
-        name_and_value(name, limit, pod_level, &path, errors);
-        note(name, limit, &path, &mut huge, &mut cpu_or_memory, errors);
+        named(name, &path, errors);
+        value(name, limit, &path, errors);
+        whole_pages(name, limit, &path, errors);
     }
     for (name, request) in map("requests") {
         let at = path.child("requests").key(name);
-        name_and_value(name, request, pod_level, &at, errors);
+        named(name, &at, errors);
+        value(name, request, &at, errors);
         let limit = amount(&resources["limits"][name.as_str()]);
         match (amount(request), limit) {
             (Some(request_amount), Some(limit)) => {
@@ -129,66 +190,60 @@ pub fn requirements(resources: &Value, claims: &[&str], pod_level: bool, path: &
             }
             _ => {}
         }
-        note(name, request, &at, &mut huge, &mut cpu_or_memory, errors);
+        whole_pages(name, request, &at, errors);
     }
-    if huge && !cpu_or_memory {
+    let any = |which: fn(&str) -> bool| map("limits").chain(map("requests")).any(|(name, _)| which(name));
+    if any(is_huge_page) && !any(|name| matches!(name, "cpu" | "memory")) {
         errors.forbidden(path, "HugePages require cpu or memory");
     }
-    claims_of(resources, claims, path, errors);
+    claims_of(resources, claims, &path.child("claims"), errors);
 }
 
-fn name_and_value(name: &str, given: &Value, pod_level: bool, path: &Path, errors: &mut Errors) {
-    if pod_level {
-        if !(matches!(name, "cpu" | "memory") || is_huge_page(name)) {
-            errors.unsupported(path, name, &["cpu", "hugepages-", "memory"]);
-        }
-    } else {
-        container_resource_name(name, path, errors);
+fn whole_pages(name: &str, given: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(amount) = amount(given).filter(|_| is_huge_page(name))
+        && !huge_page_size_fits(name, &amount)
+    {
+        let detail = format!("{amount} is not positive integer multiple of {name}");
+        errors.invalid(path, amount.to_string(), detail);
     }
-    value(name, given, path, errors);
 }
 
-fn note(
-    name: &str,
-    given: &Value,
-    path: &Path,
-    huge: &mut bool,
-    cpu_or_memory: &mut bool,
-    errors: &mut Errors,
-) {
-    if is_huge_page(name) {
-        *huge = true;
-        if let Some(amount) = amount(given)
-            && !huge_page_size_fits(name, &amount)
-        {
-            errors.invalid(path, amount.to_string(), "must be multiple of the page size");
-        }
-    }
-    *cpu_or_memory |= matches!(name, "cpu" | "memory");
-}
-
-fn claims_of(resources: &Value, claims: &[&str], path: &Path, errors: &mut Errors) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (i, claim) in crate::api::object::list(resources, &["claims"]).iter().enumerate() {
-        let path = path.child("claims").index(i);
-        let (name, request) =
-            (crate::api::object::text(claim, &["name"]), crate::api::object::text(claim, &["request"]));
+fn claims_of(resources: &Value, known: &[&str], path: &Path, errors: &mut Errors) {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for (i, claim) in list(resources, &["claims"]).iter().enumerate() {
+        let path = path.index(i);
+        let (name, request) = (text(claim, &["name"]), text(claim, &["request"]));
         if name.is_empty() {
-            errors.required(&path.child("name"), "");
-        } else if !request.is_empty() && !claims.contains(&name) {
-            errors.not_found(&path.child("name"), name);
+            errors.required(&path, "");
+            continue;
+        }
+        if seen.contains(name) {
+            // All that is in the claim is used already.
+            errors.duplicate(&path, name);
         } else {
-            if seen.contains(&(name, request)) {
-                if request.is_empty() {
-                    errors.duplicate(&path, name);
-                } else {
-                    errors.duplicate(&path, format!("{name}/{request}"));
-                }
+            let mut key = name.to_owned();
+            if !request.is_empty() {
+                checks::named(NameRule::Label, request, &path.child("request"), errors);
+                key = format!("{name}/{request}");
             }
-            seen.push((name, request));
-            if !claims.contains(&name) {
-                errors.not_found(&path, name);
+            let parts = format!("{name}/");
+            if seen.contains(&key) {
+                errors.duplicate(&path, key.as_str());
+            } else if request.is_empty() {
+                seen.iter().filter(|k| k.starts_with(&parts)).for_each(|_| errors.duplicate(&path, name));
             }
+            seen.insert(key);
+        }
+        if !known.contains(&name) {
+            let mut names = known.to_vec();
+            names.sort_unstable();
+            let which = if names.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", names.join(", "))
+            };
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{which}");
+            errors.not_found_among(&path, name, &detail);
         }
     }
 }
@@ -219,10 +274,53 @@ mod tests {
                 json!({"limits": {"hugepages-2Mi": "2Mi"}}),
                 vec!["r: Forbidden: HugePages require cpu or memory"],
             ),
+            (
+                json!({"limits": {"cpu": "1", "hugepages-2Mi": "3Mi"}}),
+                vec![
+                    "r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of \
+                     hugepages-2Mi",
+                ],
+            ),
+            (
+                json!({"claims": [{"name": "a"}]}),
+                vec![
+                    "r.claims[0]: Not found: \"a\": must be one of the names in pod.spec.resourceClaims which is \
+                     empty",
+                ],
+            ),
         ] {
             let mut errors = Errors::default();
-            requirements(&resources, &[], false, &Path::new("r"), &mut errors);
+            requirements(&resources, &[], &Path::new("r"), &mut errors);
             assert_eq!(errors.messages(), wanted, "{resources}");
+        }
+    }
+    #[test]
+    fn a_pod_holds_its_containers() {
+        for (spec, wanted) in [
+            (json!({"resources": {"requests": {"cpu": "1"}}, "containers": [{}]}), vec![]),
+            (
+                json!({
+                    "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+                    "containers": [{"resources": {"requests": {"cpu": "2"}, "limits": {"memory": "2Gi"}}}],
+                }),
+                vec![
+                    "r.requests[cpu]: Invalid value: \"1\": must be greater than or equal to aggregate container \
+                     requests of 2",
+                    "r.containers[0][memory].limits: Invalid value: \"2Gi\": must be less than or equal to pod \
+                     limits of 1Gi",
+                ],
+            ),
+            (
+                json!({"resources": {"limits": {"ephemeral-storage": "1Gi"}}}),
+                vec![
+                    "r.limits[ephemeral-storage]: Unsupported value: \"ephemeral-storage\": supported values: \
+                     \"cpu\", \"hugepages-\", \"memory\"",
+                ],
+            ),
+        ] {
+            let mut errors = Errors::default();
+            whole_pod(&spec, &[], &Path::new("r"), &mut errors);
+            assert_eq!(errors.messages(), wanted, "{spec}");
         }
     }
 }

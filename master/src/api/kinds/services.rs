@@ -12,8 +12,9 @@ use crate::api::object::{default, list, list_mut, object_mut, text};
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const POLICIES: &[&str] = &["Cluster", "Local"];
-const KUBELET_PORT: i64 = 10250;
 const LB_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 fn path(name: &str) -> Path {
@@ -36,6 +37,7 @@ pub(super) fn service() -> Strategy {
         prepare_update: keep_addresses,
         validate,
         validate_update,
+        change_first: true,
         validate_status: |new, _, errors| {
             let balancer = &new["status"]["loadBalancer"];
             let at = Path::new("status.loadBalancer.ingress");
@@ -166,6 +168,13 @@ fn keep_addresses(new: &mut Value, old: &Value) {
 }
 
 fn validate(object: &Value, errors: &mut Errors) {
+    let notes = &object["metadata"]["annotations"];
+    if let (Some(mode), Some(hints)) = (notes[TOPOLOGY_MODE].as_str(), notes[TOPOLOGY_HINTS].as_str())
+        && mode != hints
+    {
+        let detail = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+        errors.invalid(&Path::new("metadata.annotations").key(TOPOLOGY_MODE), mode, detail);
+    }
     let spec = &object["spec"];
     let kind = text(spec, &["type"]);
     let headless = is_headless(spec);
@@ -173,7 +182,7 @@ fn validate(object: &Value, errors: &mut Errors) {
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.required(&path("ports"), "");
     }
-    of_type(spec, kind, headless, ports, errors);
+    of_type(spec, kind, headless, errors);
     let mut names = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
         service_port(port, ports.len() > 1, &mut names, &path("ports").index(i), errors);
@@ -185,7 +194,9 @@ fn validate(object: &Value, errors: &mut Errors) {
     }
     for (i, address) in list(spec, &["externalIPs"]).iter().enumerate() {
         let (value, at) = (address.as_str().unwrap_or_default(), path("externalIPs").index(i));
-        if ip(value, &at, errors).is_some() {
+        let before = errors.len();
+        ip(value, &at, errors);
+        if errors.len() == before {
             checks::endpoint_ip(value, &at, errors);
         }
     }
@@ -207,23 +218,11 @@ fn validate(object: &Value, errors: &mut Errors) {
     traffic(spec, kind, errors);
 }
 
-fn of_type(spec: &Value, kind: &str, headless: bool, ports: &[Value], errors: &mut Errors) {
+fn of_type(spec: &Value, kind: &str, headless: bool, errors: &mut Errors) {
     match kind {
-        "LoadBalancer" | "NodePort" => {
-            if kind == "LoadBalancer" {
-                for (i, port) in ports.iter().enumerate() {
-                    if port["port"].as_i64() == Some(KUBELET_PORT) {
-                        let detail = format!(
-                            "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
-                        );
-                        errors.invalid(&path("ports").index(i), KUBELET_PORT, detail);
-                    }
-                }
-            }
-            if headless {
-                let detail = format!("may not be set to 'None' for {kind} services");
-                errors.invalid(&path("clusterIPs").index(0), "None", detail);
-            }
+        "LoadBalancer" | "NodePort" if headless => {
+            let detail = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&path("clusterIPs").index(0), "None", detail);
         }
         "ExternalName" => {
             let detail = "may not be set for ExternalName services";
@@ -358,17 +357,20 @@ fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
 }
 
 fn node_ports(kind: &str, ports: &[Value], errors: &mut Errors) {
-    let mut seen = HashSet::new();
-    for (i, port) in ports.iter().enumerate() {
-        let number = port["nodePort"].as_i64().unwrap_or(0);
-        let at = path("ports").index(i).child("nodePort");
-        if number == 0 {
-            continue;
+    let numbered = || {
+        let all = ports.iter().enumerate().map(|(i, port)| (i, port, port["nodePort"].as_i64().unwrap_or(0)));
+        all.filter(|(_, _, number)| *number != 0)
+    };
+    let at = |i: usize| path("ports").index(i).child("nodePort");
+    if kind == "ClusterIP" {
+        for (i, _, _) in numbered() {
+            errors.forbidden(&at(i), "may not be used when `type` is 'ClusterIP'");
         }
-        if kind == "ClusterIP" {
-            errors.forbidden(&at, "may not be used when `type` is 'ClusterIP'");
-        } else if !seen.insert((text(port, &["protocol"]), number)) {
-            errors.duplicate(&at, number);
+    }
+    let mut seen = HashSet::new();
+    for (i, port, number) in numbered() {
+        if !seen.insert((text(port, &["protocol"]), number)) {
+            errors.duplicate(&at(i), number);
         }
     }
 }
@@ -416,6 +418,10 @@ fn balancer(spec: &Value, kind: &str, errors: &mut Errors) {
     if allocate.is_null() && kind == "LoadBalancer" {
         errors.required(&at, "");
     }
+    balancer_class(spec, kind, errors);
+}
+
+fn balancer_class(spec: &Value, kind: &str, errors: &mut Errors) {
     if let Some(class) = spec["loadBalancerClass"].as_str() {
         if kind == "LoadBalancer" {
             qualified(class, &path("loadBalancerClass"), errors);
@@ -455,7 +461,7 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
     }
     checks::choice(
         &spec["trafficDistribution"],
-        &["PreferClose", "PreferSameNode", "PreferSameZone"],
+        &["PreferClose", "PreferSameZone", "PreferSameNode"],
         &path("trafficDistribution"),
         errors,
     );
@@ -463,21 +469,56 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
 
 fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     if !is(new, "ExternalName") && !is(old, "ExternalName") {
-        let (before, after) = (list(old, &["spec", "clusterIPs"]), list(new, &["spec", "clusterIPs"]));
-        for (i, address) in before.iter().enumerate() {
-            let at = path("clusterIPs").index(i);
-            match after.get(i) {
-                Some(other) if other != address => {
-                    errors.invalid(&at, after.to_vec(), "may not change once set");
-                }
-                None if i == 0 => errors.invalid(&at, after.to_vec(), "primary clusterIP can not be unset"),
-                _ => {}
-            }
+        let headless = [old, new].map(|service| is_headless(&service["spec"]));
+        if headless != [true, true] {
+            kept(new, old, "clusterIPs", "clusterIP", errors);
+        }
+        if headless == [false, false] {
+            kept(new, old, "ipFamilies", "ipFamily", errors);
         }
     }
     let class = |service: &Value| service["spec"]["loadBalancerClass"].clone();
     if is(new, "LoadBalancer") && is(old, "LoadBalancer") && class(new) != class(old) {
         errors.invalid(&path("loadBalancerClass"), class(new), "may not change once set");
+    }
+    balancer_class(&new["spec"], text(new, &["spec", "type"]), errors);
+    let health = [old, new].map(|service| {
+        let local = text(service, &["spec", "externalTrafficPolicy"]) == "Local";
+        (is(service, "LoadBalancer") && local).then(|| service["spec"]["healthCheckNodePort"].clone())
+    });
+    if let [Some(was), Some(now)] = health
+        && was != now
+    {
+        errors.forbidden(&path("healthCheckNodePort"), checks::IMMUTABLE);
+    }
+}
+
+/// Of addresses and their families the first stays, and a second may come or go.
+fn kept(new: &Value, old: &Value, field: &str, one: &str, errors: &mut Errors) {
+    let (before, after) = (list(old, &["spec", field]), list(new, &["spec", field]));
+    let families = field == "ipFamilies";
+    let at = |i: usize| path(field).index(i);
+    let once = "may not change once set";
+    if before.len() == after.len() {
+        for (i, _) in before.iter().zip(after).enumerate().filter(|(_, (was, is))| was != is) {
+            // Of families, the place of the first is shown.
+            errors.invalid(&at(if families { 0 } else { i }), after.to_vec(), once);
+        }
+        return;
+    }
+    let addresses = list(new, &["spec", "clusterIPs"]);
+    if before.len() > after.len() && addresses.is_empty() {
+        errors.invalid(&at(0), after.to_vec(), format!("primary {one} can not be unset"));
+    }
+    if let (Some(was), Some(is)) = (before.first(), after.first())
+        && was != is
+    {
+        errors.invalid(&at(0), addresses.to_vec(), once);
+    }
+    let policy = &new["spec"]["ipFamilyPolicy"];
+    if before.len() > after.len() && after.len() == 1 && policy != "SingleStack" {
+        let detail = format!("must be set to 'SingleStack' when releasing the secondary {one}");
+        errors.invalid(&path("ipFamilyPolicy"), policy.clone(), detail);
     }
 }
 
@@ -513,6 +554,12 @@ pub(super) fn balancer_ingress(balancer: &Value, modes: bool, path: &Path, error
 fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
     let spec = &object["spec"];
     let external_ips = !list(spec, &["externalIPs"]).is_empty();
+    if !object["metadata"]["annotations"][TOPOLOGY_HINTS].is_null() {
+        said.push(format!("annotation {TOPOLOGY_HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"));
+    }
+    if !is_headless(spec) {
+        checks::address_notes(list(spec, &["clusterIPs"]), &path("clusterIPs"), said);
+    }
     if is_headless(spec) {
         if !text(spec, &["loadBalancerIP"]).is_empty() {
             said.push("spec.loadBalancerIP is ignored for headless services".to_owned());
@@ -524,6 +571,7 @@ fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
             said.push("spec.sessionAffinity is ignored for headless services".to_owned());
         }
     }
+    checks::address_notes(list(spec, &["externalIPs"]), &path("externalIPs"), said);
     if is(object, "ExternalName") && external_ips {
         said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::checks::{self, IMMUTABLE, named, qualified};
 use super::volumes::protect;
-use super::{Strategy, base};
+use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, object_mut, text};
@@ -92,6 +92,7 @@ pub(super) fn class() -> Strategy {
                 errors,
             );
         },
+        warnings: volume_notes::class,
         ..base()
     }
 }
@@ -331,6 +332,7 @@ pub(super) fn attachment() -> Strategy {
                 }
                 (true, None) => super::volumes::volume_spec(
                     &source["inlineVolumeSpec"],
+                    "",
                     true,
                     &spec("source").child("inlineVolumeSpec"),
                     errors,

@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
 use super::checks::{self, named};
 use super::{Strategy, base};
-use crate::api::invalid::{Errors, Path};
+use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::meta::NameRule;
 use crate::api::object::{default, list, list_mut, object_mut, text};
 use crate::api::policy::definition;
@@ -108,17 +112,13 @@ fn webhook(hook: &Value, path: &Path, errors: &mut Errors) {
     for field in ["namespaceSelector", "objectSelector"] {
         checks::label_selector(&hook[field], &path.child(field), errors);
     }
+    let at = path.child("reinvocationPolicy");
+    checks::choice(&hook["reinvocationPolicy"], &["IfNeeded", "Never"], &at, errors);
     client(&hook["clientConfig"], &path.child("clientConfig"), errors);
     let conditions = list(hook, &["matchConditions"]);
     if !conditions.is_empty() {
         definition::conditions(conditions, &environment(false), &path.child("matchConditions"), errors);
     }
-    checks::choice(
-        &hook["reinvocationPolicy"],
-        &["IfNeeded", "Never"],
-        &path.child("reinvocationPolicy"),
-        errors,
-    );
 }
 
 fn review_versions(hook: &Value, path: &Path, errors: &mut Errors) {
@@ -223,20 +223,39 @@ pub fn client(config: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// The scheme of a URL and what follows it.
+fn scheme(url: &str) -> (&str, &str) {
+    let good = |(i, c): (usize, char)| {
+        c.is_ascii_alphabetic() || (i > 0 && (c.is_ascii_digit() || "+-.".contains(c)))
+    };
+    match url.split_once(':') {
+        Some((scheme, rest)) if !scheme.is_empty() && scheme.char_indices().all(good) => (scheme, rest),
+        _ => ("", url),
+    }
+}
+
 fn url(url: &str, path: &Path, errors: &mut Errors) {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if url.starts_with(':') {
+        let why =
+            format!("url must be a valid URL: parse {}: missing protocol scheme{URL_FORM}", go_quote(url));
+        errors.required(path, &why);
+        return;
+    }
+    let (before_fragment, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (scheme, rest) = scheme(before_fragment);
+    let scheme = scheme.to_lowercase();
     if scheme != "https" {
         let detail = format!("'https' is the only allowed URL scheme{URL_FORM}");
-        errors.invalid(path, scheme, detail);
+        errors.invalid(path, scheme.as_str(), detail);
     }
-    let (before_fragment, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (before_query, query) = before_fragment.split_once('?').unwrap_or((before_fragment, ""));
-    let authority = before_query.split('/').next().unwrap_or_default();
+    let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = before_query.strip_prefix("//").unwrap_or_default();
+    let authority = authority.split('/').next().unwrap_or_default();
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if host.is_empty() || scheme.is_empty() {
+    if host.is_empty() {
         errors.invalid(path, "", format!("host must be specified{URL_FORM}"));
     }
-    if !user.is_empty() {
+    if authority.contains('@') {
         errors.invalid(path, user, "user information is not permitted in the URL");
     }
     if !fragment.is_empty() {
@@ -247,28 +266,48 @@ fn url(url: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Checks the authorities that a client trusts.
+pub fn bundle(config: &Value, path: &Path, errors: &mut Errors) {
+    let given = text(config, &["caBundle"]);
+    let pem = STANDARD.decode(given).unwrap_or_default();
+    if !given.is_empty() && !certificates(&pem) {
+        let why = "unable to load root certificates: unable to parse bytes as PEM block";
+        errors.invalid(path, given, why);
+    }
+}
+
+/// Whether text has certificates in it, all of them good.
+fn certificates(pem: &[u8]) -> bool {
+    let mut found = CertificateDer::pem_slice_iter(pem).peekable();
+    found.peek().is_some() && found.all(|certificate| certificate.is_ok())
+}
+
 fn service(service: &Value, path: &Path, errors: &mut Errors) {
-    for (name, detail) in
-        [("name", "service name is required"), ("namespace", "service namespace is required")]
-    {
-        if text(service, &[name]).is_empty() {
-            errors.required(&path.child(name), detail);
+    // Upstream takes one for the other.
+    for (read, named) in [("namespace", "name"), ("name", "namespace")] {
+        if text(service, &[read]).is_empty() {
+            errors.required(&path.child(named), "");
         }
     }
     if service["port"].as_i64().is_some_and(|port| !(1..=65535).contains(&port)) {
         let detail = "port is not valid: must be between 1 and 65535, inclusive";
         errors.invalid(&path.child("port"), service["port"].clone(), detail);
     }
-    let Some(given) = service["path"].as_str() else { return };
+    let given = text(service, &["path"]);
     let at = path.child("path");
+    if given.is_empty() || given == "/" {
+        return;
+    }
+    if given == "//" {
+        errors.invalid(&at, given, "segment[0] may not be empty");
+        return;
+    }
     if !given.starts_with('/') {
         errors.invalid(&at, given, "must start with a '/'");
     }
-    let inner = given.strip_prefix('/').unwrap_or(given);
+    // Whatever it is, the first character is not looked at again.
+    let inner = given.get(1..).unwrap_or_default();
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if given == "/" || inner.is_empty() {
-        return;
-    }
     for (i, segment) in inner.split('/').enumerate() {
         if segment.is_empty() {
             errors.invalid(&at, given, format!("segment[{i}] may not be empty"));

@@ -9,10 +9,10 @@ use super::pods::warnings::templated;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{at, copy_field, default, list_mut, object_mut, text};
+use crate::api::object::{at, copy_field, default, list, list_mut, object_mut, text};
+use crate::front::metadata::TEMPLATE_GENERATION;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn template(object: &mut Value) {
     pod_spec(&mut object["spec"]["template"]["spec"]);
@@ -298,7 +298,7 @@ pub(super) fn stateful_set() -> Strategy {
             let start = &spec["ordinals"]["start"];
             non_negative(start, &spec_path("ordinals").child("start"), errors);
             selector(spec, "statefulset", errors);
-            selected_template(spec, "", "StatefulSet", errors);
+            selected_template(&with_claims(spec), "", "StatefulSet", errors);
         },
         validate_update: stateful_set_update,
         validate_status: |new, old, errors| {
@@ -320,6 +320,22 @@ pub(super) fn stateful_set() -> Strategy {
         warnings: templated,
         ..base()
     }
+}
+
+/// A spec whose template has volumes for the claims that each pod gets, as the pods will have them.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let mut volumes = list(&spec, &["template", "spec", "volumes"]).to_vec();
+    for claim in list(&spec, &["volumeClaimTemplates"]) {
+        let name = text(claim, &["metadata", "name"]);
+        if !volumes.iter().any(|v| text(v, &["name"]) == name) {
+            volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+        }
+    }
+    if !volumes.is_empty() && spec["template"]["spec"].is_object() {
+        spec["template"]["spec"]["volumes"] = volumes.into();
+    }
+    spec
 }
 
 fn stateful_set_defaults(object: &mut Value) {
@@ -541,6 +557,28 @@ mod tests {
             replica_status(&json!({ "status": status }), &json!({}), &mut errors);
             assert_eq!(errors.messages(), wanted);
         }
+    }
+
+    #[test]
+    fn a_stateful_sets_pods_mount_their_claims() {
+        let set = |mounted: &str| {
+            let mut set = json!({"spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [
+                    {"name": "c", "image": "i", "volumeMounts": [{"name": mounted, "mountPath": "/d"}]},
+                ]}},
+            }});
+            stateful_set_defaults(&mut set);
+            let mut errors = Errors::default();
+            (stateful_set().validate)(&set, &mut errors);
+            errors.messages()
+        };
+        assert!(set("data").is_empty(), "{:?}", set("data"));
+        assert_eq!(
+            set("other"),
+            ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"other\""]
+        );
     }
 
     #[test]

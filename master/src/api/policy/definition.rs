@@ -1,12 +1,12 @@
 //! Policies and bindings as objects: what is accepted.
 
-use protocol::Selector;
 use serde_json::{Value, json};
 
 use super::compiled::{environment_of, makes, with_variables};
 use crate::api::cel::{Environment, Program, Type};
 use crate::api::invalid::{Errors, Path};
-use crate::api::kinds::webhooks;
+use crate::api::kinds::{checks, webhooks};
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{list, text};
 
 /// A field that must be one of a few words.
@@ -20,11 +20,14 @@ fn one_of(value: &Value, field: &str, words: &[&str], path: &Path, errors: &mut 
 
 fn rules(rules: &[Value], path: &Path, errors: &mut Errors) {
     for (i, rule) in rules.iter().enumerate() {
-        webhooks::rule(rule, &path.index(i), errors);
         let (names, at) = (list(rule, &["resourceNames"]), path.index(i).child("resourceNames"));
-        for (j, name) in names.iter().enumerate().filter(|(j, name)| names[..*j].contains(name)) {
-            errors.duplicate(&at.index(j), name.clone());
+        for (j, name) in names.iter().enumerate() {
+            checks::named(NameRule::PathSegment, name.as_str().unwrap_or_default(), &at.index(j), errors);
+            if names[..j].contains(name) {
+                errors.duplicate(&at.index(j), name.clone());
+            }
         }
+        webhooks::rule(rule, &path.index(i), errors);
     }
 }
 
@@ -32,11 +35,8 @@ fn rules(rules: &[Value], path: &Path, errors: &mut Errors) {
 fn selector(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
     if value[field].is_null() {
         errors.required(&path.child(field), "");
-        return;
-    }
-    let parsed = serde_json::from_value(value[field].clone()).ok();
-    if let Some(Err(why)) = parsed.map(|s| Selector::from_label_selector(&s)) {
-        errors.invalid(&path.child(field), value[field].clone(), why.to_string());
+    } else {
+        checks::label_selector(&value[field], &path.child(field), errors);
     }
 }
 
@@ -61,7 +61,7 @@ fn expression(
     }
     match Program::compile(environment, source) {
         Err(why) => errors.invalid(path, source, why),
-        Ok(program) if program.ty == Type::Dyn || (wanted.1)(&program.ty) => {}
+        Ok(program) if (wanted.1)(&program.ty) => {}
         Ok(program) => {
             errors.invalid(path, source, format!("must evaluate to {} but got {}", wanted.0, program.ty));
         }
@@ -79,7 +79,10 @@ pub fn conditions(given: &[Value], environment: &Environment, path: &Path, error
     }
     for (i, condition) in given.iter().enumerate() {
         let at = path.index(i);
-        expression(environment, text(condition, &["expression"]), BOOL, &at.child("expression"), errors);
+        match text(condition, &["expression"]).trim() {
+            "" => errors.required(&at.child("expression"), ""),
+            source => expression(environment, source, BOOL, &at.child("expression"), errors),
+        }
         let name = text(condition, &["name"]);
         if name.is_empty() {
             errors.required(&at.child("name"), "");
@@ -94,8 +97,34 @@ pub fn conditions(given: &[Value], environment: &Environment, path: &Path, error
     }
 }
 
+/// Words that the language keeps for itself.
+const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    !RESERVED.contains(&name)
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
@@ -103,12 +132,7 @@ fn is_identifier(name: &str) -> bool {
 fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Environment {
     one_of(spec, "failurePolicy", &["Fail", "Ignore"], path, errors);
     if spec["paramKind"].is_object() {
-        let at = path.child("paramKind");
-        for field in ["apiVersion", "kind"] {
-            if text(&spec["paramKind"], &[field]).is_empty() {
-                errors.required(&at.child(field), "");
-            }
-        }
+        param_kind(&spec["paramKind"], &path.child("paramKind"), errors);
     }
     let at = path.child("matchConstraints");
     if spec["matchConstraints"].is_object() {
@@ -123,11 +147,11 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
     if mutates {
         environment.makes = makes;
     }
-    let plain = environment.clone();
+    conditions(list(spec, &["matchConditions"]), &environment, &path.child("matchConditions"), errors);
     let (environment, _) = with_variables(spec, environment, |i, variable, made| {
         let at = path.child("variables").index(i);
         let (name, source) = (text(variable, &["name"]), text(variable, &["expression"]));
-        if name.is_empty() {
+        if name.trim().is_empty() {
             errors.required(&at.child("name"), "name is not specified");
         } else if !is_identifier(name) {
             errors.invalid(&at.child("name"), name, "must be a valid CEL identifier");
@@ -140,8 +164,36 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
             Ok(_) => {}
         }
     });
-    conditions(list(spec, &["matchConditions"]), &plain, &path.child("matchConditions"), errors);
     environment
+}
+
+/// Checks which kind a policy takes its parameters from.
+fn param_kind(kind: &Value, path: &Path, errors: &mut Errors) {
+    let label = |name: &str| name_errors(NameRule::Label1035, name, false).join(",");
+    let (given, at) = (text(kind, &["apiVersion"]), path.child("apiVersion"));
+    let (group, version) = given.split_once('/').unwrap_or(("", given));
+    if given.is_empty() {
+        errors.required(&at, "");
+    } else if given.matches('/').count() > 1 {
+        errors.invalid(&at, given, format!("unexpected GroupVersion string: {given}"));
+    } else {
+        let wrong = name_errors(NameRule::Subdomain, group, false);
+        if !group.is_empty() && !wrong.is_empty() {
+            errors.invalid(&at, group, wrong.join(","));
+        }
+        if version.is_empty() {
+            errors.invalid(&at, given, "version must be specified");
+        } else if !label(version).is_empty() {
+            errors.invalid(&at, version, label(version));
+        }
+    }
+    let (given, at) = (text(kind, &["kind"]), path.child("kind"));
+    let wrong = label(&given.to_lowercase());
+    if given.is_empty() {
+        errors.required(&at, "");
+    } else if !wrong.is_empty() {
+        errors.invalid(&at, given, format!("may have mixed case, but should otherwise match: {wrong}"));
+    }
 }
 
 /// Checks a ValidatingAdmissionPolicy.
@@ -154,28 +206,25 @@ pub fn validating(object: &Value, errors: &mut Errors) {
         errors.required(&path.child("validations"), why);
         errors.required(&path.child("auditAnnotations"), why);
     }
+    // Messages are made without asking what somebody may do.
+    let mut for_messages = environment.clone();
+    for_messages.variables.retain(|name, _| !name.starts_with("authorizer"));
     for (i, validation) in validations.iter().enumerate() {
         let at = path.child("validations").index(i);
         let source = text(validation, &["expression"]);
         expression(&environment, source, BOOL, &at.child("expression"), errors);
-        let message = text(validation, &["message"]);
-        let breaks = |text: &str| text.trim().contains('\n');
-        if !message.is_empty() && message.trim().is_empty() {
-            errors.invalid(&at.child("message"), message, "message must be non-empty if specified");
-        } else if breaks(message) {
-            errors.invalid(&at.child("message"), message, "message must not contain line breaks");
-        } else if breaks(source) && message.trim().is_empty() {
-            errors.required(
-                &at.child("message"),
-                "message must be specified if expression contains line breaks",
-            );
-        }
         let made = text(validation, &["messageExpression"]);
         let message_at = at.child("messageExpression");
         if !made.is_empty() && made.trim().is_empty() {
             errors.invalid(&message_at, made, "must be non-empty if specified");
         } else if !made.is_empty() {
-            expression(&environment, made, STRING, &message_at, errors);
+            expression(&for_messages, made, STRING, &message_at, errors);
+        }
+        let message = text(validation, &["message"]);
+        if !message.is_empty() && message.trim().is_empty() {
+            errors.invalid(&at.child("message"), message, "message must be non-empty if specified");
+        } else if message.trim().contains(['\n', '\r']) {
+            errors.invalid(&at.child("message"), message, "message must not contain line breaks");
         }
         const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         let reason = text(validation, &["reason"]);
@@ -183,22 +232,38 @@ pub fn validating(object: &Value, errors: &mut Errors) {
             errors.unsupported(&at.child("reason"), reason, &REASONS);
         }
     }
+    audit_annotations(annotations, crate::api::object::name(object), &environment, errors);
+}
+
+fn audit_annotations(annotations: &[Value], policy: &str, environment: &Environment, errors: &mut Errors) {
+    const ANNOTATIONS_MAX: usize = 20;
+    const EXPRESSION_BYTES_MAX: usize = 5 * 1024;
+    const WANTED: (&str, fn(&Type) -> bool) =
+        ("one of [string null_type]", |ty| matches!(ty, Type::String | Type::Null));
+    let path = Path::new("spec.auditAnnotations");
+    if annotations.len() > ANNOTATIONS_MAX {
+        let shown: Vec<String> = annotations
+            .iter()
+            .map(|a| checks::internal("a.admissionregistration.v1.AuditAnnotation", a))
+            .collect();
+        let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
+        errors.invalid_shown(&path, &format!("[{}]", shown.join(",")), why);
+    }
     for (i, annotation) in annotations.iter().enumerate() {
-        let at = path.child("auditAnnotations").index(i);
+        let at = path.index(i);
         let key = text(annotation, &["key"]);
-        if key.is_empty() {
-            errors.required(&at.child("key"), "key is not specified");
+        checks::qualified(&format!("{policy}/{key}"), &at.child("key"), errors);
+        let (given, value_at) = (text(annotation, &["valueExpression"]), at.child("valueExpression"));
+        let source = given.trim();
+        if source.is_empty() {
+            errors.required(&value_at, "valueExpression is not specified");
+        } else if source.len() > EXPRESSION_BYTES_MAX {
+            errors.required(&value_at, &format!("must not exceed {EXPRESSION_BYTES_MAX} bytes in length"));
+        } else {
+            expression(environment, source, WANTED, &value_at, errors);
         }
         if annotations[..i].iter().any(|a| a["key"] == annotation["key"]) {
             errors.duplicate(&at.child("key"), key);
-        }
-        let source = text(annotation, &["valueExpression"]);
-        let wanted: (&str, fn(&Type) -> bool) =
-            ("string or null", |ty| matches!(ty, Type::String | Type::Null));
-        if source.trim().is_empty() {
-            errors.required(&at.child("valueExpression"), "valueExpression is not specified");
-        } else {
-            expression(&environment, source, wanted, &at.child("valueExpression"), errors);
         }
     }
 }
@@ -242,20 +307,15 @@ pub fn mutating(object: &Value, errors: &mut Errors) {
 /// Checks a binding; those of mutating policies have no actions.
 pub fn binding(object: &Value, errors: &mut Errors) {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    if text(spec, &["policyName"]).is_empty() {
+    let policy = text(spec, &["policyName"]);
+    if policy.is_empty() {
         errors.required(&path.child("policyName"), "");
+    } else {
+        checks::named(NameRule::Subdomain, policy, &path.child("policyName"), errors);
     }
     let params = &spec["paramRef"];
     if params.is_object() {
-        let at = path.child("paramRef");
-        let (named, selected) = (!text(params, &["name"]).is_empty(), params["selector"].is_object());
-        if named && selected {
-            errors.forbidden(&at.child("name"), "name and selector are mutually exclusive");
-            errors.forbidden(&at.child("selector"), "name and selector are mutually exclusive");
-        } else if !named && !selected {
-            errors.required(&at, "one of name or selector must be specified");
-        }
-        one_of(params, "parameterNotFoundAction", &["Allow", "Deny"], &at, errors);
+        param_ref(params, &path.child("paramRef"), errors);
     }
     if spec["matchResources"].is_object() {
         match_resources(&spec["matchResources"], &path.child("matchResources"), errors);
@@ -264,9 +324,6 @@ pub fn binding(object: &Value, errors: &mut Errors) {
         return;
     }
     let (actions, at) = (list(spec, &["validationActions"]), path.child("validationActions"));
-    if actions.is_empty() {
-        errors.required(&at, "at least one validation action is required");
-    }
     for (i, action) in actions.iter().enumerate() {
         let word = action.as_str().unwrap_or_default();
         if !["Audit", "Deny", "Warn"].contains(&word) {
@@ -281,4 +338,28 @@ pub fn binding(object: &Value, errors: &mut Errors) {
                    response and headers serves no purpose)";
         errors.invalid(&at, json!(actions), why);
     }
+    if actions.is_empty() {
+        errors.required(&at, "at least one validation action is required");
+    }
+}
+
+/// Checks where a binding takes parameters from.
+fn param_ref(params: &Value, at: &Path, errors: &mut Errors) {
+    const TWO: &str = "name and selector are mutually exclusive";
+    let (name, selected) = (text(params, &["name"]), params["selector"].is_object());
+    if !name.is_empty() {
+        checks::named(NameRule::PathSegment, name, &at.child("name"), errors);
+        if selected {
+            errors.forbidden(&at.child("name"), TWO);
+        }
+    }
+    if selected {
+        checks::label_selector(&params["selector"], &at.child("selector"), errors);
+        if !name.is_empty() {
+            errors.forbidden(&at.child("selector"), TWO);
+        }
+    } else if name.is_empty() {
+        errors.required(at, "one of name or selector must be specified");
+    }
+    one_of(params, "parameterNotFoundAction", &["Deny", "Allow"], at, errors);
 }

@@ -129,11 +129,12 @@ impl Inner {
         let canonical = canonical(&subject, value.clone());
         (strategy.validate)(&canonical, &mut errors);
         (strategy.validate_create)(&canonical, &mut errors);
-        subject.check_fields(&value, None, &mut errors);
+        subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &canonical)?;
         self.call_validating(&mut write, Some(&canonical)).await?;
         (strategy.warnings)(&canonical, None, write.warnings);
+        subject.warn_of_finalizers(&canonical, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };

@@ -123,10 +123,32 @@ impl<'a> Subject<'a> {
         Ok(self.custom.map_or_else(|| value.clone(), |custom| custom.from_storage(value.clone())))
     }
 
-    /// Checks what a declared kind's schema says, in the version asked for.
-    pub fn check_fields(&self, value: &Value, old: Option<&Value>, errors: &mut Errors) {
-        if let Some(custom) = self.custom {
-            custom.fields.validate(value, old, errors);
+    /// Checks what a declared kind's schema says, in the version asked for. `status_only` is whether only the
+    /// status is written. Returns what is wrong but was so before.
+    pub fn check_fields(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        status_only: bool,
+        errors: &mut Errors,
+    ) -> Vec<String> {
+        let Some(custom) = self.custom else { return Vec::new() };
+        let mut scaled = Errors::default();
+        if let Some(scale) = &custom.scale {
+            scale.validate(value, status_only, &mut scaled);
+        }
+        let fields = &custom.fields;
+        if status_only {
+            fields.validate_status(value, old, scaled, errors)
+        } else {
+            fields.validate(value, old, scaled, errors)
+        }
+    }
+
+    /// Says which new finalizers of a declared kind's object others could easily use too.
+    pub fn warn_of_finalizers(&self, value: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+        if self.custom.is_some() {
+            super::meta::finalizer_warnings(&value["metadata"], old.map(|old| &old["metadata"]), warnings);
         }
     }
 

@@ -1,10 +1,10 @@
 //! Checking of request options, with upstream's words.
 
-use protocol::{ApiError, ApiRequest, PatchKind, Verb};
+use protocol::{ApiError, ApiRequest, Options, PatchKind, Verb};
 
 use crate::api::invalid::{Errors, Path, check};
 
-const FIELD_MANAGER_CHARS_MAX: usize = 128;
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 /// Checks the options of a write.
 pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
@@ -17,9 +17,6 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     };
     let dry: Vec<String> =
         options.extra.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.clone()).collect();
-    if !dry.is_empty() {
-        return Err(crate::api::pipeline::bad_dry_run(kind, &dry));
-    }
     if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) && !request.body.is_empty() {
         // The door has taken the options out; wrong types are told here, in Go's words.
         let definition = protocol::schema::definition("m.DeleteOptions");
@@ -36,41 +33,53 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         }
     }
     let mut errors = Errors::default();
-    if request.patch == Some(PatchKind::Apply)
-        && options.field_manager.as_deref().unwrap_or_default().is_empty()
-    {
-        errors.required(&Path::new("fieldManager"), "is required for apply patch");
-    }
-    if options.force && request.patch != Some(PatchKind::Apply) && request.verb == Verb::Patch {
-        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
-    }
-    if let Some(manager) = &options.field_manager {
-        if manager.chars().count() > FIELD_MANAGER_CHARS_MAX {
-            errors.too_long(&Path::new("fieldManager"), FIELD_MANAGER_CHARS_MAX);
+    let given = |name: &str| options.extra.iter().any(|(k, _)| k == name);
+    if request.verb == Verb::Patch {
+        let apply = request.patch == Some(PatchKind::Apply);
+        if apply && options.field_manager.as_deref().unwrap_or_default().is_empty() {
+            errors.required(&Path::new("fieldManager"), "is required for apply patch");
         }
-        if let Some((i, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-            let message = format!("invalid character U+{:04X} (at position {i})", u32::from(bad));
-            errors.invalid(&Path::new("fieldManager"), manager.as_str(), message);
+        // To say no is too much already.
+        if !apply && (options.force || given("force")) {
+            errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
         }
+    }
+    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) {
+        propagation(options, &mut errors);
+    }
+    field_manager(options.field_manager.as_deref().unwrap_or_default(), &mut errors);
+    if !dry.is_empty() {
+        errors.unsupported(&Path::new("dryRun"), dry, &["All"]);
     }
     if let Some(validation) = options.field_validation.as_deref()
         && !["", "Ignore", "Warn", "Strict"].contains(&validation)
     {
         errors.unsupported(&Path::new("fieldValidation"), validation, &["", "Ignore", "Strict", "Warn"]);
     }
-    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection)
-        && let Some(policy) = options.propagation_policy.as_deref()
-    {
-        if !["Foreground", "Background", "Orphan"].contains(&policy) {
-            let policies = ["Foreground", "Background", "Orphan", "nil"];
-            errors.unsupported(&Path::new("propagationPolicy"), policy, &policies);
-        }
-        if options.orphan_dependents.is_some() {
-            let message = "orphanDependents and deletionPropagation cannot be both set";
-            errors.invalid(&Path::new("propagationPolicy"), policy, message);
-        }
-    }
     check(errors, "meta.k8s.io", kind, "")
+}
+
+/// Checks what a delete says of dependents.
+fn propagation(options: &Options, errors: &mut Errors) {
+    let Some(policy) = options.propagation_policy.as_deref() else { return };
+    let path = Path::new("propagationPolicy");
+    if options.orphan_dependents.is_some() {
+        errors.invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set");
+    }
+    if !["Foreground", "Background", "Orphan"].contains(&policy) {
+        errors.unsupported(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+}
+
+fn field_manager(manager: &str, errors: &mut Errors) {
+    let path = Path::new("fieldManager");
+    if manager.len() > FIELD_MANAGER_BYTES_MAX {
+        errors.too_long(&path, FIELD_MANAGER_BYTES_MAX);
+    }
+    for (i, bad) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+        let message = format!("invalid character U+{:04X} (at position {i})", u32::from(bad));
+        errors.invalid(&path, manager, message);
+    }
 }
 
 /// Checks the options of a list or watch.
@@ -146,4 +155,33 @@ fn number(text: &str) -> Result<u64, String> {
         };
         format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managers_and_policies_have_a_form() {
+        let mut errors = Errors::default();
+        field_manager("a\u{1}\u{2}", &mut errors);
+        field_manager(&"ä".repeat(65), &mut errors);
+        let given = Options {
+            propagation_policy: Some("Sideways".to_owned()),
+            orphan_dependents: Some(true),
+            ..Options::default()
+        };
+        propagation(&given, &mut errors);
+        assert_eq!(
+            errors.messages(),
+            [
+                "fieldManager: Invalid value: \"a\\x01\\x02\": invalid character U+0001 (at position 1)",
+                "fieldManager: Invalid value: \"a\\x01\\x02\": invalid character U+0002 (at position 2)",
+                "fieldManager: Too long: may not be more than 128 bytes",
+                "propagationPolicy: Invalid value: \"Sideways\": orphanDependents and deletionPropagation cannot be both set",
+                "propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \
+                 \"Orphan\", \"nil\"",
+            ]
+        );
+    }
 }

@@ -280,26 +280,30 @@ impl Inner {
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        meta::validate(
-            &new["metadata"],
-            resource.namespaced,
-            strategy.names,
-            strategy.plain_finalizers,
-            &at,
-            &mut errors,
-        );
+        let whole = |errors: &mut Errors| {
+            let (rule, plain) = (strategy.names, strategy.plain_finalizers);
+            meta::validate(&new["metadata"], resource.namespaced, rule, plain, &at, errors);
+        };
+        whole(&mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         }
-        subject.check_fields(&new, Some(&old), &mut errors);
+        if part == Part::Main && subject.custom.is_none() {
+            (0..kinds::checked_again(resource)).for_each(|_| whole(&mut errors));
+        }
+        let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
         strategy.check_change(part, &new, &old, &mut errors);
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
+        write.warnings.extend(kept);
         admission::validate(self, &mut write, &new)?;
         self.call_validating(&mut write, Some(&new)).await?;
         (strategy.warnings)(&new, Some(&old), write.warnings);
+        if part == Part::Main {
+            subject.warn_of_finalizers(&new, Some(&old), write.warnings);
+        }
         let charge = admission::quota::charge(&write, &new)?;
 
         let mut new = new;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Write;
+use crate::api::kinds::totals::{self, Amounts, amounts};
 use crate::api::object::{self, object_mut};
 use crate::api::registry::{Subject, seal};
 use crate::cache::Stored;
@@ -21,8 +22,6 @@ use crate::store::{Compare, Op, Txn};
 
 pub mod pods;
 pub mod usage;
-
-use pods::{Amounts, amounts};
 
 /// Changes of quotas that go with a write.
 #[derive(Default)]
@@ -108,7 +107,7 @@ pub fn charge(write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
         let requested: Amounts =
             delta.iter().filter(|(n, _)| hard.contains_key(*n)).map(|(n, q)| (n.clone(), *q)).collect();
         let mut new = used.clone();
-        pods::add(&mut new, &requested);
+        totals::add(&mut new, &requested);
         let exceeded: Vec<&str> =
             requested.keys().map(String::as_str).filter(|n| new.get(*n) > hard.get(*n)).collect();
         if !exceeded.is_empty() {

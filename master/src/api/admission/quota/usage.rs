@@ -4,8 +4,9 @@ use protocol::Quantity;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::pods::{self, Amounts};
+use super::pods;
 use crate::api::admission::storage::class_of;
+use crate::api::kinds::totals::Amounts;
 use crate::api::object::{list, text};
 
 const OF_CLASS: &str = ".storageclass.storage.k8s.io/";

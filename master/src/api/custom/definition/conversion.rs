@@ -7,8 +7,8 @@ use crate::api::kinds::webhooks;
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{list, text};
 
-/// Checks a conversion.
-pub fn validate(conversion: &Value, path: &Path, errors: &mut Errors) {
+/// Checks a conversion. Before the definition is established the authorities may yet be wrong.
+pub fn validate(conversion: &Value, established: bool, path: &Path, errors: &mut Errors) {
     let strategy = text(conversion, &["strategy"]);
     if strategy.is_empty() {
         errors.required(&path.child("strategy"), "");
@@ -30,7 +30,12 @@ pub fn validate(conversion: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     match &webhook["clientConfig"] {
-        config @ Value::Object(_) => webhooks::client(config, &config_path, errors),
+        config @ Value::Object(_) => {
+            webhooks::client(config, &config_path, errors);
+            if established {
+                webhooks::bundle(config, &config_path.child("caBundle"), errors);
+            }
+        }
         _ => errors.required(&config_path, "required when strategy is set to Webhook"),
     }
     if versions.is_empty() {
@@ -41,6 +46,7 @@ pub fn validate(conversion: &Value, path: &Path, errors: &mut Errors) {
         let name = version.as_str().unwrap_or_default();
         if versions[..i].contains(version) {
             errors.invalid(&versions_path.index(i), name, "duplicate version");
+            continue;
         }
         for why in name_errors(NameRule::Label1035, name, false) {
             errors.invalid(&versions_path.index(i), name, why);

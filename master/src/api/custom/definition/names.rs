@@ -34,14 +34,18 @@ pub fn group(group: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Checks the names of a kind.
-pub fn check(names: &Value, path: &Path, errors: &mut Errors) {
-    let name = |field: &str| text(names, &[field]);
+/// Names that a definition must ask for.
+pub fn required(names: &Value, path: &Path, errors: &mut Errors) {
     for field in ["plural", "singular", "kind", "listKind"] {
-        if name(field).is_empty() {
+        if text(names, &[field]).is_empty() {
             errors.required(&path.child(field), "");
         }
     }
+}
+
+/// Checks the names of a kind, as they are asked for or accepted.
+pub fn check(names: &Value, path: &Path, errors: &mut Errors) {
+    let name = |field: &str| text(names, &[field]);
     for field in ["plural", "singular"] {
         if !name(field).is_empty() {
             label(name(field), &path.child(field), errors);

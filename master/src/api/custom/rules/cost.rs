@@ -50,6 +50,21 @@ pub fn entries_max(schema: &Schema) -> u64 {
     }
 }
 
+/// By how much a part of an object multiplies what is within it, where the schema bounds that.
+pub fn bound(schema: &Schema) -> Option<u64> {
+    let said = |max: Option<i64>| max.map(|n| u64::try_from(n).unwrap_or(0));
+    match schema.ty.as_str() {
+        "object" if !matches!(schema.additional, Additional::Unsaid) => said(schema.properties_count.1),
+        "array" => said(schema.items_count.1),
+        _ => Some(1),
+    }
+}
+
+/// How often a value fits into a request.
+pub fn times_max(schema: &Schema) -> u64 {
+    REQUEST_BYTES_MAX / (bytes_min(schema) + 1)
+}
+
 impl<'s> Node<'s> {
     fn size(self) -> u64 {
         match self {

@@ -86,6 +86,16 @@ pub fn matches(format: &str, text: &str) -> Option<bool> {
     })
 }
 
+/// Whether a form has a meaning for values of a type.
+pub fn is_known(ty: &str, format: &str) -> bool {
+    match ty {
+        "" | "string" => matches(format, "").is_some(),
+        "integer" => matches!(format, "int32" | "int64"),
+        "number" => matches!(format, "float" | "double"),
+        _ => false,
+    }
+}
+
 fn is_date_time(text: &str) -> bool {
     OffsetDateTime::parse(&text.to_uppercase().replacen(' ', "T", 1), &Rfc3339).is_ok()
 }

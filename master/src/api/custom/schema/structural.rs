@@ -3,11 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Additional, Schema, defaults, pattern_error, prune, validate};
+use super::{Schema, embedded, openapi, pattern_error, prune, validate};
+use crate::api::custom::definition::shown;
+use crate::api::custom::rules::Compiled;
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{list, text};
 
-const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// Where in a schema a part of it stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -16,35 +17,94 @@ enum Level {
     Field,
 }
 
-/// Checks the root schema of a kind, without its rules; returns whether it is structural.
-pub fn validate_root(value: &Value, status: bool, path: &Path, errors: &mut Errors) -> bool {
+/// Fields that the root schema may have while the status is written by itself, by their internal names.
+const AT_ROOT: &str = "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength \
+                       MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties \
+                       ExternalDocs Example XPreserveUnknownFields XValidations";
+
+/// Checks the root schema of a kind and its rules.
+pub fn validate_root(value: &Value, status: bool, path: &Path, errors: &mut Errors) {
     let before = errors.len();
     if status {
-        let ty = text(value, &["type"]);
-        if ty != "object" {
-            errors.invalid(
-                &path.child("type"),
-                ty,
-                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled",
-            );
-        }
+        beside_status(value, path, errors);
     }
     if value["nullable"] == true {
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
-    structure(value, Level::Root, path, errors);
-    completeness(value, path, errors);
-    let structural = errors.len() == before;
-    if structural {
-        let schema = Schema::parse(value);
-        check_defaults(&schema, true, path, errors);
+    let unreadable = unreadable(value);
+    let schema = Schema::parse(value);
+    let mut rules = false;
+    if unreadable.is_none() {
+        let mut found = Errors::default();
+        structure(value, Level::Root, path, &mut found);
+        completeness(value, path, &mut found);
+        found.sort();
+        if found.is_empty() {
+            check_defaults(&schema, true, path, &mut found);
+            rules = found.is_empty();
+        }
+        errors.append(found);
     }
-    openapi(value, path, true, errors);
-    structural && errors.len() == before
+    openapi::validate_root(value, rules.then_some(&schema), path, errors);
+    if let Some(why) = unreadable.filter(|_| errors.len() == before) {
+        errors.invalid(path, "", why);
+    }
+}
+
+/// The status has a schema of its own then, taken out of this one; what would not be taken along may not be there.
+fn beside_status(value: &Value, path: &Path, errors: &mut Errors) {
+    for name in shown::set_fields(value) {
+        if name == "Type" {
+            let ty = text(value, &["type"]);
+            if ty != "object" {
+                let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource \
+                           is enabled";
+                errors.invalid(&path.child("type"), ty, why);
+                return;
+            }
+        } else if !AT_ROOT.split(' ').any(|allowed| allowed == name) {
+            let why = format!(
+                "only [{AT_ROOT}] fields are allowed at the root of the schema if the status subresource is enabled"
+            );
+            errors.invalid_shown(path, &shown::schema(value).compact(), why);
+            return;
+        }
+    }
+}
+
+/// Why a schema cannot even be read as a structural one.
+fn unreadable(s: &Value) -> Option<String> {
+    let unsupported =
+        ["id", "schema", "$ref", "patternProperties", "dependencies", "additionalItems", "definitions"];
+    let named = |name: &str| if name == "schema" { "$schema".to_owned() } else { name.to_owned() };
+    if let Some(name) = unsupported.iter().find(|name| openapi::is_set(&s[named(name)], name)) {
+        return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
+    }
+    let below = |name: &str| list(s, &[name]).iter().find_map(unreadable);
+    let one = |name: &str| Some(&s[name]).filter(|v| v.is_object()).and_then(unreadable);
+    one("not").or_else(|| JUNCTORS.iter().find_map(|name| below(name))).or_else(|| {
+        if s["x-kubernetes-preserve-unknown-fields"] == false {
+            let why = "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined";
+            return Some(why.to_owned());
+        }
+        if s["items"].as_array().is_some_and(|items| !items.is_empty()) {
+            return Some("OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned());
+        }
+        let properties = s["properties"].as_object().into_iter().flatten();
+        one("items")
+            .or_else(|| properties.map(|(_, inner)| inner).find_map(unreadable))
+            .or_else(|| one("additionalProperties"))
+    })
 }
 
 /// What the structure of a schema must be like.
 fn structure(s: &Value, level: Level, path: &Path, errors: &mut Errors) {
+    if text(s, &["type"]) == "array" && !s["items"].is_object() {
+        errors.required(&path.child("items"), "must be specified");
+    }
+    if !s["additionalProperties"].is_null() && level == Level::Root {
+        errors.forbidden(&path.child("additionalProperties"), "must not be used at the root");
+    }
     if s["items"].is_object() {
         structure(&s["items"], Level::Item, &path.child("items"), errors);
     }
@@ -79,7 +139,7 @@ fn structure(s: &Value, level: Level, path: &Path, errors: &mut Errors) {
             "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
         );
     }
-    nested_all(s, int_or_string, path, errors);
+    nested_all(s, path, errors);
     let ty = text(s, &["type"]);
     let at = path.child("type");
     if embedded && ty != "object" {
@@ -117,6 +177,15 @@ fn structure(s: &Value, level: Level, path: &Path, errors: &mut Errors) {
             }
         }
         metadata(&s["properties"]["metadata"], level, &path.child("properties").key("metadata"), errors);
+    }
+    patterns(s, path, errors);
+}
+
+/// A pattern must be one.
+fn patterns(s: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(error) = s["pattern"].as_str().filter(|p| !p.is_empty()).and_then(pattern_error) {
+        let why = format!("must be a valid regular expression, but isn't: {error}");
+        errors.invalid(&path.child("pattern"), s["pattern"].clone(), why);
     }
 }
 
@@ -172,34 +241,38 @@ fn is_two_types(any_of: &[Value]) -> bool {
 }
 
 /// Conditions may not say what structure says.
-fn nested_all(s: &Value, int_or_string: bool, path: &Path, errors: &mut Errors) {
-    let skip_any = int_or_string && is_two_types(list(s, &["anyOf"]));
+fn nested_all(s: &Value, path: &Path, errors: &mut Errors) {
     let first = list(s, &["allOf"]).first();
-    let skip_first = int_or_string && first.is_some_and(|f| is_two_types(list(f, &["anyOf"])));
+    let skip_first = first.is_some_and(|f| is_two_types(list(f, &["anyOf"])));
+    conditions(s, is_two_types(list(s, &["anyOf"])), skip_first, path, errors);
+}
+
+/// Checks what a schema says in addition; what is skipped is the one way to say that a field has two types.
+fn conditions(s: &Value, skip_any: bool, skip_first: bool, path: &Path, errors: &mut Errors) {
     let any_of = list(s, &["anyOf"]).as_ptr_range();
+    let first = list(s, &["allOf"]).first();
     for (at, inner) in nested(s, path) {
-        let skipped = (skip_any && any_of.contains(&std::ptr::from_ref(inner)))
-            || (skip_first && first.is_some_and(|f| std::ptr::eq(f, inner)));
-        if !skipped {
-            condition(inner, &at, errors);
+        if skip_any && any_of.contains(&std::ptr::from_ref(inner)) {
+            continue;
         }
+        let skip = skip_first && first.is_some_and(|f| std::ptr::eq(f, inner));
+        condition(inner, skip, &at, errors);
     }
 }
 
-fn condition(s: &Value, path: &Path, errors: &mut Errors) {
-    for (at, inner) in nested(s, path) {
-        condition(inner, &at, errors);
-    }
+fn condition(s: &Value, skip_any: bool, path: &Path, errors: &mut Errors) {
+    conditions(s, skip_any, false, path, errors);
+    patterns(s, path, errors);
     if s["items"].is_object() {
-        condition(&s["items"], &path.child("items"), errors);
+        condition(&s["items"], false, &path.child("items"), errors);
     }
     for (name, inner) in s["properties"].as_object().into_iter().flatten() {
-        condition(inner, &path.child("properties").key(name), errors);
+        condition(inner, false, &path.child("properties").key(name), errors);
     }
     if !text(s, &["type"]).is_empty() {
         errors.forbidden(&path.child("type"), "must be empty to be structural");
     }
-    if !s["additionalProperties"].is_null() {
+    if s["additionalProperties"].is_object() || s["additionalProperties"] == true {
         errors.forbidden(&path.child("additionalProperties"), "must be undefined to be structural");
     }
     if !s["default"].is_null() {
@@ -220,7 +293,12 @@ fn condition(s: &Value, path: &Path, errors: &mut Errors) {
             errors.forbidden(&path.child(name), "must be false to be structural");
         }
     }
-    for name in ["x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-map-type"] {
+    for name in ["x-kubernetes-list-map-keys", "x-kubernetes-validations"] {
+        if !list(s, &[name]).is_empty() {
+            errors.forbidden(&path.child(name), "must be empty to be structural");
+        }
+    }
+    for name in ["x-kubernetes-list-type", "x-kubernetes-map-type"] {
         if !s[name].is_null() {
             errors.forbidden(&path.child(name), "must be undefined to be structural");
         }
@@ -237,15 +315,6 @@ fn condition(s: &Value, path: &Path, errors: &mut Errors) {
 fn completeness(s: &Value, path: &Path, errors: &mut Errors) {
     for (at, inner) in nested(s, path) {
         complete(inner, s, &at, path, errors);
-    }
-    if s["items"].is_object() {
-        completeness(&s["items"], &path.child("items"), errors);
-    }
-    for (name, inner) in s["properties"].as_object().into_iter().flatten() {
-        completeness(inner, &path.child("properties").key(name), errors);
-    }
-    if s["additionalProperties"].is_object() {
-        completeness(&s["additionalProperties"], &path.child("additionalProperties"), errors);
     }
 }
 
@@ -265,8 +334,6 @@ fn complete(condition: &Value, structure: &Value, path: &Path, at: &Path, errors
         let (path, at) = (path.child("properties").key(name), at.child("properties").key(name));
         if structure["properties"][name.as_str()].is_object() {
             complete(inner, &structure["properties"][name.as_str()], &path, &at, errors);
-        } else if structure["additionalProperties"].is_object() {
-            complete(inner, &structure["additionalProperties"], &path, &at, errors);
         } else {
             errors.required(&at, &format!("because it is defined in {path}"));
         }
@@ -274,197 +341,34 @@ fn complete(condition: &Value, structure: &Value, path: &Path, at: &Path, errors
 }
 
 /// Defaults must be what the schema allows.
-fn check_defaults(s: &Schema, root: bool, path: &Path, errors: &mut Errors) {
+fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) {
     if let Some(default) = &s.default {
         let at = path.child("default");
+        let resource = resource || s.embedded;
         let mut pruned = default.clone();
-        prune::prune(&mut pruned, s, root || s.embedded);
+        prune::prune(&mut pruned, s, resource);
         if pruned != *default {
             errors.invalid(&at, default.clone(), "must not have unknown fields");
-        } else {
-            let before = errors.len();
-            let schema = Schema { embedded: root || s.embedded, ..s.clone() };
-            validate::embedded(default, &schema, &at, errors);
-            if errors.len() == before {
-                let mut complete = default.clone();
-                defaults::apply(&mut complete, s);
-                validate::validate(&complete, None, s, &at, errors);
+        }
+        let mut found = Errors::default();
+        embedded::validate(default, &Schema { embedded: resource, ..s.clone() }, &at, &mut found);
+        if found.is_empty() {
+            validate::validate(default, None, s, &at, &mut found);
+        }
+        if found.is_empty() {
+            let rules = Compiled::of(s, resource);
+            rules.check(default, Some(default), s, &at, &mut found);
+            if found.is_empty() {
+                rules.check(default, None, s, &at, &mut found);
             }
         }
+        errors.append(found);
     }
+    // Below additional properties there are no defaults.
     if let Some(items) = &s.items {
         check_defaults(items, false, &path.child("items"), errors);
     }
     for (name, inner) in &s.properties {
         check_defaults(inner, false, &path.child("properties").key(name), errors);
-    }
-    if let Additional::Schema(inner) = &s.additional {
-        check_defaults(inner, false, &path.child("additionalProperties"), errors);
-    }
-}
-
-/// What holds for every part of a schema, conditions included.
-fn openapi(s: &Value, path: &Path, root: bool, errors: &mut Errors) {
-    for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
-        let set = match &s[name] {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Object(map) => !map.is_empty() || name == "additionalItems",
-            _ => true,
-        };
-        if set {
-            errors.forbidden(&path.child(name), format!("{name} is not supported"));
-        }
-    }
-    let ty = text(s, &["type"]);
-    if ty == "null" {
-        errors.forbidden(&path.child("type"), "type cannot be set to null, use nullable as an alternative");
-    } else if !ty.is_empty() && !TYPES.contains(&ty) {
-        errors.unsupported(&path.child("type"), ty, &TYPES);
-    }
-    if s["items"].is_array() {
-        errors.forbidden(&path.child("items"), "items must be a schema object and not an array");
-    }
-    if let Some(error) = s["pattern"].as_str().and_then(pattern_error) {
-        let why = format!("must be a valid regular expression, but isn't: {error}");
-        errors.invalid(&path.child("pattern"), s["pattern"].clone(), why);
-    }
-    if s["uniqueItems"] == true {
-        errors.forbidden(
-            &path.child("uniqueItems"),
-            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
-        );
-    }
-    let additional = &s["additionalProperties"];
-    let at = path.child("additionalProperties");
-    if !additional.is_null()
-        && s["properties"].as_object().is_some_and(|p| !p.is_empty())
-        && *additional != true
-    {
-        errors.forbidden(&at, "additionalProperties and properties are mutual exclusive");
-    }
-    if *additional == false {
-        errors.forbidden(&at, "additionalProperties cannot be set to false");
-    }
-    if root && !additional.is_null() {
-        errors.forbidden(&at, "additionalProperties cannot be used at the root");
-    }
-    if additional.is_object() {
-        openapi(additional, &at, false, errors);
-    }
-    for (name, inner) in s["properties"].as_object().into_iter().flatten() {
-        openapi(inner, &path.child("properties").key(name), false, errors);
-    }
-    for (at, inner) in nested(s, path) {
-        openapi(inner, &at, false, errors);
-    }
-    if s["items"].is_object() {
-        openapi(&s["items"], &path.child("items"), false, errors);
-    }
-    if s["x-kubernetes-preserve-unknown-fields"] == false {
-        let at = path.child("x-kubernetes-preserve-unknown-fields");
-        errors.invalid(&at, false, "must be true or undefined");
-    }
-    collections(s, path, errors);
-}
-
-/// What is said about lists and maps.
-fn collections(s: &Value, path: &Path, errors: &mut Errors) {
-    let ty = text(s, &["type"]);
-    let must_be = |wanted: &str, extension: &str, errors: &mut Errors| {
-        let why = format!("must be {wanted} if {extension} is specified");
-        if ty.is_empty() {
-            errors.required(&path.child("type"), &why);
-        } else {
-            errors.invalid(&path.child("type"), ty, why);
-        }
-    };
-    let (map_type, list_type) = (&s["x-kubernetes-map-type"], &s["x-kubernetes-list-type"]);
-    let at = path.child("x-kubernetes-map-type");
-    if let Some(map_type) = map_type.as_str() {
-        if ty != "object" {
-            must_be("object", "x-kubernetes-map-type", errors);
-        }
-        if !["atomic", "granular"].contains(&map_type) {
-            errors.unsupported(&at, map_type, &["atomic", "granular"]);
-        }
-    }
-    let at = path.child("x-kubernetes-list-type");
-    if let Some(list_type) = list_type.as_str() {
-        if ty != "array" {
-            must_be("array", "x-kubernetes-list-type", errors);
-        } else if !["atomic", "set", "map"].contains(&list_type) {
-            errors.unsupported(&at, list_type, &["atomic", "set", "map"]);
-        }
-    }
-    let keys = list(s, &["x-kubernetes-list-map-keys"]);
-    if !keys.is_empty() {
-        let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-        match list_type.as_str() {
-            None => errors.required(&at, why),
-            Some("map") => {}
-            Some(other) => errors.invalid(&at, other, why),
-        }
-    }
-    match list_type.as_str() {
-        Some("map") => map_list(s, keys, path, errors),
-        Some("set") => set_list(&s["items"], &path.child("items"), errors),
-        _ => {}
-    }
-}
-
-fn map_list(s: &Value, keys: &[Value], path: &Path, errors: &mut Errors) {
-    let (at, items, items_path) =
-        (path.child("x-kubernetes-list-map-keys"), &s["items"], path.child("items"));
-    if keys.is_empty() {
-        errors.required(&at, "must not be empty if x-kubernetes-list-type is map");
-    }
-    if !items.is_object() {
-        errors.required(&items_path, "must have a schema if x-kubernetes-list-type is map");
-        return;
-    }
-    if text(items, &["type"]) != "object" {
-        let why = "must be object if parent array's x-kubernetes-list-type is map";
-        errors.invalid(&items_path.child("type"), text(items, &["type"]), why);
-    }
-    if keys.iter().enumerate().any(|(i, k)| keys[..i].contains(k)) {
-        errors.invalid(&at, json!(keys), "must not contain duplicate entries");
-    }
-    for key in keys.iter().filter_map(Value::as_str) {
-        let property = &items["properties"][key];
-        let property_path = items_path.child("properties").key(key);
-        if !property.is_object() {
-            errors.invalid(&at, json!(keys), "entries must all be names of item properties");
-            continue;
-        }
-        if ["array", "object"].contains(&text(property, &["type"])) {
-            let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-            errors.invalid(&property_path.child("type"), text(property, &["type"]), why);
-        }
-        let required = list(items, &["required"]).iter().any(|r| r == key);
-        if property["default"].is_null() && !required {
-            errors.required(
-                &property_path.child("default"),
-                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-            );
-        }
-        if property["nullable"] == true {
-            let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-            errors.forbidden(&property_path.child("nullable"), why);
-        }
-    }
-}
-
-fn set_list(items: &Value, path: &Path, errors: &mut Errors) {
-    let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
-    for (ty, extension) in [("object", "x-kubernetes-map-type"), ("array", "x-kubernetes-list-type")] {
-        // An array is atomic unless it says otherwise; an object is not.
-        let said = items[extension].as_str().or((ty == "array").then_some("atomic"));
-        if text(items, &["type"]) == ty && said != Some("atomic") {
-            errors.invalid(&path.child(extension), items[extension].clone(), why);
-        }
-    }
-    if items["nullable"] == true {
-        errors.forbidden(&path.child("nullable"), "cannot be nullable when x-kubernetes-list-type is set");
     }
 }

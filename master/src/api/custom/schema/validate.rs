@@ -1,5 +1,7 @@
 //! Validation of objects by a schema, with upstream's words.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{Additional, Schema, formats};
@@ -11,21 +13,25 @@ pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path
     if old == Some(value) {
         return;
     }
-    if value.is_null() && schema.nullable {
+    if value.is_null() {
+        if !schema.nullable {
+            ty(value, schema, path, errors);
+        }
+        if !schema.values.contains(value) {
+            values(value, schema, path, errors);
+        }
         return;
     }
-    if !ty(value, schema, path, errors) {
-        return;
-    }
-    values(value, schema, path, errors);
+    ty(value, schema, path, errors);
+    junctors(value, old, schema, path, errors);
     match value {
         Value::String(text) => string(text, schema, path, errors),
         Value::Number(_) => number(value, schema, path, errors),
         Value::Array(_) => array(value, old, schema, path, errors),
-        Value::Object(_) => object(value, old, schema, path, errors),
         _ => {}
     }
-    junctors(value, old, schema, path, errors);
+    values(value, schema, path, errors);
+    object(value, old, schema, path, errors);
 }
 
 /// What a value is called in messages.
@@ -41,40 +47,65 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Whether the value is of the schema's type. A wrong one ends the checks of this value.
-fn ty(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) -> bool {
+/// The form that a value has by itself, as messages about a form that does not fit name it.
+fn own_format(value: &Value) -> &'static str {
+    match value {
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        _ => "",
+    }
+}
+
+/// Checks that the value is of the schema's type.
+fn ty(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
     let is = type_name(value);
     if schema.int_or_string {
-        if matches!(is, "integer" | "string") {
-            return true;
+        if !matches!(is, "integer" | "string") {
+            wrong_type("integer,string", is, path, errors);
         }
-        wrong_type("integer,string", is, path, errors);
-        return false;
+        return;
     }
-    if schema.ty.is_empty() {
-        return true;
+    if schema.ty.is_empty() || is == schema.ty || (schema.ty == "number" && is == "integer") {
+        return;
     }
-    let fits = is == schema.ty || (schema.ty == "number" && is == "integer");
+    if schema.ty == "integer" && value.as_f64().is_some_and(|n| n.fract() == 0.0) {
+        return;
+    }
+    let formed = formats::is_known(&schema.ty, &schema.format) && !value.is_null();
+    let numeric = matches!(schema.ty.as_str(), "integer" | "number");
+    match value {
+        // Upstream sees a text or a list under a form of texts as a matter of the form alone.
+        Value::Array(_) if formed && !numeric => {}
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) if formed => {
+            wrong_type(&schema.format, own_format(value), path, errors);
+        }
+        _ => wrong_type(&schema.ty, is, path, errors),
+    }
+}
+
+/// Checks that a number is within what the schema's type and form can hold.
+fn range(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
+    let format = schema.format.as_str();
+    let format = if formats::is_known(&schema.ty, format) { format } else { "" };
+    let fits = match schema.ty.as_str() {
+        "integer" => match (format, value.as_i64(), value.as_f64()) {
+            ("int32", Some(n), _) => i32::try_from(n).is_ok(),
+            ("int32", None, Some(n)) => n.fract() == 0.0 && n.abs() <= f64::from(i32::MAX),
+            (_, Some(_), _) => true,
+            (_, None, Some(n)) => n.fract() == 0.0 && n.abs() < 9.3e18,
+            _ => false,
+        },
+        "number" if format == "float" => {
+            value.as_f64().is_none_or(|n| n.abs() <= f64::from(f32::MAX) || n == 0.0)
+        }
+        _ => true,
+    };
     if !fits {
-        wrong_type(&schema.ty, is, path, errors);
-        if schema.ty == "integer" && is == "number" {
-            let why = if schema.format.is_empty() {
-                " (default format)".to_owned()
-            } else {
-                format!(" with format {}", schema.format)
-            };
-            bare(format!("Checked value must be of type integer{why} in {}", in_body(path)), errors);
-        }
-        return false;
+        let form =
+            if format.is_empty() { " (default format)".to_owned() } else { format!(" with format {format}") };
+        let ty = &schema.ty;
+        bare(format!("Checked value must be of type {ty}{form} in {}", in_body(path)), errors);
     }
-    if schema.ty == "integer"
-        && schema.format == "int32"
-        && value.as_i64().is_none_or(|n| i32::try_from(n).is_err())
-    {
-        bare(format!("Checked value must be of type integer with format int32 in {}", in_body(path)), errors);
-        return false;
-    }
-    true
 }
 
 fn in_body(path: &Path) -> String {
@@ -116,15 +147,14 @@ fn body(path: &Path, what: impl std::fmt::Display) -> String {
 
 fn string(text: &str, schema: &Schema, path: &Path, errors: &mut Errors) {
     let length = text.chars().count() as i64;
-    if let Some(max) = schema.length.1.filter(|max| length > *max) {
+    let too_long = schema.length.1.filter(|max| length > *max);
+    let too_short = schema.length.0.filter(|min| length < *min);
+    let unmatched = schema.pattern.as_ref().filter(|(_, p)| !p.as_ref().is_some_and(|p| p.is_match(text)));
+    if let Some(max) = too_long {
         errors.too_long(path, usize::try_from(max).unwrap_or(0));
-    }
-    if let Some(min) = schema.length.0.filter(|min| length < *min) {
+    } else if let Some(min) = too_short {
         errors.invalid(path, text, body(path, format!("should be at least {min} chars long")));
-    }
-    if let Some((pattern, compiled)) = &schema.pattern
-        && !compiled.as_ref().is_some_and(|p| p.is_match(text))
-    {
+    } else if let Some((pattern, _)) = unmatched {
         errors.invalid(path, text, body(path, format!("should match '{pattern}'")));
     }
     if formats::matches(&schema.format, text) == Some(false) {
@@ -140,6 +170,14 @@ pub fn go_number(n: f64) -> String {
 
 fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
     let Some(n) = value.as_f64() else { return };
+    range(value, schema, path, errors);
+    if let Some(of) = schema.multiple_of.filter(|of| *of > 0.0) {
+        let times = n / of;
+        if (times - times.round()).abs() > 1e-9 {
+            let what = format!("should be a multiple of {}", go_number(of));
+            errors.invalid(path, value.clone(), body(path, what));
+        }
+    }
     if let Some((min, exclusive)) = schema.minimum
         && (n < min || (exclusive && n == min))
     {
@@ -153,16 +191,6 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
         let or_equal = if exclusive { "" } else { "or equal to " };
         let what = format!("should be less than {or_equal}{}", go_number(max));
         errors.invalid(path, value.clone(), body(path, what));
-    }
-    if let Some(of) = schema.multiple_of.filter(|of| *of > 0.0) {
-        let times = n / of;
-        if (times - times.round()).abs() > 1e-9 {
-            errors.invalid(
-                path,
-                value.clone(),
-                body(path, format!("should be a multiple of {}", go_number(of))),
-            );
-        }
     }
 }
 
@@ -178,14 +206,14 @@ fn count(len: usize, bounds: (Option<i64>, Option<i64>), what: &str, path: &Path
 
 fn array(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, errors: &mut Errors) {
     let Some(items) = value.as_array() else { return };
-    count(items.len(), schema.items_count, "items", path, errors);
-    if schema.unique_items && items.iter().enumerate().any(|(i, a)| items[..i].contains(a)) {
-        errors.duplicate(path, value.clone());
-    }
     if let Some(of) = &schema.items {
         for (i, item) in items.iter().enumerate() {
             validate(item, former(old, i, item, schema), of, &path.index(i), errors);
         }
+    }
+    count(items.len(), schema.items_count, "items", path, errors);
+    if schema.unique_items && items.iter().enumerate().any(|(i, a)| items[..i].contains(a)) {
+        errors.duplicate(path, value.clone());
     }
 }
 
@@ -205,21 +233,51 @@ pub fn former<'a>(old: Option<&'a Value>, index: usize, item: &Value, schema: &S
 fn object(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, errors: &mut Errors) {
     let Some(map) = value.as_object() else { return };
     count(map.len(), schema.properties_count, "properties", path, errors);
+    let former = |name: &str| old.and_then(|o| o.get(name));
+    for (name, inner) in map.iter().filter(|(name, _)| !schema.properties.contains_key(*name)) {
+        match &schema.additional {
+            Additional::Any(false) => {
+                let what = format!("{}.{name} in body is a forbidden property", in_body(path));
+                errors.invalid(path, name.as_str(), what);
+            }
+            Additional::Schema(of) => validate(inner, former(name), of, &path.child(name), errors),
+            _ => {}
+        }
+    }
+    for (name, of) in &schema.properties {
+        if let Some(inner) = map.get(name) {
+            validate(inner, former(name), of, &path.child(name), errors);
+        }
+    }
     for name in schema.required.iter().filter(|name| !map.contains_key(*name)) {
         errors.required(&path.child(name), "");
     }
-    for (name, inner) in map {
-        let of = match (schema.properties.get(name), &schema.additional) {
-            (Some(of), _) => of,
-            (None, Additional::Schema(of)) => of,
-            (None, Additional::Any(false)) => {
-                bare(format!("{}.{name} in body is a forbidden property", in_body(path)), errors);
-                continue;
-            }
-            _ => continue,
-        };
-        validate(inner, old.and_then(|o| o.get(name)), of, &path.child(name), errors);
+}
+
+/// How much of a value an alternative speaks of: of several that failed, the one that says most is told.
+fn spoken_of(value: &Value, schema: &Schema) -> usize {
+    let below: usize = match value {
+        Value::Object(map) => {
+            map.iter().filter_map(|(name, inner)| Some(spoken_of(inner, schema.property(name)?))).sum()
+        }
+        Value::Array(items) => {
+            schema.items.as_ref().map_or(0, |of| items.iter().map(|item| spoken_of(item, of)).sum())
+        }
+        _ => 0,
+    };
+    1 + below
+}
+
+/// Of several failed alternatives the errors of the one that speaks of most, the first of equals.
+fn closest(value: &Value, of: &[Schema], all: Vec<Errors>) -> Errors {
+    let mut best: Option<(usize, Errors)> = None;
+    for (schema, found) in of.iter().zip(all) {
+        let said = spoken_of(value, schema);
+        if best.as_ref().is_none_or(|(most, _)| said > *most) {
+            best = Some((said, found));
+        }
     }
+    best.map(|(_, found)| found).unwrap_or_default()
 }
 
 fn junctors(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, errors: &mut Errors) {
@@ -233,7 +291,7 @@ fn junctors(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, er
         let all: Vec<Errors> = schema.any_of.iter().map(check).collect();
         if !all.iter().any(Errors::is_empty) {
             bare(format!("{quoted} must validate at least one schema (anyOf)"), errors);
-            errors.append(least(all));
+            errors.append(closest(value, &schema.any_of, all));
         }
     }
     if !schema.one_of.is_empty() {
@@ -244,31 +302,24 @@ fn junctors(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, er
                 if good == 0 { "none valid".to_owned() } else { format!("{good} valid alternatives") };
             bare(format!("{quoted} must validate one and only one schema (oneOf). Found {found}"), errors);
             if good == 0 {
-                errors.append(least(all));
+                errors.append(closest(value, &schema.one_of, all));
             }
         }
     }
     if !schema.all_of.is_empty() {
-        let mut wrong = Errors::default();
         let mut bad = 0;
         for found in schema.all_of.iter().map(check) {
             bad += usize::from(!found.is_empty());
-            wrong.append(found);
+            errors.append(found);
         }
         if bad > 0 {
             let none = if bad == schema.all_of.len() { ". None validated" } else { "" };
             bare(format!("{quoted} must validate all the schemas (allOf){none}"), errors);
-            errors.append(wrong);
         }
     }
     if schema.not.as_ref().is_some_and(|not| check(not).is_empty()) {
         bare(format!("{quoted} must not validate the schema (not)"), errors);
     }
-}
-
-/// Of several failed alternatives, the one that came closest.
-fn least(all: Vec<Errors>) -> Errors {
-    all.into_iter().min_by_key(Errors::len).unwrap_or_default()
 }
 
 /// Checks that lists which are sets or maps hold nothing twice.
@@ -296,7 +347,15 @@ pub fn uniqueness(value: &Value, schema: &Schema, path: &Path, errors: &mut Erro
 }
 
 fn duplicates(items: &[Value], schema: &Schema, path: &Path, errors: &mut Errors) {
-    let mut seen = std::collections::HashSet::new();
+    if !matches!(schema.list_type.as_str(), "set" | "map") {
+        return;
+    }
+    if schema.list_type == "map"
+        && let Some((i, other)) = items.iter().enumerate().find(|(_, x)| !x.is_null() && !x.is_object())
+    {
+        errors.invalid(&path.index(i), other.clone(), "must be an object for an array of list-type map");
+        return;
+    }
     let key = |item: &Value| -> Value {
         if schema.list_type == "map" {
             let keys = schema.list_keys.iter().filter_map(|k| item.get(k).map(|v| (k.clone(), v.clone())));
@@ -305,41 +364,14 @@ fn duplicates(items: &[Value], schema: &Schema, path: &Path, errors: &mut Errors
             item.clone()
         }
     };
-    if !matches!(schema.list_type.as_str(), "set" | "map") {
-        return;
-    }
+    // What is there a third time is told no more.
+    let mut seen: HashMap<String, usize> = HashMap::new();
     for (i, item) in items.iter().enumerate() {
         let key = key(item);
-        if !seen.insert(shown(&key)) {
+        let times = seen.entry(shown(&key)).or_default();
+        *times += 1;
+        if *times == 2 {
             errors.duplicate(&path.index(i), key);
         }
-    }
-}
-
-/// Checks the objects within an object that have apiVersion, kind and metadata of their own.
-pub fn embedded(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
-    if schema.embedded {
-        for name in ["apiVersion", "kind"] {
-            if value[name].as_str().is_none_or(str::is_empty) {
-                errors.required(&path.child(name), "");
-            }
-        }
-    }
-    match value {
-        Value::Array(items) => {
-            if let Some(of) = &schema.items {
-                items.iter().enumerate().for_each(|(i, item)| embedded(item, of, &path.index(i), errors));
-            }
-        }
-        Value::Object(map) => {
-            for (name, inner) in map {
-                match (schema.properties.get(name), &schema.additional) {
-                    (Some(of), _) => embedded(inner, of, &path.child(name), errors),
-                    (None, Additional::Schema(of)) => embedded(inner, of, &path.key(name), errors),
-                    _ => {}
-                }
-            }
-        }
-        _ => {}
     }
 }

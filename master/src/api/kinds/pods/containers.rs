@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use super::{probes, security};
 use crate::api::invalid::{Errors, Path};
-use crate::api::kinds::checks::{self, config_key_errors, env_name_errors, port_name_errors, port_number};
+use crate::api::kinds::checks::{
+    self, config_key_errors, env_name_errors, named, port_name_errors, port_number,
+};
 use crate::api::kinds::resources;
-use crate::api::meta::NameRule;
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{list, text};
 
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
@@ -32,6 +34,11 @@ const RESOURCE_FIELDS: &[&str] = &[
     "requests.ephemeral-storage",
     "requests.memory",
 ];
+/// The kinds of containers, in the order in which things are looked for in all of them.
+pub const KINDS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+const RESTART_ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
+const RESTART_RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
 const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 
 /// What stands around a container in its pod.
@@ -63,21 +70,56 @@ pub fn validate(spec: &Value, around: &Around<'_>, path: &Path, errors: &mut Err
     }
     for kind in ["containers", "initContainers", "ephemeralContainers"] {
         for (i, item) in list(spec, &[kind]).iter().enumerate() {
-            let path = path.child(kind).index(i);
+            let (all, path) = (path.child(kind), path.child(kind).index(i));
             container(item, around, &path, errors);
-            let name = text(item, &["name"]);
-            if !name.is_empty() && !names.insert(name) {
-                errors.duplicate(&path.child("name"), name);
-            }
+            let mut unique = |errors: &mut Errors| {
+                let name = text(item, &["name"]);
+                if names.contains(name) {
+                    errors.duplicate(&path.child("name"), name);
+                } else if kind != "initContainers" || !name.is_empty() {
+                    names.insert(name);
+                }
+            };
             match kind {
-                "containers" => running(item, around, &path, errors),
-                "initContainers" => initial(item, around, &path, errors),
-                _ => ephemeral(item, spec, &path, errors),
+                "containers" => {
+                    unique(errors);
+                    running(item, around, &path, errors);
+                    restart_policy(item, &path, errors);
+                }
+                "initContainers" => {
+                    restart_policy(item, &path, errors);
+                    unique(errors);
+                    // They run one after the other, so each has the host's ports to itself.
+                    host_port_conflicts(std::slice::from_ref(item), &all, errors);
+                    initial(item, around, &path, errors);
+                }
+                _ => {
+                    untrimmed_image(item, &path, errors);
+                    unique(errors);
+                    ephemeral(item, spec, &path, errors);
+                }
             }
         }
-        if kind != "ephemeralContainers" {
-            host_port_conflicts(list(spec, &[kind]), &path.child(kind), errors);
+        if kind == "containers" {
+            host_port_conflicts(regular, &path.child(kind), errors);
         }
+    }
+}
+
+/// What is asked of pods only, not of templates.
+pub fn validate_in_pod(spec: &Value, path: &Path, errors: &mut Errors) {
+    for kind in ["containers", "initContainers"] {
+        for (i, item) in list(spec, &[kind]).iter().enumerate() {
+            untrimmed_image(item, &path.child(kind).index(i), errors);
+        }
+    }
+}
+
+/// An image's name has nothing around it.
+pub fn untrimmed_image(item: &Value, path: &Path, errors: &mut Errors) {
+    let image = text(item, &["image"]);
+    if image.trim() != image {
+        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
     }
 }
 
@@ -101,27 +143,59 @@ fn running(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         probes::probe(&item[probe], probe, around.grace_seconds(), &path.child(probe), errors);
     }
-    restart_policy(item, path, errors);
 }
 
+/// When a container is started again, where that differs from its pod.
 fn restart_policy(item: &Value, path: &Path, errors: &mut Errors) {
-    let known = ["Always", "Never", "OnFailure"];
-    checks::choice(&item["restartPolicy"], &known, &path.child("restartPolicy"), errors);
+    let (rules, at) = (list(item, &["restartPolicyRules"]), path.child("restartPolicy"));
+    if item["restartPolicy"].is_null() {
+        if !rules.is_empty() {
+            errors.required(&at, "must specify restartPolicy when restart rules are used");
+        }
+    } else {
+        checks::choice(&item["restartPolicy"], &["Always", "Never", "OnFailure"], &at, errors);
+    }
+    let path = path.child("restartPolicyRules");
+    if rules.len() > RESTART_RULES_MAX {
+        errors.too_many(&path, rules.len(), RESTART_RULES_MAX);
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let path = path.index(i);
+        let action = text(rule, &["action"]);
+        if !RESTART_ACTIONS.contains(&action) {
+            errors.unsupported(&path.child("action"), action, RESTART_ACTIONS);
+        }
+        let (codes, path) = (&rule["exitCodes"], path.child("exitCodes"));
+        if codes.is_null() {
+            errors.required(&path, "must be specified");
+            continue;
+        }
+        let operator = text(codes, &["operator"]);
+        if !["In", "NotIn"].contains(&operator) {
+            errors.unsupported(&path.child("operator"), operator, &["In", "NotIn"]);
+        }
+        let count = list(codes, &["values"]).len();
+        if count > EXIT_CODES_MAX {
+            errors.too_many(&path.child("values"), count, EXIT_CODES_MAX);
+        }
+    }
 }
 
 fn initial(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) {
-    restart_policy(item, path, errors);
     if text(item, &["restartPolicy"]) == "Always" {
-        probes::lifecycle(&item["lifecycle"], around.grace_seconds(), &path.child("lifecycle"), errors);
-        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-            probes::probe(&item[probe], probe, around.grace_seconds(), &path.child(probe), errors);
-        }
-        return;
+        return running(item, around, path, errors);
     }
     for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         if !item[name].is_null() {
             let detail = "may not be set for init containers without restartPolicy=Always";
             errors.forbidden(&path.child(name), detail);
+        }
+    }
+    for (j, policy) in list(item, &["resizePolicy"]).iter().enumerate() {
+        if text(policy, &["restartPolicy"]) == "RestartContainer" {
+            let path = path.child("resizePolicy").index(j).child("restartPolicy");
+            let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            errors.invalid(&path, "RestartContainer", detail);
         }
     }
 }
@@ -132,12 +206,19 @@ fn ephemeral(item: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
     if !target.is_empty() && !known("containers") && !known("initContainers") {
         errors.not_found(&path.child("targetContainerName"), target);
     }
-    for name in
-        ["ports", "resources", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"]
-    {
+    for name in [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ] {
         let given = match &item[name] {
             Value::Null => false,
-            Value::Array(items) => !items.is_empty(),
             Value::Object(fields) => name != "resources" || !fields.is_empty(),
             _ => true,
         };
@@ -156,16 +237,10 @@ fn ephemeral(item: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
 
 fn container(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) {
     checks::required_name(NameRule::Label, item, "name", path, errors);
-    let image = text(item, &["image"]);
-    if image.trim() != image {
-        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
-    }
-    if image.is_empty() {
-        errors.required(&path.child("image"), "");
-    }
+    checks::required(item, "image", path, errors);
     checks::required_choice(
         &item["terminationMessagePolicy"],
-        &["FallbackToLogsOnError", "File"],
+        &["File", "FallbackToLogsOnError"],
         &path.child("terminationMessagePolicy"),
         errors,
     );
@@ -175,8 +250,9 @@ fn container(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors
     mounts(item, around, &path.child("volumeMounts"), errors);
     devices(item, around, &path.child("volumeDevices"), errors);
     checks::required_choice(&item["imagePullPolicy"], PULL_POLICIES, &path.child("imagePullPolicy"), errors);
-    resources::requirements(&item["resources"], around.claims, false, &path.child("resources"), errors);
-    resize_policies(item, &path.child("resizePolicy"), errors);
+    resources::requirements(&item["resources"], around.claims, &path.child("resources"), errors);
+    let never = text(around.spec, &["restartPolicy"]) == "Never";
+    resize_policies(item, never, &path.child("resizePolicy"), errors);
     security::container(
         &item["securityContext"],
         around.shares_users(),
@@ -185,7 +261,7 @@ fn container(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors
     );
 }
 
-fn resize_policies(item: &Value, path: &Path, errors: &mut Errors) {
+fn resize_policies(item: &Value, never_restarted: bool, path: &Path, errors: &mut Errors) {
     let policies = list(item, &["resizePolicy"]);
     for (i, policy) in policies.iter().enumerate() {
         let name = text(policy, &["resourceName"]);
@@ -197,10 +273,15 @@ fn resize_policies(item: &Value, path: &Path, errors: &mut Errors) {
             "cpu" | "memory" => {}
             other => errors.unsupported(path, other, &["cpu", "memory"]),
         }
-        match text(policy, &["restartPolicy"]) {
+        let restart = text(policy, &["restartPolicy"]);
+        match restart {
             "" => errors.required(path, ""),
             "NotRequired" | "RestartContainer" => {}
             other => errors.unsupported(path, other, &["NotRequired", "RestartContainer"]),
+        }
+        if never_restarted && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.invalid(path, restart, detail);
         }
     }
 }
@@ -258,13 +339,9 @@ fn value_from(from: &Value, valued: bool, path: &Path, errors: &mut Errors) {
         match kind {
             "fieldRef" => env_field(reference, ENV_FIELDS, &path, errors),
             "resourceFieldRef" => resource_field(reference, false, &path, errors),
-            "fileKeyRef" => {
-                for name in ["volumeName", "path", "key"] {
-                    checks::required(reference, name, &path, errors);
-                }
-            }
+            "fileKeyRef" => file_key(reference, &path, errors),
             _ => {
-                checks::required(reference, "name", &path, errors);
+                named(NameRule::Subdomain, text(reference, &["name"]), &path.child("name"), errors);
                 match text(reference, &["key"]) {
                     "" => errors.required(&path.child("key"), ""),
                     key => config_key_errors(key)
@@ -278,19 +355,55 @@ fn value_from(from: &Value, valued: bool, path: &Path, errors: &mut Errors) {
         let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or \
                       `fileKeyRef`";
         errors.invalid(path, "", detail);
-    }
-    if valued {
-        if sources > 0 {
-            errors.invalid(path, "", "may not be specified when `value` is not empty");
-        }
+    } else if valued {
+        errors.invalid(path, "", "may not be specified when `value` is not empty");
     } else if sources > 1 {
         errors.invalid(path, "", "may not have more than one field specified at a time");
     }
 }
 
+/// A line of a file in a volume.
+fn file_key(reference: &Value, path: &Path, errors: &mut Errors) {
+    match text(reference, &["key"]) {
+        "" => errors.required(&path.child("key"), ""),
+        key => {
+            env_name_errors(key).into_iter().for_each(|e| errors.invalid(&path.child("key"), key, e));
+        }
+    }
+    checks::required_name(NameRule::Label, reference, "volumeName", path, errors);
+    checks::required(reference, "path", path, errors);
+    checks::no_backsteps(text(reference, &["path"]), &path.child("path"), errors);
+}
+
+/// The volumes whose files variables are read from are of one kind only.
+pub fn file_volumes(spec: &Value, path: &Path, errors: &mut Errors) {
+    for kind in KINDS {
+        for (i, item) in list(spec, &[kind]).iter().enumerate() {
+            let path = path.child(kind).index(i).child("env");
+            for (j, variable) in list(item, &["env"]).iter().enumerate() {
+                let reference = &variable["valueFrom"]["fileKeyRef"];
+                if !reference.is_object() {
+                    continue;
+                }
+                let name = text(reference, &["volumeName"]);
+                let at = path.index(j).child("valueFrom").child("fileKeyRef").child("volumeName");
+                // Of two volumes of a name, the last counts.
+                match list(spec, &["volumes"]).iter().rev().find(|v| text(v, &["name"]) == name) {
+                    None => errors.not_found(&at, name),
+                    Some(volume) if volume["emptyDir"].is_null() => {
+                        errors.invalid(&at, name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
 /// A reference to a field of the pod.
 pub fn env_field(reference: &Value, known: &[&str], path: &Path, errors: &mut Errors) {
-    if text(reference, &["apiVersion"]).is_empty() {
+    let version = text(reference, &["apiVersion"]);
+    if version.is_empty() {
         errors.required(&path.child("apiVersion"), "");
         return;
     }
@@ -300,13 +413,20 @@ pub fn env_field(reference: &Value, known: &[&str], path: &Path, errors: &mut Er
         errors.required(&at, "");
         return;
     }
+    if version != "v1" {
+        let detail = format!("error converting fieldPath: unsupported pod version: {version}");
+        errors.invalid(&at, field, detail);
+        return;
+    }
     if let Some((base, key)) = field.strip_suffix("']").and_then(|f| f.split_once("['")) {
         match base {
-            "metadata.annotations" => {
-                checks::qualified(&key.to_lowercase(), &at, errors);
+            "metadata.annotations" => checks::qualified(&key.to_lowercase(), path, errors),
+            "metadata.labels" => checks::qualified(key, path, errors),
+            _ => {
+                let detail =
+                    format!("error converting fieldPath: field label does not support subscript: {field}");
+                errors.invalid(&at, field, detail);
             }
-            "metadata.labels" => checks::qualified(key, &at, errors),
-            _ => errors.invalid(&at, field, "does not support subscript"),
         }
         return;
     }
@@ -317,77 +437,78 @@ pub fn env_field(reference: &Value, known: &[&str], path: &Path, errors: &mut Er
         "spec.schedulerName",
         "status.phase",
     ];
-    if !ENV_FIELDS.contains(&field) && !all.contains(&field) {
+    // An old name of the node.
+    let internal = if field == "spec.host" { "spec.nodeName" } else { field };
+    if !ENV_FIELDS.contains(&internal) && !all.contains(&internal) {
         let detail = format!("error converting fieldPath: field label not supported: {field}");
         errors.invalid(&at, field, detail);
-    } else if !known.contains(&field) {
-        errors.unsupported(&at, field, known);
+    } else if !known.contains(&internal) {
+        errors.unsupported(&at, internal, known);
     }
 }
 
 /// A reference to what a container requests or may use.
 pub fn resource_field(reference: &Value, in_volume: bool, path: &Path, errors: &mut Errors) {
+    let name = text(reference, &["resource"]);
     if in_volume && text(reference, &["containerName"]).is_empty() {
         errors.required(&path.child("containerName"), "");
-        return;
-    }
-    let name = text(reference, &["resource"]);
-    let huge = ["limits.hugepages-", "requests.hugepages-"].iter().any(|p| name.starts_with(p));
-    if name.is_empty() {
+    } else if name.is_empty() {
         errors.required(&path.child("resource"), "");
-    } else if !RESOURCE_FIELDS.contains(&name) && !huge {
+    } else if !RESOURCE_FIELDS.contains(&name) && !is_huge_field(name) {
         errors.unsupported(&path.child("resource"), name, RESOURCE_FIELDS);
-    } else {
-        divisor(name, &reference["divisor"], &path.child("divisor"), errors);
     }
+    divisor(name, &reference["divisor"], &path.child("divisor"), errors);
+}
+
+fn is_huge_field(name: &str) -> bool {
+    ["limits.hugepages-", "requests.hugepages-"].iter().any(|p| name.starts_with(p))
 }
 
 fn divisor(resource: &str, divisor: &Value, path: &Path, errors: &mut Errors) {
-    let given = match divisor.as_str() {
-        None | Some("" | "0") => return,
-        Some(given) => given,
-    };
+    let Some(given) = checks::amount(divisor).filter(|q| !q.is_zero()) else { return };
     let bytes = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
-    let (fine, detail) = if resource.ends_with("cpu") {
-        (["1m", "1"].contains(&given), "only divisor's values 1m and 1 are supported with the cpu resource")
-    } else if resource.ends_with("ephemeral-storage") {
-        (
-            bytes.contains(&given),
-            "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the \
-             local ephemeral storage resource",
-        )
-    } else {
-        (
-            bytes.contains(&given),
-            "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the \
-             memory resource",
-        )
+    let (units, what): (&[&str], &str) = match resource {
+        "limits.cpu" | "requests.cpu" => (&["1m", "1"], "cpu"),
+        "limits.memory" | "requests.memory" => (&bytes, "memory"),
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => (&bytes, "local ephemeral storage"),
+        huge if is_huge_field(huge) => (&bytes, "hugepages"),
+        _ => return,
     };
-    if !fine {
+    if !units.contains(&given.to_string().as_str()) {
+        let known = if what == "cpu" { units.join(" and ") } else { units.join(", ") };
+        let detail = format!("only divisor's values {known} are supported with the {what} resource");
         errors.invalid(path, resource, detail);
     }
 }
 
 fn environment_from(item: &Value, path: &Path, errors: &mut Errors) {
     for (i, source) in list(item, &["envFrom"]).iter().enumerate() {
-        let path = path.index(i);
+        let at = path.index(i);
         let prefix = text(source, &["prefix"]);
         if !prefix.is_empty()
             && let Some(wrong) = env_name_errors(prefix)
         {
-            errors.invalid(&path.child("prefix"), prefix, wrong);
+            errors.invalid(&at.child("prefix"), prefix, wrong);
         }
         let mut sources = 0;
         for kind in ["configMapRef", "secretRef"] {
             if source[kind].is_object() {
                 sources += 1;
-                checks::required(&source[kind], "name", &path.child(kind), errors);
+                let at = at.child(kind).child("name");
+                match text(&source[kind], &["name"]) {
+                    "" => errors.required(&at, ""),
+                    // The name may be a prefix, as of generated names.
+                    name => name_errors(NameRule::Subdomain, name, true)
+                        .into_iter()
+                        .for_each(|e| errors.invalid(&at, name, e)),
+                }
             }
         }
+        // These name the list, not the entry.
         if sources == 0 {
-            errors.invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`");
+            errors.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`");
         } else if sources > 1 {
-            errors.invalid(&path, "", "may not have more than one field specified at a time");
+            errors.invalid(path, "", "may not have more than one field specified at a time");
         }
     }
 }
@@ -429,7 +550,7 @@ fn mounts(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) {
             checks::descending(expression, &path.child("subPathExpr"), errors);
         }
         propagation(item, mount, &path.child("mountPropagation"), errors);
-        recursive(mount, &at.child("recursiveReadOnly"), errors);
+        recursive(mount, &path.child("recursiveReadOnly"), errors);
     }
 }
 
@@ -466,7 +587,7 @@ fn devices(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
         let at = path.index(i);
         let (name, target) = (text(device, &["name"]), text(device, &["devicePath"]));
         checks::required(device, "name", &at, errors);
-        if !names.insert(name) {
+        if !name.is_empty() && !names.insert(name) {
             errors.invalid(&at.child("name"), name, "must be unique");
         }
         let claimed = list(around.spec, &["volumes"]).iter().any(|v| {
@@ -484,11 +605,13 @@ fn devices(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
         if target.is_empty() {
             errors.required(&at.child("devicePath"), "");
         }
-        if !paths.insert(target) {
+        if paths.contains(target) {
             errors.invalid(&at.child("devicePath"), target, "must be unique");
         }
         if target.split('/').any(|p| p == "..") {
             errors.invalid(&at.child("devicePath"), target, "can not contain backsteps ('..')");
+        } else {
+            paths.insert(target);
         }
         if mounts.iter().any(|m| text(m, &["name"]) == name) {
             errors.invalid(&at.child("name"), name, "must not already exist in volumeMounts");

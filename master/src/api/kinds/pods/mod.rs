@@ -1,6 +1,7 @@
 //! Pods.
 //!
 //! - [`defaults`]: what a pod's author may leave out.
+//! - [`features`]: what is written but not switched on.
 //! - [`spec`] and the modules that it calls: what a pod may look like.
 //! - [`update`]: what may change, by which door. [`status`]: what its status may say.
 
@@ -12,28 +13,35 @@ use serde_json::{Value, json};
 use super::checks::amount;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{copy_meta, default, existing_mut, list, list_mut, object_mut};
+use crate::api::object::{copy_meta, default, list, list_mut, object_mut};
 
+mod annotations;
 mod containers;
 pub mod defaults;
+mod features;
 mod probes;
 pub mod scheduling;
 mod security;
 pub mod spec;
 mod status;
+pub mod totals;
 mod update;
 mod volumes;
 pub mod warnings;
+mod windows;
+
+pub use features::drop_disabled;
 
 pub(super) fn strategy() -> Strategy {
     Strategy {
         defaults: fill_in,
         prepare_create,
+        prepare_update: |new, old| drop_disabled(&mut new["spec"], &old["spec"]),
         prepare_status: |new, old| {
             copy_meta(old, new, "ownerReferences");
             status::addresses(new);
         },
-        validate: |pod, errors| spec::validate(&pod["spec"], &Path::new("spec"), errors),
+        validate,
         validate_create,
         validate_update: update::validate,
         validate_status: status::validate,
@@ -92,14 +100,8 @@ fn whole_requests(pod: &mut Value) {
 }
 
 fn prepare_create(pod: &mut Value) {
-    for kind in ["initContainers", "containers"] {
-        for container in list_mut(pod, &["spec", kind]) {
-            // Stop signals are not switched on.
-            if let Some(lifecycle) = existing_mut(container, &["lifecycle"]) {
-                lifecycle.remove("stopSignal");
-            }
-        }
-    }
+    drop_disabled(&mut pod["spec"], &Value::Null);
+    features::label_keys(pod);
     if pod["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
     }
@@ -115,6 +117,13 @@ fn prepare_create(pod: &mut Value) {
     }
 }
 
+fn validate(pod: &Value, errors: &mut Errors) {
+    let (meta, spec, path) = (&pod["metadata"], &pod["spec"], Path::new("spec"));
+    annotations::validate(meta, spec, &Path::new("metadata.annotations"), errors);
+    spec::validate(spec, Some(meta), &path, errors);
+    containers::validate_in_pod(spec, &path, errors);
+}
+
 fn validate_create(pod: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     if !list(pod, &["spec", "ephemeralContainers"]).is_empty() {
@@ -125,6 +134,7 @@ fn validate_create(pod: &Value, errors: &mut Errors) {
         let detail = "cannot be set until all schedulingGates have been cleared";
         errors.forbidden(&path.child("nodeName"), detail);
     }
+    annotations::match_fields(&pod["metadata"], &pod["spec"], &path, errors);
 }
 
 /// The quality of service that a pod's requests and limits give it.

@@ -1,6 +1,8 @@
 //! Validation of where a pod may run: affinity, tolerations, spreading.
 
-use protocol::selector::{label_value_error, qualified_name_error};
+use std::collections::HashSet;
+
+use protocol::selector::label_value_error;
 use serde_json::Value;
 
 use crate::api::invalid::{Errors, Path};
@@ -45,6 +47,10 @@ pub fn tolerations(list: &[Value], path: &Path, errors: &mut Errors) {
                     errors.invalid(&path.child("operator"), value, detail);
                 }
             }
+            // Comparing numbers is known, but not switched on.
+            "Lt" | "Gt" => {
+                errors.unsupported(&path.child("operator"), operator, &["Equal", "Exists", "Lt", "Gt"]);
+            }
             other => errors.unsupported(&path.child("operator"), other, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {
@@ -63,7 +69,8 @@ pub fn affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
     let at = path.child("nodeAffinity").child(PREFERRED);
     for (i, term) in list(affinity, &["nodeAffinity", PREFERRED]).iter().enumerate() {
         weight(term, &at.index(i), errors);
-        checks::node_term(&term["preference"], &at.index(i).child("preference"), errors);
+        // A preference that no node can meet does no harm.
+        checks::node_term(&term["preference"], false, &at.index(i).child("preference"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let at = path.child(kind).child(REQUIRED);
@@ -92,27 +99,38 @@ fn pod_term(term: &Value, path: &Path, errors: &mut Errors) {
     for namespace in list(term, &["namespaces"]).iter().filter_map(Value::as_str) {
         named(NameRule::Label, namespace, &path.child("namespace"), errors);
     }
-    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
-        label_keys(term, field, path, errors);
-    }
-    let match_keys = list(term, &["matchLabelKeys"]);
-    for key in list(term, &["mismatchLabelKeys"]).iter().filter(|k| match_keys.contains(k)) {
-        let at = match_keys.iter().position(|k| k == key).unwrap_or(0);
-        let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
-        errors.invalid(&path.child("matchLabelKeys").index(at), key.clone(), detail);
-    }
-    topology_key(term, path, errors);
-}
-
-fn topology_key(term: &Value, path: &Path, errors: &mut Errors) {
+    both_label_keys(term, path, errors);
     let key = text(term, &["topologyKey"]);
     if key.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
     }
-    qualified_name_error(key).into_iter().for_each(|e| errors.invalid(&path.child("topologyKey"), key, e));
+    qualified(key, &path.child("topologyKey"), errors);
 }
 
-/// Keys whose values are taken from the pod itself.
+/// Keys whose values are taken from the pod itself: known, and each in one way.
+fn both_label_keys(term: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
+        label_keys(term, field, path, errors);
+    }
+    let (match_keys, mismatch_keys) = (list(term, &["matchLabelKeys"]), list(term, &["mismatchLabelKeys"]));
+    let selector = &term["labelSelector"];
+    let mut selected: HashSet<&str> =
+        selector["matchLabels"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    // What the server makes of the keys stands in the selector already, so that only the second counts.
+    for expression in list(selector, &["matchExpressions"]) {
+        let key = text(expression, &["key"]);
+        let at = match_keys.iter().rposition(|k| k == key);
+        if let Some(i) = at.filter(|_| selected.contains(key)) {
+            errors.invalid(&path.index(i), key, "exists in both matchLabelKeys and labelSelector");
+        }
+        selected.insert(key);
+    }
+    for (i, key) in match_keys.iter().enumerate().filter(|(_, k)| mismatch_keys.contains(k)) {
+        let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.invalid(&path.child("matchLabelKeys").index(i), key.clone(), detail);
+    }
+}
+
 fn label_keys(term: &Value, field: &str, path: &Path, errors: &mut Errors) {
     let keys = list(term, &[field]);
     if keys.is_empty() {
@@ -136,7 +154,9 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
             let skew = constraint["maxSkew"].as_i64().unwrap_or(0);
             errors.invalid(&path.child("maxSkew"), skew, checks::POSITIVE);
         }
-        topology_key(constraint, &path, errors);
+        if text(constraint, &["topologyKey"]).is_empty() {
+            errors.required(&path.child("topologyKey"), "can not be empty");
+        }
         let (key, when) = (text(constraint, &["topologyKey"]), text(constraint, &["whenUnsatisfiable"]));
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when) {
             errors.unsupported(&path.child("whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]);
@@ -144,14 +164,14 @@ pub fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
         let same = |c: &Value| {
             c["topologyKey"] == constraint["topologyKey"] && text(c, &["whenUnsatisfiable"]) == when
         };
-        if constraints[..i].iter().any(same) {
+        if constraints[i + 1..].iter().any(same) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}"));
         }
         min_domains(constraint, when, &path, errors);
         for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             checks::choice(&constraint[field], &["Honor", "Ignore"], &path.child(field), errors);
         }
-        match_keys(constraint, &path.child("matchLabelKeys"), errors);
+        both_label_keys(constraint, &path, errors);
         label_selector(&constraint["labelSelector"], &path.child("labelSelector"), errors);
     }
 }
@@ -165,25 +185,5 @@ fn min_domains(constraint: &Value, when: &str, path: &Path, errors: &mut Errors)
     if when != "DoNotSchedule" {
         let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
         errors.invalid(&path, domains, detail);
-    }
-}
-
-fn match_keys(constraint: &Value, path: &Path, errors: &mut Errors) {
-    let keys = list(constraint, &["matchLabelKeys"]);
-    if keys.is_empty() {
-        return;
-    }
-    if constraint["labelSelector"].is_null() {
-        errors.forbidden(path, NO_SELECTOR);
-        return;
-    }
-    let selector = &constraint["labelSelector"];
-    for (i, key) in keys.iter().filter_map(Value::as_str).enumerate() {
-        qualified(key, &path.index(i), errors);
-        let selected = selector["matchLabels"].get(key).is_some()
-            || list(selector, &["matchExpressions"]).iter().any(|e| text(e, &["key"]) == key);
-        if selected {
-            errors.invalid(&path.index(i), key, "exists in both matchLabelKeys and labelSelector");
-        }
     }
 }

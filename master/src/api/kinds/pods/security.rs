@@ -2,11 +2,27 @@
 
 use serde_json::Value;
 
+use super::containers::KINDS;
+use super::windows;
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks;
 use crate::api::object::{list, text};
 
 const ID_MAX: i64 = i32::MAX as i64;
+const PROFILE_MAX: usize = 4095;
+/// Settings that belong to an IPC namespace.
+const IPC_SYSCTLS: &[&str] = &[
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+    "kernel.shm",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.msg",
+];
 const SYSCTL: &str = "must have at most 253 characters and match regex \
 ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
@@ -23,18 +39,31 @@ pub fn pod(spec: &Value, path: &Path, errors: &mut Errors) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.invalid(&path.child("shareProcessNamespace"), true, detail);
     }
-    sysctls(list(context, &["sysctls"]), &path.child("sysctls"), errors);
-    for (name, known) in [
-        ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
-        ("supplementalGroupsPolicy", ["Merge", "Strict"]),
-        ("seLinuxChangePolicy", ["MountOption", "Recursive"]),
-    ] {
+    sysctls(spec, list(context, &["sysctls"]), &path.child("sysctls"), errors);
+    let choice = |name: &str, known: [&str; 2], errors: &mut Errors| {
         checks::choice(&context[name], &known, &path.child(name), errors);
-    }
-    profiles(context, &path, errors);
+    };
+    choice("fsGroupChangePolicy", ["Always", "OnRootMismatch"], errors);
+    seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
+    windows::options(context, &path, errors);
+    app_armor(&context["appArmorProfile"], &path.child("appArmorProfile"), errors);
+    choice("supplementalGroupsPolicy", ["Merge", "Strict"], errors);
+    choice("seLinuxChangePolicy", ["MountOption", "Recursive"], errors);
 }
 
-fn sysctls(sysctls: &[Value], path: &Path, errors: &mut Errors) {
+/// What a pod shares with its host it may not set.
+fn host_sysctl(spec: &Value, name: &str, path: &Path, errors: &mut Errors) {
+    let dotted = name.replace('/', ".");
+    let of_net = dotted.starts_with("net.");
+    let of_ipc = dotted.starts_with("fs.mqueue.") || IPC_SYSCTLS.contains(&dotted.as_str());
+    for (shared, within) in [("hostNetwork", of_net), ("hostIPC", of_ipc)] {
+        if within && spec[shared] == Value::Bool(true) {
+            errors.invalid(path, name, format!("may not be specified when '{shared}' is true"));
+        }
+    }
+}
+
+fn sysctls(spec: &Value, sysctls: &[Value], path: &Path, errors: &mut Errors) {
     for (i, sysctl) in sysctls.iter().enumerate() {
         let (name, path) = (text(sysctl, &["name"]), path.index(i).child("name"));
         if name.is_empty() {
@@ -44,6 +73,7 @@ fn sysctls(sysctls: &[Value], path: &Path, errors: &mut Errors) {
         } else if sysctls[..i].iter().any(|s| text(s, &["name"]) == name) {
             errors.duplicate(&path, name);
         }
+        host_sysctl(spec, name, &path, errors);
     }
 }
 
@@ -61,9 +91,18 @@ pub fn host_users(spec: &Value, path: &Path, errors: &mut Errors) {
     if spec["hostUsers"] != Value::Bool(false) {
         return;
     }
-    for name in ["hostNetwork", "hostPID", "hostIPC"] {
+    // Two of the paths are in the server's own spelling.
+    for (name, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec[name] == Value::Bool(true) {
-            errors.forbidden(&path.child(name), "when `hostUsers` is false");
+            errors.forbidden(&path.child(shown), "when `hostUsers` is false");
+        }
+    }
+    for kind in KINDS {
+        for (i, item) in list(spec, &[kind]).iter().enumerate() {
+            if !list(item, &["volumeDevices"]).is_empty() {
+                let path = path.child(kind).index(i).child("volumeDevices");
+                errors.forbidden(&path, "when `hostUsers` is false");
+            }
         }
     }
 }
@@ -81,7 +120,7 @@ pub fn container(context: &Value, host_users: bool, path: &Path, errors: &mut Er
     if text(context, &["procMount"]) == "Unmasked" && host_users {
         errors.invalid(&mount, "Unmasked", "`hostUsers` must be false to use `Unmasked`");
     }
-    profiles(context, path, errors);
+    seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
     if context["allowPrivilegeEscalation"] == Value::Bool(false) {
         let shown = || checks::internal("a.core.v1.SecurityContext", context);
         if context["privileged"] == Value::Bool(true) {
@@ -94,10 +133,7 @@ pub fn container(context: &Value, host_users: bool, path: &Path, errors: &mut Er
             errors.invalid_shown(path, &shown(), detail);
         }
     }
-}
-
-fn profiles(context: &Value, path: &Path, errors: &mut Errors) {
-    seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
+    windows::options(context, path, errors);
     app_armor(&context["appArmorProfile"], &path.child("appArmorProfile"), errors);
 }
 
@@ -106,19 +142,23 @@ fn seccomp(profile: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     let local = path.child("localhostProfile");
-    match (text(profile, &["type"]), profile["localhostProfile"].as_str()) {
-        ("Localhost", None) => errors.required(&local, "must be set when seccomp type is Localhost"),
-        ("Localhost", Some(file)) => checks::descending(file, &local, errors),
-        ("RuntimeDefault" | "Unconfined", Some(_)) => {
-            let shown = checks::internal("a.core.v1.SeccompProfile", profile);
-            errors.invalid_shown(&local, &shown, "can only be set when seccomp type is Localhost");
-        }
-        ("RuntimeDefault" | "Unconfined", None) => {}
-        ("", _) => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
-        (other, _) => {
+    let kind = text(profile, &["type"]);
+    match kind {
+        "Localhost" | "RuntimeDefault" | "Unconfined" => {}
+        "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
+        other => {
             let known = ["Localhost", "RuntimeDefault", "Unconfined"];
             errors.unsupported(&path.child("type"), other, &known);
         }
+    }
+    match (kind, profile["localhostProfile"].as_str()) {
+        ("Localhost", None) => errors.required(&local, "must be set when seccomp type is Localhost"),
+        ("Localhost", Some(file)) => checks::descending(file, &local, errors),
+        (_, Some(_)) => {
+            let shown = checks::internal("a.core.v1.SeccompProfile", profile);
+            errors.invalid_shown(&local, &shown, "can only be set when seccomp type is Localhost");
+        }
+        (_, None) => {}
     }
 }
 
@@ -130,10 +170,13 @@ fn app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
     match (text(profile, &["type"]), profile["localhostProfile"].as_str()) {
         ("Localhost", None) => errors.required(&local, "must be set when AppArmor type is Localhost"),
         ("Localhost", Some(name)) => {
-            if name.trim().is_empty() {
-                errors.required(&local, "must be set when AppArmor type is Localhost");
-            } else if name.trim() != name {
+            if name.trim() != name {
                 errors.invalid(&local, name, "must not be padded with whitespace");
+            } else if name.is_empty() {
+                errors.required(&local, "must be set when AppArmor type is Localhost");
+            }
+            if name.len() > PROFILE_MAX {
+                errors.too_long(&local, PROFILE_MAX);
             }
         }
         ("RuntimeDefault" | "Unconfined", Some(name)) => {

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use protocol::Selector;
 use protocol::selector::{label_value_error, qualified_name_error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{containers, scheduling, security, volumes};
+use super::{annotations, containers, scheduling, security, volumes, windows};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, ip, named, qualified};
 use crate::api::kinds::resources;
@@ -16,21 +16,24 @@ use crate::api::object::{list, text};
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_CHARS_MAX: usize = 2048;
+const SEARCH_MAX: usize = 253;
+const SEARCH: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or \
+'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+'_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+const HOST_NAME_MAX: usize = 64;
 
-/// Checks a pod spec.
-pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
-    let volumes = volumes::volumes(spec, &path.child("volumes"), errors);
-    let claims = claims(spec, &path.child("resourceClaims"), errors);
+/// Checks a pod spec; `pod` is the metadata of the pod whose it is, where it is not a template's.
+pub fn validate(spec: &Value, pod: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let volumes = volumes::volumes(spec, pod, &path.child("volumes"), errors);
+    let claims = claims(spec, pod, &path.child("resourceClaims"), errors);
     containers::validate(
         spec,
         &containers::Around { spec, volumes: &volumes, claims: &claims },
         path,
         errors,
     );
-    if spec["resources"].is_object() {
-        resources::requirements(&spec["resources"], &claims, true, &path.child("resources"), errors);
-    }
-    host_ports(spec, path, errors);
+    resources::whole_pod(spec, &claims, &path.child("resources"), errors);
+    host_ports(spec, pod.is_some(), path, errors);
     choice(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, errors);
     choice(spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], path, errors);
     for (key, value) in spec["nodeSelector"].as_object().into_iter().flatten() {
@@ -41,9 +44,6 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     security::pod(spec, path, errors);
-    for (i, secret) in list(spec, &["imagePullSecrets"]).iter().enumerate() {
-        checks::required(secret, "name", &path.child("imagePullSecrets").index(i), errors);
-    }
     scheduling::affinity(&spec["affinity"], &path.child("affinity"), errors);
     dns(spec, &path.child("dnsConfig"), errors);
     for (i, gate) in list(spec, &["readinessGates"]).iter().enumerate() {
@@ -52,7 +52,9 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     gates(spec, &path.child("schedulingGates"), errors);
     scheduling::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    windows::host_processes(spec, path, errors);
     security::host_users(spec, path, errors);
+    host_name(spec, path, errors);
     for name in ["serviceAccountName", "nodeName"] {
         checks::named_if_set(NameRule::Subdomain, spec, name, path, errors);
     }
@@ -63,44 +65,58 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     scheduling::tolerations(list(spec, &["tolerations"]), &path.child("tolerations"), errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
-    for name in ["priorityClassName", "runtimeClassName"] {
-        checks::named_if_set(NameRule::Subdomain, spec, name, path, errors);
+    checks::named_if_set(NameRule::Subdomain, spec, "priorityClassName", path, errors);
+    if let Some(class) = spec["runtimeClassName"].as_str() {
+        named(NameRule::Subdomain, class, &path.child("runtimeClassName"), errors);
     }
-    checks::choice(
-        &spec["preemptionPolicy"],
-        &["PreemptLowerPriority", "Never"],
-        &path.child("preemptionPolicy"),
-        errors,
-    );
-    overhead(spec, &path.child("overhead"), errors);
-    if spec["os"].is_object() {
-        let path = path.child("os");
-        match text(spec, &["os", "name"]) {
-            "" => errors.required(&path.child("name"), "cannot be empty"),
-            "linux" | "windows" => {}
-            other => errors.unsupported(&path, other, &["linux", "windows"]),
-        }
+    if !spec["preemptionPolicy"].is_null() {
+        choice(spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], path, errors);
     }
+    if spec["overhead"].is_object() {
+        let limits = json!({"limits": spec["overhead"]});
+        resources::requirements(&limits, &[], &path.child("overhead"), errors);
+    }
+    windows::system(spec, path, errors);
+    containers::file_volumes(spec, path, errors);
+}
+
+/// A name that a pod has inside, in place of its own.
+fn host_name(spec: &Value, path: &Path, errors: &mut Errors) {
+    let Some(name) = spec["hostnameOverride"].as_str() else { return };
+    let at = path.child("hostnameOverride");
+    if spec["setHostnameAsFQDN"] == Value::Bool(true) {
+        errors.forbidden(&at, "may not be specified when setHostnameAsFQDN is true");
+    }
+    if spec["hostNetwork"] == Value::Bool(true) {
+        errors.forbidden(&at, "may not be specified when hostNetwork is true");
+    }
+    if name.len() > HOST_NAME_MAX {
+        errors.too_long(&at, HOST_NAME_MAX);
+    }
+    named(NameRule::Subdomain, name, &at, errors);
 }
 
 fn choice(spec: &Value, name: &str, allowed: &[&str], path: &Path, errors: &mut Errors) {
     checks::required_choice(&spec[name], allowed, &path.child(name), errors);
 }
 
-fn claims<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> Vec<&'a str> {
+fn claims<'a>(spec: &'a Value, pod: Option<&Value>, path: &Path, errors: &mut Errors) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for (i, claim) in list(spec, &["resourceClaims"]).iter().enumerate() {
         let path = path.index(i);
         let name = text(claim, &["name"]);
+        if pod.is_some_and(annotations::is_mirror) {
+            errors.forbidden(&Path::default(), "static pods do not support resource claims");
+            continue;
+        }
         if name.is_empty() {
             errors.required(&path.child("name"), "");
+        } else if names.contains(&name) {
+            errors.duplicate(&path.child("name"), name);
         } else {
-            if names.contains(&name) {
-                errors.duplicate(&path.child("name"), name);
-            }
             named(NameRule::Label, name, &path.child("name"), errors);
+            names.push(name);
         }
-        names.push(name);
         let given = ["resourceClaimName", "resourceClaimTemplateName"].map(|n| !claim[n].is_null());
         let shown = || checks::internal("a.core.v1.PodResourceClaim", claim);
         match given {
@@ -124,18 +140,17 @@ fn claims<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> Vec<&'a str>
     names
 }
 
-fn host_ports(spec: &Value, path: &Path, errors: &mut Errors) {
+/// On the host's network, ports are the host's. Templates may leave them out: pods get them by default.
+fn host_ports(spec: &Value, in_pod: bool, path: &Path, errors: &mut Errors) {
     if spec["hostNetwork"] != Value::Bool(true) {
         return;
     }
-    for kind in ["containers", "initContainers"] {
-        for (i, container) in list(spec, &[kind]).iter().enumerate() {
-            for (j, port) in list(container, &["ports"]).iter().enumerate() {
-                if port["hostPort"] != port["containerPort"] {
-                    let at = path.child(kind).index(i).child("ports").index(j).child("containerPort");
-                    let detail = "must match `hostPort` when `hostNetwork` is true";
-                    errors.invalid(&at, port["containerPort"].clone(), detail);
-                }
+    for (i, container) in list(spec, &["containers"]).iter().enumerate() {
+        for (j, port) in list(container, &["ports"]).iter().enumerate() {
+            let [host, inner] = ["hostPort", "containerPort"].map(|name| port[name].as_i64().unwrap_or(0));
+            if (in_pod || host != 0) && host != inner {
+                let at = path.child("containers").index(i).child("ports").index(j).child("hostPort");
+                errors.invalid(&at, host, "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }
@@ -175,9 +190,12 @@ fn dns(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(&at, config["searches"].clone(), detail);
     }
     for (i, search) in searches.iter().enumerate().filter(|(_, s)| **s != ".") {
-        let trimmed = search.strip_suffix('.').unwrap_or(search).replace('_', "-");
-        for error in meta::name_errors(NameRule::Subdomain, trimmed.trim_start_matches('-'), false) {
-            errors.invalid(&at.index(i), *search, error);
+        let search = search.strip_suffix('.').unwrap_or(search);
+        if search.len() > SEARCH_MAX {
+            errors.invalid(&at.index(i), search, format!("must be no more than {SEARCH_MAX} characters"));
+        }
+        if !is_search(search) {
+            errors.invalid(&at.index(i), search, SEARCH);
         }
     }
     for (i, option) in list(config, &["options"]).iter().enumerate() {
@@ -185,6 +203,16 @@ fn dns(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.required(&path.child("options").index(i), "must not be empty");
         }
     }
+}
+
+/// Labels joined by dots, in which underscores may stand too.
+fn is_search(name: &str) -> bool {
+    name.split('.').all(|label| {
+        let label = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        let end = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let inner = |b: &u8| end(Some(b)) || matches!(b, b'-' | b'_');
+        end(label.first()) && end(label.last()) && label.iter().all(inner)
+    })
 }
 
 fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -202,17 +230,9 @@ fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, alias) in list(spec, &["hostAliases"]).iter().enumerate() {
         let path = path.index(i);
         ip(text(alias, &["ip"]), &path.child("ip"), errors);
-        for host in list(alias, &["hostnames"]).iter().filter_map(Value::as_str) {
-            named(NameRule::Subdomain, host, &path.child("hostnames"), errors);
+        for (j, host) in list(alias, &["hostnames"]).iter().filter_map(Value::as_str).enumerate() {
+            named(NameRule::Subdomain, host, &path.child("hostnames").index(j), errors);
         }
-    }
-}
-
-fn overhead(spec: &Value, path: &Path, errors: &mut Errors) {
-    for (name, value) in spec["overhead"].as_object().into_iter().flatten() {
-        let path = path.key(name);
-        resources::container_resource_name(name, &path, errors);
-        checks::quantity(value, &path, errors);
     }
 }
 
@@ -226,7 +246,9 @@ pub fn selector_of(value: &Value) -> Option<Selector> {
 pub fn template_spec(template: &Value, path: &Path, errors: &mut Errors) {
     meta::labels(&template["metadata"]["labels"], &path.child("labels"), errors);
     meta::annotations(&template["metadata"]["annotations"], &path.child("annotations"), errors);
-    validate(&template["spec"], &path.child("spec"), errors);
+    annotations::validate(&template["metadata"], &template["spec"], &path.child("annotations"), errors);
+    validate(&template["spec"], None, &path.child("spec"), errors);
+    annotations::match_fields(&template["metadata"], &template["spec"], &path.child("spec"), errors);
     if !list(template, &["spec", "ephemeralContainers"]).is_empty() {
         let path = path.child("spec").child("ephemeralContainers");
         errors.forbidden(&path, "ephemeral containers not allowed in pod template");

@@ -45,17 +45,41 @@ const SOURCES: &[&str] = &[
     "image",
 ];
 const MORE: &str = "may not specify more than 1 volume type";
+/// The kinds of things that a volume can put side by side.
+const PROJECTIONS: &[&str] = &["secret", "configMap", "downwardAPI", "serviceAccountToken"];
+/// What only the claim itself has, not the template that it is made from.
+const OF_THE_CLAIM: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
 /// What a downward API file can show.
 const FILE_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
-/// Checks the volumes; the names of those without mistakes are what containers can mount.
-pub fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> HashSet<&'a str> {
+/// Checks the volumes; the names of those without mistakes are what containers can mount. `pod` is the metadata of
+/// the pod whose they are, where they are not a template's.
+pub fn volumes<'a>(
+    spec: &'a Value,
+    pod: Option<&Value>,
+    path: &Path,
+    errors: &mut Errors,
+) -> HashSet<&'a str> {
     let (mut names, mut sound) = (HashSet::new(), HashSet::new());
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let (path, name) = (path.index(i), text(volume, &["name"]));
         let before = errors.len();
-        source(volume, &path, errors);
+        source(volume, pod, &path, errors);
         if name.is_empty() {
             errors.required(&path.child("name"), "");
         } else {
@@ -71,23 +95,48 @@ pub fn volumes<'a>(spec: &'a Value, path: &Path, errors: &mut Errors) -> HashSet
     sound
 }
 
-fn source(volume: &Value, path: &Path, errors: &mut Errors) {
+fn source(volume: &Value, pod: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let name = text(volume, &["name"]);
     let mut found = 0;
     for kind in SOURCES {
         let source = &volume[*kind];
         if source.is_null() {
             continue;
         }
-        let path = path.child(kind);
         found += 1;
         if found > 1 {
-            errors.forbidden(&path, MORE);
-            continue;
+            // Two kinds are spelled in a way of their own here.
+            let shown = match *kind {
+                "cephfs" => "cephFS",
+                "downwardAPI" => "downwarAPI",
+                kind => kind,
+            };
+            errors.forbidden(&path.child(shown), MORE);
+        } else {
+            one(kind, source, &path.child(kind), errors);
+            if *kind == "ephemeral" {
+                claim_name(pod, name, path, errors);
+            }
         }
-        one(kind, source, &path, errors);
+        let portal = text(source, &["targetPortal"]);
+        if *kind == "iscsi" && !source["initiatorName"].is_null() && name.len() + 1 + portal.len() > 64 {
+            errors.invalid(&path.child("name"), name, persistent::ISCSI_TOO_LONG);
+        }
     }
     if found == 0 {
         errors.required(path, "must specify a volume type");
+    }
+}
+
+/// The claim that is made for an ephemeral volume has a name that is made of the pod's and the volume's.
+fn claim_name(pod: Option<&Value>, volume: &str, path: &Path, errors: &mut Errors) {
+    let pod = pod.map_or("", |meta| text(meta, &["name"]));
+    if pod.is_empty() || volume.is_empty() {
+        return;
+    }
+    let claim = format!("{pod}-{volume}");
+    for error in meta::name_errors(NameRule::Subdomain, &claim, false) {
+        errors.invalid(&path.child("name"), volume, format!("PVC name {claim:?}: {error}"));
     }
 }
 
@@ -114,16 +163,16 @@ fn one(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
         "persistentVolumeClaim" => checks::required(source, "claimName", path, errors),
         "downwardAPI" => {
             mode(&source["defaultMode"], &path.child("defaultMode"), errors);
-            for (i, item) in list(source, &["items"]).iter().enumerate() {
-                downward(item, &path.child("items").index(i), errors);
-            }
+            list(source, &["items"]).iter().for_each(|item| downward(item, path, errors));
         }
         "projected" => projected(source, path, errors),
         "csi" => {
             storage::driver_name(text(source, &["driver"]), &path.child("driver"), errors);
             if source["nodePublishSecretRef"].is_object() {
-                let path = path.child("nodePublishSecretRef");
-                checks::required(&source["nodePublishSecretRef"], "name", &path, errors);
+                match text(source, &["nodePublishSecretRef", "name"]) {
+                    "" => errors.required(&path.child("nodePublishSecretRef").child("name"), ""),
+                    name => named(NameRule::Subdomain, name, &path.child("name"), errors),
+                }
             }
         }
         "ephemeral" => ephemeral(source, &path.child("volumeClaimTemplate"), errors),
@@ -145,26 +194,23 @@ fn mode(mode: &Value, path: &Path, errors: &mut Errors) {
 
 fn files(source: &Value, path: &Path, errors: &mut Errors) {
     mode(&source["defaultMode"], &path.child("defaultMode"), errors);
-    items(source, path, errors);
+    for (i, item) in list(source, &["items"]).iter().enumerate() {
+        key_to_path(item, &path.child("items").index(i), errors);
+    }
 }
 
-fn items(source: &Value, path: &Path, errors: &mut Errors) {
-    for (i, item) in list(source, &["items"]).iter().enumerate() {
-        let path = path.child("items").index(i);
-        checks::required(item, "key", &path, errors);
-        file_path(item, &path, errors);
-        mode(&item["mode"], &path.child("mode"), errors);
-    }
+fn key_to_path(item: &Value, path: &Path, errors: &mut Errors) {
+    checks::required(item, "key", path, errors);
+    file_path(item, path, errors);
+    mode(&item["mode"], &path.child("mode"), errors);
 }
 
 fn file_path(item: &Value, path: &Path, errors: &mut Errors) {
-    let path = path.child("path");
-    match text(item, &["path"]) {
-        "" => errors.required(&path, ""),
-        given => checks::non_reserved_descending(given, &path, errors),
-    }
+    checks::required(item, "path", path, errors);
+    checks::non_reserved_descending(text(item, &["path"]), &path.child("path"), errors);
 }
 
+/// A file that shows something of the pod. Its mistakes are shown where all the files stand.
 fn downward(item: &Value, path: &Path, errors: &mut Errors) {
     file_path(item, path, errors);
     match (item["fieldRef"].is_object(), item["resourceFieldRef"].is_object()) {
@@ -195,53 +241,38 @@ fn projected<'a>(source: &'a Value, path: &Path, errors: &mut Errors) {
     for (i, projection) in list(source, &["sources"]).iter().enumerate() {
         let at = path.child("sources").index(i);
         let mut found = 0;
-        for kind in [
-            "secret",
-            "configMap",
-            "downwardAPI",
-            "serviceAccountToken",
-            "clusterTrustBundle",
-            "podCertificate",
-        ] {
-            let inner = &projection[kind];
+        for kind in PROJECTIONS {
+            let inner = &projection[*kind];
             if !inner.is_object() {
                 continue;
             }
             let at = at.child(kind);
             found += 1;
-            if found > 1 {
-                errors.forbidden(&at, MORE);
-                continue;
-            }
-            match kind {
-                "secret" | "configMap" => {
-                    checks::required(inner, "name", &at, errors);
-                    items(inner, &at, errors);
-                }
+            match *kind {
                 "downwardAPI" => {
-                    for (j, item) in list(inner, &["items"]).iter().enumerate() {
-                        downward(item, &at.child("items").index(j), errors);
+                    for item in list(inner, &["items"]) {
+                        downward(item, &at, errors);
+                        let file = text(item, &["path"]);
+                        taken(file, file, errors);
                     }
                 }
                 "serviceAccountToken" => {
                     let lifetime = at.child("expirationSeconds");
                     storage::token_lifetime(&inner["expirationSeconds"], &lifetime, errors);
-                    file_path(inner, &at, errors);
+                    // The path of the file is shown as the whole volume's.
+                    file_path(inner, path, errors);
                 }
-                _ => {}
-            }
-            for item in list(inner, &["items"]) {
-                let file = text(item, &["path"]);
-                let shown = if kind == "downwardAPI" { file } else { text(inner, &["name"]) };
-                taken(file, shown, errors);
-            }
-            if kind == "serviceAccountToken" || kind == "clusterTrustBundle" {
-                let file = text(inner, &["path"]);
-                taken(file, file, errors);
+                _ => {
+                    checks::required(inner, "name", &at, errors);
+                    for (j, item) in list(inner, &["items"]).iter().enumerate() {
+                        key_to_path(item, &at.child("items").index(j), errors);
+                        taken(text(item, &["path"]), text(inner, &["name"]), errors);
+                    }
+                }
             }
         }
-        if found == 0 {
-            errors.required(&at, "must specify a volume type");
+        if found > 1 {
+            errors.forbidden(&at, "may not specify more than 1 volume type per source");
         }
     }
 }
@@ -252,8 +283,63 @@ fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
         errors.required(path, "");
         return;
     }
-    let metadata = path.child("metadata");
-    meta::labels(&template["metadata"]["labels"], &metadata.child("labels"), errors);
-    meta::annotations(&template["metadata"]["annotations"], &metadata.child("annotations"), errors);
+    let at = path.child("metadata");
+    meta::annotations(&template["metadata"]["annotations"], &at.child("annotations"), errors);
+    meta::labels(&template["metadata"]["labels"], &at.child("labels"), errors);
+    for name in OF_THE_CLAIM {
+        let value = &template["metadata"][*name];
+        let said = match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Number(number) => number.as_i64() != Some(0),
+            _ => true,
+        };
+        if said {
+            errors.forbidden(&at.child(name), "cannot be set");
+        }
+    }
     persistent::claim_spec(&template["spec"], &path.child("spec"), errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn volumes_say_where_they_are_wrong() {
+        for (volume, wanted) in [
+            (json!({"emptyDir": {}}), vec![]),
+            (
+                json!({"downwardAPI": {"items": [{"path": "a"}]}}),
+                vec!["v[0].downwardAPI: Required value: one of fieldRef and resourceFieldRef is required"],
+            ),
+            (
+                json!({"projected": {"sources": [{"secret": {"name": "a"}, "configMap": {}}]}}),
+                vec![
+                    "v[0].projected.sources[0].configMap.name: Required value",
+                    "v[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type per source",
+                ],
+            ),
+            (
+                json!({"projected": {"sources": [{"serviceAccountToken": {"expirationSeconds": 600}}]}}),
+                vec!["v[0].projected.path: Required value"],
+            ),
+            (
+                json!({"emptyDir": {}, "cephfs": {}}),
+                vec!["v[0].cephFS: Forbidden: may not specify more than 1 volume type"],
+            ),
+            (
+                json!({"cinder": {"secretRef": {}}}),
+                vec!["v[0].cinder.volumeID: Required value", "v[0].cinder.secretRef.name: Required value"],
+            ),
+        ] {
+            let mut volume = volume;
+            volume["name"] = "x".into();
+            let mut errors = Errors::default();
+            volumes(&json!({"volumes": [volume]}), None, &Path::new("v"), &mut errors);
+            assert_eq!(errors.messages(), wanted);
+        }
+    }
 }
