@@ -15,7 +15,7 @@
 //! - [`ingress`]: HTTP from outside, by host and path.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
-//! - [`services`]: what is known of Services here. [`simulation`]: a node without a machine.
+//! - [`services`]: what is known of Services here. [`transport`]: TCP, UDP and SCTP. [`simulation`]: a node without a machine.
 
 pub mod announce;
 pub mod certificate;
@@ -34,6 +34,7 @@ pub mod proxy;
 pub mod runtime;
 pub mod services;
 pub mod simulation;
+pub mod transport;
 pub mod volumes;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};

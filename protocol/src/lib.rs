@@ -12,6 +12,7 @@
 //! - [`link`]: the messages between a node and its master.
 //! - [`events`]: what components tell people about objects.
 //! - [`error`]: failures in the shape of upstream's `Status`.
+//! - [`go`]: values as Go prints them.
 //! - [`patch`]: merge and strategic merge patches.
 //! - [`resources`]: the table of served kinds.
 //! - [`schema`]: the field tables of the API types, and reading objects by them.
@@ -23,6 +24,7 @@ pub mod balancing;
 pub mod client;
 pub mod error;
 pub mod events;
+pub mod go;
 pub mod ingress;
 pub mod link;
 pub mod patch;

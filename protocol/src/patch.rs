@@ -30,20 +30,3 @@ pub fn merge(target: &mut Value, patch: Value) {
         }
     }
 }
-
-/// An object as Go's `%v` prints a map.
-pub fn go_map(map: &Map<String, Value>) -> String {
-    let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_value(v))).collect();
-    format!("map[{}]", entries.join(" "))
-}
-
-/// A value as Go's `%v` prints it.
-pub fn go_value(value: &Value) -> String {
-    match value {
-        Value::Object(map) => go_map(map),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        other => other.to_string(),
-    }
-}

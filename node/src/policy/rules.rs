@@ -14,41 +14,10 @@ use protocol::selector::{Selector, SelectorError};
 use sha2::{Digest, Sha256};
 
 use super::objects::Labels;
+pub use crate::transport::Protocol;
 
 #[cfg(test)]
 mod tests;
-
-/// Protocols that have ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// From a field; TCP where there is none.
-    pub fn parse(text: Option<&str>) -> Option<Protocol> {
-        match text.unwrap_or("TCP") {
-            "TCP" => Some(Protocol::Tcp),
-            "UDP" => Some(Protocol::Udp),
-            "SCTP" => Some(Protocol::Sctp),
-            _ => None,
-        }
-    }
-
-    /// As nftables calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        }
-    }
-}
 
 /// Which way packets go, as the isolated pod sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

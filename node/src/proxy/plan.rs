@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use super::endpoints::{Backend, candidates, choose};
 use super::facts::NodeFacts;
 use super::family::Family;
+pub use crate::transport::Protocol;
 
 /// Sessions with `ClientIP` affinity are forgotten after this long, where the Service doesn't say (3 hours).
 const AFFINITY_SECONDS_DEFAULT: u32 = 10_800;
@@ -22,28 +23,6 @@ pub struct ServicePlan {
     pub ports: Vec<PortPlan>,
     /// The port at which balancers ask for endpoints on this node, and how many there are.
     pub health: Option<(u16, usize)>,
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// As rules name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        }
-    }
 }
 
 /// What happens to connections that arrive one way.
@@ -150,7 +129,9 @@ pub fn plan<'a>(
         let family = Family::of(cluster_ip);
         let addresses = external_addresses(service, spec, family);
         for port in spec.ports.iter().flatten() {
-            let Some((protocol, number)) = protocol_of(port).zip(u16::try_from(port.port).ok()) else {
+            let Some((protocol, number)) =
+                Protocol::parse(port.protocol.as_deref()).zip(u16::try_from(port.port).ok())
+            else {
                 continue;
             };
             let mut planned = PortPlan {
@@ -221,15 +202,6 @@ fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 63
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-fn protocol_of(port: &ServicePort) -> Option<Protocol> {
-    match port.protocol.as_deref().unwrap_or("TCP") {
-        "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        "SCTP" => Some(Protocol::Sctp),
-        _ => None,
-    }
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<u32> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::element::Element;
 use super::shape::{ListKind, Scalar, Shape};
 use super::walk::{Form, Forms, entry};
-use crate::patch::go_value;
+use crate::go;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,26 +80,13 @@ pub(super) fn scalar_problem(scalar: Scalar, value: Option<&Value>) -> Option<St
         return None;
     }
     Some(match scalar {
-        Scalar::Numeric => format!("expected numeric (int or float), got {}", go_type(value)),
+        Scalar::Numeric => format!("expected numeric (int or float), got {}", go::type_name(value)),
         Scalar::String => {
             format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(value))
         }
-        Scalar::Boolean => format!("expected boolean, got &{{{}}}", go_value(value)),
-        Scalar::Untyped => format!("expected any scalar, got &{{{}}}", go_value(value)),
+        Scalar::Boolean => format!("expected boolean, got &{{{}}}", go::text(value)),
+        Scalar::Untyped => format!("expected any scalar, got &{{{}}}", go::text(value)),
     })
-}
-
-/// Go's `%T` of a value read from JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 /// Go's `%#v` of a value read from JSON.
@@ -137,7 +124,7 @@ fn check<'s, S: Shape<'s>>(shape: S, value: &Value, duplicates: bool, report: &m
             let items = match value {
                 Value::Null => return,
                 Value::Array(items) => items,
-                other => return report.add(format!("expected list, got &{{{}}}", go_value(other))),
+                other => return report.add(format!("expected list, got &{{{}}}", go::text(other))),
             };
             let mut seen = BTreeSet::new();
             for (i, item) in items.iter().enumerate() {
@@ -160,7 +147,7 @@ fn check<'s, S: Shape<'s>>(shape: S, value: &Value, duplicates: bool, report: &m
             let fields = match value {
                 Value::Null => return,
                 Value::Object(fields) => fields,
-                other => return report.add(format!("expected map, got &{{{}}}", go_value(other))),
+                other => return report.add(format!("expected map, got &{{{}}}", go::text(other))),
             };
             for (name, value) in fields {
                 let Some(member) = shape.field(name) else {

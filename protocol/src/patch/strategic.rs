@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{go_map, go_value};
 use crate::apply::Element;
+use crate::go;
 use crate::schema::{Definition, Field, Type};
 
 /// Why a patch cannot be applied, in upstream's words.
@@ -99,23 +99,15 @@ impl Place {
 }
 
 fn no_key(object: &Object, key: &str) -> StrategicError {
-    StrategicError::Other(format!("map: {} does not contain declared merge key: {key}", go_map(object)))
+    StrategicError::Other(format!("map: {} does not contain declared merge key: {key}", go::map(object)))
 }
 
 fn unknown_directive(directive: &Value, object: &Object) -> StrategicError {
-    StrategicError::Other(format!("unknown patch type: {} in map: {}", go_value(directive), go_map(object)))
+    StrategicError::Other(format!("unknown patch type: {} in map: {}", go::text(directive), go::map(object)))
 }
 
 fn wrong_type(expected: &str, got: &Value) -> StrategicError {
-    let got = match got {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    };
+    let got = if got.is_null() { "%!s(<nil>)" } else { go::type_name(got) };
     StrategicError::Other(format!("expected a {expected}, but received a {got}"))
 }
 
@@ -253,7 +245,7 @@ fn check_order(given: &[Value], order: &[Value], key: &str) -> Result<(), Strate
             }
         }
         if !found {
-            let shown = |items: &[Value]| go_value(&Value::Array(items.to_vec()));
+            let shown = |items: &[Value]| go::text(&Value::Array(items.to_vec()));
             return Err(StrategicError::Other(format!(
                 "The order in patch list:\n{}\n doesn't match {SET_ORDER} list:\n{}\n",
                 shown(given),
@@ -285,7 +277,7 @@ fn one_type(a: &[Value], b: &[Value]) -> Result<(), StrategicError> {
     if all.all(|item| std::mem::discriminant(item) == std::mem::discriminant(first)) {
         return Ok(());
     }
-    let shown = |items: &[Value]| go_value(&Value::Array(items.to_vec()));
+    let shown = |items: &[Value]| go::text(&Value::Array(items.to_vec()));
     Err(StrategicError::Other(format!("list element types are not identical: [{} {}]", shown(a), shown(b))))
 }
 

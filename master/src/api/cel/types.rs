@@ -78,8 +78,8 @@ impl fmt::Display for Type {
     }
 }
 
-/// Words of the language that a field cannot be named by as it is.
-const RESERVED: [&str; 21] = [
+/// Words that the language keeps for itself.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

@@ -1,6 +1,6 @@
 //! The scale of a declared kind's objects.
 
-use protocol::ApiError;
+use protocol::{ApiError, go};
 use serde_json::{Map, Value, json};
 
 use crate::api::invalid::{Errors, Path};
@@ -19,40 +19,10 @@ fn names(path: &str) -> Vec<&str> {
     path.split('.').filter(|n| !n.is_empty()).collect()
 }
 
-/// What Go calls the type of a value.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// A value as Go prints it.
-fn go_value(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" "))
-        }
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().map(|(k, v)| format!("{k}:{}", go_value(v))).collect();
-            entries.sort();
-            format!("map[{}]", entries.join(" "))
-        }
-        other => other.to_string(),
-    }
-}
-
 /// The value at a path, which must be of a type if it is there.
 fn lookup<'v>(object: &'v Value, path: &str, wanted: &str) -> Result<Option<&'v Value>, String> {
     let wrong = |upto: &[&str], value: &Value, wanted: &str| {
-        let (shown, is) = (go_value(value), go_type(value));
+        let (shown, is) = (go::text(value), go::type_name(value));
         format!(".{} accessor error: {shown} is of the type {is}, expected {wanted}", upto.join("."))
     };
     let names = names(path);
@@ -70,7 +40,7 @@ fn lookup<'v>(object: &'v Value, path: &str, wanted: &str) -> Result<Option<&'v 
             None => return Ok(None),
         }
     }
-    if go_type(at) == wanted { Ok(Some(at)) } else { Err(wrong(&names, at, wanted)) }
+    if go::type_name(at) == wanted { Ok(Some(at)) } else { Err(wrong(&names, at, wanted)) }
 }
 
 fn count(object: &Value, path: &str, errors: &mut Errors) {

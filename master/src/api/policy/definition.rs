@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::compiled::{environment_of, makes, with_variables};
+use crate::api::cel::types::RESERVED;
 use crate::api::cel::{Environment, Program, Type};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::{checks, webhooks};
@@ -96,31 +97,6 @@ pub fn conditions(given: &[Value], environment: &Environment, path: &Path, error
         }
     }
 }
-
-/// Words that the language keeps for itself.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 fn is_identifier(name: &str) -> bool {
     !RESERVED.contains(&name)

@@ -77,7 +77,7 @@ pub fn apply_patch(
         }
         PatchKind::Strategic => {
             let given = object(text).map_err(ApiError::bad_request)?;
-            display = given.as_object().map(patch::go_map);
+            display = given.as_object().map(protocol::go::map);
             patch::strategic(definition, &mut patched, given).map_err(|error| match error {
                 StrategicError::Format(_) => ApiError::bad_request(error.to_string()),
                 StrategicError::ListOfLists => rejected(),

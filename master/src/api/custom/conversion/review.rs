@@ -114,26 +114,16 @@ fn same(given: &Value, made: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Go's name for what a JSON value is read into.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
 /// Gives a converted object the metadata that it had, but for the labels and annotations that came back.
 fn restore(given: &Value, made: &mut Value) -> Result<(), String> {
     let answered = match made.get("metadata") {
         None => return Err("missing metadata in converted object".to_owned()),
         Some(Value::Object(map)) => map.clone(),
         Some(other) => {
-            return Err(format!("invalid metadata of type {} in converted object", go_type(other)));
+            return Err(format!(
+                "invalid metadata of type {} in converted object",
+                protocol::go::type_name(other)
+            ));
         }
     };
     let mut metadata = given["metadata"].as_object().cloned().unwrap_or_default();
@@ -145,7 +135,7 @@ fn restore(given: &Value, made: &mut Value) -> Result<(), String> {
                 metadata.insert(field.to_owned(), Value::Object(texts.clone()));
             }
             Some(other) => {
-                let ty = go_type(other);
+                let ty = protocol::go::type_name(other);
                 return Err(format!("invalid metadata.{field} of type {ty} in converted object"));
             }
         }
@@ -157,7 +147,7 @@ fn restore(given: &Value, made: &mut Value) -> Result<(), String> {
 fn check_texts(field: &str, before: Option<&Value>, texts: &Map<String, Value>) -> Result<(), String> {
     for (key, value) in texts {
         if !value.is_string() {
-            let ty = go_type(value);
+            let ty = protocol::go::type_name(value);
             return Err(format!("metadata.{field}[{key}] must be a string, but is {ty} in converted object"));
         }
     }
