@@ -49,7 +49,7 @@ fn addresses(cache: &Cache, name: &str) -> Vec<String> {
 
 #[test]
 fn ingresses_name_the_nodes_that_serve_them() {
-    test(async |c| {
+    test_with(Duration::from_secs(2), async |c| {
         let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
         for (name, class) in [("ours", "troupe"), ("theirs", "other")] {
             c.create::<Ingress>(json!({"metadata": {"name": name, "namespace": "default"},
