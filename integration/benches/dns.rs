@@ -154,6 +154,9 @@ fn start(which: &str) -> Result<Served, Failure> {
     Ok(Served { child, at, process })
 }
 
+/// One of the figures.
+type Figure = fn(&Figures) -> f64;
+
 /// What one round showed.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
@@ -239,7 +242,7 @@ fn measure() -> Result<(), Failure> {
     }
     println!("{} services, {QUESTIONS} questions, median of {ROUNDS} rounds", services());
     println!("{:<24}{:>12}{:>12}{:>8}", "", "troupe", "hickory", "ratio");
-    let rows: [(&str, fn(&Figures) -> f64); 4] = [
+    let rows: [(&str, Figure); 4] = [
         ("questions a second", |f| f.a_second),
         ("CPU a question, us", |f| f.cpu_us),
         ("one question, p50 us", |f| f.p50_us),

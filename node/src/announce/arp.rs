@@ -80,9 +80,8 @@ pub fn announce(address: Ipv4Addr, node: IpAddr) -> Result<(), AnnounceError> {
         let channel = pnet_datalink::channel(interface, Config::default()).map_err(refused)?;
         let Channel::Ethernet(mut out, _) = channel else { continue };
         for operation in [REQUEST, REPLY] {
-            match out.send_to(&frame(operation, address, mac), None) {
-                Some(Err(error)) => return Err(refused(error)),
-                Some(Ok(())) | None => {}
+            if let Some(Err(error)) = out.send_to(&frame(operation, address, mac), None) {
+                return Err(refused(error));
             }
         }
     }

@@ -114,7 +114,7 @@ fn balanced(cache: &Cache) -> Vec<Key> {
 /// A node that may announce now and could not before, or the other way round, concerns every balanced Service.
 fn turned(change: &Change, cache: &Cache) -> Vec<Key> {
     let may = |stored: &std::sync::Arc<Stored>| stored.typed::<Node>().is_ok_and(|n| may_announce(&n));
-    let before = change.previous.as_ref().is_some_and(|stored| may(stored));
+    let before = change.previous.as_ref().is_some_and(may);
     let after = change.kind != ChangeKind::Deleted && may(&change.stored);
     if before == after { Vec::new() } else { balanced(cache) }
 }

@@ -20,7 +20,7 @@ fn change(kind: u8, name: u8, gone: bool, variant: u8) -> Change {
         }
         1 => {
             let endpoints = json!([
-                {"addresses": [address], "hostname": format!("h{}", variant % 2), "conditions": {"ready": variant % 5 != 0}},
+                {"addresses": [address], "hostname": format!("h{}", variant % 2), "conditions": {"ready": !variant.is_multiple_of(5)}},
                 {"addresses": [format!("10.0.1.{}", name % 2)]},
             ]);
             slice(&own, &of, json!([{"name": "p", "port": 80}]), endpoints).change(gone)
