@@ -243,6 +243,8 @@ fn a_cluster_runs_the_sample_mends_what_breaks_and_leaves_nothing_behind() {
     assert_eq!(containers(&["-a"]), Vec::<String>::new());
     let rules = text(&run("nft", &["list", "tables"]));
     assert!(!rules.contains("troupe"), "{rules}");
+    let rules = text(&run("iptables-save", &[]));
+    assert!(!rules.contains("troupe"), "{rules}");
     let links = text(&run("ip", &["-br", "link"]));
     assert!(!links.contains("troupe"), "{links}");
     let addresses = text(&run("ip", &["-br", "address", "show", "lo"]));

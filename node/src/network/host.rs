@@ -89,11 +89,14 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
 }
 
 /// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
-pub async fn close(cluster_cidr: Ipv4Net, bridge: &str) {
-    for rule in forward_rules(cluster_cidr) {
-        let delete: Vec<&str> = ["-w", "-D"].into_iter().chain(words(&rule)).collect();
-        // As often as it is there.
-        while run("iptables", &delete).await.is_ok() {}
+pub async fn close(bridge: &str) {
+    // By their mark: whoever cleans up need not know for which addresses they were.
+    let listing = run("iptables", &["-w", "-S", "FORWARD"]).await.unwrap_or_default();
+    for rule in marked_rules(&listing) {
+        let delete: Vec<&str> = std::iter::once("-w").chain(words(&rule)).collect();
+        if let Err(error) = run("iptables", &delete).await {
+            tracing::warn!(error, "a rule that lets pods' packets pass stays");
+        }
     }
     remove_portmap_chains().await;
     if let Err(error) = nft::remove_table(&table(bridge)).await {
@@ -103,6 +106,13 @@ pub async fn close(cluster_cidr: Ipv4Net, bridge: &str) {
     if let Err(error) = removed.await {
         tracing::warn!(%error, bridge, "the bridge stays");
     }
+}
+
+/// The commands that remove our rules, given what `iptables -S FORWARD` says.
+pub fn marked_rules(listing: &str) -> Vec<Vec<String>> {
+    let ours = |parts: &Vec<String>| parts.iter().any(|part| part == COMMENT);
+    let rules = listing.lines().map(split_quoted).filter(ours);
+    rules.map(|parts| std::iter::once("-D".to_owned()).chain(parts.into_iter().skip(1)).collect()).collect()
 }
 
 /// The commands that remove the portmap plugin's chains, given what `iptables -t nat -S` says; empty while
@@ -162,6 +172,26 @@ async fn write_sysctl(name: &str, value: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_found_by_their_mark() {
+        let listing = "-P FORWARD DROP\n-A FORWARD -d 10.244.0.0/16 -m comment --comment \"troupe pods\" -j ACCEPT\n\
+                       -A FORWARD -j DOCKER-USER\n-A FORWARD -m comment --comment \"not troupe pods\" -j ACCEPT\n";
+        let found = marked_rules(listing);
+        let wanted = [
+            "-D",
+            "FORWARD",
+            "-d",
+            "10.244.0.0/16",
+            "-m",
+            "comment",
+            "--comment",
+            "troupe pods",
+            "-j",
+            "ACCEPT",
+        ];
+        assert_eq!(found, [wanted.map(str::to_owned).to_vec()]);
+    }
 
     #[test]
     fn portmap_chains_go_when_nobody_uses_them() {

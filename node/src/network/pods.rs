@@ -298,7 +298,7 @@ impl PodBridge {
         if let Err(error) = self.sweep(&BTreeSet::new()).await {
             tracing::warn!(%error, "some pods' interfaces could not be unplugged");
         }
-        host::close(self.config.cluster_cidr, &self.config.bridge).await;
+        host::close(&self.config.bridge).await;
         if let Err(error) = tokio::fs::remove_dir_all(&self.config.state_dir).await {
             tracing::warn!(%error, "the network's state directory stays");
         }
