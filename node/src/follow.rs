@@ -5,6 +5,7 @@
 //! lists anew.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{random, trace};
@@ -25,6 +26,21 @@ pub enum Followed<K> {
     Changed(Box<K>),
     /// An object's last state.
     Gone(Box<K>),
+}
+
+impl<K: Object> Followed<K> {
+    /// The path of what it is about, as traces name it: `services/default/web`, or `services` for a list.
+    pub fn key(&self) -> Arc<str> {
+        let (Followed::Changed(object) | Followed::Gone(object)) = self else {
+            return K::URL_PATH_SEGMENT.into();
+        };
+        let meta = object.metadata();
+        let name = meta.name.as_deref().unwrap_or_default();
+        match meta.namespace.as_deref() {
+            Some(namespace) => format!("{}/{namespace}/{name}", K::URL_PATH_SEGMENT).into(),
+            None => format!("{}/{name}", K::URL_PATH_SEGMENT).into(),
+        }
+    }
 }
 
 /// What one event asks for.
@@ -189,7 +205,7 @@ async fn list<K: Object>(client: &Client, scope: &Scope) -> Result<(Vec<K>, u64)
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use actors::TraceContext;
     use async_trait::async_trait;

@@ -68,7 +68,7 @@ pub trait Keeper: Actor<Context = Context<Self>> {
     fn batch(&mut self, everything: bool) -> Option<Batch<Self::Error>>;
 
     /// The last batch is in place.
-    fn applied(&mut self) {}
+    fn applied(&mut self, _ctx: &mut Context<Self>) {}
 
     /// The last batch is not in place. Everything will be tried again.
     fn refused(&mut self) {}
@@ -102,7 +102,7 @@ fn apply<A: Keeper>(actor: &mut A, ctx: &mut Context<A>) {
     let everything = std::mem::take(&mut actor.keeping().replace);
     let Some(work) = actor.batch(everything) else {
         actor.keeping().settled = true;
-        actor.applied();
+        actor.applied(ctx);
         return;
     };
     actor.keeping().busy = true;
@@ -114,7 +114,7 @@ fn apply<A: Keeper>(actor: &mut A, ctx: &mut Context<A>) {
                 keeping.retry = RETRY_MIN;
                 keeping.applied += 1;
                 keeping.error = None;
-                actor.applied();
+                actor.applied(ctx);
                 // More may have come meanwhile; with nothing to do this only settles.
                 apply(actor, ctx);
             }

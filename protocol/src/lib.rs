@@ -12,7 +12,7 @@
 //! - [`link`]: the messages between a node and its master.
 //! - [`events`]: what components tell people about objects.
 //! - [`error`]: failures in the shape of upstream's `Status`.
-//! - [`go`]: values as Go prints them.
+//! - [`go`]: values as Go prints them. [`labels`]: labels that both sides read.
 //! - [`patch`]: merge and strategic merge patches.
 //! - [`resources`]: the table of served kinds.
 //! - [`schema`]: the field tables of the API types, and reading objects by them.
@@ -26,6 +26,7 @@ pub mod error;
 pub mod events;
 pub mod go;
 pub mod ingress;
+pub mod labels;
 pub mod link;
 pub mod patch;
 pub mod quantity;

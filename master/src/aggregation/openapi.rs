@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::known::All;
@@ -17,15 +16,15 @@ use crate::api::openapi::{self, Packed, V2Document};
 /// The documents that others are in.
 pub struct Joined {
     v3: BTreeMap<String, Packed>,
-    index: Bytes,
+    index: Packed,
     v2_parts: Vec<Value>,
     v2: OnceLock<V2Document>,
 }
 
 impl Joined {
     pub(super) fn new(catalog: &Catalog, registered: &Registered, known: &All) -> Self {
-        let mut index: Value =
-            serde_json::from_slice(&openapi::v3_index(catalog)).unwrap_or_else(|_| json!({"paths": {}}));
+        let mut index: Value = serde_json::from_slice(&openapi::v3_index(catalog).plain())
+            .unwrap_or_else(|_| json!({"paths": {}}));
         let (mut v3, mut v2_parts) = (BTreeMap::new(), Vec::new());
         for backend in registered.backends() {
             let Some(said) = known.get(&backend.name) else { continue };
@@ -40,11 +39,11 @@ impl Joined {
                 v2_parts.push(part_of(v2, &format!("/{name}/")));
             }
         }
-        Joined { v3, index: Bytes::from(index.to_string()), v2_parts, v2: OnceLock::new() }
+        Joined { v3, index: Packed::of(index.to_string().as_bytes()), v2_parts, v2: OnceLock::new() }
     }
 
     /// The index of version 3 documents.
-    pub fn index(&self) -> Bytes {
+    pub fn index(&self) -> Packed {
         self.index.clone()
     }
 

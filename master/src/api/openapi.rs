@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use protocol::Verb;
 use protocol::resources;
 use protocol::schema::{self, Definition, Field, ListKind, Type};
@@ -68,7 +67,7 @@ pub fn document(
         "/openapi/v2" => None,
         "/openapi/v3" => {
             let index = joined.map_or_else(|| v3_index(catalog), Joined::index);
-            Some((Packed::of(&index), "text/plain; charset=utf-8"))
+            Some((index, "text/plain; charset=utf-8"))
         }
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
@@ -86,7 +85,7 @@ fn declared(catalog: &Catalog) -> Option<&Declared> {
 }
 
 /// The index of the version 3 documents about what is served here.
-pub fn v3_index(catalog: &Catalog) -> Bytes {
+pub fn v3_index(catalog: &Catalog) -> Packed {
     declared(catalog).map_or_else(|| V3_INDEX.clone(), Declared::index)
 }
 
@@ -112,7 +111,7 @@ static V3: LazyLock<Vec<(String, Packed)>> = LazyLock::new(|| {
         .chain(documents)
         .collect()
 });
-static V3_INDEX: LazyLock<Bytes> = LazyLock::new(|| {
+static V3_INDEX: LazyLock<Packed> = LazyLock::new(|| {
     let paths: Map<String, Value> = V3
         .iter()
         .map(|(name, body)| {
@@ -121,7 +120,7 @@ static V3_INDEX: LazyLock<Bytes> = LazyLock::new(|| {
             (name.clone(), json!({"serverRelativeURL": url}))
         })
         .collect();
-    Bytes::from(json!({"paths": paths}).to_string())
+    Packed::of(json!({"paths": paths}).to_string().as_bytes())
 });
 
 fn v2() -> Value {

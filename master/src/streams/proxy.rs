@@ -10,17 +10,14 @@ pub(crate) mod reach;
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use protocol::streams::NodeStreams;
 use protocol::{ApiError, ApiRequest};
 
 use crate::cache::Cache;
+use crate::controllers::endpoints::slices_of;
 use carry::Back;
 use place::Place;
 pub(super) use reach::Tls;
-
-/// The label by which a slice names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Whom a request is for.
 pub(super) fn place(cache: &Cache, request: &ApiRequest) -> Result<Place, ApiError> {
@@ -53,12 +50,8 @@ pub(crate) fn service_place(
     service: &Service,
     asked: place::Named<'_>,
 ) -> Result<Place, ApiError> {
-    let slices = cache.list::<EndpointSlice>(service.metadata.namespace.as_deref().unwrap_or_default());
-    let of = |s: &&EndpointSlice| {
-        s.metadata.labels.as_ref().and_then(|l| l.get(SERVICE_NAME)).is_some_and(|n| n == asked.name)
-    };
-    let slices = slices.iter().map(AsRef::as_ref).filter(of);
-    place::of_service(service, slices, asked, actors::random::bits())
+    let slices = slices_of(cache, service.metadata.namespace.as_deref().unwrap_or_default(), asked.name);
+    place::of_service(service, slices.iter().map(AsRef::as_ref), asked, actors::random::bits())
 }
 
 /// The request's own path up to and including `proxy`, and what follows it, both as they were written.

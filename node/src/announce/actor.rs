@@ -13,12 +13,9 @@ use protocol::balancing::ANNOUNCED_BY;
 
 use super::arp;
 use crate::follow::{Followed, follow};
+use crate::keeping::{BATCH, Batch, Keeper, Keeping};
 use crate::network::loopback::{self, Label};
 
-/// Changes that come within this time of one another are made together.
-const BATCH: Duration = Duration::from_millis(20);
-/// A failed attempt is repeated after this time.
-const AGAIN: Duration = Duration::from_secs(5);
 /// An address that was taken is announced so often, since nobody confirms it, …
 const ANNOUNCEMENTS: u32 = 4;
 /// … with this time between.
@@ -66,14 +63,14 @@ impl Ground for Machine {
 
 /// Something about a Service of type LoadBalancer.
 struct Told(Followed<Service>);
-message!(Told => (), |m| Some(match &m.0 {
-    Followed::Changed(service) | Followed::Gone(service) => format!("services/{}", key(service)).into(),
-    Followed::Listed(_) => "services".into(),
-}));
+message!(Told => (), |m| Some(m.0.key()));
 
-fn key(service: &Service) -> String {
+/// Namespace and name.
+type Key = (String, String);
+
+fn key(service: &Service) -> Key {
     let meta = &service.metadata;
-    format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
 /// The addresses of a Service that a node is to announce.
@@ -93,16 +90,27 @@ pub(super) struct Announcer {
     client: Client,
     ground: Arc<dyn Ground>,
     /// What each Service wants of this node.
-    wanted: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    wanted: BTreeMap<Key, BTreeSet<Ipv4Addr>>,
+    /// What the batch under way, or else the last one, makes this node have.
+    going: BTreeSet<Ipv4Addr>,
+    /// What the segment has been told of.
+    told: BTreeSet<Ipv4Addr>,
     listed: bool,
-    busy: bool,
-    scheduled: bool,
+    keeping: Keeping,
 }
 
 impl Announcer {
     pub(super) fn new(node: String, client: Client, ground: Arc<dyn Ground>) -> Self {
-        let wanted = BTreeMap::new();
-        Announcer { node, client, ground, wanted, listed: false, busy: false, scheduled: false }
+        Announcer {
+            node,
+            client,
+            ground,
+            wanted: BTreeMap::new(),
+            going: BTreeSet::new(),
+            told: BTreeSet::new(),
+            listed: false,
+            keeping: Keeping::default(),
+        }
     }
 
     fn put(&mut self, service: &Service) {
@@ -114,48 +122,8 @@ impl Announcer {
         }
     }
 
-    fn schedule(&mut self, after: Duration, ctx: &mut Context<Self>) {
-        // Half a list would give the other half's addresses up.
-        if self.listed && !self.scheduled && !self.busy {
-            self.scheduled = true;
-            ctx.run_later(after, |actor, ctx| {
-                actor.scheduled = false;
-                actor.settle(ctx);
-            });
-        }
-    }
-
-    /// Makes the machine have what is wanted and nothing else, then announces what is new.
-    fn settle(&mut self, ctx: &mut Context<Self>) {
-        self.busy = true;
-        let wanted: BTreeSet<Ipv4Addr> = self.wanted.values().flatten().copied().collect();
-        let work = settle(self.ground.clone(), wanted.clone());
-        ctx.run(work, move |actor, result, ctx| {
-            actor.busy = false;
-            let again = match result {
-                Ok(new) => {
-                    for address in new {
-                        actor.announce(address, ANNOUNCEMENTS, ctx);
-                    }
-                    let now: BTreeSet<Ipv4Addr> = actor.wanted.values().flatten().copied().collect();
-                    (now != wanted).then_some(BATCH)
-                }
-                Err(why) => {
-                    tracing::error!(
-                        why,
-                        "addresses of balanced Services are not as they should be; trying again"
-                    );
-                    Some(AGAIN)
-                }
-            };
-            if let Some(after) = again {
-                actor.schedule(after, ctx);
-            }
-        });
-    }
-
     fn announce(&mut self, address: Ipv4Addr, times: u32, ctx: &mut Context<Self>) {
-        if times == 0 || !self.wanted.values().any(|a| a.contains(&address)) {
+        if times == 0 || !self.going.contains(&address) {
             return;
         }
         let ground = self.ground.clone();
@@ -175,18 +143,48 @@ impl Announcer {
     }
 }
 
-/// Gives up what is not wanted, takes what is, and returns what is new.
-async fn settle(ground: Arc<dyn Ground>, wanted: BTreeSet<Ipv4Addr>) -> Result<Vec<Ipv4Addr>, String> {
+/// Makes the machine have what is wanted and nothing else, whoever left it.
+async fn settle(ground: Arc<dyn Ground>, wanted: BTreeSet<Ipv4Addr>) -> Result<(), String> {
     let taken = ground.taken().await?;
     for address in taken.difference(&wanted) {
         ground.give_up(*address).await?;
     }
-    let mut new = Vec::new();
     for address in wanted.difference(&taken) {
         ground.take(*address).await?;
-        new.push(*address);
     }
-    Ok(new)
+    Ok(())
+}
+
+impl Keeper for Announcer {
+    type Error = String;
+    const WHAT: &'static str = "addresses of balanced Services";
+
+    fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
+    }
+
+    /// Half a list would give the other half's addresses up.
+    fn complete(&self) -> bool {
+        self.listed
+    }
+
+    fn batch(&mut self, everything: bool) -> Option<Batch<String>> {
+        let wanted: BTreeSet<Ipv4Addr> = self.wanted.values().flatten().copied().collect();
+        if wanted == self.going && !everything {
+            return None;
+        }
+        self.going = wanted.clone();
+        Some(Box::pin(settle(self.ground.clone(), wanted)))
+    }
+
+    /// Announces what is new.
+    fn applied(&mut self, ctx: &mut Context<Self>) {
+        let new: Vec<Ipv4Addr> = self.going.difference(&self.told).copied().collect();
+        self.told = self.going.clone();
+        for address in new {
+            self.announce(address, ANNOUNCEMENTS, ctx);
+        }
+    }
 }
 
 impl Actor for Announcer {

@@ -9,9 +9,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-/// The label by which a slice names its service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+use protocol::labels::SERVICE_NAME;
 
 /// The kinds that the table is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -27,18 +27,10 @@ fn key_of<K: Object>(object: &K) -> Key {
     claims::key(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-fn place<K: Object>(Told(told): &Told<K>) -> Option<Arc<str>> {
-    match told {
-        Followed::Listed(_) => Some(K::URL_PATH_SEGMENT.into()),
-        Followed::Changed(object) | Followed::Gone(object) => {
-            Some(format!("{}/{}", K::URL_PATH_SEGMENT, key_of(&**object).trim_start_matches('/')).into())
-        }
-    }
-}
-message!(Told<Ingress> => (), |m| place(m));
-message!(Told<IngressClass> => (), |m| place(m));
-message!(Told<Service> => (), |m| place(m));
-message!(Told<EndpointSlice> => (), |m| place(m));
+message!(Told<Ingress> => (), |m| Some(m.0.key()));
+message!(Told<IngressClass> => (), |m| Some(m.0.key()));
+message!(Told<Service> => (), |m| Some(m.0.key()));
+message!(Told<EndpointSlice> => (), |m| Some(m.0.key()));
 
 /// Which kinds have been listed.
 #[derive(Default)]

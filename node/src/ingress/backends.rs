@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use protocol::labels::SERVICE_NAME;
 
 use super::claims::{Key, Port, Target, key};
 use super::upstream::{Speaks, Upstream};
@@ -144,9 +145,6 @@ pub struct Backends {
     facts: NodeFacts,
     services: HashMap<Key, Known>,
 }
-
-/// The label by which a slice names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 fn service_of(slice: &EndpointSlice) -> Option<Key> {
     let meta = &slice.metadata;

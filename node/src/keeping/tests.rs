@@ -53,7 +53,7 @@ impl Keeper for Keep {
             if refused { Err("no".to_owned()) } else { Ok(()) }
         }))
     }
-    fn applied(&mut self) {
+    fn applied(&mut self, _: &mut Context<Self>) {
         // With nothing more to do.
         self.number = Some(0);
     }

@@ -31,12 +31,7 @@ const RESYNC: Duration = Duration::from_secs(30);
 
 /// Something about a node.
 struct NodeTold(Followed<Node>);
-message!(NodeTold => (), |m| match &m.0 {
-    Followed::Changed(node) | Followed::Gone(node) => {
-        node.metadata.name.as_ref().map(|name| format!("nodes/{name}").into())
-    }
-    Followed::Listed(_) => Some("nodes".into()),
-});
+message!(NodeTold => (), |m| Some(m.0.key()));
 
 /// Learns the range, makes the bridge, keeps the ways to the other nodes.
 pub(super) struct NetworkActor {

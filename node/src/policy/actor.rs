@@ -203,7 +203,7 @@ impl Keeper for PolicyActor {
         }))
     }
 
-    fn applied(&mut self) {
+    fn applied(&mut self, _: &mut Context<Self>) {
         std::mem::take(&mut self.covered).into_iter().for_each(Waiting::end);
     }
 

@@ -10,11 +10,12 @@ use actors::{
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::RwLock;
+use protocol::labels::ZONE;
 use protocol::{Client, Object};
 
 use super::ServiceKey;
 use super::cache::Cache;
-use super::facts::{NodeFacts, ZONE_LABEL};
+use super::facts::NodeFacts;
 use super::handle::{ProxyConfig, ProxyState};
 use super::health::{Checks, HealthActor, Look, Ports};
 use super::mode::{self, Again, Carry, CarryError};
@@ -31,29 +32,15 @@ enum Told {
     Slice(Followed<EndpointSlice>),
     Node(Followed<Node>),
 }
-message!(Told => (), |m| match m {
-    Told::Service(told) => key_of("services", told),
-    Told::Slice(told) => key_of("endpointslices", told),
-    Told::Node(told) => key_of("nodes", told),
-});
+message!(Told => (), |m| Some(match m {
+    Told::Service(told) => told.key(),
+    Told::Slice(told) => told.key(),
+    Told::Node(told) => told.key(),
+}));
 
 /// How the proxy is doing.
 pub(super) struct Ask;
 message!(Ask => ProxyState);
-
-fn key_of<K: Object>(plural: &str, told: &Followed<K>) -> Option<Arc<str>> {
-    match told {
-        Followed::Changed(object) | Followed::Gone(object) => {
-            let meta = object.metadata();
-            let name = meta.name.as_deref()?;
-            Some(match meta.namespace.as_deref() {
-                Some(namespace) => format!("{plural}/{namespace}/{name}").into(),
-                None => format!("{plural}/{name}").into(),
-            })
-        }
-        Followed::Listed(_) => Some(plural.into()),
-    }
-}
 
 /// What was listed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -179,7 +166,7 @@ impl ProxyActor {
             // A Node that is deleted while its kubelet runs comes back, with the same zone.
             Followed::Changed(_) | Followed::Gone(_) => return,
         };
-        let zone = node.and_then(|node| node.metadata.labels?.remove(ZONE_LABEL));
+        let zone = node.and_then(|node| node.metadata.labels?.remove(ZONE));
         if zone != self.facts.zone {
             self.facts = Arc::new(NodeFacts { zone, ..(*self.facts).clone() });
             self.cache.all_dirty();

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use protocol::labels::SERVICE_NAME;
 
 use super::ServiceKey;
 use super::facts::NodeFacts;
 use super::plan::{ServicePlan, plan};
-
-/// The label by which a slice names its service.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// Services that another proxy implements carry this label.
 const OTHER_PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
@@ -46,7 +44,7 @@ impl Cache {
 
     /// Takes a slice in, or out when `gone`. Returns the key of the service that it belongs to.
     pub fn slice(&mut self, slice: EndpointSlice, gone: bool) -> Option<ServiceKey> {
-        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
         let key = key(slice.metadata.namespace.as_deref().unwrap_or_default(), service);
         let name = slice.metadata.name.clone().unwrap_or_default();
         let slices = self.slices.entry(key.clone()).or_default();

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use super::ServiceKey;
 use super::endpoints::Backend;
 use super::family::Family;
-use super::nftables::compile::{Listeners, listener};
-use super::plan::{PortPlan, Protocol, Reach, ServicePlan};
+use super::listeners::{Listeners, takers};
+use super::plan::{Protocol, Reach, ServicePlan};
 use crate::nft::{RulesError, run};
 
 /// Where UDP clients aim.
@@ -44,7 +44,7 @@ pub fn answered(plan: &ServicePlan, listeners: &Listeners) -> Answered {
         let mut add = |ip: Option<IpAddr>, number: u16, reaches: &[Reach]| {
             let at = answered.entry(Frontend { family: port.family(), ip, port: number }).or_default();
             for reach in reaches {
-                at.extend(behind(port, *reach, listeners));
+                at.extend(takers(listeners, port, *reach));
             }
         };
         if !port.served_here {
@@ -61,13 +61,6 @@ pub fn answered(plan: &ServicePlan, listeners: &Listeners) -> Answered {
         }
     }
     answered
-}
-
-fn behind(port: &PortPlan, reach: Reach, listeners: &Listeners) -> Vec<Backend> {
-    match listener(listeners, port, reach) {
-        Some(listener) => vec![listener],
-        None => port.backends(reach).to_vec(),
-    }
 }
 
 /// Who answers at all Services' UDP addresses, and which flows that made stale.

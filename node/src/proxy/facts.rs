@@ -7,15 +7,12 @@ use ipnet::IpNet;
 
 use super::family::Family;
 
-/// The label by which a Node says its zone.
-pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
-
 /// The node's part in proxying decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// The node's name, as endpoints mention it.
     pub name: String,
-    /// The node's zone ([`ZONE_LABEL`]), where it has one; the proxy follows its Node for it.
+    /// The node's zone ([`protocol::labels::ZONE`]), where it has one; the proxy follows its Node for it.
     pub zone: Option<String>,
     /// The addresses of all pods in the cluster, a range for each family. Traffic to a cluster IP from elsewhere is
     /// masqueraded, so that its answers come back through this node.

@@ -17,6 +17,12 @@ impl Family {
     /// Both.
     pub const ALL: [Family; 2] = [Family::V4, Family::V6];
 
+    /// Those whose rules this machine's kernel takes.
+    pub fn here() -> &'static [Family] {
+        let dual = std::fs::exists("/proc/net/if_inet6").unwrap_or(false);
+        if dual { &Family::ALL } else { &[Family::V4] }
+    }
+
     /// An address's.
     pub fn of(ip: IpAddr) -> Family {
         if ip.is_ipv4() { Family::V4 } else { Family::V6 }

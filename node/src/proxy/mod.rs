@@ -10,6 +10,7 @@
 //! - [`cache`]: Services and slices as the watches report them, planned.
 //! - [`health`]: health-check node ports, where balancers ask whether there are endpoints here.
 //! - [`mode`]: how plans are carried out: [`nftables`], [`iptables`] or [`userspace`], an actor each.
+//! - [`listeners`]: where programs of this node take connections in the endpoints' place.
 //! - [`ledger`]: all Services' parts of a rule set, and what the kernel lacks of them.
 //! - [`conntrack`]: forgets flows that would keep going to an endpoint that is gone.
 //! - `actor`: the supervised actor that ties these together; [`handle`]: how it is started and asked.
@@ -27,9 +28,12 @@ pub mod handle;
 pub mod health;
 pub mod iptables;
 pub mod ledger;
+pub mod listeners;
 pub mod mode;
 pub mod nftables;
 pub mod plan;
+#[cfg(test)]
+mod played;
 pub mod userspace;
 
 use std::sync::Arc;

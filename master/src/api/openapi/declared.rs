@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
 use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
@@ -14,7 +13,7 @@ use crate::api::custom::{Catalog, Version};
 /// The documents about one set of declared kinds, joined with those about the table's.
 pub struct Declared {
     v3: BTreeMap<String, Packed>,
-    index: Bytes,
+    index: Packed,
     v2: OnceLock<V2Document>,
 }
 
@@ -78,12 +77,12 @@ impl Declared {
                 (name.clone(), json!({"serverRelativeURL": url}))
             })
             .collect();
-        let index = Bytes::from(json!({"paths": paths}).to_string());
+        let index = Packed::of(json!({"paths": paths}).to_string().as_bytes());
         Declared { v3, index, v2: OnceLock::new() }
     }
 
     /// The index of version 3 documents.
-    pub fn index(&self) -> Bytes {
+    pub fn index(&self) -> Packed {
         self.index.clone()
     }
 

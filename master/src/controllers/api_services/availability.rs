@@ -7,19 +7,19 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition};
 
+use protocol::labels::SERVICE_NAME;
+
 use super::decide::{Verdict, obstacle};
 use super::reading;
 use crate::aggregation::Aggregation;
 use crate::aggregation::services::{Backend, Registered, SERVICES};
 use crate::cache::{Cache, Change};
+use crate::controllers::endpoints::slices_of;
 use crate::controllers::machinery::watches::{mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, meta};
 
 /// Servers come and go without anything being written here: they are asked again after this long.
 const AGAIN: Duration = Duration::from_secs(30);
-/// The label by which a slice names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 /// The controller.
 pub struct AvailabilityController {
     /// The way to the servers.
@@ -97,17 +97,8 @@ impl Reconciler for AvailabilityController {
 impl AvailabilityController {
     async fn look(&self, cx: &Cx, backend: &Backend) -> Verdict {
         let service = cx.cache.get::<Service>(&backend.namespace, &backend.service);
-        let slices = cx.cache.list::<EndpointSlice>(&backend.namespace);
-        let slices: Vec<&EndpointSlice> = slices
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|slice| {
-                let labels = slice.metadata.labels.as_ref();
-                labels
-                    .and_then(|labels| labels.get(SERVICE_NAME))
-                    .is_some_and(|name| *name == backend.service)
-            })
-            .collect();
+        let slices = slices_of(&cx.cache, &backend.namespace, &backend.service);
+        let slices: Vec<&EndpointSlice> = slices.iter().map(AsRef::as_ref).collect();
         if let Some(verdict) = obstacle(backend, service.as_deref(), &slices) {
             return verdict;
         }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
-use super::slices::{self, Frame, MANAGED_BY, SERVICE_NAME};
+use protocol::labels::SERVICE_NAME;
+
+use super::slices::{self, Frame, MANAGED_BY};
 use super::{managed_slices, named, namesake, selector_of, write_slices};
 use crate::controllers::machinery::meta::{annotation, controller_reference, is_deleting};
 use crate::controllers::machinery::pods::name_prefix;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use protocol::labels::{SERVICE_NAME, ZONE};
 
 use crate::cache::{Cache, Change};
 use crate::controllers::deployment::is_namespace_terminating;
@@ -19,7 +20,7 @@ pub mod slices;
 pub mod subsets;
 
 use pods::{HEADLESS, is_headless};
-use slices::{Frame, MANAGED_BY, SERVICE_NAME, ZONE};
+use slices::{Frame, MANAGED_BY};
 
 const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
@@ -196,16 +197,22 @@ impl Reconciler for EndpointSliceController {
     }
 }
 
+/// The slices of a Service, whoever manages them. Those of others are not parsed for it.
+pub fn slices_of(cache: &Cache, namespace: &str, service: &str) -> Vec<Arc<EndpointSlice>> {
+    let snapshot = cache.snapshot();
+    let all = snapshot.list("discovery.k8s.io", "endpointslices", namespace);
+    let of = all.filter(|s| s.meta.labels.get(SERVICE_NAME) == Some(service));
+    of.filter_map(|s| s.typed::<EndpointSlice>().ok()).collect()
+}
+
 /// The slices of a Service that a writer manages.
 fn managed_slices(cache: &Cache, service: &Key, manager: &str) -> Vec<Arc<EndpointSlice>> {
-    let snapshot = cache.snapshot();
-    let all = snapshot.list("discovery.k8s.io", "endpointslices", &service.namespace);
-    all.filter(|s| {
-        s.meta.labels.get(SERVICE_NAME) == Some(&*service.name)
-            && s.meta.labels.get(MANAGED_BY) == Some(manager)
-    })
-    .filter_map(|s| s.typed::<EndpointSlice>().ok())
-    .collect()
+    let mut all = slices_of(cache, &service.namespace, &service.name);
+    all.retain(|s| {
+        let labels = s.metadata.labels.as_ref();
+        labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == manager)
+    });
+    all
 }
 
 async fn write_slices<K: protocol::Object>(

@@ -10,6 +10,8 @@ use k8s_openapi::api::discovery::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use protocol::labels::SERVICE_NAME;
+
 use super::pods::{
     HEADLESS, addresses_of, hostname, is_headless, may_serve, ports, protocol, publishes_unready, target_port,
 };
@@ -20,12 +22,8 @@ use crate::controllers::machinery::pods::{is_ready, name_prefix, node_name};
 
 /// Endpoints that one slice holds.
 pub const ENDPOINTS_MAX: usize = 100;
-/// Label that names a slice's Service.
-pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Label that names who writes a slice.
 pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// Label of a node's zone.
-pub const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Ports of a slice, in an order that makes equal sets equal.
 type Ports = Vec<(String, Option<i32>, String, Option<String>)>;

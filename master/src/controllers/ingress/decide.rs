@@ -4,18 +4,13 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::{IngressLoadBalancerIngress, IngressPortStatus};
 use protocol::ingress;
 
-use crate::controllers::machinery::meta::is_deleting;
-use crate::controllers::node::health::ready;
-
-/// Nodes with this label are kept out of what reaches a cluster from outside.
-const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+use crate::controllers::node::health::takes_outside_traffic;
 
 /// Where a node is reached by clients of Ingresses: nothing where it serves none, is not ready, or is on its
 /// way out.
 pub fn address(node: &Node) -> Option<IngressLoadBalancerIngress> {
     let ports = ingress::served_by(node)?;
-    let excluded = node.metadata.labels.as_ref().is_some_and(|l| l.contains_key(EXCLUDED));
-    if excluded || is_deleting(&node.metadata) || ready(node) != "True" {
+    if !takes_outside_traffic(node) {
         return None;
     }
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
@@ -68,7 +63,13 @@ mod tests {
             ("serves none", node("a", |n| n["metadata"]["annotations"] = json!({}))),
             ("not ready", node("a", |n| n["status"]["conditions"][0]["status"] = "Unknown".into())),
             ("going", node("a", |n| n["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into())),
-            ("excluded", node("a", |n| n["metadata"]["labels"] = json!({EXCLUDED: ""}))),
+            (
+                "excluded",
+                node("a", |n| {
+                    n["metadata"]["labels"] =
+                        json!({"node.kubernetes.io/exclude-from-external-load-balancers": ""})
+                }),
+            ),
             ("without an address", node("a", |n| n["status"]["addresses"] = json!([]))),
         ] {
             assert_eq!(address(&node), None, "{what}");

@@ -4,20 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-
-use crate::controllers::machinery::meta::is_deleting;
-use crate::controllers::node::health::ready;
-
-/// Nodes with this label take no traffic of balancers.
-const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
-
-/// Whether a node may announce addresses.
-pub fn may_announce(node: &Node) -> bool {
-    let excluded = node.metadata.labels.as_ref().is_some_and(|l| l.contains_key(EXCLUDED));
-    ready(node) == "True" && !excluded && !is_deleting(&node.metadata)
-}
 
 /// The nodes with endpoints that take traffic.
 pub fn nodes_with_endpoints<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>) -> BTreeSet<String> {
@@ -52,20 +39,6 @@ mod tests {
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|n| (*n).to_owned()).collect()
-    }
-
-    #[test]
-    fn ready_nodes_announce_unless_they_are_excluded_or_going() {
-        let node = |ready: &str, meta: serde_json::Value| -> Node {
-            let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
-            serde_json::from_value(json!({"metadata": meta, "status": status})).expect("a node")
-        };
-        assert!(may_announce(&node("True", json!({"name": "a"}))));
-        assert!(!may_announce(&node("False", json!({"name": "a"}))));
-        assert!(!may_announce(&node("Unknown", json!({"name": "a"}))));
-        assert!(!may_announce(&node("True", json!({"labels": {EXCLUDED: ""}}))));
-        assert!(!may_announce(&node("True", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}))));
-        assert!(!may_announce(&Node::default()));
     }
 
     #[test]

@@ -13,10 +13,13 @@ use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service, ServiceSpec
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
 use protocol::balancing::{ANNOUNCED_BY, LOAD_BALANCER_CLASS};
+use protocol::labels::SERVICE_NAME;
 
-use super::machinery::meta::{annotation, is_deleting, name};
+use super::endpoints::slices_of;
+use super::machinery::meta::{annotation, is_deleting, name, namespace};
 use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use super::node::health::takes_outside_traffic;
 use crate::cache::{Cache, Change, ChangeKind, Stored};
 
 mod announcers;
@@ -24,14 +27,11 @@ mod pool;
 
 pub use pool::{Pool, PoolError};
 
-use announcers::{choose, may_announce, nodes_with_endpoints};
+use announcers::{choose, nodes_with_endpoints};
 use pool::{Ledger, Refusal};
 
 /// A Service that got no address is looked at again after this time: another one may have been freed.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
-/// The label by which a slice names its service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 /// The controller.
 pub struct LoadBalancerController {
     pool: Pool,
@@ -68,16 +68,10 @@ impl LoadBalancerController {
     fn announcer(&self, cx: &Cx, service: &Service, address: Ipv4Addr) -> Option<String> {
         let nodes = cx.cache.list::<Node>("");
         let mut candidates: BTreeSet<String> =
-            nodes.iter().filter(|n| may_announce(n)).map(|n| name(&n.metadata).to_owned()).collect();
+            nodes.iter().filter(|n| takes_outside_traffic(n)).map(|n| name(&n.metadata).to_owned()).collect();
         if is_local(service) {
-            let (namespace, own) =
-                (service.metadata.namespace.as_deref().unwrap_or_default(), name(&service.metadata));
-            let snapshot = cx.cache.snapshot();
-            let slices = snapshot
-                .list("discovery.k8s.io", "endpointslices", namespace)
-                .filter(|s| s.meta.labels.get(SERVICE_NAME) == Some(own))
-                .filter_map(|s| s.typed::<EndpointSlice>().ok());
-            let slices: Vec<_> = slices.collect();
+            let meta = &service.metadata;
+            let slices = slices_of(&cx.cache, namespace(meta), name(meta));
             let here = nodes_with_endpoints(slices.iter().map(|s| &**s));
             candidates.retain(|node| here.contains(node));
         }
@@ -113,7 +107,8 @@ fn balanced(cache: &Cache) -> Vec<Key> {
 
 /// A node that may announce now and could not before, or the other way round, concerns every balanced Service.
 fn turned(change: &Change, cache: &Cache) -> Vec<Key> {
-    let may = |stored: &std::sync::Arc<Stored>| stored.typed::<Node>().is_ok_and(|n| may_announce(&n));
+    let may =
+        |stored: &std::sync::Arc<Stored>| stored.typed::<Node>().is_ok_and(|n| takes_outside_traffic(&n));
     let before = change.previous.as_ref().is_some_and(may);
     let after = change.kind != ChangeKind::Deleted && may(&change.stored);
     if before == after { Vec::new() } else { balanced(cache) }

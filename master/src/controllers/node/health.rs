@@ -6,12 +6,14 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::controllers::machinery::meta::time;
+use crate::controllers::machinery::meta::{is_deleting, time};
 
 /// Taint of a node whose `Ready` condition is false.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// Taint of a node that is silent.
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Nodes with this label are kept out of what reaches a cluster from outside.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
@@ -34,6 +36,12 @@ pub fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
 /// The status of the `Ready` condition; `Unknown` where there is none.
 pub fn ready(node: &Node) -> &str {
     condition(node, "Ready").map_or("Unknown", |c| c.status.as_str())
+}
+
+/// Whether traffic from outside the cluster may be led to a node.
+pub fn takes_outside_traffic(node: &Node) -> bool {
+    let excluded = node.metadata.labels.as_ref().is_some_and(|l| l.contains_key(EXCLUDED));
+    ready(node) == "True" && !excluded && !is_deleting(&node.metadata)
 }
 
 /// The conditions to write when a node has been silent for `silence`; empty when it is not too long, or
@@ -156,6 +164,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn ready_nodes_take_traffic_from_outside_unless_they_are_excluded_or_going() {
+        let node = |ready: &str, meta: Value| -> Node {
+            let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+            serde_json::from_value(json!({"metadata": meta, "status": status})).expect("a node")
+        };
+        assert!(takes_outside_traffic(&node("True", json!({"name": "a"}))));
+        assert!(!takes_outside_traffic(&node("False", json!({"name": "a"}))));
+        assert!(!takes_outside_traffic(&node("Unknown", json!({"name": "a"}))));
+        assert!(!takes_outside_traffic(&node("True", json!({"labels": {EXCLUDED: ""}}))));
+        assert!(!takes_outside_traffic(&node("True", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}))));
+        assert!(!takes_outside_traffic(&Node::default()));
+    }
 
     fn node(conditions: Value, taints: Value) -> Node {
         serde_json::from_value(json!({

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use protocol::Selector;
+use protocol::labels::ZONE;
 use protocol::selector::{Operator, Requirement};
 
 use super::taint_toleration::untolerated;
@@ -15,7 +16,6 @@ use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
-const ZONE: &str = "topology.kubernetes.io/zone";
 const DIFFERENT: &str = "node(s) didn't match pod topology spread constraints";
 
 /// See the module.

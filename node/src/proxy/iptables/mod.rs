@@ -17,9 +17,9 @@ use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient,
 
 use super::conntrack::{self, Flows};
 use super::family::Family;
+use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::nftables;
-use super::nftables::compile::Listeners;
 use super::userspace;
 use crate::keeping::applied_under;
 use crate::nft::{self, RulesError};
@@ -66,7 +66,7 @@ impl IptablesActor {
     /// Takes what is told, and says what there is to do.
     fn take(&mut self, carry: &Carry) -> Result<(), CarryError> {
         if carry.all {
-            self.rules = nftables::families().iter().map(|family| Rules::new(*family)).collect();
+            self.rules = Family::here().iter().map(|family| Rules::new(*family)).collect();
             self.flows.clear();
         } else if !self.known {
             return Err(CarryError::Fresh);
@@ -153,7 +153,7 @@ impl Handler<Carry> for IptablesActor {
 
 /// Removes every chain of ours. Without the program there are none.
 pub async fn clean_up() -> Result<(), RulesError> {
-    for family in nftables::families() {
+    for family in Family::here() {
         let saved = match save(*family).await {
             Err(error) if error.is_missing() => continue,
             // A kernel that has no tables of this family has none of ours either.

@@ -1,7 +1,7 @@
 //! One port of a Service, as planned, to its part of the rule set. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -11,6 +11,7 @@ use crate::proxy::endpoints::Backend;
 use crate::proxy::facts::NodeFacts;
 use crate::proxy::family::Family;
 use crate::proxy::ledger::Part;
+use crate::proxy::listeners::{Listeners, listener, takers};
 use crate::proxy::plan::{External, PortPlan, Reach, ServicePlan};
 
 /// A set or map that belongs to one service port.
@@ -40,17 +41,6 @@ impl Part for Fragment {
     fn shared(&self) -> &BTreeMap<(Shared, String), String> {
         &self.shared
     }
-}
-
-/// Where programs of this node take connections in the endpoints' place, by service port and choice of endpoints.
-pub type Listeners = BTreeMap<(String, Reach), SocketAddr>;
-
-/// Who takes a port's connections in its endpoints' place, if anybody does.
-pub fn listener(listeners: &Listeners, port: &PortPlan, reach: Reach) -> Option<Backend> {
-    let listener = listeners.get(&(port.key.clone(), reach))?;
-    let backend = Backend { ip: listener.ip(), port: listener.port() };
-    // A port has the same name in both families.
-    (Family::of(backend.ip) == port.family()).then_some(backend)
 }
 
 /// Compiles one family of a Service. `previous` is its last fragment, whose slots are kept: an endpoint that stays keeps
@@ -115,12 +105,8 @@ impl PortWriter<'_> {
         listener(self.listeners, self.port, reach)
     }
 
-    /// Who takes connections: who listens in the endpoints' place, or these themselves.
     fn targets(&self, reach: Reach) -> Vec<Backend> {
-        match self.listener(reach) {
-            Some(listener) => vec![listener],
-            None => self.port.backends(reach).to_vec(),
-        }
+        takers(self.listeners, self.port, reach)
     }
 
     /// Puts endpoints into a shared map, behind `front`; returns what leads to them.

@@ -21,20 +21,14 @@ use super::ServiceKey;
 use super::conntrack::{self, Due, Flows};
 use super::family::Family;
 use super::iptables;
+use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::userspace;
 use crate::keeping::applied_under;
 use crate::nft::commands::removed;
 use crate::nft::{self, RulesError};
-use compile::Listeners;
 use rules::{Rules, Transaction};
 use words::Words;
-
-/// The families whose rules this machine's kernel takes.
-pub(super) fn families() -> &'static [Family] {
-    let dual = std::fs::exists("/proc/net/if_inet6").unwrap_or(false);
-    if dual { &Family::ALL } else { &[Family::V4] }
-}
 
 /// The tables, and what the kernel has of them.
 pub(super) struct Tables {
@@ -108,7 +102,7 @@ pub(super) struct NftablesActor {
 
 impl NftablesActor {
     pub(super) fn new(again: Option<Recipient<Again>>) -> Self {
-        NftablesActor { tables: Tables::new(families(), None), again }
+        NftablesActor { tables: Tables::new(Family::here(), None), again }
     }
 }
 
@@ -145,6 +139,6 @@ impl Handler<Carry> for NftablesActor {
 
 /// Removes the tables, whoever made them.
 pub async fn clean_up() -> Result<(), RulesError> {
-    let text: String = families().iter().map(|family| removed(Words::of(*family).table)).collect();
+    let text: String = Family::here().iter().map(|family| removed(Words::of(*family).table)).collect();
     nft::apply(&text).await
 }

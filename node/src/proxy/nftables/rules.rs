@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::base::base;
-use super::compile::{Fragment, Listeners, compile};
+use super::compile::{Fragment, compile};
 use super::words::Words;
 use crate::nft::commands::Commands;
 use crate::proxy::ServiceKey;
 use crate::proxy::facts::NodeFacts;
 use crate::proxy::family::Family;
 use crate::proxy::ledger::{Changes, Ledger};
+use crate::proxy::listeners::Listeners;
 use crate::proxy::plan::ServicePlan;
 
 /// A change of the kernel's rules, ready for `nft -f`.

@@ -1,33 +1,10 @@
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::proxy::played::{service, slice};
 
 fn facts() -> NodeFacts {
     NodeFacts { name: "n1".into(), ..NodeFacts::default() }
-}
-
-fn service(spec: Value) -> Service {
-    let mut full = json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80, "protocol": "TCP"}]});
-    for (key, value) in spec.as_object().unwrap() {
-        full[key] = value.clone();
-    }
-    serde_json::from_value(json!({"metadata": {"namespace": "default", "name": "web"}, "spec": full}))
-        .unwrap()
-}
-
-/// Endpoints `10.244.0.<last>:8080`; those with a `true` run here.
-fn slice(endpoints: &[(u8, bool)]) -> EndpointSlice {
-    let endpoints: Vec<Value> = endpoints
-        .iter()
-        .map(|(last, here)| json!({"addresses": [format!("10.244.0.{last}")], "nodeName": if *here { "n1" } else { "n2" }}))
-        .collect();
-    serde_json::from_value(json!({
-        "metadata": {"namespace": "default", "name": "web-1"}, "addressType": "IPv4",
-        "ports": [{"port": 8080, "protocol": "TCP"}], "endpoints": endpoints,
-    }))
-    .unwrap()
 }
 
 fn planned(spec: Value, endpoints: &[(u8, bool)]) -> ServicePlan {

@@ -32,9 +32,9 @@ use tokio::sync::Semaphore;
 
 use super::family::Family;
 use super::iptables;
+use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
-use super::nftables::compile::Listeners;
-use super::nftables::{Batch, Tables, families};
+use super::nftables::{Batch, Tables};
 use super::plan::{PortPlan, Protocol, Reach};
 use crate::network::loopback::{self, Label};
 use crate::network::netlink::NetlinkFailure;
@@ -66,7 +66,7 @@ pub(super) struct UserspaceActor {
 impl UserspaceActor {
     pub(super) fn new(scheduler: Scheduler, again: Option<Recipient<Again>>) -> Self {
         UserspaceActor {
-            tables: Tables::new(families(), Some(ADDRESS.into())),
+            tables: Tables::new(Family::here(), Some(ADDRESS.into())),
             scheduler,
             again,
             room: Arc::new(Semaphore::new(PLACES_MAX)),

@@ -1,9 +1,9 @@
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::proxy::plan::plan;
+use crate::proxy::played::{service, slice};
 
 fn facts() -> NodeFacts {
     NodeFacts {
@@ -14,21 +14,9 @@ fn facts() -> NodeFacts {
 }
 
 fn planned(spec: Value, status: Value, here: &[bool]) -> ServicePlan {
-    let mut full = json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80, "protocol": "TCP"}]});
-    for (key, value) in spec.as_object().unwrap() {
-        full[key] = value.clone();
-    }
-    let service: Service = serde_json::from_value(
-        json!({"metadata": {"namespace": "default", "name": "web"}, "spec": full, "status": status}),
-    )
-    .unwrap();
-    let endpoint = |(i, here): (usize, &bool)| json!({"addresses": [format!("10.244.0.{}", i + 1)], "nodeName": if *here { "n1" } else { "n2" }});
-    let slice: EndpointSlice = serde_json::from_value(json!({
-        "metadata": {"namespace": "default", "name": "web-1"}, "addressType": "IPv4",
-        "ports": [{"port": 8080, "protocol": "TCP"}], "endpoints": here.iter().enumerate().map(endpoint).collect::<Vec<_>>(),
-    }))
-    .unwrap();
-    plan(&service, [&slice], &facts())
+    let endpoints: Vec<(u8, bool)> = (1..).zip(here.iter().copied()).collect();
+    let service = Service { status: serde_json::from_value(status).unwrap(), ..service(spec) };
+    plan(&service, [&slice(&endpoints)], &facts())
 }
 
 /// All rules, with chains named by what they are about, in the order of names.

@@ -3,11 +3,11 @@
 //!
 //! Ratios within one run are what counts; absolute figures are the machine's.
 //!
-//!     cargo bench -p troupe-node --bench proxy [-- MODE...]
+//!     cargo bench -p troupe --bench proxy [-- MODE...]
 
 #![expect(clippy::unwrap_used, reason = "what the bench needs and does not get ends it")]
 
-#[path = "../tests/support/netns.rs"]
+#[path = "../../node/tests/support/netns.rs"]
 mod netns;
 
 use std::net::SocketAddr;
@@ -176,7 +176,7 @@ fn told(mode: ProxyMode, count: usize, facts: &NodeFacts) -> (usize, usize) {
         let listener = SocketAddr::from((ADDRESS, 1024 + (n % 60_000) as u16));
         ((format!("default/s{n}/tcp/80"), Reach::Cluster), listener)
     });
-    let listeners: nftables::compile::Listeners = standing_in.collect();
+    let listeners: node::proxy::listeners::Listeners = standing_in.collect();
     for (key, plan) in (0..count).map(|n| planned(n, 0)) {
         rules.set(&key, &plan, facts, &listeners);
     }
