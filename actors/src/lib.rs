@@ -35,11 +35,11 @@ mod metrics;
 pub use actix;
 pub use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Handler, MessageResult,
-    ResponseActFuture, SpawnHandle, WrapFuture, fut,
+    ResponseActFuture, ResponseFuture, SpawnHandle, WrapFuture, fut,
 };
 pub use cell::spawn;
 pub use context::Context;
-pub use message::Message;
+pub use message::{Message, handling};
 pub use queue::WorkQueue;
 pub use reference::{ActorRef, AskError, Recipient, Rejected, Takes, TellError};
 pub use stage::{ActorInfo, Stage};

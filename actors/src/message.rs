@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::cell::RefCell;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -155,6 +156,18 @@ impl Drop for OnScene {
         }
         OPEN.set(self.open.take());
     }
+}
+
+/// A future that goes on with the handling of a message, apart from the actor: it runs under the message's cause, and
+/// its time counts as the message's. For answers that need nothing of the actor any more; as one of the actor's own
+/// futures each of them would be polled whenever any is woken.
+pub fn handling<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let scene = Scene::here(sender());
+    let mut future = Box::pin(future);
+    std::future::poll_fn(move |task| {
+        let _on = scene.enter();
+        future.as_mut().poll(task)
+    })
 }
 
 /// A record that is completed when the handler and every future it started are done.

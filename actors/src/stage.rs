@@ -153,6 +153,15 @@ impl Stage {
         self.place(props, &group, Some(group.clone()))
     }
 
+    /// Starts an actor under a supervisor of its own, on the calling thread: next to what it works with, such as a
+    /// connection whose tasks run here, so that a message to it is the only change of threads on the way.
+    pub fn spawn_here<A>(&self, props: Props<A>) -> ActorRef<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        self.spawn_local(props, None)
+    }
+
     pub(crate) fn spawn_in<A>(&self, props: Props<A>, group: &Group) -> ActorRef<A>
     where
         A: Actor<Context = Context<A>>,

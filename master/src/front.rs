@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod negotiate;
 mod pages;
 pub mod path;
+mod pieces;
 mod pretty;
 mod watch;
 mod write;

@@ -22,6 +22,14 @@ pub trait Api: Send + Sync + 'static {
     /// was not reached.
     async fn call(&self, request: ApiRequest) -> Result<ApiResponse, ApiError>;
 
+    /// Performs a list whose answer's body comes in pieces, one after another, that may lie where the objects lie; the
+    /// answer's own body is empty. A refusal is an answer without pieces.
+    async fn list(&self, request: ApiRequest) -> Result<(ApiResponse, Vec<Bytes>), ApiError> {
+        let mut response = self.call(request).await?;
+        let pieces = if response.code < 400 { vec![std::mem::take(&mut response.body)] } else { Vec::new() };
+        Ok((response, pieces))
+    }
+
     /// Opens a watch (the request's verb is [`Verb::Watch`]).
     async fn watch(&self, request: ApiRequest) -> Result<WatchStream, ApiError>;
 }

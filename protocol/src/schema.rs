@@ -188,7 +188,7 @@ static CUSTOM: LazyLock<Definition> = LazyLock::new(|| {
 
 /// The definition of a kind.
 pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Definition> {
-    all().iter().find(|d| d.gvk == Some((group, version, kind)))
+    SCHEMA.by_gvk.get(&(group, version, kind)).map(|i| &SCHEMA.definitions[*i])
 }
 
 /// The field behind a path of names; lists and maps are passed through (`spec`, `containers`, `image`).
@@ -211,6 +211,7 @@ pub fn field_at<'a>(
 struct Schema {
     definitions: Vec<Definition>,
     by_name: HashMap<&'static str, usize>,
+    by_gvk: HashMap<(&'static str, &'static str, &'static str), usize>,
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| parse(include_str!("../data/schema.txt")));
@@ -236,7 +237,7 @@ fn scalar(name: &str) -> Option<Type> {
 fn parse(text: &'static str) -> Schema {
     let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("def ")).collect();
     let by_name = names.iter().enumerate().map(|(i, l)| (l.split(' ').next().unwrap_or(l), i)).collect();
-    let mut schema = Schema { definitions: Vec::with_capacity(names.len()), by_name };
+    let mut schema = Schema { definitions: Vec::with_capacity(names.len()), by_name, by_gvk: HashMap::new() };
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         if let Some(rest) = line.strip_prefix("def ") {
             let mut made = Definition { name: "", gvk: None, atomic: false, open: false, fields: Vec::new() };
@@ -260,8 +261,11 @@ fn parse(text: &'static str) -> Schema {
             }
         }
     }
-    for definition in &mut schema.definitions {
+    for (i, definition) in schema.definitions.iter_mut().enumerate() {
         definition.fields.sort_by_key(|f| f.name);
+        if let Some(gvk) = definition.gvk {
+            schema.by_gvk.entry(gvk).or_insert(i);
+        }
     }
     schema
 }

@@ -62,9 +62,19 @@ impl Write<'_> {
     }
 }
 
-/// A snapshot to admit a new object by: as new as the store, and with what the cluster is just about to make.
-pub async fn settled(inner: &Inner, subject: &Subject<'_>, value: &Value) -> Result<Arc<Snapshot>, ApiError> {
-    let snapshot = inner.fresh().await?;
+/// A snapshot to admit a new object by: with what was written here before, with its namespace if there is one, and with
+/// what the cluster is just about to make. A dry run is not told at its end that the object exists: it sees all there is.
+pub async fn settled(
+    inner: &Inner,
+    request: &ApiRequest,
+    subject: &Subject<'_>,
+    value: &Value,
+) -> Result<Arc<Snapshot>, ApiError> {
+    let mut snapshot = if request.options.dry_run { inner.fresh().await? } else { inner.recent().await? };
+    let namespace = subject.namespace;
+    if !namespace.is_empty() && snapshot.get("", "namespaces", "", namespace).is_none() {
+        snapshot = inner.fresh().await?;
+    }
     Ok(service_account::awaited(inner, subject, value, snapshot).await)
 }
 

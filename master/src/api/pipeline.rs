@@ -4,6 +4,7 @@
 //! what happens then is the same for all of them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,6 +52,8 @@ pub struct Inner {
     pub(super) converter: Converter,
     pub(super) authorizer: Arc<ClusterAuthorizer>,
     pub(super) authenticator: Authenticator,
+    /// The newest revision that a write through here was acknowledged at.
+    pub(super) acknowledged: AtomicU64,
     /// The lease that events are put under, and when it was granted.
     pub(super) event_lease: Mutex<Option<(LeaseId, actors::time::Instant)>>,
     /// Who may write to a namespace with quotas.
@@ -85,6 +88,7 @@ impl Pipeline {
                 cache,
                 authorizer,
                 authenticator,
+                acknowledged: AtomicU64::new(0),
                 event_lease,
                 quota_turns,
             }),
@@ -113,6 +117,11 @@ impl Pipeline {
 
     /// Performs a request of an authenticated caller. Refusals are answers.
     pub async fn perform(&self, request: &ApiRequest) -> ApiResponse {
+        self.perform_into(request, None).await
+    }
+
+    /// The same; the body of a list goes to `pieces`, where there are any.
+    async fn perform_into(&self, request: &ApiRequest, pieces: Option<&mut Vec<Bytes>>) -> ApiResponse {
         let key = trace_key(request);
         let failed = |response: &ApiResponse| response.code >= 400;
         let subresource = request.target.subresource.as_deref().map(|s| format!("/{s}")).unwrap_or_default();
@@ -122,7 +131,7 @@ impl Pipeline {
             if let Some(answer) = self.elsewhere(request).await {
                 return answer;
             }
-            let (code, body, revision) = match self.inner.perform(request, &mut warnings).await {
+            let (code, body, revision) = match self.inner.perform(request, &mut warnings, pieces).await {
                 Ok(answer) => (answer.code, answer.body, answer.revision),
                 Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
             };
@@ -198,7 +207,12 @@ impl Inner {
         find().ok_or_else(not_served)
     }
 
-    async fn perform(&self, request: &ApiRequest, warnings: &mut Vec<String>) -> Result<Answer, ApiError> {
+    async fn perform(
+        &self,
+        request: &ApiRequest,
+        warnings: &mut Vec<String>,
+        pieces: Option<&mut Vec<Bytes>>,
+    ) -> Result<Answer, ApiError> {
         let found = self.kind_of(request).await?;
         let subject = Subject::of(request, &found)?;
         self.authorizer.require(&Attributes::of(request)).await?;
@@ -253,7 +267,7 @@ impl Inner {
         }
         match request.verb {
             Verb::Get => self.get(request, subject).await,
-            Verb::List => self.list(request, subject).await,
+            Verb::List => self.list(request, subject, pieces).await,
             Verb::Create => self.create(request, subject, warnings).await,
             Verb::Update => self.update(request, subject, Part::Main, warnings).await,
             Verb::Patch => self.patch(request, subject, Part::Main, warnings).await,
@@ -298,6 +312,17 @@ impl Api for Door {
     async fn call(&self, mut request: ApiRequest) -> Result<ApiResponse, ApiError> {
         request.caller = self.caller.clone();
         Ok(self.pipeline.perform(&request).await)
+    }
+
+    async fn list(&self, mut request: ApiRequest) -> Result<(ApiResponse, Vec<Bytes>), ApiError> {
+        request.caller = self.caller.clone();
+        let mut pieces = Vec::new();
+        let mut response = self.pipeline.perform_into(&request, Some(&mut pieces)).await;
+        if pieces.is_empty() && response.code < 400 {
+            // Somebody else's list, or no kind's.
+            pieces.push(std::mem::take(&mut response.body));
+        }
+        Ok((response, pieces))
     }
 
     async fn watch(&self, mut request: ApiRequest) -> Result<WatchStream, ApiError> {

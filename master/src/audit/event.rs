@@ -73,9 +73,14 @@ impl Draft {
 
     /// Takes the answer's object, if it is to be recorded; of refusals always the Status.
     pub fn response(&mut self, code: u16, body: &Bytes) {
-        if self.rule.level >= Level::RequestResponse || code >= 400 {
+        if self.keeps_responses() || code >= 400 {
             self.response = self.recorded(body);
         }
+    }
+
+    /// Whether the answer's object is recorded.
+    pub fn keeps_responses(&self) -> bool {
+        self.rule.level >= Level::RequestResponse
     }
 
     fn recorded(&self, body: &Bytes) -> Option<Value> {

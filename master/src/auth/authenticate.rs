@@ -3,7 +3,9 @@
 //! A credential that is there but wrong is refused (401); no credential is `system:anonymous`. Client
 //! certificates were verified against the cluster's CA by TLS before they come here.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -167,8 +169,31 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (x, y)| seen | (x ^ y)) == 0
 }
 
+/// Certificates whose callers a thread remembers.
+const CERTIFICATES_MAX: usize = 32;
+
+thread_local! {
+    /// The callers of the certificates seen last, newest first. What a certificate names never changes, and every
+    /// request on a connection brings the same one.
+    static KNOWN: RefCell<VecDeque<(Box<[u8]>, Caller)>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// The caller that a verified client certificate names: user is its common name, groups its organizations.
 pub fn certificate_caller(der: &[u8]) -> Result<Caller, ApiError> {
+    let known =
+        KNOWN.with_borrow(|known| known.iter().find(|(d, _)| **d == *der).map(|(_, caller)| caller.clone()));
+    if let Some(caller) = known {
+        return Ok(caller);
+    }
+    let caller = named_by(der)?;
+    KNOWN.with_borrow_mut(|known| {
+        known.push_front((der.into(), caller.clone()));
+        known.truncate(CERTIFICATES_MAX);
+    });
+    Ok(caller)
+}
+
+fn named_by(der: &[u8]) -> Result<Caller, ApiError> {
     let unauthorized = || ApiError::new(401, "Unauthorized", "Unauthorized");
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unauthorized())?;
     let subject = certificate.subject();

@@ -19,6 +19,10 @@ use master::server::{Master, MasterConfig, StartError};
 use protocol::{Caller, Client};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Small objects by the hundred thousand, made and dropped on all threads: a third of the cost that the C library's has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Arbiters that the actors run on.
 const ARBITERS: usize = 2;
 /// How long the token that a start prints is good.

@@ -64,11 +64,11 @@ fn skip_space(json: &[u8], mut at: usize) -> usize {
 fn skip_string(json: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
-        match json.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+        at += memchr::memchr2(b'"', b'\\', json.get(at..)?)?;
+        if json[at] == b'"' {
+            return Some(at + 1);
         }
+        at += 2;
     }
 }
 

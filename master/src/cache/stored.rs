@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use actors::TraceContext;
 use bytes::Bytes;
+use memchr::memmem;
 use parking_lot::Mutex;
 use protocol::{Object, resources};
 use serde::Deserialize;
@@ -204,6 +205,15 @@ impl Stored {
         Cow::Owned(members.and_then(|m| descend(&m, path)).map(String::from).unwrap_or_default())
     }
 
+    /// Whether its JSON has a member of that name anywhere; or a text of these words. Costs a small part of parsing it.
+    pub fn mentions(&self, name: &str) -> bool {
+        let bytes = name.as_bytes();
+        memmem::find_iter(&self.json, bytes).any(|at| {
+            let before = at.checked_sub(1).and_then(|i| self.json.get(i));
+            before == Some(&b'"') && self.json.get(at + bytes.len()) == Some(&b'"')
+        })
+    }
+
     /// The object as untyped JSON; parsed anew at each call.
     pub fn value(&self) -> Result<Value, serde_json::Error> {
         serde_json::from_slice(&self.json)
@@ -294,7 +304,8 @@ fn parse_meta(key: &str, json: &[u8]) -> Result<Meta, serde_json::Error> {
     let selectable = parse_key(key)
         .and_then(|parts| resources::find_any(parts.group, parts.resource))
         .map_or(&[][..], |resource| resource.selectable);
-    let fields = selectable.iter().filter_map(|path| field(&members, path).map(|value| (*path, value)));
+    let mut sections = Sections { members: &members, read: BTreeMap::new() };
+    let fields = selectable.iter().filter_map(|path| field(&mut sections, path).map(|value| (*path, value)));
     Ok(Meta {
         namespace: raw.namespace.into(),
         name: raw.name.into(),
@@ -309,12 +320,29 @@ fn parse_meta(key: &str, json: &[u8]) -> Result<Meta, serde_json::Error> {
     })
 }
 
+/// An object whose parts are each taken apart but once, however many of their fields are looked for.
+struct Sections<'a> {
+    members: &'a Members<'a>,
+    read: BTreeMap<String, Option<Members<'a>>>,
+}
+
+impl Sections<'_> {
+    fn find(&mut self, path: &str) -> Option<Box<str>> {
+        let Some((first, rest)) = path.split_once('.') else { return descend(self.members, path) };
+        if !self.read.contains_key(first) {
+            let section = self.members.get(first).and_then(|raw| serde_json::from_str(raw.get()).ok());
+            self.read.insert(first.to_owned(), section);
+        }
+        descend(self.read.get(first)?.as_ref()?, rest)
+    }
+}
+
 /// A field's value as selectors compare it; `None` when it is empty.
-fn field(members: &Members<'_>, path: &str) -> Option<Box<str>> {
+fn field(sections: &mut Sections<'_>, path: &str) -> Option<Box<str>> {
     let found = match path {
         // An event's source is the component that reports it, under its old or its new name.
-        "source" => descend(members, "source.component").or_else(|| descend(members, "reportingComponent")),
-        _ => descend(members, path),
+        "source" => sections.find("source.component").or_else(|| sections.find("reportingComponent")),
+        _ => sections.find(path),
     };
     match found {
         Some(value) => Some(value).filter(|v| !v.is_empty()),

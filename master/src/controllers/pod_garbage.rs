@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 use protocol::PatchKind;
 use serde_json::json;
 
-use super::machinery::meta::{is_deleting, name, namespace, time, uid};
+use super::machinery::meta::{name, namespace, time, uid};
 use super::machinery::pods::{is_finished, node_name};
 use super::machinery::watches::{key_of, mapped};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::cache::ChangeKind;
 
+/// How long whoever deleted a pod that no node runs is left to take it away.
+const GOES_ALONE: Duration = Duration::from_secs(2);
 /// How long a node may be missing before its pods go: it may only be coming up again.
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// The key under which ended pods are counted.
@@ -83,8 +85,13 @@ impl Reconciler for PodGarbageCollector {
         let Some(pod) = cx.cache.get::<Pod>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
         let node = node_name(&pod);
         if node.is_empty() {
-            // No kubelet will ever confirm its end.
-            if is_deleting(&pod.metadata) {
+            // No kubelet will ever confirm its end. Who deletes it usually does, a moment after having said so.
+            if let Some(since) = &pod.metadata.deletion_timestamp {
+                let age = Duration::try_from(cx.now.duration_since(since.0)).unwrap_or_default();
+                let left = GOES_ALONE.saturating_sub(age);
+                if !left.is_zero() {
+                    return Ok(Outcome::again(left));
+                }
                 remove(cx, &pod).await?;
             }
             return Ok(Outcome::DONE);

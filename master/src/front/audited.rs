@@ -74,6 +74,11 @@ impl Audited {
         self.response(error.code(), &Bytes::from(error.to_status().to_string()));
     }
 
+    /// Whether the record holds what is answered.
+    pub(super) fn keeps_responses(&self) -> bool {
+        self.open.as_ref().is_some_and(|(_, draft)| draft.keeps_responses())
+    }
+
     /// The request was answered.
     pub(super) async fn finish(&mut self, code: u16) {
         if let Some((auditor, draft)) = self.open.take() {

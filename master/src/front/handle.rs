@@ -15,7 +15,9 @@ use super::audited::Audited;
 use super::counted::{Counted, seated};
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use super::{Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, watch, write};
+use super::{
+    Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, pieces, watch, write,
+};
 use crate::audit::annotations;
 use crate::auth::Attributes;
 
@@ -212,6 +214,14 @@ async fn serve(
         let events = door.watch(request).await?;
         let lasting = audited.last(200).await;
         return Ok(watch::respond(events, resource, chosen, columns, lasting, &warnings));
+    }
+    if verb == Verb::List && chosen == Chosen::PLAIN && !audited.keeps_responses() {
+        let (response, list) = door.list(request).await?;
+        audited.response(response.code, &response.body);
+        if !list.is_empty() {
+            return Ok(pieces::respond(&response.warnings, list));
+        }
+        return write::object(&response, chosen, resource, &*config.documents, &include);
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
     audited.request(&request.body);

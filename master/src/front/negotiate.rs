@@ -92,6 +92,9 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// The object itself, as JSON: what needs no work.
+    pub const PLAIN: Chosen = Chosen { form: Form::Object, beta: false, syntax: Syntax::Json, pretty: false };
+
     /// What errors are written as: what is asked for, as far as an error can be that.
     pub fn for_errors(header: &str) -> Syntax {
         choose(header, Offer::PLAIN).map_or(Syntax::Json, |chosen| chosen.syntax)

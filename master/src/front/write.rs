@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
-use actix_web::body::MessageBody;
+use actix_http::encoding::Encoder;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{ContentEncoding, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use protocol::schema::protobuf;
@@ -257,6 +258,11 @@ pub(super) async fn compressed(response: HttpResponse, encodings: &str) -> HttpR
     let bytes = match body.try_into_bytes() {
         Ok(bytes) if bytes.len() > COMPRESS_BYTES_MIN => bytes,
         Ok(bytes) => return response.set_body(bytes).map_into_boxed_body(),
+        // A long list, which is compressed as it is put together.
+        Err(body) if matches!(body.size(), BodySize::Sized(n) if n > COMPRESS_BYTES_MIN as u64) => {
+            let encoded = |head: &mut _, body| Encoder::response(ContentEncoding::Gzip, head, body);
+            return response.set_body(body).map_body(encoded).map_into_boxed_body();
+        }
         Err(stream) => return response.set_body(stream),
     };
     let plain = bytes.clone();

@@ -174,6 +174,9 @@ impl Scheduler {
     }
 
     fn pod_changed(&mut self, key: Key) {
+        if !self.uids.contains_key(&key) && self.is_for_others(&key) {
+            return;
+        }
         let pod = self.cache.get::<Pod>(&key.namespace, &key.name).filter(|p| !is_finished(p));
         let uid: Option<Arc<str>> = pod.as_ref().map(|p| meta::uid(&p.metadata).into());
         if let Some(former) = self.uids.get(&key).cloned().filter(|f| Some(f) != uid.as_ref()) {
@@ -213,6 +216,16 @@ impl Scheduler {
                 self.changed(&ClusterChange::PodPlaced(facts));
             }
         }
+    }
+
+    /// Whether a pod waits for another scheduler. Told without parsing it.
+    fn is_for_others(&self, key: &Key) -> bool {
+        let snapshot = self.cache.snapshot();
+        snapshot.get("", "pods", &key.namespace, &key.name).is_some_and(|stored| {
+            let asked = stored.meta.field("spec.schedulerName");
+            let elsewhere = if asked.is_empty() { DEFAULT_NAME } else { asked } != self.config.name;
+            elsewhere && stored.meta.field("spec.nodeName").is_empty()
+        })
     }
 
     fn forget(&mut self, uid: &str) {

@@ -5,14 +5,17 @@
 //! goes on from the cache's revision: nobody notices but those whose call was in flight, who get
 //! [`StoreError::Unavailable`].
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{
-    Actor, ActorFutureExt, ActorRef, AskError, AsyncContext, Context, Handler, Props, ResponseActFuture,
-    RestartPolicy, Stage, WrapFuture, message, trace,
+    Actor, ActorRef, AskError, AsyncContext, Context, Handler, Props, ResponseFuture, RestartPolicy, Stage,
+    handling, message, trace,
 };
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use super::keys::trace_key;
 use super::{BatchStream, KeyRange, LeaseId, ROOT, Range, RangeResult, Store, StoreError, Txn, TxnResult};
@@ -33,7 +36,11 @@ pub struct StoreBridge {
     store: Arc<dyn Store>,
     cache: Cache,
     folding: ActorRef<CacheActor>,
-    in_flight: usize,
+    in_flight: Rc<Cell<usize>>,
+    /// Who asked for the newest revision since the store was asked last.
+    revision_asked: Vec<oneshot::Sender<Result<u64, StoreError>>>,
+    /// The store is being asked for its newest revision.
+    asking_revision: bool,
     /// Tells a watch that was given up from the one that replaced it.
     generation: u64,
     /// What is compacted next: the newest revision of one period ago.
@@ -74,20 +81,23 @@ pub struct Compact(pub u64);
 
 message!(Compact => Result<(), StoreError>);
 
-/// Starts the actors of store and cache. Returns the store as everyone else sees it.
+/// Starts the actors of store and cache, on the calling thread: the one that the store's connection was made on.
+/// Returns the store as everyone else sees it.
 pub fn start(stage: &Stage, store: Arc<dyn Store>, cache: &Cache) -> Arc<dyn Store> {
-    let folding = stage.spawn(CacheActor::props(cache.clone()));
+    let folding = stage.spawn_here(CacheActor::props(cache.clone()));
     let (inner, cache) = (store.clone(), cache.clone());
     let make = move || StoreBridge {
         store: inner.clone(),
         cache: cache.clone(),
         folding: folding.clone(),
-        in_flight: 0,
+        in_flight: Rc::default(),
+        revision_asked: Vec::new(),
+        asking_revision: false,
         generation: 0,
         compact_next: None,
     };
     let props = Props::new("master/store/bridge", make).capacity(1024).restart(RestartPolicy::Permanent);
-    Arc::new(Bridged { bridge: stage.spawn(props), store })
+    Arc::new(Bridged { bridge: stage.spawn_here(props), store })
 }
 
 /// A watch under way: its stream, how far it was forwarded.
@@ -166,22 +176,60 @@ impl StoreBridge {
         });
     }
 
-    /// Does a call beside all others.
+    /// Does a call beside all others: each is a task of its own, so that an answer wakes nothing but its call.
     fn call<T: 'static>(
         &mut self,
         call: impl Future<Output = Result<T, StoreError>> + 'static,
-    ) -> ResponseActFuture<Self, Result<T, StoreError>> {
-        if self.in_flight >= IN_FLIGHT_MAX {
-            let refused = StoreError::Unavailable(format!("{IN_FLIGHT_MAX} calls are in flight already"));
-            return Box::pin(std::future::ready(Err(refused)).into_actor(self));
-        }
-        self.in_flight += 1;
-        let done = call.into_actor(self).map(|result, bridge: &mut Self, _| {
-            bridge.in_flight -= 1;
-            result
-        });
-        Box::pin(done)
+    ) -> ResponseFuture<Result<T, StoreError>> {
+        let Some(place) = Place::take(&self.in_flight) else {
+            return Box::pin(std::future::ready(Err(full())));
+        };
+        Box::pin(handling(async move {
+            let _place = place;
+            call.await
+        }))
     }
+
+    /// Asks the store for its newest revision, for all who wait by now. Who comes later asks anew: the answer to a
+    /// question that was put before is older than what may have been acknowledged since.
+    fn ask_revision(&mut self, ctx: &mut Context<Self>) {
+        if self.asking_revision || self.revision_asked.is_empty() {
+            return;
+        }
+        self.asking_revision = true;
+        let (asked, store) = (std::mem::take(&mut self.revision_asked), self.store.clone());
+        ctx.run(async move { store.current_revision().await }, move |bridge, answer, ctx| {
+            bridge.asking_revision = false;
+            for one in asked {
+                // Who gave up waiting needs no answer.
+                let _ = one.send(answer.clone());
+            }
+            bridge.ask_revision(ctx);
+        });
+    }
+}
+
+/// A place among the calls in flight.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn take(all: &Rc<Cell<usize>>) -> Option<Self> {
+        if all.get() >= IN_FLIGHT_MAX {
+            return None;
+        }
+        all.set(all.get() + 1);
+        Some(Place(all.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Unavailable(format!("{IN_FLIGHT_MAX} calls are in flight already"))
 }
 
 fn closed() -> StoreError {
@@ -207,7 +255,7 @@ impl Handler<Resync> for StoreBridge {
 }
 
 impl Handler<ReadRange> for StoreBridge {
-    type Result = ResponseActFuture<Self, Result<RangeResult, StoreError>>;
+    type Result = ResponseFuture<Result<RangeResult, StoreError>>;
 
     fn handle(&mut self, ReadRange(range): ReadRange, _: &mut Context<Self>) -> Self::Result {
         let store = self.store.clone();
@@ -216,7 +264,7 @@ impl Handler<ReadRange> for StoreBridge {
 }
 
 impl Handler<Commit> for StoreBridge {
-    type Result = ResponseActFuture<Self, Result<TxnResult, StoreError>>;
+    type Result = ResponseFuture<Result<TxnResult, StoreError>>;
 
     fn handle(&mut self, Commit(txn): Commit, _: &mut Context<Self>) -> Self::Result {
         let store = self.store.clone();
@@ -227,16 +275,21 @@ impl Handler<Commit> for StoreBridge {
 }
 
 impl Handler<CurrentRevision> for StoreBridge {
-    type Result = ResponseActFuture<Self, Result<u64, StoreError>>;
+    type Result = ResponseFuture<Result<u64, StoreError>>;
 
-    fn handle(&mut self, _: CurrentRevision, _: &mut Context<Self>) -> Self::Result {
-        let store = self.store.clone();
-        self.call(async move { store.current_revision().await })
+    fn handle(&mut self, _: CurrentRevision, ctx: &mut Context<Self>) -> Self::Result {
+        if self.revision_asked.len() >= IN_FLIGHT_MAX {
+            return Box::pin(std::future::ready(Err(full())));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.revision_asked.push(answer);
+        self.ask_revision(ctx);
+        Box::pin(handling(async move { answered.await.unwrap_or_else(|_| Err(closed())) }))
     }
 }
 
 impl Handler<Lease> for StoreBridge {
-    type Result = ResponseActFuture<Self, Result<LeaseId, StoreError>>;
+    type Result = ResponseFuture<Result<LeaseId, StoreError>>;
 
     fn handle(&mut self, lease: Lease, _: &mut Context<Self>) -> Self::Result {
         let store = self.store.clone();
@@ -251,7 +304,7 @@ impl Handler<Lease> for StoreBridge {
 }
 
 impl Handler<Compact> for StoreBridge {
-    type Result = ResponseActFuture<Self, Result<(), StoreError>>;
+    type Result = ResponseFuture<Result<(), StoreError>>;
 
     fn handle(&mut self, Compact(revision): Compact, _: &mut Context<Self>) -> Self::Result {
         let store = self.store.clone();

@@ -18,6 +18,10 @@ use node::{Node, NodeConfig};
 use protocol::link::JoinGrant;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Small objects by the hundred thousand, made and dropped on all threads: a third of the cost that the C library's has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Arbiters that the actors run on.
 const ARBITERS: usize = 2;
 /// Joining, with a master that swallows packets, is given up after this time.

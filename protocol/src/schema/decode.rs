@@ -369,34 +369,46 @@ pub fn print_micro(at: OffsetDateTime) -> String {
 }
 
 /// Leaves out what Go leaves out, and adds what it always prints.
-pub fn finish(definition: &'static Definition, value: Value) -> Value {
-    let mut given = match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    let mut made = Map::new();
-    for field in &definition.fields {
-        let mut value = given.remove(field.name).unwrap_or(Value::Null);
-        // Built-in kinds are stored as protobuf, which cannot tell an empty list from none.
-        if definition.name.starts_with("a.") && value.as_array().is_some_and(Vec::is_empty) {
-            value = Value::Null;
-        }
-        if let Some(value) = finish_field(field, value) {
-            made.insert(field.name.to_owned(), value);
-        }
-    }
-    if definition.open {
-        made.extend(given);
-    }
-    Value::Object(made)
+pub fn finish(definition: &'static Definition, mut value: Value) -> Value {
+    finish_in(definition, &mut value);
+    value
 }
 
-fn finish_field(field: &'static Field, value: Value) -> Option<Value> {
-    let value = match (&field.ty, value) {
-        (Type::Object(_), Value::Null) if field.pointer => Value::Null,
-        (ty, value) => finish_value(ty, value),
-    };
-    let zero = match &value {
+/// [`finish`] in place: what is right already is not built anew.
+pub fn finish_in(definition: &'static Definition, value: &mut Value) {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Value::Object(map) = value else { return };
+    // Built-in kinds are stored as protobuf, which cannot tell an empty list from none.
+    let builtin = definition.name.starts_with("a.");
+    map.retain(|name, value| match definition.field(name) {
+        Some(field) => {
+            if builtin && value.as_array().is_some_and(Vec::is_empty) {
+                *value = Value::Null;
+            }
+            finish_field(field, value)
+        }
+        None => definition.open,
+    });
+    for field in &definition.fields {
+        let silent = field.omitempty && (field.pointer || !is_struct(&field.ty));
+        if silent || map.contains_key(field.name) {
+            continue;
+        }
+        let mut value = Value::Null;
+        if finish_field(field, &mut value) {
+            map.insert(field.name.to_owned(), value);
+        }
+    }
+}
+
+/// Brings a field's value into its form. Whether it is printed.
+fn finish_field(field: &'static Field, value: &mut Value) -> bool {
+    if !(matches!(field.ty, Type::Object(_)) && value.is_null() && field.pointer) {
+        finish_value(&field.ty, value);
+    }
+    let zero = match &*value {
         Value::Null => true,
         Value::Bool(b) => !field.pointer && !b,
         Value::Number(n) => !field.pointer && n.as_f64() == Some(0.0) && field.ty != Type::IntOrString,
@@ -404,23 +416,23 @@ fn finish_field(field: &'static Field, value: Value) -> Option<Value> {
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty() && matches!(field.ty, Type::Map(_)),
     };
-    let zero_struct = !field.pointer && matches!(&value, Value::Object(map) if map.is_empty());
+    let zero_struct = !field.pointer && matches!(&*value, Value::Object(map) if map.is_empty());
     if (zero && field.omitempty && (field.pointer || !is_struct(&field.ty)))
         || (field.omitzero && (zero || zero_struct))
     {
-        return None;
+        return false;
     }
     if value.is_null() && !field.pointer {
-        return Some(match field.ty {
+        *value = match field.ty {
             Type::String | Type::Bytes => Value::String(String::new()),
             Type::Int32 | Type::Int64 | Type::Number => 0.into(),
             Type::Bool => false.into(),
             Type::Quantity => "0".into(),
             Type::IntOrString => 0.into(),
             _ => Value::Null,
-        });
+        };
     }
-    Some(value)
+    true
 }
 
 /// Whether Go's `omitempty` has no effect: a struct that is not behind a pointer.
@@ -428,28 +440,32 @@ fn is_struct(ty: &Type) -> bool {
     matches!(ty, Type::Object(_) | Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString)
 }
 
-fn finish_value(ty: &'static Type, value: Value) -> Value {
+fn finish_value(ty: &'static Type, value: &mut Value) {
     match (ty, value) {
-        (Type::Object(_), value) => match ty.definition() {
-            Some(definition) => finish(definition, value),
-            None => value,
-        },
+        (Type::Object(_), value) => {
+            if let Some(definition) = ty.definition() {
+                finish_in(definition, value);
+            }
+        }
         (Type::List(element), Value::Array(items)) => {
-            Value::Array(items.into_iter().map(|i| finish_element(element, i)).collect())
+            items.iter_mut().for_each(|item| finish_element(element, item));
         }
         (Type::Map(element), Value::Object(map)) => {
-            Value::Object(map.into_iter().map(|(k, v)| (k, finish_element(element, v))).collect())
+            map.values_mut().for_each(|value| finish_element(element, value));
         }
-        (_, value) => value,
+        _ => {}
     }
 }
 
 /// Elements are never left out: an absent one is a zero.
-fn finish_element(ty: &'static Type, value: Value) -> Value {
-    match (ty, finish_value(ty, value)) {
-        (Type::String | Type::Bytes, Value::Null) => Value::String(String::new()),
-        (Type::Int32 | Type::Int64 | Type::Number, Value::Null) => 0.into(),
-        (Type::Quantity, Value::Null) => "0".into(),
-        (_, value) => value,
+fn finish_element(ty: &'static Type, value: &mut Value) {
+    finish_value(ty, value);
+    if value.is_null() {
+        *value = match ty {
+            Type::String | Type::Bytes => Value::String(String::new()),
+            Type::Int32 | Type::Int64 | Type::Number => 0.into(),
+            Type::Quantity => "0".into(),
+            _ => return,
+        };
     }
 }

@@ -27,6 +27,31 @@ pub fn decode(
 ) -> Result<Value, ApiError> {
     let definition = schema::kind(group, version, kind)
         .ok_or_else(|| ApiError::internal(format!("no field table for {kind}")))?;
+    let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let says = |value: &Value, name: &str, wanted: &str| {
+        value.get(name).and_then(Value::as_str).is_none_or(|said| said.is_empty() || said == wanted)
+    };
+    let decoded = match schema::decode(definition, text) {
+        Ok(decoded)
+            if says(&decoded.value, "kind", kind) && says(&decoded.value, "apiVersion", &expected) =>
+        {
+            decoded
+        }
+        // Something is wrong with it: what it says that it is comes first.
+        decoded => {
+            check_kind(group, kind, text, &expected)?;
+            decoded.map_err(|e| cannot(kind, version, kind, &e))?
+        }
+    };
+    strict(decoded.strict, validation, warnings).map_err(|e| cannot(kind, version, kind, &e))?;
+    let mut value = decoded.value;
+    value["kind"] = kind.into();
+    value["apiVersion"] = expected.into();
+    Ok(value)
+}
+
+/// Checks that a body is JSON, and what it says that it is.
+fn check_kind(group: &str, kind: &str, text: &[u8], expected: &str) -> Result<(), ApiError> {
     let unrecognized = |why: &str| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
         ApiError::unrecognized(kind, &why, text)
@@ -48,18 +73,12 @@ pub fn decode(
             return Err(unrecognized(&why));
         }
     }
-    let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let given_kind = given["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(kind);
-    let given_version = given["apiVersion"].as_str().filter(|v| !v.is_empty()).unwrap_or(&expected);
+    let given_version = given["apiVersion"].as_str().filter(|v| !v.is_empty()).unwrap_or(expected);
     if given_kind != kind || given_version != expected {
-        return Err(wrong_kind(group, kind, given_kind, given_version, &expected));
+        return Err(wrong_kind(group, kind, given_kind, given_version, expected));
     }
-    let decoded = schema::decode(definition, text).map_err(|e| cannot(kind, version, kind, &e))?;
-    strict(decoded.strict, validation, warnings).map_err(|e| cannot(kind, version, kind, &e))?;
-    let mut value = decoded.value;
-    value["kind"] = kind.into();
-    value["apiVersion"] = expected.into();
-    Ok(value)
+    Ok(())
 }
 
 /// What strict validation makes of unknown and repeated fields.

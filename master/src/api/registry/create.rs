@@ -108,7 +108,7 @@ impl Inner {
         let generated = object::name(&value).is_empty();
         stamp(&mut value, subject.namespace, strategy.generation);
 
-        let snapshot = admission::settled(self, &subject, &value).await?;
+        let snapshot = admission::settled(self, request, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value)?;
         self.call_mutating(&mut write, &mut value).await?;
@@ -126,15 +126,15 @@ impl Inner {
             &Path::new("metadata"),
             &mut errors,
         );
-        let canonical = canonical(&subject, value.clone());
-        (strategy.validate)(&canonical, &mut errors);
-        (strategy.validate_create)(&canonical, &mut errors);
+        let mut value = canonical(&subject, value);
+        (strategy.validate)(&value, &mut errors);
+        (strategy.validate_create)(&value, &mut errors);
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
-        admission::validate(self, &mut write, &canonical)?;
-        self.call_validating(&mut write, Some(&canonical)).await?;
-        (strategy.warnings)(&canonical, None, write.warnings);
-        subject.warn_of_finalizers(&canonical, None, write.warnings);
+        admission::validate(self, &mut write, &value)?;
+        self.call_validating(&mut write, Some(&value)).await?;
+        (strategy.warnings)(&value, None, write.warnings);
+        subject.warn_of_finalizers(&value, None, write.warnings);
 
         let limited = admission::quota::concerns(&write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
@@ -143,7 +143,9 @@ impl Inner {
             let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
-            let (sealed, json) = self.sealed(&at, value.clone()).await?;
+            // Of a declared kind what is stored may be of another version than what another try starts from.
+            let unsealed = subject.custom.map(|_| value.clone());
+            let (sealed, json) = self.sealed(&at, value).await?;
             let mut unsaid = Vec::new();
             let write =
                 Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
@@ -166,6 +168,7 @@ impl Inner {
                     return Ok(Answer { code: 201, body, revision });
                 }
                 TxnResult::Conflict { current, .. } => {
+                    value = unsealed.unwrap_or(sealed);
                     let taken = current.first().is_some_and(Option::is_some);
                     if taken && generated && attempt < NAMES_MAX {
                         let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();

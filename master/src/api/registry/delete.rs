@@ -1,7 +1,9 @@
 //! Deleting objects: at once, gracefully, or when their finalizers are done.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -10,7 +12,7 @@ use super::{Answer, RETRIES_MAX, Subject, seal, shown};
 use crate::api::admission::{self, Write};
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, object};
-use crate::cache::Stored;
+use crate::cache::{Snapshot, Stored};
 use crate::store::{Compare, Op, Txn, TxnResult};
 
 const ORPHAN: &str = "orphan";
@@ -111,95 +113,120 @@ fn pod_grace(pod: &Value, options: &protocol::Options) -> i64 {
     if grace < 0 { 1 } else { grace }
 }
 
+/// The pod whose time a delete ended, and what was said of it.
+struct Ended {
+    pod: Arc<Stored>,
+    json: Bytes,
+    revision: u64,
+}
+
 impl Inner {
     /// Deletes one object.
     pub async fn delete(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        // The pod whose time this call ended, and what was said of it.
-        let mut ended: Option<(Arc<Stored>, bytes::Bytes, u64)> = None;
-        for _ in 0..RETRIES_MAX {
-            let snapshot = self.fresh().await?;
-            let found = subject.find(&snapshot);
-            let stored = match (found, &ended) {
-                (Some(stored), Some((pod, ..))) if stored.meta.uid == pod.meta.uid => stored,
-                // Who collects pods was faster; another of the same name is none of this delete's.
-                (_, Some((_, json, revision))) => {
-                    let body = shown(&subject, json, *revision)?;
-                    return Ok(Answer { code: 200, body, revision: *revision });
-                }
-                (Some(stored), None) => stored,
-                (None, None) => return Err(subject.not_found()),
-            };
-            // They held when the pod's time ended, and this call itself gave it another version then.
-            if ended.is_none() {
-                preconditions(request, &subject, &stored)?;
+        let mut ended = None;
+        for attempt in 0..RETRIES_MAX {
+            let (snapshot, fresh) = self.to_write_from(request, attempt > 0).await?;
+            match self.delete_once(request, subject, &snapshot, &mut ended).await {
+                // Somebody changed it meanwhile: what the delete meant is decided anew.
+                Ok(None) => {}
+                // It may be about a state that is no more.
+                Err(_) if !fresh => {}
+                Ok(Some(answer)) => return Ok(answer),
+                Err(error) => return Err(error),
             }
-            let old = stored.value().map_err(ApiError::internal)?;
-            admission::node_restriction::deletion(request, &old)?;
-            let shown_to = self.found(&subject, &snapshot).await?;
-            let seen = subject.opened(&shown_to)?;
-            let mut unsaid = Vec::new();
-            let mut write =
-                Write { request, subject, old: Some(&seen), snapshot: &snapshot, warnings: &mut unsaid };
-            admission::deletion(self, &mut write)?;
-            self.call_validating(&mut write, None).await?;
-            let fate = decide(subject.stored, &old, request, actors::time::now().into());
-            let strategy = kinds::strategy(subject.stored);
-            let dry = request.options.dry_run;
-            let mut txn = Txn {
-                compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
-                ..Txn::default()
-            };
-            match fate {
-                Fate::Same => {
-                    return Ok(Answer {
-                        code: 200,
-                        body: super::view(&subject, shown_to.json.clone(), stored.revision)?,
-                        revision: stored.revision,
-                    });
-                }
-                Fate::Marked(new) => {
-                    let (_, json) = seal(&subject, new);
-                    if dry {
-                        let body = self.shown(&subject, &json, stored.revision, false).await?;
-                        return Ok(Answer { code: 200, body, revision: stored.revision });
-                    }
-                    txn.ops.push(self.put(&subject, &json).await?);
-                    if let TxnResult::Committed { revision } = self.commit(txn).await? {
-                        let body = self.shown(&subject, &json, revision, true).await?;
-                        return Ok(Answer { code: 200, body, revision });
-                    }
-                }
-                Fate::Gone => {
-                    let freed = self.release(subject.stored, &old);
-                    let pod = subject.stored.plural == "pods" && subject.stored.group.is_empty();
-                    let over = if pod { Some(over(&subject, old)) } else { None };
-                    if let Some((true, json)) = &over
-                        && !dry
-                    {
-                        // Watchers are told that its time is over before they are told that it is gone.
-                        txn.ops.push(self.put(&subject, json).await?);
-                        let TxnResult::Committed { revision } = self.commit(txn).await? else { continue };
-                        ended = Some((stored.clone(), json.clone(), revision));
-                        let compares = vec![Compare { key: subject.key(), mod_revision: revision }];
-                        txn = Txn { compares, ..Txn::default() };
-                    }
-                    txn.ops.push(Op::Delete { key: subject.key() });
-                    txn.ops.extend(freed);
-                    if dry || matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
-                        return match over {
-                            Some((_, json)) => {
-                                let body = shown(&subject, &json, stored.revision)?;
-                                Ok(Answer { code: 200, body, revision: stored.revision })
-                            }
-                            None => answer(&subject, &shown_to, strategy.returns_deleted, 200),
-                        };
-                    }
-                }
-            }
-            // Somebody changed it meanwhile: what the delete meant is decided anew.
         }
         Err(ApiError::conflict(resource.group, resource.plural, subject.name, "too many conflicting writes"))
+    }
+
+    /// Deletes an object as a snapshot shows it, if nobody is faster.
+    async fn delete_once(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        snapshot: &Arc<Snapshot>,
+        ended: &mut Option<Ended>,
+    ) -> Result<Option<Answer>, ApiError> {
+        let found = subject.find(snapshot);
+        let stored = match (found, &*ended) {
+            (Some(stored), Some(ended)) if stored.meta.uid == ended.pod.meta.uid => stored,
+            // Who collects pods was faster; another of the same name is none of this delete's.
+            (_, Some(Ended { json, revision, .. })) => {
+                let body = shown(&subject, json, *revision)?;
+                return Ok(Some(Answer { code: 200, body, revision: *revision }));
+            }
+            (Some(stored), None) => stored,
+            (None, None) => return Err(subject.not_found()),
+        };
+        // They held when the pod's time ended, and this call itself gave it another version then.
+        if ended.is_none() {
+            preconditions(request, &subject, &stored)?;
+        }
+        let old = stored.value().map_err(ApiError::internal)?;
+        admission::node_restriction::deletion(request, &old)?;
+        let shown_to = self.found(&subject, snapshot).await?;
+        let seen = match subject.custom {
+            None => Cow::Borrowed(&old),
+            Some(_) => Cow::Owned(subject.opened(&shown_to)?),
+        };
+        let mut unsaid = Vec::new();
+        let mut write = Write { request, subject, old: Some(&seen), snapshot, warnings: &mut unsaid };
+        admission::deletion(self, &mut write)?;
+        self.call_validating(&mut write, None).await?;
+        let fate = decide(subject.stored, &old, request, actors::time::now().into());
+        drop(seen);
+        let strategy = kinds::strategy(subject.stored);
+        let dry = request.options.dry_run;
+        let mut txn = Txn {
+            compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
+            ..Txn::default()
+        };
+        match fate {
+            Fate::Same if !self.is_current(&subject, &stored, snapshot).await? => Ok(None),
+            Fate::Same => Ok(Some(Answer {
+                code: 200,
+                body: super::view(&subject, shown_to.json.clone(), stored.revision)?,
+                revision: stored.revision,
+            })),
+            Fate::Marked(new) => {
+                let (_, json) = seal(&subject, new);
+                if dry {
+                    let body = self.shown(&subject, &json, stored.revision, false).await?;
+                    return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
+                }
+                txn.ops.push(self.put(&subject, &json).await?);
+                let TxnResult::Committed { revision } = self.commit(txn).await? else { return Ok(None) };
+                let body = self.shown(&subject, &json, revision, true).await?;
+                Ok(Some(Answer { code: 200, body, revision }))
+            }
+            Fate::Gone => {
+                let freed = self.release(subject.stored, &old);
+                let pod = subject.stored.plural == "pods" && subject.stored.group.is_empty();
+                let over = if pod { Some(over(&subject, old)) } else { None };
+                if let Some((true, json)) = &over
+                    && !dry
+                {
+                    // Watchers are told that its time is over before they are told that it is gone.
+                    txn.ops.push(self.put(&subject, json).await?);
+                    let TxnResult::Committed { revision } = self.commit(txn).await? else { return Ok(None) };
+                    *ended = Some(Ended { pod: stored.clone(), json: json.clone(), revision });
+                    let compares = vec![Compare { key: subject.key(), mod_revision: revision }];
+                    txn = Txn { compares, ..Txn::default() };
+                }
+                txn.ops.push(Op::Delete { key: subject.key() });
+                txn.ops.extend(freed);
+                if !dry && !matches!(self.commit(txn).await?, TxnResult::Committed { .. }) {
+                    return Ok(None);
+                }
+                match over {
+                    Some((_, json)) => {
+                        let body = shown(&subject, &json, stored.revision)?;
+                        Ok(Some(Answer { code: 200, body, revision: stored.revision }))
+                    }
+                    None => answer(&subject, &shown_to, strategy.returns_deleted, 200).map(Some),
+                }
+            }
+        }
     }
 
     /// Deletes every object of a collection that the selectors choose.
@@ -268,7 +295,7 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
 }
 
 /// A pod that goes at once, as one whose time is over; and whether that had to be said.
-fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, bytes::Bytes) {
+fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Bytes) {
     let said = object::is_deleting(&pod);
     if !said {
         let meta = object::object_mut(&mut pod, &["metadata"]);

@@ -7,6 +7,7 @@
 //! read again, unless the client named a revision.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,7 +121,10 @@ impl<'a> Subject<'a> {
     /// converted already.
     pub fn opened(&self, stored: &Stored) -> Result<Value, ApiError> {
         let value = stored.value().map_err(ApiError::internal)?;
-        Ok(self.custom.map_or_else(|| value.clone(), |custom| custom.from_storage(value.clone())))
+        Ok(match self.custom {
+            Some(custom) => custom.from_storage(value),
+            None => value,
+        })
     }
 
     /// Checks what a declared kind's schema says, in the version asked for. `status_only` is whether only the
@@ -218,6 +222,29 @@ impl Inner {
         }
     }
 
+    /// A snapshot that shows every write that was acknowledged through this master. What others wrote it may not show
+    /// yet: enough to make a write from, since that demands what it was made from, but not to refuse one.
+    pub async fn recent(&self) -> Result<Arc<Snapshot>, ApiError> {
+        self.at_least(self.acknowledged.load(Ordering::Acquire)).await
+    }
+
+    /// A snapshot to make a write from, and whether it is a [`fresh`](Self::fresh) one. The first try makes do with a
+    /// recent one, where a second would cost nobody anything: webhooks may do more than answer, and a dry run finds
+    /// out nothing at its end.
+    pub(super) async fn to_write_from(
+        &self,
+        request: &ApiRequest,
+        again: bool,
+    ) -> Result<(Arc<Snapshot>, bool), ApiError> {
+        if !again && !request.options.dry_run {
+            let recent = self.recent().await?;
+            if !self.has_webhooks(&recent) {
+                return Ok((recent, false));
+            }
+        }
+        Ok((self.fresh().await?, true))
+    }
+
     /// A snapshot not older than `revision`.
     pub async fn at_least(&self, revision: u64) -> Result<Arc<Snapshot>, ApiError> {
         let snapshot = self.cache.snapshot();
@@ -232,7 +259,11 @@ impl Inner {
 
     /// Commits a transaction, or tells what is there now.
     pub async fn commit(&self, txn: Txn) -> Result<TxnResult, ApiError> {
-        self.store.txn(txn.caused_by(actors::trace::current())).await.map_err(store_error)
+        let result = self.store.txn(txn.caused_by(actors::trace::current())).await.map_err(store_error)?;
+        if let TxnResult::Committed { revision } = &result {
+            self.acknowledged.fetch_max(*revision, Ordering::AcqRel);
+        }
+        Ok(result)
     }
 
     /// The operation that writes an object.

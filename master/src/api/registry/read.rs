@@ -201,8 +201,13 @@ impl Inner {
         Ok(cut(chosen, limit, revision, subject))
     }
 
-    /// Lists a collection.
-    pub async fn list(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+    /// Lists a collection. The body goes to `pieces`, where there are any.
+    pub async fn list(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        pieces: Option<&mut Vec<Bytes>>,
+    ) -> Result<Answer, ApiError> {
         options::check_list(request)?;
         let chosen = match self.select(request, &subject).await {
             Err(error) if error == compacted() => return Ok(expired(&request.options)),
@@ -220,7 +225,14 @@ impl Inner {
         if subject.resource.custom && meta.get("continue").is_none() {
             meta["continue"] = "".into();
         }
-        let body = list_body(&subject, &chosen.items, &meta)?;
+        let made = list_pieces(&subject, &chosen.items, &meta)?;
+        let body = match pieces {
+            Some(pieces) => {
+                *pieces = made;
+                Bytes::new()
+            }
+            None => joined(&made),
+        };
         Ok(Answer { code: 200, body, revision: chosen.revision })
     }
 }
@@ -265,47 +277,49 @@ fn expired(list: &Options) -> Answer {
     Answer::json(410, &status)
 }
 
-/// A list's JSON: the items' stored bytes one after another, without kind and apiVersion.
+/// A list's JSON, whole.
 pub fn list_body(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Result<Bytes, ApiError> {
+    Ok(joined(&list_pieces(subject, items, meta)?))
+}
+
+fn joined(pieces: &[Bytes]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.put_slice(piece));
+    whole.freeze()
+}
+
+/// A list's JSON, in pieces: most of them are the items' stored bytes, without kind and apiVersion. Nothing of them is
+/// copied.
+fn list_pieces(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Result<Vec<Bytes>, ApiError> {
     let resource = subject.resource;
     let head = object::head(resource);
-    let size: usize = items.iter().map(|s| s.json.len() + 1).sum();
-    let mut out = BytesMut::with_capacity(size + 256);
-    out.put_slice(
-        format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-            resource.list_kind,
-            resource.api_version()
-        )
-        .as_bytes(),
-    );
+    let mut pieces = Vec::with_capacity(2 * items.len() + 2);
+    pieces.push(Bytes::from(format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+        resource.list_kind,
+        resource.api_version()
+    )));
     for (i, stored) in items.iter().enumerate() {
-        if i > 0 {
-            out.put_u8(b',');
-        }
         let json = view(subject, stored.json.clone(), stored.revision)?;
+        let whole =
+            |bytes: Bytes| if i > 0 { [Bytes::from_static(b","), bytes] } else { [Bytes::new(), bytes] };
         if resource.custom {
             // Items of declared kinds say what they are.
-            out.put_slice(&json);
-            continue;
-        }
-        match json.strip_prefix(head.as_bytes()) {
+            pieces.extend(whole(json));
+        } else if json.starts_with(head.as_bytes()) && json.get(head.len()) == Some(&b',') {
             // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
-            Some([b',', rest @ ..]) => {
-                out.put_u8(b'{');
-                out.put_slice(rest);
-            }
+            pieces.push(Bytes::from_static(if i > 0 { b",{" } else { b"{" }));
+            pieces.push(json.slice(head.len() + 1..));
+        } else {
             // Written by somebody else, in another order.
-            _ => {
-                let mut value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
-                if let Some(map) = value.as_object_mut() {
-                    map.remove("kind");
-                    map.remove("apiVersion");
-                }
-                out.put_slice(value.to_string().as_bytes());
+            let mut value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+            if let Some(map) = value.as_object_mut() {
+                map.remove("kind");
+                map.remove("apiVersion");
             }
+            pieces.extend(whole(Bytes::from(value.to_string())));
         }
     }
-    out.put_slice(b"]}");
-    Ok(out.freeze())
+    pieces.push(Bytes::from_static(b"]}"));
+    Ok(pieces)
 }

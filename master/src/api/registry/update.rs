@@ -1,17 +1,20 @@
 //! Replacing and patching objects.
 
+use std::sync::Arc;
+
 use protocol::schema::{self, decode::finish};
 use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, canonical, options, seal};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical, options};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::{Tracking, apply, entries};
 use crate::api::pipeline::Inner;
 use crate::api::{convert, kinds, meta, object};
 use crate::auth::{Attributes, Authorizer};
+use crate::cache::{Snapshot, Stored};
 use crate::store::{Compare, Op, Txn, TxnResult};
 
 /// Which part of an object a write may change.
@@ -62,8 +65,7 @@ impl Inner {
         let new = body::object(&subject, &request.body, validation, warnings)?;
         check_name(&subject, &new)?;
         let strategy = kinds::strategy(subject.stored);
-        let absent =
-            part == Part::Main && strategy.create_on_update && subject.find(&*self.fresh().await?).is_none();
+        let absent = part == Part::Main && strategy.create_on_update && self.is_absent(&subject).await?;
         if absent {
             let mut new = new;
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
@@ -81,7 +83,7 @@ impl Inner {
             let mut errors = Errors::default();
             errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
             // An absent object is reported as such first.
-            if subject.find(&*self.fresh().await?).is_none() {
+            if self.is_absent(&subject).await? {
                 return Err(subject.not_found());
             }
             check(errors, subject.resource.group, subject.resource.plural, subject.name)?;
@@ -157,8 +159,7 @@ impl Inner {
             Ok(value)
         };
         for _ in 0..RETRIES_MAX {
-            let absent =
-                request.target.subresource.is_none() && subject.find(&*self.fresh().await?).is_none();
+            let absent = request.target.subresource.is_none() && self.is_absent(&subject).await?;
             let result = if absent {
                 let mut said = Vec::new();
                 let value = produce(None, &mut said)?;
@@ -211,11 +212,14 @@ impl Inner {
         warnings: &mut Vec<String>,
         mut produce: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
     ) -> Result<Answer, ApiError> {
-        for _ in 0..RETRIES_MAX {
+        for attempt in 0..RETRIES_MAX {
             let mut said = Vec::new();
-            match self.rewrite_once(request, subject, part, &mut said, &mut produce).await {
+            let (snapshot, fresh) = self.to_write_from(request, attempt > 0).await?;
+            match self.rewrite_once(request, subject, part, &snapshot, &mut said, &mut produce).await {
                 // Somebody was faster: what was said was about another state.
                 Ok(None) => {}
+                // It may be about a state that is no more.
+                Err(_) if !fresh => {}
                 Ok(Some(answer)) => {
                     warnings.append(&mut said);
                     return Ok(answer);
@@ -235,13 +239,13 @@ impl Inner {
         request: &ApiRequest,
         subject: Subject<'_>,
         part: Part,
+        snapshot: &Arc<Snapshot>,
         said: &mut Vec<String>,
         produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
     ) -> Result<Option<Answer>, ApiError> {
         let resource = subject.resource;
-        let snapshot = self.fresh().await?;
-        let stands = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
-        let stored = self.found(&subject, &snapshot).await?;
+        let stands = subject.find(snapshot).ok_or_else(|| subject.not_found())?;
+        let stored = self.found(&subject, snapshot).await?;
         let old = subject.opened(&stored)?;
         let mut new = self.produced(&subject, &old, said, produce).await?;
         let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
@@ -271,7 +275,7 @@ impl Inner {
         }
         let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
-        let mut write = Write { request, subject, old: Some(&old), snapshot: &snapshot, warnings: said };
+        let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new)?;
         self.call_mutating(&mut write, &mut new).await?;
         let mut new = finish(subject.definition, new);
@@ -307,18 +311,18 @@ impl Inner {
         let charge = admission::quota::charge(&write, &new)?;
 
         let mut new = new;
-        let allocation = self.allocate(subject.stored, Some(&old), &mut new, &snapshot)?;
+        let allocation = self.allocate(subject.stored, Some(&old), &mut new, snapshot)?;
         let (sealed, json) = self.sealed(&subject, new).await?;
-        let (before, json_before) = match subject.custom {
-            None => seal(&subject, old),
+        let before = match subject.custom {
+            None => old,
             // What stands in the store may lack defaults that the kind got later, or be of another version.
-            Some(_) => {
-                let stands = canonical(&subject, stands.value().map_err(ApiError::internal)?);
-                let json = object::encode_own(&stands);
-                (stands, json)
-            }
+            Some(_) => stands.value().map_err(ApiError::internal)?,
         };
-        let same = json == json_before;
+        let before = canonical(&subject, before);
+        let same = is_same(&subject, &sealed, &before);
+        if same && !self.is_current(&subject, &stored, snapshot).await? {
+            return Ok(None);
+        }
         if same || request.options.dry_run {
             let body = self.shown(&subject, &json, stored.revision, same).await?;
             return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
@@ -345,6 +349,23 @@ impl Inner {
             }
             TxnResult::Conflict { .. } => Ok(None),
         }
+    }
+
+    /// Whether there is no such object, in the newest state there is.
+    async fn is_absent(&self, subject: &Subject<'_>) -> Result<bool, ApiError> {
+        Ok(subject.find(&*self.recent().await?).is_none() && subject.find(&*self.fresh().await?).is_none())
+    }
+
+    /// Whether a stored object is still what a snapshot showed, now that no write will find out.
+    pub(super) async fn is_current(
+        &self,
+        subject: &Subject<'_>,
+        stored: &Stored,
+        shown_by: &Snapshot,
+    ) -> Result<bool, ApiError> {
+        let newest = self.fresh().await?;
+        let found = subject.find(&newest);
+        Ok(newest.revision() == shown_by.revision() || found.is_some_and(|f| f.revision == stored.revision))
     }
 
     /// The new state, once everything is known that making it needs converted.
@@ -459,6 +480,16 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether two objects are stored alike. A kind of the table is stored in one version, whatever they say of theirs.
+fn is_same(subject: &Subject<'_>, a: &Value, b: &Value) -> bool {
+    let (Value::Object(a), Value::Object(b)) = (a, b) else { return a == b };
+    if subject.custom.is_some() {
+        return a == b;
+    }
+    let said = |(name, _): &(&String, &Value)| *name != "apiVersion" && *name != "kind";
+    a.iter().filter(said).eq(b.iter().filter(said))
 }
 
 /// The object as it is, with the managers (and the demanded revision) of a write.

@@ -19,6 +19,7 @@ use crate::api::policy::request::{REQUEST, described};
 use crate::api::policy::validating::conditions_hold;
 use crate::audit::annotations::annotate;
 use crate::auth::Attributes;
+use crate::cache::Snapshot;
 
 static DYN: Type = Type::Dyn;
 
@@ -29,6 +30,12 @@ struct Verdict {
 }
 
 impl Inner {
+    /// Whether any webhook is asked about writes.
+    pub fn has_webhooks(&self, snapshot: &Snapshot) -> bool {
+        !self.cache.derived_at::<MutatingHooks>(snapshot).0.is_empty()
+            || !self.cache.derived_at::<ValidatingHooks>(snapshot).0.is_empty()
+    }
+
     /// Lets webhooks change an object, one after the other.
     pub async fn call_mutating(&self, write: &mut Write<'_>, object: &mut Value) -> Result<(), ApiError> {
         let hooks = self.cache.derived_at::<MutatingHooks>(write.snapshot);

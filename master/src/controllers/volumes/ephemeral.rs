@@ -23,13 +23,10 @@ impl Reconciler for EphemeralVolumes {
     fn watches(&self) -> Vec<Watch> {
         vec![
             mapped::<Pod>(|change, _| {
-                let pod = change.stored.typed::<Pod>();
-                let brings = pod.is_ok_and(|p| has_ephemeral(&p));
-                if change.kind != ChangeKind::Deleted && brings {
-                    vec![key_of(&change.stored)]
-                } else {
-                    Vec::new()
-                }
+                let brings = change.kind != ChangeKind::Deleted
+                    && change.stored.mentions("ephemeral")
+                    && change.stored.typed::<Pod>().is_ok_and(|pod| has_ephemeral(&pod));
+                if brings { vec![key_of(&change.stored)] } else { Vec::new() }
             }),
             // A claim that goes before its pod is made again.
             mapped::<PersistentVolumeClaim>(|change, _| {

@@ -56,6 +56,9 @@ pub fn claims_of(pod: &Pod) -> Vec<String> {
 
 /// A pod that ends or goes may have been the last to use its claims.
 fn of_pod(change: &Change, _: &Cache) -> Vec<Key> {
+    if !["persistentVolumeClaim", "ephemeral"].iter().any(|volume| change.stored.mentions(volume)) {
+        return Vec::new();
+    }
     let Ok(pod) = change.stored.typed::<Pod>() else { return Vec::new() };
     if change.kind != ChangeKind::Deleted && !is_finished(&pod) && !node_name(&pod).is_empty() {
         return Vec::new();
