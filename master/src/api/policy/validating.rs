@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::ApiError;
+use protocol::{ApiError, Resource};
 use serde_json::{Value, json};
 
 use super::compiled::{Binding, Expression, ParamRef, Policy, Validating, Validation};
+use super::forms::Forms;
 use super::matching::{Attempt, Operation};
 use super::noted::{Noted, broken, value_of};
 use super::request::{REQUEST, described};
@@ -114,40 +115,57 @@ impl Denial {
 
 impl Inner {
     /// Refuses what validating policies refuse; `object` is `None` for deletions.
-    pub fn check_policies(&self, write: &mut Write<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+    pub async fn check_policies(
+        &self,
+        write: &mut Write<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), ApiError> {
         let policies = self.cache.derived_at::<Validating>(write.snapshot);
-        if policies.0.0.is_empty() {
-            return Ok(());
+        let matched: Vec<(&Policy, &'static Resource)> = {
+            let attempt = Attempt::of(write, object);
+            let meant = |policy: &'_ Arc<Policy>| policy.matcher.matches(&attempt);
+            policies.0.0.iter().filter_map(|policy| Some((&**policy, meant(policy)?))).collect()
+        };
+        let mut forms = Forms::default();
+        for (_, form) in &matched {
+            forms.make(self, write, form, object).await;
         }
         let mut denied: Vec<(String, String)> = Vec::new();
         let (mut warnings, mut noted) = (Vec::new(), Noted::default());
-        {
+        for (policy, form) in matched {
             let attempt = Attempt::of(write, object);
-            let request = described(write.request, &attempt);
-            let attributes = Attributes::of(write.request);
-            let namespace = namespace_of(&attempt);
-            for policy in policies.0.0.iter().filter(|p| p.matcher.matches(&attempt)) {
-                if let Err(why) = self.known_params(policy) {
-                    if policy.fails {
-                        let message = format!("failed to configure policy: {why}");
-                        let by =
-                            format!("ValidatingAdmissionPolicy '{}' denied request: {message}", policy.name);
-                        denied.push((by, String::new()));
-                    }
-                    continue;
+            if let Err(why) = self.known_params(policy) {
+                if policy.fails {
+                    let message = format!("failed to configure policy: {why}");
+                    let by = format!("ValidatingAdmissionPolicy '{}' denied request: {message}", policy.name);
+                    denied.push((by, String::new()));
                 }
-                for binding in policy.bindings.iter().filter(|b| b.matcher.matches(&attempt)) {
-                    let input = Input {
-                        request: &request,
-                        object: object.unwrap_or(&Value::Null),
-                        old: write.old.unwrap_or(&Value::Null),
-                        namespace: &namespace,
-                        params: &Value::Null,
-                        attributes: &attributes,
-                    };
-                    for denial in self.ask_policy(policy, binding, &attempt, input, &mut noted) {
-                        act(policy, binding, denial, &mut denied, &mut warnings);
+                continue;
+            }
+            let (attributes, namespace) = (Attributes::of(write.request), namespace_of(&attempt));
+            let request = described(write.request, &attempt, form);
+            for binding in policy.bindings.iter().filter(|b| b.matcher.matches(&attempt).is_some()) {
+                let denials = match forms.get(form) {
+                    Some(Ok(seen)) => {
+                        let input = Input {
+                            request: &request,
+                            object: &seen.object,
+                            old: &seen.old,
+                            namespace: &namespace,
+                            params: &Value::Null,
+                            attributes: &attributes,
+                        };
+                        self.ask_policy(policy, binding, &attempt, input, &mut noted)
                     }
+                    Some(Err(why)) if policy.fails => {
+                        vec![Denial::failed(format!(
+                            "failed to configure binding: failed to convert object version: {why}"
+                        ))]
+                    }
+                    _ => Vec::new(),
+                };
+                for denial in denials {
+                    act(policy, binding, denial, &mut denied, &mut warnings);
                 }
             }
         }
