@@ -1,6 +1,7 @@
 //! Admission by webhooks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use protocol::{ApiError, Resource};
 use serde_json::{Value, json};
 
 use super::hooks::{Hook, MutatingHooks, ValidatingHooks};
+use super::measured::Outcome;
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type};
@@ -127,8 +129,10 @@ impl Inner {
             request["oldObject"] = old.clone();
             json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
         };
-        let uid = question["request"]["uid"].clone();
+        let (uid, begun) = (question["request"]["uid"].clone(), Instant::now());
         let called = self.webhooks.call(&hook.place, hook.timeout_seconds, &question).await;
+        let took = begun.elapsed();
+        let code = called.as_ref().err().map_or(500, |error| error.code);
         let response = called.map_err(|why| format!("failed to call webhook: {why}")).and_then(|review| {
             let response = review["response"].clone();
             if review["kind"] != "AdmissionReview" || !response.is_object() {
@@ -142,6 +146,12 @@ impl Inner {
             }
             Ok(response)
         });
+        let outcome = match &response {
+            Ok(response) if response["allowed"] == true => Outcome::Allowed,
+            Ok(response) => Outcome::Denied(denial_code(&response["status"])),
+            Err(_) => Outcome::Failed { code, open: !hook.fails },
+        };
+        self.hook_metrics.called(hook, Attempt::of(write, None).operation, took, outcome);
         match response {
             Ok(response) => {
                 for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
@@ -217,6 +227,11 @@ fn failed(hook: &Hook, why: &dyn std::fmt::Display) -> ApiError {
     ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))
 }
 
+/// The code of a refusal.
+fn denial_code(status: &Value) -> u16 {
+    status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400)
+}
+
 /// The answer to what a webhook refuses.
 fn denied(hook: &Hook, status: &Value) -> ApiError {
     let by = format!("admission webhook {:?} denied the request", hook.name);
@@ -226,8 +241,7 @@ fn denied(hook: &Hook, status: &Value) -> ApiError {
         ("", reason) => format!("{by}: {reason}"),
         (message, _) => format!("{by}: {message}"),
     };
-    let code =
-        status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
+    let code = denial_code(status);
     let details = if status["details"].is_object() { status["details"].clone() } else { json!({}) };
     ApiError::about(code, reason, message, details)
 }
