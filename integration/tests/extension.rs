@@ -1,5 +1,6 @@
-//! What extends the API meets real servers: admission webhooks, conversion of versions, API aggregation. A control
-//! plane alone, servers that speak TLS as webhooks and API servers do, and kubectl as the client.
+//! What extends the API meets real servers: admission webhooks, conversion of versions, API aggregation; and what
+//! serves it meets plain HTTP clients. A control plane alone, servers that speak TLS as webhooks and API servers do,
+//! kubectl or an HTTP client.
 
 #[path = "extension/admission.rs"]
 mod admission;
@@ -11,8 +12,12 @@ mod conversion;
 mod plane;
 #[path = "extension/policies.rs"]
 mod policies;
+#[path = "extension/quotas.rs"]
+mod quotas;
 #[path = "extension/server.rs"]
 mod server;
+#[path = "extension/serving.rs"]
+mod serving;
 
 use plane::Plane;
 

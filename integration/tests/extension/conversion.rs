@@ -21,7 +21,8 @@ fn admit(asked: &Asked) -> Answer {
     let patch = json!([{"op": "replace", "path": "/spec/count", "value": 2 * count}]);
     let response = json!({"uid": request["uid"], "allowed": true, "patchType": "JSONPatch",
         "patch": STANDARD.encode(patch.to_string())});
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    let review =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
     Answer::Json(200, review)
 }
 

@@ -133,7 +133,9 @@ impl Inner {
             let mut new = object.clone();
             match subject.custom.and_then(|custom| custom.scale.as_ref()) {
                 Some(paths) => paths.write(&mut new, replicas),
-                None => drop(object::object_mut(&mut new, &["spec"]).insert("replicas".to_owned(), replicas.into())),
+                None => drop(
+                    object::object_mut(&mut new, &["spec"]).insert("replicas".to_owned(), replicas.into()),
+                ),
             }
             return Ok(new);
         }

@@ -155,7 +155,8 @@ fn autoscaler(name: &str, max: i64) -> Value {
 async fn a_rule_about_one_version_meets_requests_in_another() {
     let cluster = cluster().await;
     let v2 = rule("autoscaling", "v2", "horizontalpodautoscalers");
-    let expression = "object.spec.metrics[0].resource.target.averageUtilization != 50 || object.spec.maxReplicas < 5";
+    let expression =
+        "object.spec.metrics[0].resource.target.averageUtilization != 50 || object.spec.maxReplicas < 5";
     policy(&cluster, "equivalent", constraints(v2.clone(), false), expression).await;
     policy(&cluster, "exact", constraints(v2, true), "object.spec.maxReplicas < 3").await;
     let make = async |name: &str, max: i64| {
