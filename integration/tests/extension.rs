@@ -6,6 +6,8 @@
 mod admission;
 #[path = "extension/aggregation.rs"]
 mod aggregation;
+#[path = "extension/autoscaling.rs"]
+mod autoscaling;
 #[path = "extension/conversion.rs"]
 mod conversion;
 #[path = "extension/plane.rs"]

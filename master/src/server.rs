@@ -183,6 +183,8 @@ impl Master {
             let (dir, config) = (config.state_dir.join("pki"), config.clone());
             tokio::task::spawn_blocking(move || -> Result<_, StartError> {
                 let pki = Pki::open(dir)?;
+                // They are needed where nobody may wait for files.
+                crate::pki::roots::system();
                 let pki = match config.serving.cluster_signing_duration {
                     Some(time) => pki.with_signing_max(time),
                     None => pki,

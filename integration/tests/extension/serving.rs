@@ -35,7 +35,7 @@ async fn who(client: &Client, plane: &Plane, headers: &[(&str, &str)]) -> (Statu
         asked = asked.header(*name, *value);
     }
     let answer = asked.body("{}").send().await.expect("an answer");
-    (answer.status(), json_of(answer).await["status"]["userInfo"].take())
+    (answer.status(), json_of(answer).await.pointer("/status/userInfo").cloned().unwrap_or_default())
 }
 
 /// A CA, and a certificate of it for clients with this name; PEM of the CA, and of certificate and key.
@@ -227,7 +227,7 @@ fn who_finds_no_seat_is_told_when_to_come_again() {
     );
     plane.apply(&json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema",
         "metadata": {"name": "narrow"}, "spec": {"priorityLevelConfiguration": {"name": "narrow"},
-            "matchingPrecedence": 1, "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
+            "matchingPrecedence": 2, "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
                 "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}]}]}}));
     plane.kubectl(&[
         "create",

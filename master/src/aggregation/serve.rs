@@ -140,6 +140,9 @@ fn path_of(request: &ApiRequest) -> Result<String, ApiError> {
             url.query_pairs_mut().append_pair(name, &value);
         }
     }
+    for (name, value) in &options.extra {
+        url.query_pairs_mut().append_pair(name, value);
+    }
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(format!("{}{query}", url.path()))
 }
@@ -164,6 +167,16 @@ mod tests {
         let expected = "/apis/metrics.k8s.io/v1beta1/namespaces/n/pods?labelSelector=a%3Db%2Cc";
         assert_eq!(path_of(&request).expect("a path"), expected);
         request.options.label_selector = None;
+        request.target = Target {
+            name: Some("*".to_owned()),
+            subresource: Some("requests".to_owned()),
+            ..request.target.clone()
+        };
+        request.options.extra = vec![("metricLabelSelector".to_owned(), "a=b".to_owned())];
+        let expected = "/apis/metrics.k8s.io/v1beta1/namespaces/n/pods/*/requests?metricLabelSelector=a%3Db";
+        assert_eq!(path_of(&request).expect("a path"), expected);
+        request.options.extra.clear();
+        request.target.subresource = None;
         request.target.namespace = None;
         request.target.name = Some("a/b".to_owned());
         assert_eq!(path_of(&request).expect("a path"), "/apis/metrics.k8s.io/v1beta1/pods/a%2Fb");

@@ -28,7 +28,7 @@ impl Inner {
                     if binding.matcher.matches(&attempt).is_none() {
                         continue;
                     }
-                    (form, self.params_of(policy, binding.params.as_ref(), &attempt))
+                    (form, self.params_of(policy, binding.params.as_ref(), &attempt).await)
                 };
                 let changed = match params {
                     Err(why) => Err(format!("failed to configure binding: {why}")),

@@ -14,6 +14,7 @@ use super::request::{REQUEST, described};
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type, library};
+use crate::api::convert;
 use crate::api::custom::Catalog;
 use crate::api::pipeline::Inner;
 use crate::auth::Attributes;
@@ -145,6 +146,7 @@ impl Inner {
             let (attributes, namespace) = (Attributes::of(write.request), namespace_of(&attempt));
             let request = described(write.request, &attempt, form);
             for binding in policy.bindings.iter().filter(|b| b.matcher.matches(&attempt).is_some()) {
+                let params = self.params_of(policy, binding.params.as_ref(), &attempt).await;
                 let denials = match forms.get(form) {
                     Some(Ok(seen)) => {
                         let input = Input {
@@ -155,7 +157,7 @@ impl Inner {
                             params: &Value::Null,
                             attributes: &attributes,
                         };
-                        self.ask_policy(policy, binding, &attempt, input, &mut noted)
+                        self.ask_policy(policy, params, input, &mut noted)
                     }
                     Some(Err(why)) if policy.fails => {
                         vec![Denial::failed(format!(
@@ -192,7 +194,7 @@ impl Inner {
     }
 
     /// The parameter objects of a binding; one `null` where the policy has none.
-    pub fn params_of(
+    pub async fn params_of(
         &self,
         policy: &Policy,
         params: Option<&ParamRef>,
@@ -240,18 +242,33 @@ impl Inner {
                 Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned())
             };
         }
-        stored.iter().map(|s| s.value().map_err(|e| e.to_string())).collect()
+        self.params_in(&catalog, resource, stored).await
+    }
+
+    /// Parameter objects in the version that the policy names.
+    async fn params_in(
+        &self,
+        catalog: &Catalog,
+        resource: &'static Resource,
+        stored: Vec<Arc<crate::cache::Stored>>,
+    ) -> Result<Vec<Value>, String> {
+        let value = |stored: &Arc<crate::cache::Stored>| stored.value().map_err(|e| e.to_string());
+        let Some(version) = catalog.version(resource) else {
+            return stored.iter().map(|s| Ok(convert::from_storage(resource, value(s)?))).collect();
+        };
+        let shown = self.converter.stored(version, stored).await;
+        let shown = shown.map_err(|why| format!("failed to convert object version: {why}"))?;
+        shown.iter().map(|s| Ok(version.from_storage(value(s)?))).collect()
     }
 
     fn ask_policy(
         &self,
         policy: &Policy,
-        binding: &Binding,
-        attempt: &Attempt<'_>,
+        params: Result<Vec<Value>, String>,
         input: Input<'_>,
         noted: &mut Noted,
     ) -> Vec<Denial> {
-        let all = match self.params_of(policy, binding.params.as_ref(), attempt) {
+        let all = match params {
             Ok(all) => all,
             Err(why) if policy.fails => {
                 return vec![Denial::failed(format!("failed to configure binding: {why}"))];

@@ -10,12 +10,19 @@ fn request(verb: Verb, group: &str, plural: &str, namespace: &str, name: &str) -
     Cluster::request(verb, group, plural, namespace, name)
 }
 
-/// Declares `things.example.com`, and lets it have its names.
+/// Declares `things.example.com` in one version, and lets it have its names.
 async fn declare(cluster: &Cluster, schema: Value) {
+    let version =
+        json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+    declare_in(cluster, json!([version])).await;
+}
+
+/// The same in several versions.
+async fn declare_in(cluster: &Cluster, versions: Value) {
     let (group, plural) = DEFINITIONS;
     let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {
         "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
-        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+        "versions": versions}});
     let mut made = body(&cluster.create(group, plural, "", definition).await);
     made["status"]["acceptedNames"] = made["spec"]["names"].clone();
     made["status"]["conditions"] = json!([{"type": "Established", "status": "True", "reason": "r", "message": "",
@@ -212,4 +219,27 @@ async fn a_scale_is_seen_as_one() {
     let said = body(&refused)["message"].as_str().unwrap_or_default().to_owned();
     assert!(refused.code == 422 && said.ends_with("v1 deployments v1"), "{said}");
     assert_eq!(scale(3).await.code, 200);
+}
+
+#[tokio::test]
+async fn parameters_are_read_in_the_version_that_the_policy_names() {
+    let cluster = cluster().await;
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema}});
+    declare_in(&cluster, json!([version("v1", true), version("v2", false)])).await;
+    let made = cluster.create("example.com", "things", "default", thing("p", json!({"max": 3}))).await;
+    assert_eq!(made.code, 201);
+    let policy = json!({"metadata": {"name": "params"}, "spec": {
+        "paramKind": {"apiVersion": "example.com/v2", "kind": "Thing"},
+        "matchConstraints": constraints(rule("", "v1", "configmaps"), false),
+        "validations": [{"expression": "params.apiVersion == 'example.com/v2' && object.metadata.name != 'no'",
+            "messageExpression": "params.apiVersion"}]}});
+    assert_eq!(cluster.create(GROUP, "validatingadmissionpolicies", "", policy).await.code, 201);
+    let binding = json!({"metadata": {"name": "params"}, "spec": {"policyName": "params", "validationActions": ["Deny"],
+        "paramRef": {"name": "p", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
+    assert_eq!(cluster.create(GROUP, "validatingadmissionpolicybindings", "", binding).await.code, 201);
+    assert_eq!(cluster.create("", "configmaps", "default", config_map("yes")).await.code, 201);
+    let refused = cluster.create("", "configmaps", "default", config_map("no")).await;
+    let said = body(&refused)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(refused.code == 422 && said.ends_with(": example.com/v2"), "{said}");
 }

@@ -5,19 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
 use protocol::streams::NodeStreams;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use super::client::Place;
 use crate::cache::Cache;
+use crate::pki::roots;
 use crate::streams::proxy::place::{Named, Place as Reached};
 use crate::streams::proxy::reach::{dialled, plain, secured};
 use crate::streams::proxy::service_place;
@@ -67,12 +65,7 @@ enum At {
 
 /// Whom a webhook must prove to be, by its bundle of certificates.
 fn tls(place: &Place) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    let bundle = STANDARD.decode(&place.ca_bundle).map_err(|e| format!("caBundle: {e}"))?;
-    for certificate in CertificateDer::pem_slice_iter(&bundle) {
-        let certificate = certificate.map_err(|e| format!("unable to load root certificates: {e}"))?;
-        roots.add(certificate).map_err(|e| format!("unable to load root certificates: {e}"))?;
-    }
+    let roots = roots::of_bundle(&place.ca_bundle)?;
     Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
