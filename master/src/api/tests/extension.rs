@@ -233,13 +233,14 @@ async fn parameters_are_read_in_the_version_that_the_policy_names() {
         "paramKind": {"apiVersion": "example.com/v2", "kind": "Thing"},
         "matchConstraints": constraints(rule("", "v1", "configmaps"), false),
         "validations": [{"expression": "params.apiVersion == 'example.com/v2' && object.metadata.name != 'no'",
-            "messageExpression": "params.apiVersion"}]}});
-    assert_eq!(cluster.create(GROUP, "validatingadmissionpolicies", "", policy).await.code, 201);
+            "messageExpression": "'read in ' + params.apiVersion"}]}});
+    let made = cluster.create(GROUP, "validatingadmissionpolicies", "", policy).await;
+    assert_eq!(made.code, 201, "{}", body(&made));
     let binding = json!({"metadata": {"name": "params"}, "spec": {"policyName": "params", "validationActions": ["Deny"],
         "paramRef": {"name": "p", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
     assert_eq!(cluster.create(GROUP, "validatingadmissionpolicybindings", "", binding).await.code, 201);
     assert_eq!(cluster.create("", "configmaps", "default", config_map("yes")).await.code, 201);
     let refused = cluster.create("", "configmaps", "default", config_map("no")).await;
     let said = body(&refused)["message"].as_str().unwrap_or_default().to_owned();
-    assert!(refused.code == 422 && said.ends_with(": example.com/v2"), "{said}");
+    assert!(refused.code == 422 && said.ends_with(": read in example.com/v2"), "{said}");
 }
