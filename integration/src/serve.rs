@@ -59,6 +59,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
         link_listen: settings.link_port.map(|port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
         load_balancer_pool: settings.load_balancer_pool.clone().map(|pool| pool.parse()).transpose()?,
         in_process_node: settings.node.then(|| settings.node_name.clone()),
+        serving: settings.serving.clone(),
         ..MasterConfig::new(state.path().to_owned())
     };
     let (cluster_dns, cluster_cidr) = (config.dns_address(), config.cluster_cidr);

@@ -42,6 +42,9 @@ pub struct Settings {
     /// The ports that its node serves Ingresses on, if it does.
     #[serde(default)]
     pub ingress: Option<protocol::ingress::Ports>,
+    /// What the API server is told besides.
+    #[serde(default)]
+    pub serving: master::options::ServingOptions,
 }
 
 /// A cluster's folder.

@@ -1,18 +1,25 @@
-//! What extends the API meets real servers: admission webhooks, conversion of versions, API aggregation. A control
-//! plane alone, servers that speak TLS as webhooks and API servers do, and kubectl as the client.
+//! What extends the API meets real servers: admission webhooks, conversion of versions, API aggregation; and what
+//! serves it meets plain HTTP clients. A control plane alone, servers that speak TLS as webhooks and API servers do,
+//! kubectl or an HTTP client.
 
 #[path = "extension/admission.rs"]
 mod admission;
 #[path = "extension/aggregation.rs"]
 mod aggregation;
+#[path = "extension/autoscaling.rs"]
+mod autoscaling;
 #[path = "extension/conversion.rs"]
 mod conversion;
 #[path = "extension/plane.rs"]
 mod plane;
 #[path = "extension/policies.rs"]
 mod policies;
+#[path = "extension/quotas.rs"]
+mod quotas;
 #[path = "extension/server.rs"]
 mod server;
+#[path = "extension/serving.rs"]
+mod serving;
 
 use plane::Plane;
 

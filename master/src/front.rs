@@ -5,7 +5,7 @@
 //!
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
 //! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
-//! - `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
+//! - [`shown`]: clients' certificates. `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
 //! - `write`, `pretty`: answers; `watch`: streams of events.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
 //!   and actors.
@@ -30,6 +30,7 @@ mod pages;
 pub mod path;
 mod pieces;
 mod pretty;
+pub mod shown;
 mod watch;
 mod write;
 
@@ -47,6 +48,7 @@ use futures::future::LocalBoxFuture;
 use protocol::{Api, ApiError, ApiRequest, Caller};
 use serde_json::Value;
 
+use self::shown::{Certifiers, Shown};
 use crate::aggregation::Aggregation;
 use crate::api::openapi::Packed;
 use crate::audit::Auditor;
@@ -58,8 +60,8 @@ pub const BODY_BYTES_MAX: usize = 3 << 20;
 /// Who may come in.
 #[async_trait]
 pub trait Gate: Send + Sync + 'static {
-    /// Who asks: by the client certificate of the connection (DER, verified) or by the request's headers.
-    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Admitted, ApiError>;
+    /// Who asks: by the client certificate of the connection or by the request's headers.
+    async fn caller(&self, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Admitted, ApiError>;
 
     /// What the authorizer says of something, and why.
     fn decision(&self, attributes: &Attributes) -> Decision;
@@ -137,6 +139,8 @@ pub type Look = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<(), S
 pub struct FrontConfig {
     /// Server side of TLS; client certificates are asked for, not insisted on.
     pub tls: rustls::ServerConfig,
+    /// Who certifies clients.
+    pub certifiers: Certifiers,
     /// The address that `/api` tells clients.
     pub public_address: String,
     /// Who may come in.
@@ -165,9 +169,6 @@ pub(crate) struct Shared {
     config: FrontConfig,
     api_versions: Bytes,
 }
-
-/// The certificate that the client of a connection showed.
-struct ClientCertificate(Vec<u8>);
 
 /// A running front.
 pub struct Front {

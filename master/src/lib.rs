@@ -10,6 +10,7 @@
 //! - [`controllers`]: what keeps the cluster as declared.
 //! - [`front`]: the HTTP door; [`streams`]: exec, attach, port-forward and logs through it.
 //! - [`link`]: the door for nodes, and the way into them.
+//! - [`metrics`]: what is counted of no part in particular.
 //! - [`server`]: a whole master, put together.
 //! - [`pki`]: keys, certificates, kubeconfigs.
 //! - [`scheduler`]: finds a node for each pod.
@@ -24,6 +25,7 @@ pub mod cache;
 pub mod controllers;
 pub mod front;
 pub mod link;
+pub mod metrics;
 pub mod options;
 pub mod pki;
 pub mod scheduler;

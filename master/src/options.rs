@@ -1,19 +1,22 @@
 //! Settings of the API server that most clusters leave alone: audit, encryption at rest, identities from
-//! outside, a serving certificate of one's own. Named as upstream's flags.
+//! outside, a serving certificate of one's own. Named as upstream's flags; every program that runs a master has them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::api::cel::time::parse_duration;
 use crate::audit::{LogConfig, Policy};
 use crate::auth::oidc::OidcConfig;
+use crate::auth::request_header::RequestHeaders;
 use crate::server::StartError;
 use crate::store::encrypted::EncryptionConfig;
 
 /// The flags.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServingOptions {
     /// A file that says what is audited (audit.k8s.io/v1 Policy). Without it, nothing is.
     #[arg(long, value_name = "FILE")]
@@ -70,6 +73,25 @@ pub struct ServingOptions {
     /// A file with the issuer's keys (a JSON web key set), instead of asking the issuer for them.
     #[arg(long, value_name = "FILE")]
     pub oidc_jwks_file: Option<PathBuf>,
+    /// The CA of authenticating proxies, PEM: whoever shows a certificate of it may say in headers on whose behalf
+    /// it asks.
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names that such a certificate may have, separated by commas [default: any].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers with the user's name, separated by commas; the first that is there counts.
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', default_value = "X-Remote-User")]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers with the user's uid.
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',')]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers with the user's groups.
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', default_value = "X-Remote-Group")]
+    pub requestheader_group_headers: Vec<String>,
+    /// What headers with further attributes of the user begin with.
+    #[arg(long, value_name = "PREFIXES", value_delimiter = ',', default_value = "X-Remote-Extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
 }
 
 /// A time as Go spells it (`1h30m`), of a second at least.
@@ -95,6 +117,8 @@ pub struct Loaded {
     pub encryption: Option<EncryptionConfig>,
     /// Identities from outside.
     pub oidc: Option<OidcConfig>,
+    /// Authenticating proxies: their CA, PEM, and how they say who asks.
+    pub proxies: Option<(String, RequestHeaders)>,
 }
 
 impl ServingOptions {
@@ -117,7 +141,48 @@ impl ServingOptions {
             .as_deref()
             .map(|p| of_file(p, EncryptionConfig::parse))
             .transpose()?;
-        Ok(Loaded { audit, encryption, oidc: self.oidc()? })
+        Ok(Loaded { audit, encryption, oidc: self.oidc()?, proxies: self.proxies()? })
+    }
+
+    /// The same options with paths that mean the same from everywhere.
+    pub fn anchored(mut self) -> std::io::Result<Self> {
+        for path in [
+            &mut self.audit_policy_file,
+            &mut self.audit_log_path,
+            &mut self.encryption_provider_config,
+            &mut self.tls_cert_file,
+            &mut self.tls_private_key_file,
+            &mut self.oidc_ca_file,
+            &mut self.oidc_jwks_file,
+            &mut self.requestheader_client_ca_file,
+        ] {
+            // `-` is standard output.
+            if let Some(relative) = path.take_if(|path| path.as_os_str() != "-") {
+                *path = Some(std::path::absolute(relative)?);
+            }
+        }
+        Ok(self)
+    }
+
+    fn proxies(&self) -> Result<Option<(String, RequestHeaders)>, StartError> {
+        let Some(file) = &self.requestheader_client_ca_file else { return Ok(None) };
+        let trimmed = |all: &[String]| {
+            let names = all.iter().map(|name| name.trim().to_owned());
+            names.filter(|name| !name.is_empty()).collect::<Vec<_>>()
+        };
+        let headers = RequestHeaders {
+            allowed_names: trimmed(&self.requestheader_allowed_names),
+            username: trimmed(&self.requestheader_username_headers),
+            uid: trimmed(&self.requestheader_uid_headers),
+            group: trimmed(&self.requestheader_group_headers),
+            extra_prefix: trimmed(&self.requestheader_extra_headers_prefix),
+        };
+        if headers.username.is_empty() {
+            let why = "--requestheader-client-ca-file needs --requestheader-username-headers: without it, proxies \
+                       can name nobody";
+            return Err(StartError::File(why.to_owned()));
+        }
+        Ok(Some((read(file)?, headers)))
     }
 
     fn oidc(&self) -> Result<Option<OidcConfig>, StartError> {
@@ -147,5 +212,55 @@ impl ServingOptions {
             ca: self.oidc_ca_file.as_deref().map(read).transpose()?,
             keys: self.oidc_jwks_file.as_deref().map(read).transpose()?,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        serving: ServingOptions,
+    }
+
+    fn parsed(args: &[&str]) -> ServingOptions {
+        Program::try_parse_from(std::iter::once(&"program").chain(args)).expect("flags").serving
+    }
+
+    #[test]
+    fn proxies_are_named_by_flags() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("ca.pem");
+        std::fs::write(&file, "PEM").expect("a file");
+        let ca = format!("--requestheader-client-ca-file={}", file.display());
+        let options =
+            parsed(&[&ca, "--requestheader-allowed-names=a, b", "--requestheader-uid-headers=X-Uid"]);
+        let Some((pem, headers)) = options.load().expect("files").proxies else { panic!("no proxies") };
+        assert_eq!(
+            (pem.as_str(), headers.allowed_names.as_slice()),
+            ("PEM", &["a".to_owned(), "b".to_owned()][..])
+        );
+        assert_eq!(
+            (headers.username, headers.uid),
+            (vec!["X-Remote-User".to_owned()], vec!["X-Uid".to_owned()])
+        );
+        assert!(parsed(&[]).load().expect("no files").proxies.is_none());
+        assert!(parsed(&[&ca, "--requestheader-username-headers="]).load().is_err());
+    }
+
+    #[test]
+    fn options_are_kept_over_restarts() {
+        let options =
+            parsed(&["--audit-policy-file=p", "--audit-log-path=-", "--cluster-signing-duration=1h30m"]);
+        let options = options.anchored().expect("a current folder");
+        assert!(options.audit_policy_file.as_deref().is_some_and(Path::is_absolute));
+        assert_eq!(options.audit_log_path.as_deref(), Some(Path::new("-")));
+        let kept = serde_json::to_string(&options).expect("JSON");
+        assert_eq!(serde_json::from_str::<ServingOptions>(&kept).expect("JSON"), options);
+        assert_eq!(serde_json::from_str::<ServingOptions>("{}").expect("JSON"), ServingOptions::default());
     }
 }

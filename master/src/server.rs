@@ -17,22 +17,28 @@ use crate::api::documents::ServedDocuments;
 use crate::api::pipeline::{Config as PipelineConfig, Pipeline};
 use crate::audit::Auditor;
 use crate::auth::oidc::Oidc;
+use crate::auth::request_header::RequestHeaders;
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
 use crate::front::certificate::FileCertificate;
 use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
+use crate::front::fairness::measured::FairnessMetrics;
 use crate::front::health::{CHECKS, Part};
 use crate::front::metrics::FrontMetrics;
+use crate::front::shown::Certifiers;
 use crate::front::{Check, ClusterGate, Front, FrontConfig, Look};
 use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
+use crate::metrics::cluster::Cluster;
+use crate::metrics::process::Process;
 use crate::options::ServingOptions;
 use crate::pki::{Pair, Pki};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::encrypted::EncryptedStore;
 use crate::store::etcd::EtcdStore;
+use crate::store::measured::MeasuredStore;
 use crate::{bootstrap, controllers, scheduler, streams};
 
 /// What a master is told.
@@ -177,6 +183,8 @@ impl Master {
             let (dir, config) = (config.state_dir.join("pki"), config.clone());
             tokio::task::spawn_blocking(move || -> Result<_, StartError> {
                 let pki = Pki::open(dir)?;
+                // They are needed where nobody may wait for files.
+                crate::pki::roots::system();
                 let pki = match config.serving.cluster_signing_duration {
                     Some(time) => pki.with_signing_max(time),
                     None => pki,
@@ -226,15 +234,22 @@ impl Master {
             None => store,
         };
         let oidc = loaded.oidc.map(Oidc::start).transpose().map_err(StartError::File)?;
+        let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store, stage));
         passed("store and certificates");
 
+        let ours = RequestHeaders::own();
+        let (front_proxy_ca, request_headers) = match &loaded.proxies {
+            Some((ca, headers)) => (format!("{}{ca}", pki.front_proxy_ca()), ours.joined(headers)),
+            None => (pki.front_proxy_ca().to_owned(), ours),
+        };
         let settings = bootstrap::Settings {
             advertise_address: config.advertise,
             port: address.port(),
             service_address: config.service_address().into(),
             service_cidr: config.service_cidr.to_string(),
             client_ca: pki.ca().to_owned(),
-            front_proxy_ca: pki.front_proxy_ca().to_owned(),
+            front_proxy_ca,
+            request_headers: request_headers.clone(),
         };
         bootstrap::reconcile(&*store, &settings).await?;
         let cache = Cache::new();
@@ -247,7 +262,8 @@ impl Master {
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
         let token_keys = authenticator.keys().clone();
         let nodes = Nodes::default();
-        let aggregation = Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy);
+        let aggregation =
+            Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy).hiding(request_headers);
         let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address)
             .with_aggregation(aggregation.clone());
         let started = Arc::new(AtomicBool::new(false));
@@ -260,18 +276,28 @@ impl Master {
             let pipeline = pipeline.clone();
             Arc::new(move |caller| pipeline.as_caller(caller))
         };
+        pipeline.register_metrics(stage);
         let metrics = FrontMetrics::register(stage);
+        let fairness = Fairness::new(cache.clone(), FairnessMetrics::register(stage, cache.clone()));
+        stage.with_metrics(|r| {
+            r.register_collector(Box::new(Cluster::new(cache.clone())));
+            r.register_collector(Box::new(Process));
+        });
+        let (proxies_ca, proxies) = loaded.proxies.unzip();
+        let certifiers = Certifiers::new(pki.ca(), proxies_ca.as_deref()).map_err(StartError::Tls)?;
+        let known_cas = format!("{}{}", pki.ca(), proxies_ca.unwrap_or_default());
         let front_tls = match own {
-            Some(own) => tls_with(pki.ca(), Arc::new(own))?,
-            None => server_tls(&serving, pki.ca())?,
+            Some(own) => tls_with(&known_cas, Arc::new(own))?,
+            None => server_tls(&serving, &known_cas)?,
         };
         let front = Front::start(
             listener,
             config.workers,
             FrontConfig {
                 tls: front_tls,
+                certifiers,
                 public_address,
-                gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer)),
+                gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer, metrics.clone(), proxies)),
                 door: door.clone(),
                 streams: streams::router(
                     cache.clone(),
@@ -282,7 +308,7 @@ impl Master {
                 aggregation: aggregation.clone(),
                 checks,
                 audit: loaded.audit.map(|(policy, log)| Auditor::start(policy, log, metrics.clone())),
-                fairness: Fairness::new(cache.clone(), metrics.clone()),
+                fairness,
                 metrics,
                 debug: Debug {
                     stage: stage.clone(),
@@ -397,7 +423,7 @@ fn tls_with(ca: &str, certificate: Arc<FileCertificate>) -> Result<rustls::Serve
     Ok(tls_for(ca)?.with_cert_resolver(certificate))
 }
 
-/// TLS that asks for, but does not insist on, a client certificate of the cluster's CA.
+/// TLS that asks for, but does not insist on, a client certificate of one of these CAs.
 fn tls_for(
     ca: &str,
 ) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>, StartError> {

@@ -28,7 +28,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Starts a cluster in the background.
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Ends a cluster and removes what its node left on the machine.
     Down(DownArgs),
     /// Runs a cluster in the foreground (what `up` starts).

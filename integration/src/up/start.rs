@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use master::controllers::load_balancers::Pool;
+use master::options::ServingOptions;
 use node::ingress::IngressArgs;
 use node::network::PodNetworkMode;
 use node::proxy::{ProxyMode, Scheduler};
@@ -55,6 +56,9 @@ pub struct UpArgs {
     /// Whether its node serves Ingresses, and where.
     #[command(flatten)]
     pub ingress: IngressArgs,
+    /// Audit, encryption at rest, certificates, identities from outside.
+    #[command(flatten)]
+    pub serving: ServingOptions,
     /// Deploys a sample and proves that it answers.
     #[arg(long)]
     pub sample: bool,
@@ -103,6 +107,7 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         proxy_mode: args.proxy_mode,
         proxy_scheduler: args.proxy_scheduler,
         ingress: args.ingress.ports(),
+        serving: args.serving.clone().anchored().map_err(io("the paths of flags"))?,
         node_name: node_name.filter(|n| !n.is_empty()).unwrap_or_else(host_name),
     })
 }

@@ -22,11 +22,16 @@ fn answer(asked: &Asked) -> Answer {
     match asked.path() {
         path if path == root => found(json!({"kind": "APIResourceList", "apiVersion": "v1",
             "groupVersion": format!("{GROUP}/v1"), "resources": [{"name": "stars", "singularName": "star",
-                "namespaced": true, "kind": "Star", "verbs": ["get", "list", "watch", "create"], "shortNames": ["st"]}]})),
+                "namespaced": true, "kind": "Star", "verbs": ["get", "list", "watch", "create", "delete", "deletecollection"], "shortNames": ["st"]}]})),
         path if path == stars && asked.uri.contains("watch=") => {
             Answer::Lines(vec![json!({"type": "ADDED", "object": star("vega")})])
         }
         path if path == stars && asked.method == "POST" => Answer::Json(201, asked.body.clone()),
+        path if path.starts_with(&format!("{root}/namespaces/doomed/")) && asked.method == "DELETE" => {
+            found(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+        }
+        path if path.starts_with(&format!("{root}/namespaces/doomed/")) => found(json!({"kind": "StarList",
+            "apiVersion": format!("{GROUP}/v1"), "metadata": {"resourceVersion": "5"}, "items": []})),
         path if path == stars => found(json!({"kind": "StarList", "apiVersion": format!("{GROUP}/v1"),
             "metadata": {"resourceVersion": "5"}, "items": [star("sirius")]})),
         path if path == format!("/openapi/v3/apis/{GROUP}/v1") => found(json!({"openapi": "3.0.0",
@@ -124,11 +129,26 @@ fn another_servers_group_is_found_listed_and_watched() {
     watching.kill().expect("it runs");
     watching.wait().expect("it ends");
 
+    // What it holds in a namespace goes with that.
+    plane.kubectl(&["create", "namespace", "doomed"]);
+    plane.kubectl(&["delete", "namespace", "doomed", "--timeout=60s"]);
+    let asked = server.take(&format!("/apis/{GROUP}/v1/namespaces/doomed/stars"));
+    let deleted = asked.iter().find(|asked| asked.method == "DELETE").expect("it was asked to delete");
+    assert_eq!(deleted.header("x-remote-user"), ["system:serviceaccount:kube-system:namespace-controller"]);
+    assert_eq!(deleted.body["propagationPolicy"], "Background");
+
     plane.kubectl(&["delete", "endpointslice", "stars-1"]);
     plane.until(&["get", &name, "-o", &condition("reason")], |said| said == "EndpointsNotFound");
     let said = plane.refused(&["get", "--raw", &format!("/apis/{GROUP}/v1")], "");
     assert!(said.contains("ServiceUnavailable"), "{said}");
+    // While it is away, nobody knows what it holds.
+    plane.kubectl(&["create", "namespace", "waiting"]);
+    plane.kubectl(&["delete", "namespace", "waiting", "--wait=false"]);
+    let discovery = "jsonpath={.status.conditions[?(@.type==\"NamespaceDeletionDiscoveryFailure\")].message}";
+    let why = format!("{GROUP}/v1: stale GroupVersion discovery: {GROUP}/v1");
+    plane.until(&["get", "namespace", "waiting", "-o", discovery], |said| said.ends_with(&why));
     plane.kubectl(&["delete", &name]);
+    plane.kubectl(&["wait", "--for=delete", "namespace/waiting", "--timeout=60s"]);
     plane.until(&["get", "--raw", &format!("/apis/{GROUP}/v1")], |said| said.contains("NotFound"));
 }
 

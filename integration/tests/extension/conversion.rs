@@ -1,5 +1,7 @@
 //! Versions of a declared kind that a webhook converts.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::plane::{Plane, definition, version};
@@ -12,8 +14,23 @@ fn field(api_version: &str) -> &'static str {
     FIELDS.iter().find(|(version, _)| *version == api_version).map_or("none", |(_, field)| field)
 }
 
+/// Admits, and doubles the number that it finds under its name in the second version.
+fn admit(asked: &Asked) -> Answer {
+    let request = &asked.body["request"];
+    let count = request["object"]["spec"]["count"].as_i64().unwrap_or(0);
+    let patch = json!([{"op": "replace", "path": "/spec/count", "value": 2 * count}]);
+    let response = json!({"uid": request["uid"], "allowed": true, "patchType": "JSONPatch",
+        "patch": STANDARD.encode(patch.to_string())});
+    let review =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    Answer::Json(200, review)
+}
+
 /// Converts, unless an object's label says how not to.
 fn answer(asked: &Asked) -> Answer {
+    if asked.path() == "/admit" {
+        return admit(asked);
+    }
     let request = &asked.body["request"];
     let desired = request["desiredAPIVersion"].as_str().unwrap_or_default();
     let objects = request["objects"].as_array().cloned().unwrap_or_default();
@@ -170,4 +187,35 @@ fn a_webhook_that_does_not_keep_to_the_rules_is_found_out() {
     // As it is stored, it can still be read and mended.
     plane.kubectl(&["label", "widgets.v1.example.com", "a", "rename-"]);
     assert_eq!(plane.raw(&format!("{ROOT_V2}/a"))["spec"], json!({"count": 3}));
+}
+
+#[test]
+fn a_webhook_for_one_version_sees_writes_in_the_other_converted() {
+    let (plane, server) = start();
+    let hook = |name: &str, policy: &str| {
+        json!({"name": format!("{name}.example.com"), "clientConfig": server.client_config("/admit"),
+            "admissionReviewVersions": ["v1"], "sideEffects": "None", "matchPolicy": policy,
+            "rules": [{"operations": ["CREATE", "UPDATE"], "apiGroups": ["example.com"], "apiVersions": ["v2"],
+                "resources": ["widgets"]}]})
+    };
+    plane.apply(&json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "test"}, "webhooks": [hook("exact", "Exact"), hook("equivalent", "Equivalent")]}));
+    plane.apply(&widget("a", "example.com/v1", 3));
+    let asked = server.take("/admit");
+    let [asked] = asked.as_slice() else { panic!("the exact one was asked too, or none: {asked:?}") };
+    let request = &asked.body["request"];
+    let seen = |field: &str| request[field].clone();
+    assert_eq!(seen("kind"), json!({"group": "example.com", "version": "v2", "kind": "Widget"}));
+    assert_eq!(seen("resource"), json!({"group": "example.com", "version": "v2", "resource": "widgets"}));
+    assert_eq!(seen("requestKind"), json!({"group": "example.com", "version": "v1", "kind": "Widget"}));
+    assert_eq!(
+        seen("requestResource"),
+        json!({"group": "example.com", "version": "v1", "resource": "widgets"})
+    );
+    assert_eq!(request["object"]["apiVersion"], "example.com/v2");
+    assert_eq!(request["object"]["spec"], json!({"count": 3}));
+    assert_eq!(plane.raw(&format!("{ROOT_V1}/a"))["spec"], json!({"size": 6}));
+    // In its own version both are asked, one after the other.
+    plane.apply(&widget("b", "example.com/v2", 1));
+    assert_eq!(plane.raw(&format!("{ROOT_V2}/b"))["spec"], json!({"count": 4}));
 }

@@ -1,6 +1,7 @@
 //! A control plane in a thread of its own, and kubectl against it.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A control plane; it ends when this is dropped.
 pub struct Plane {
     dir: tempfile::TempDir,
+    address: SocketAddr,
+    ca: String,
+    admin: String,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -35,6 +39,16 @@ impl Drop for Plane {
 impl Plane {
     /// Starts one on the embedded store, which records every request in an audit log.
     pub fn start() -> Plane {
+        Plane::with(|_, _| {})
+    }
+
+    /// Starts one with further options, whose files may lie in the folder.
+    pub fn with(change: impl FnOnce(&mut ServingOptions, &Path)) -> Plane {
+        Plane::on(Vec::new(), change)
+    }
+
+    /// Starts one on an etcd, where one is named.
+    pub fn on(etcd_endpoints: Vec<String>, change: impl FnOnce(&mut ServingOptions, &Path)) -> Plane {
         // Another test of this process may have been faster.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a folder");
@@ -44,11 +58,12 @@ impl Plane {
         let rules =
             json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Request"}]});
         std::fs::write(&policy, rules.to_string()).expect("a policy");
-        let serving = ServingOptions {
+        let mut serving = ServingOptions {
             audit_policy_file: Some(policy),
             audit_log_path: Some(log),
             ..ServingOptions::default()
         };
+        change(&mut serving, dir.path());
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let (started, starting) = mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
@@ -57,6 +72,7 @@ impl Plane {
                 let config = MasterConfig {
                     listen: ([127, 0, 0, 1], 0).into(),
                     workers: 1,
+                    etcd_endpoints,
                     serving,
                     ..MasterConfig::new(path)
                 };
@@ -65,14 +81,32 @@ impl Plane {
                 let server = format!("https://{}", master.front.address);
                 let access = Access { server: &server, ca: master.pki.ca(), client: &master.admin };
                 kubeconfig::merge_into(&file, "test", &access).expect("a kubeconfig");
-                started.send(()).expect("somebody waits");
+                let admin = format!("{}{}", master.admin.certificate, master.admin.key);
+                let told = (master.front.address, master.pki.ca().to_owned(), admin);
+                started.send(told).expect("somebody waits");
                 let _ = ended.await;
                 master.front.stop().await;
                 stage.shut_down(Duration::from_secs(5)).await;
             });
         });
-        starting.recv_timeout(PATIENCE).expect("the master starts in time");
-        Plane { dir, end: Some(end), thread: Some(thread) }
+        let told = starting.recv_timeout(PATIENCE).expect("the master starts in time");
+        let (address, ca, admin) = told;
+        Plane { dir, address, ca, admin, end: Some(end), thread: Some(thread) }
+    }
+
+    /// Where a path of the API is.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    /// The plane's CA, PEM.
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// The administrator's certificate and key, PEM.
+    pub fn admin(&self) -> &str {
+        &self.admin
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -115,6 +149,12 @@ impl Plane {
         let args = ["apply", "-f", "-"];
         let output = self.run(&args, &object.to_string());
         format!("{}{}", succeeded(&args, &output), text(&output.stderr))
+    }
+
+    /// Makes an object.
+    pub fn create(&self, object: &Value) {
+        let args = ["create", "-f", "-"];
+        succeeded(&args, &self.run(&args, &object.to_string()));
     }
 
     /// Reads an object, or another path of the API.

@@ -3,15 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use protocol::{ApiError, Caller};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::services::Backend;
-use crate::pki::Pair;
+use crate::pki::{Pair, roots};
 use crate::streams::proxy::carry::set;
 use crate::streams::proxy::reach::Anyone;
 
@@ -41,13 +39,7 @@ impl FrontProxy {
     fn config(&self, backend: &Backend, checked: bool) -> Result<Arc<ClientConfig>, String> {
         let builder = ClientConfig::builder();
         let builder = if checked && !backend.insecure {
-            let mut roots = rustls::RootCertStore::empty();
-            let bundle = STANDARD.decode(&backend.ca_bundle).map_err(|e| format!("caBundle: {e}"))?;
-            for certificate in CertificateDer::pem_slice_iter(&bundle) {
-                let failed = |e: &dyn std::fmt::Display| format!("unable to load root certificates: {e}");
-                roots.add(certificate.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
-            }
-            builder.with_root_certificates(roots)
+            builder.with_root_certificates(roots::of_bundle(&backend.ca_bundle)?)
         } else {
             let verifier = Anyone::verifier(builder.crypto_provider().clone());
             builder.dangerous().with_custom_certificate_verifier(verifier)

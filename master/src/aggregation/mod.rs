@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use protocol::streams::NodeStreams;
 
 use crate::api::custom::Catalog;
+use crate::auth::request_header::RequestHeaders;
 use crate::cache::Cache;
 
 use documents::Joined;
@@ -43,6 +44,8 @@ pub struct Aggregation {
     nodes: Arc<dyn NodeStreams>,
     identity: Arc<FrontProxy>,
     known: Known,
+    /// Headers that say on whose behalf somebody asks: only ours are carried on.
+    hidden: Arc<RequestHeaders>,
     joined: Arc<Mutex<Option<Arc<Joined>>>>,
 }
 
@@ -60,8 +63,15 @@ impl Aggregation {
             nodes,
             identity: Arc::new(identity),
             known: Known::default(),
+            hidden: Arc::default(),
             joined: Arc::default(),
         }
+    }
+
+    /// Hides from the servers what they would believe of whoever asks here.
+    pub fn hiding(mut self, headers: RequestHeaders) -> Self {
+        self.hidden = Arc::new(headers);
+        self
     }
 
     /// The nodes through which pods are reached.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
 use protocol::{ApiError, Caller};
@@ -17,10 +17,14 @@ use crate::streams::proxy::place::Named;
 use crate::streams::proxy::reach::{Io, dialled, plain, secured, unreachable};
 use crate::streams::proxy::service_place;
 
-/// A question of this server's own: a GET.
+/// A question of this server's own.
 pub struct Question<'a> {
+    /// HTTP method.
+    pub method: &'a str,
     /// Path and query.
     pub path: &'a str,
+    /// JSON that goes with it, or nothing.
+    pub body: Bytes,
     /// On whose behalf.
     pub caller: &'a Caller,
     /// Media types that are understood.
@@ -81,12 +85,16 @@ impl Aggregation {
             let _ = connection.await;
         });
         let mut request = hyper::Request::builder()
+            .method(question.method)
             .uri(question.path)
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(question.body.clone()))
             .map_err(ApiError::internal)?;
         let headers = request.headers_mut();
         set(headers, "host", backend.host().as_bytes())?;
         set(headers, "accept", question.accept.as_bytes())?;
+        if !question.body.is_empty() {
+            set(headers, "content-type", b"application/json")?;
+        }
         speak_for(question.caller, headers)?;
         let answer = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
         let code = answer.status().as_u16();

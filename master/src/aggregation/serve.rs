@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
-use protocol::{ApiError, ApiRequest, ApiResponse, Caller};
+use bytes::Bytes;
+use protocol::{ApiError, ApiRequest, ApiResponse, Caller, Verb};
+use serde_json::json;
 
 use super::Aggregation;
 use super::identity::{PREFIX, speak_for};
@@ -67,7 +69,7 @@ impl Aggregation {
             .uri(path)
             .body(())
             .map_err(|e| ApiError::bad_request(e.to_string()))?;
-        carry::copy_headers(&http, &mut asked, is_ours)?;
+        carry::copy_headers(&http, &mut asked, |name| is_ours(name) || self.hidden.names(name.as_str()))?;
         let headers = asked.headers_mut();
         carry::set(headers, "host", format!("{}:{}", backend.host(), backend.port).as_bytes())?;
         carry::set_forwarded(&http, headers, b"https", http.uri().path())?;
@@ -77,14 +79,20 @@ impl Aggregation {
         carry(io, asked, &http, payload, Back { prefix: "", time }).await
     }
 
-    /// Has a server answer a read from within this program.
-    pub async fn read(&self, backend: &Backend, request: &ApiRequest) -> Result<ApiResponse, ApiError> {
+    /// Has a server answer a read or a deletion from within this program.
+    pub async fn within(&self, backend: &Backend, request: &ApiRequest) -> Result<ApiResponse, ApiError> {
         if !backend.available {
             return Err(ApiError::new(503, "ServiceUnavailable", "service unavailable"));
         }
         let path = path_of(request)?;
+        let (method, body) = match request.verb {
+            Verb::Delete | Verb::DeleteCollection => ("DELETE", delete_options(request)),
+            _ => ("GET", Bytes::new()),
+        };
         let question = Question {
+            method,
             path: &path,
+            body,
             caller: &request.caller,
             accept: "application/json",
             time: READ_TIME,
@@ -96,7 +104,20 @@ impl Aggregation {
     }
 }
 
-/// Path and query of a read.
+/// What a deletion says besides its path.
+fn delete_options(request: &ApiRequest) -> Bytes {
+    let options = &request.options;
+    let mut made = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    if let Some(policy) = &options.propagation_policy {
+        made["propagationPolicy"] = policy.as_str().into();
+    }
+    if let Some(uid) = &options.precondition_uid {
+        made["preconditions"] = json!({"uid": uid});
+    }
+    Bytes::from(made.to_string())
+}
+
+/// Path and query of a read or a deletion.
 fn path_of(request: &ApiRequest) -> Result<String, ApiError> {
     let target = &request.target;
     // Only path and query of it are used.
@@ -119,13 +140,16 @@ fn path_of(request: &ApiRequest) -> Result<String, ApiError> {
             url.query_pairs_mut().append_pair(name, &value);
         }
     }
+    for (name, value) in &options.extra {
+        url.query_pairs_mut().append_pair(name, value);
+    }
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     Ok(format!("{}{query}", url.path()))
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::{Target, Verb};
+    use protocol::Target;
 
     use super::*;
 
@@ -143,6 +167,16 @@ mod tests {
         let expected = "/apis/metrics.k8s.io/v1beta1/namespaces/n/pods?labelSelector=a%3Db%2Cc";
         assert_eq!(path_of(&request).expect("a path"), expected);
         request.options.label_selector = None;
+        request.target = Target {
+            name: Some("*".to_owned()),
+            subresource: Some("requests".to_owned()),
+            ..request.target.clone()
+        };
+        request.options.extra = vec![("metricLabelSelector".to_owned(), "a=b".to_owned())];
+        let expected = "/apis/metrics.k8s.io/v1beta1/namespaces/n/pods/*/requests?metricLabelSelector=a%3Db";
+        assert_eq!(path_of(&request).expect("a path"), expected);
+        request.options.extra.clear();
+        request.target.subresource = None;
         request.target.namespace = None;
         request.target.name = Some("a/b".to_owned());
         assert_eq!(path_of(&request).expect("a path"), "/apis/metrics.k8s.io/v1beta1/pods/a%2Fb");

@@ -79,7 +79,7 @@ pub async fn settled(
 }
 
 /// Changes a new object, or a new state of one.
-pub fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
     namespace_lifecycle::mutate(write, value)?;
     limit_ranger::mutate(write, value);
     service_account::mutate(write, value)?;
@@ -92,11 +92,11 @@ pub fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result
     runtime_class::mutate(write, value)?;
     certificates::mutate(write, value);
     default_class::ingress(write, value)?;
-    inner.apply_policies(write, value)
+    inner.apply_policies(write, value).await
 }
 
 /// Refuses what policy forbids.
-pub fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
+pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     limit_ranger::validate(write, value)?;
     pod_security::validate(write, value)?;
     priority::validate(write, value)?;
@@ -106,11 +106,11 @@ pub fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(
     if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
         inner.check_escalation(write, value)?;
     }
-    inner.check_policies(write, Some(value))
+    inner.check_policies(write, Some(value)).await
 }
 
 /// Refuses to delete what a cluster cannot do without.
-pub fn deletion(inner: &Inner, write: &mut Write<'_>) -> Result<(), ApiError> {
+pub async fn deletion(inner: &Inner, write: &mut Write<'_>) -> Result<(), ApiError> {
     namespace_lifecycle::deletion(&write.subject)?;
-    inner.check_policies(write, None)
+    inner.check_policies(write, None).await
 }

@@ -19,6 +19,7 @@ use super::kinds;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
 use super::webhook::call::Webhooks;
+use super::webhook::measured::HookMetrics;
 use crate::aggregation::Aggregation;
 use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
 use crate::cache::Cache;
@@ -48,6 +49,8 @@ pub struct Inner {
     pub(super) cache: Cache,
     /// The way to webhooks.
     pub(super) webhooks: Webhooks,
+    /// What is counted of webhooks.
+    pub(super) hook_metrics: HookMetrics,
     /// Brings objects of declared kinds from one version to another.
     pub(super) converter: Converter,
     pub(super) authorizer: Arc<ClusterAuthorizer>,
@@ -85,6 +88,7 @@ impl Pipeline {
                 store,
                 converter: Converter::new(cache.clone(), webhooks.clone()),
                 webhooks,
+                hook_metrics: HookMetrics::default(),
                 cache,
                 authorizer,
                 authenticator,
@@ -93,6 +97,11 @@ impl Pipeline {
                 quota_turns,
             }),
         }
+    }
+
+    /// Registers what the pipeline counts with a stage. Once per stage.
+    pub fn register_metrics(&self, stage: &actors::Stage) {
+        self.inner.hook_metrics.register(stage);
     }
 
     /// The cache that reads come from.
@@ -140,7 +149,7 @@ impl Pipeline {
         .await
     }
 
-    /// The answer to a read of what another API server serves; `None` for what is served here.
+    /// The answer to a read or a deletion of what another API server serves; `None` for what is served here.
     async fn elsewhere(&self, request: &ApiRequest) -> Option<ApiResponse> {
         let aggregation = self.inner.config.aggregation.as_ref()?;
         let target = &request.target;
@@ -148,7 +157,9 @@ impl Pipeline {
         let read = async {
             self.authorize(request).await?;
             match request.verb {
-                Verb::Get | Verb::List => aggregation.read(&backend, request).await,
+                Verb::Get | Verb::List | Verb::Delete | Verb::DeleteCollection => {
+                    aggregation.within(&backend, request).await
+                }
                 _ => Err(method_not_allowed()),
             }
         };

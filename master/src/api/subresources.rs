@@ -307,7 +307,7 @@ impl Inner {
 }
 
 /// The Scale that a workload shows.
-fn scale_of(object: &Value) -> Value {
+pub fn scale_of(object: &Value) -> Value {
     let mut meta = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(name) {

@@ -40,8 +40,26 @@ pub struct Draft {
     pub decision: Option<(bool, String)>,
     /// What admission says.
     pub annotations: Annotations,
+    given: GivenMetadata,
     request: Option<Value>,
     response: Option<Value>,
+}
+
+/// What the object in a request says of itself, whether or not it is recorded. A name that the server is to make
+/// is not known yet.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Given {
+    metadata: GivenMetadata,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GivenMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
 }
 
 impl Draft {
@@ -54,6 +72,7 @@ impl Draft {
             received,
             decision: None,
             annotations: Annotations::new(),
+            given: GivenMetadata::default(),
             request: None,
             response: None,
         }
@@ -64,8 +83,11 @@ impl Draft {
         &self.id
     }
 
-    /// Takes the request's object, if it is to be recorded.
+    /// Takes the request's object: what it says of itself, and, if that is to be recorded, the whole.
     pub fn request(&mut self, body: &Bytes) {
+        if matches!(self.facts.verb.as_str(), "create" | "update") {
+            self.given = serde_json::from_slice::<Given>(body).unwrap_or_default().metadata;
+        }
         if self.rule.level >= Level::Request && !body.is_empty() {
             self.request = self.recorded(body);
         }
@@ -142,14 +164,16 @@ impl Draft {
     }
 
     fn reference(&self, target: &Target) -> Value {
-        let name_of_new = self.request.as_ref().and_then(|r| r["metadata"]["name"].as_str());
+        let given = &self.given;
         let mut reference = Map::new();
         for (field, value) in [
             ("resource", Some(target.resource.as_str())),
-            ("namespace", target.namespace.as_deref()),
-            ("name", target.name.as_deref().or(name_of_new)),
+            ("namespace", target.namespace.as_deref().or(given.namespace.as_deref())),
+            ("name", target.name.as_deref().or(given.name.as_deref())),
+            ("uid", given.uid.as_deref()),
             ("apiGroup", Some(target.group.as_str())),
             ("apiVersion", Some(target.version.as_str())),
+            ("resourceVersion", given.resource_version.as_deref()),
             ("subresource", target.subresource.as_deref()),
         ] {
             if let Some(value) = value.filter(|v| !v.is_empty()) {
@@ -211,6 +235,28 @@ mod tests {
             assert_eq!(event["responseObject"].is_object(), response, "{level:?}");
             assert!(event["requestObject"]["metadata"]["managedFields"].is_null());
         }
+    }
+
+    #[test]
+    fn what_an_object_says_of_itself_is_told_at_every_level() {
+        let told = |verb: &str, body: &'static str| {
+            let target = Target { version: "v1".into(), resource: "pods".into(), ..Target::default() };
+            let facts = Facts { verb: verb.into(), target: Some(target), ..Facts::default() };
+            let mut draft = Draft::new(facts, Applied { level: Level::Metadata, ..Applied::default() });
+            draft.request(&Bytes::from_static(body.as_bytes()));
+            let line = draft.line(Stage::ResponseComplete, Some(201));
+            let event: Value = serde_json::from_str(&line).expect("JSON");
+            assert!(event["requestObject"].is_null());
+            event["objectRef"].clone()
+        };
+        let named = json!({"resource": "pods", "apiVersion": "v1", "name": "p", "namespace": "n"});
+        assert_eq!(told("create", r#"{"metadata":{"name":"p","namespace":"n"},"spec":{}}"#), named);
+        // The server makes the name after the record has learnt what was asked.
+        let unnamed = json!({"resource": "pods", "apiVersion": "v1"});
+        assert_eq!(told("create", r#"{"metadata":{"generateName":"p-"}}"#), unnamed);
+        assert_eq!(told("patch", r#"{"metadata":{"name":"p"}}"#), unnamed);
+        let update = told("update", r#"{"metadata":{"name":"p","uid":"u","resourceVersion":"7"}}"#);
+        assert_eq!((update["uid"].as_str(), update["resourceVersion"].as_str()), (Some("u"), Some("7")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - [`authenticate`]: credentials to [`Caller`]; impersonation.
 //! - [`oidc`]: users of an outside issuer.
+//! - [`request_header`]: users whom an authenticating proxy names.
 //! - [`tokens`]: ServiceAccount tokens: minting and checking.
 //! - [`reviews`]: TokenRequest, TokenReview and rules reviews.
 //! - [`rbac`]: roles and bindings; [`node`]: what a node may touch.
@@ -17,6 +18,7 @@ pub mod authenticate;
 pub mod node;
 pub mod oidc;
 pub mod rbac;
+pub mod request_header;
 pub mod reviews;
 pub mod tokens;
 

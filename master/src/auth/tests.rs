@@ -24,6 +24,7 @@ impl World {
             service_cidr: "10.96.0.0/16".to_owned(),
             client_ca: String::new(),
             front_proxy_ca: String::new(),
+            request_headers: crate::auth::request_header::RequestHeaders::own(),
         };
         let records = bootstrap::objects(&settings)
             .into_iter()

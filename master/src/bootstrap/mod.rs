@@ -14,6 +14,7 @@ use protocol::resources;
 use serde_json::{Value, json};
 
 use crate::auth::rbac::aggregate;
+use crate::auth::request_header::RequestHeaders;
 use crate::store::{self, Record, Store, StoreError, Txn, TxnResult};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -35,8 +36,10 @@ pub struct Settings {
     pub service_cidr: String,
     /// The CA of client certificates, PEM.
     pub client_ca: String,
-    /// The CA of front proxies, PEM.
+    /// The CAs of front proxies, PEM: this server's own, and that of proxies in front of it.
     pub front_proxy_ca: String,
+    /// How front proxies say on whose behalf they ask.
+    pub request_headers: RequestHeaders,
 }
 
 /// One object to make.
@@ -486,19 +489,24 @@ fn api_services() -> impl Iterator<Item = Seed> {
 
 fn config_maps(settings: &Settings) -> [Seed; 2] {
     let today = now();
+    let headers = &settings.request_headers;
+    let mut data = json!({
+        "client-ca-file": settings.client_ca,
+        "requestheader-allowed-names": json!(headers.allowed_names).to_string(),
+        "requestheader-client-ca-file": settings.front_proxy_ca,
+        "requestheader-extra-headers-prefix": json!(headers.extra_prefix).to_string(),
+        "requestheader-group-headers": json!(headers.group).to_string(),
+        "requestheader-username-headers": json!(headers.username).to_string(),
+    });
+    if !headers.uid.is_empty() {
+        data["requestheader-uid-headers"] = json!(headers.uid).to_string().into();
+    }
     let authentication = make(
         "",
         "configmaps",
         json!({
             "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": {
-                "client-ca-file": settings.client_ca,
-                "requestheader-allowed-names": json!([crate::pki::FRONT_PROXY]).to_string(),
-                "requestheader-client-ca-file": settings.front_proxy_ca,
-                "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
-                "requestheader-group-headers": "[\"X-Remote-Group\"]",
-                "requestheader-username-headers": "[\"X-Remote-User\"]",
-            },
+            "data": data,
         }),
     );
     let tracking = make(

@@ -10,6 +10,7 @@ fn settings(address: [u8; 4]) -> Settings {
         service_cidr: "10.96.0.0/16".to_owned(),
         client_ca: "CA".to_owned(),
         front_proxy_ca: "PROXY".to_owned(),
+        request_headers: crate::auth::request_header::RequestHeaders::own(),
     }
 }
 

@@ -122,7 +122,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     if let Some(aggregation) = &config.aggregation {
         s.start(api_services::AvailabilityController { aggregation: aggregation.clone() });
     }
-    s.start(namespace::NamespaceController);
+    s.start(namespace::NamespaceController { aggregation: config.aggregation.clone() });
     s.start(service_account::ServiceAccountController);
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
     s.start(deployment::DeploymentController);

@@ -1,21 +1,30 @@
-//! Namespaces: when one is deleted, everything in it goes first.
+//! Namespaces: when one is deleted, everything in it goes first, wherever it is held.
+//!
+//! - [`elsewhere`]: what other API servers hold.
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, Pod};
 use k8s_openapi::jiff::Timestamp;
 use protocol::{ApiRequest, Client, Resource, Target, Verb};
 
+use self::elsewhere::Discovered;
 use super::machinery::meta::{is_deleting, time};
 use super::machinery::watches::{mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::aggregation::Aggregation;
 use crate::api::custom::Catalog;
 use crate::cache::ChangeKind;
+
+mod elsewhere;
 
 const FINALIZER: &str = "kubernetes";
 /// Objects whose finalizers somebody else has to work off are looked at again after this long.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The controller.
-pub struct NamespaceController;
+pub struct NamespaceController {
+    /// The way to other API servers; without it, nobody else holds anything.
+    pub aggregation: Option<Aggregation>,
+}
 
 impl Reconciler for NamespaceController {
     const NAME: &'static str = "namespace";
@@ -45,14 +54,18 @@ impl Reconciler for NamespaceController {
         if !finalizers.iter().any(|f| f == FINALIZER) {
             return Ok(Outcome::DONE);
         }
-        let failures = delete_content(cx, &key.name).await;
+        let mut failures = delete_content(cx, &key.name).await;
+        let others = self.aggregation.as_ref().map(|all| elsewhere::discover(cx, all)).unwrap_or_default();
+        let (held, failed) = elsewhere::clear(cx, &key.name, &others.kinds).await;
+        failures.extend(failed);
         // What the cache shows now may be from before those deletions: wait for them.
-        let content = content(cx, &key.name).await;
+        let mut content = content(cx, &key.name).await;
+        content.extend(held);
         let mut next = (*namespace).clone();
         let status = next.status.get_or_insert_default();
         status.phase = Some("Terminating".to_owned());
         let conditions = status.conditions.get_or_insert_default();
-        for condition in conditions_for(&content, &failures, cx.now) {
+        for condition in conditions_for(&content, &failures, &others, cx.now) {
             set_condition(conditions, condition);
         }
         if next.status != namespace.status {
@@ -60,6 +73,9 @@ impl Reconciler for NamespaceController {
         }
         if !failures.is_empty() {
             return Err(ReconcileError::Other(failures.join("; ")));
+        }
+        if let Some(why) = others.failure() {
+            return Err(ReconcileError::Other(why));
         }
         if !content.is_empty() {
             return Ok(Outcome::again(AGAIN));
@@ -141,7 +157,12 @@ async fn content(cx: &Cx, namespace: &str) -> Vec<Left> {
 }
 
 /// The conditions that say how far the deletion is. Pure.
-pub fn conditions_for(content: &[Left], failures: &[String], now: Timestamp) -> Vec<NamespaceCondition> {
+pub fn conditions_for(
+    content: &[Left],
+    failures: &[String],
+    others: &Discovered,
+    now: Timestamp,
+) -> Vec<NamespaceCondition> {
     let condition = |kind: &str, bad: bool, reason: &str, message: String| NamespaceCondition {
         type_: kind.to_owned(),
         status: if bad { "True" } else { "False" }.to_owned(),
@@ -149,13 +170,19 @@ pub fn conditions_for(content: &[Left], failures: &[String], now: Timestamp) -> 
         message: Some(message),
         last_transition_time: Some(time(now)),
     };
+    let discovery = "NamespaceDeletionDiscoveryFailure";
     let mut out = vec![
-        condition(
-            "NamespaceDeletionDiscoveryFailure",
-            false,
-            "ResourcesDiscovered",
-            "All resources successfully discovered".to_owned(),
-        ),
+        match others.failure() {
+            None => {
+                let message = "All resources successfully discovered".to_owned();
+                condition(discovery, false, "ResourcesDiscovered", message)
+            }
+            Some(why) => {
+                let count = others.failing.len();
+                let message = format!("Discovery failed for some groups, {count} failing: {why}");
+                condition(discovery, true, "DiscoveryFailed", message)
+            }
+        },
         condition(
             "NamespaceDeletionGroupVersionParsingFailure",
             false,
@@ -246,7 +273,7 @@ mod tests {
             },
             Left { resource: "deployments.apps".to_owned(), count: 1, finalizers: Vec::new() },
         ];
-        let got = conditions_for(&left, &[], Timestamp::UNIX_EPOCH);
+        let got = conditions_for(&left, &[], &Discovered::default(), Timestamp::UNIX_EPOCH);
         let of = |kind: &str| {
             let c = got.iter().find(|c| c.type_ == kind).unwrap();
             (c.status.as_str(), c.message.as_deref().unwrap())
@@ -260,7 +287,14 @@ mod tests {
         );
         assert_eq!(of("NamespaceFinalizersRemaining").0, "True");
         assert_eq!(of("NamespaceDeletionContentFailure").0, "False");
-        assert!(conditions_for(&[], &[], Timestamp::UNIX_EPOCH).iter().all(|c| c.status == "False"));
+        let none = Discovered::default();
+        assert!(conditions_for(&[], &[], &none, Timestamp::UNIX_EPOCH).iter().all(|c| c.status == "False"));
+        let away = Discovered { failing: vec!["a/v1".to_owned()], ..none };
+        let told = conditions_for(&[], &[], &away, Timestamp::UNIX_EPOCH);
+        let discovery = told.iter().find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure").unwrap();
+        let message = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server \
+                       APIs: a/v1: stale GroupVersion discovery: a/v1";
+        assert_eq!((discovery.status.as_str(), discovery.message.as_deref()), ("True", Some(message)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Cluster {
             service_cidr: "10.96.0.0/16".to_owned(),
             client_ca: String::new(),
             front_proxy_ca: String::new(),
+            request_headers: crate::auth::request_header::RequestHeaders::own(),
         };
         bootstrap::reconcile(&*store, &settings).await.unwrap();
         let cache = Cache::new();

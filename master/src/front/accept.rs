@@ -17,7 +17,7 @@ use actix_web::dev::{AppConfig, Extensions};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
 
-use super::{ClientCertificate, Shared, handle};
+use super::{Shared, handle};
 use crate::streams::door::Door;
 
 type Connection = Door<TlsStream<TcpStream>>;
@@ -47,7 +47,8 @@ pub(super) fn server(
     let stopping = builder.graceful_shutdown_signal();
     let factory = move || {
         let shared = shared.clone();
-        let stopping = stopping.clone();
+        let (stopping, metrics) = (stopping.clone(), shared.config.metrics.clone());
+        let certifiers = shared.config.certifiers.clone();
         let app = App::new().app_data(shared).default_service(web::to(handle::handle));
         let app = app.into_factory().map_err(|e: actix_web::Error| e.as_response_error().error_response());
         let http = HttpService::build()
@@ -57,10 +58,19 @@ pub(super) fn server(
             })
             .keep_alive(IDLE)
             .client_request_timeout(HEAD)
-            .on_connect_ext(remember_certificate)
+            .on_connect_ext(move |connection: &Connection, extensions: &mut Extensions| {
+                let (_, session) = connection.get_ref().get_ref();
+                let shown = session.peer_certificates().and_then(|chain| certifiers.shown(chain));
+                shown.map(|shown| extensions.insert(shown));
+            })
             .finish(map_config(app, |_| AppConfig::default()));
+        let refused = metrics.clone();
         Acceptor::new(tls.clone())
             .map_init_err(|_| ())
+            .map_err(move |error| {
+                refused.handshake_failed();
+                error
+            })
             .map_err(TlsError::<io::Error, Infallible>::into_service_error)
             .and_then(|io: TlsStream<TcpStream>| {
                 let (socket, session) = io.get_ref();
@@ -76,11 +86,4 @@ pub(super) fn server(
             .and_then(http.map_err(TlsError::Service))
     };
     Ok(builder.listen("api", listener, factory)?.run())
-}
-
-fn remember_certificate(connection: &Connection, extensions: &mut Extensions) {
-    let (_, session) = connection.get_ref().get_ref();
-    if let Some(certificate) = session.peer_certificates().and_then(<[_]>::first) {
-        extensions.insert(ClientCertificate(certificate.to_vec()));
-    }
 }

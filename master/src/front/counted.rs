@@ -8,8 +8,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use protocol::{ApiError, Target, Verb};
 
 use super::fairness::{Permit, Refused};
-use super::handle::is_long;
+use super::handle::{header, is_long};
 use super::metrics::{self, FrontMetrics, Running};
+use super::path::Named;
 use super::{Shared, path, write};
 
 /// What metrics say of a request.
@@ -18,6 +19,7 @@ pub(super) struct Counted<'a> {
     target: Option<Target>,
     verb: &'static str,
     dry_run: bool,
+    page: &'static str,
     /// Requests that last are not timed.
     long: bool,
     started: Instant,
@@ -30,22 +32,8 @@ impl<'a> Counted<'a> {
         let named = path::parse(http.path());
         let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
         let long = named.as_ref().is_some_and(|named| is_long(named, &query));
-        let verb = match (&named, http.method().as_str()) {
-            (Some(named), method) => match path::verb(method, named, watching) {
-                Some(Verb::Get) => "GET",
-                Some(Verb::List) => "LIST",
-                Some(Verb::Watch) => "WATCH",
-                Some(Verb::Create) => "POST",
-                Some(Verb::Update) => "PUT",
-                Some(Verb::Patch) => "PATCH",
-                Some(Verb::Delete) => "DELETE",
-                Some(Verb::DeleteCollection) => "DELETECOLLECTION",
-                None => "other",
-            },
-            (None, "GET") => "GET",
-            (None, "POST") => "POST",
-            (None, _) => "other",
-        };
+        let verb = verb(http, named.as_ref(), watching);
+        let page = PAGES.iter().copied().find(|page| *page == http.path()).unwrap_or_default();
         // Labels are made of served kinds only: paths that anybody thinks up would be labels without end.
         let target = named.map(|named| named.target).filter(|t| shared.config.documents.kind(t).is_some());
         let metrics = &shared.config.metrics;
@@ -54,19 +42,53 @@ impl<'a> Counted<'a> {
             target,
             verb,
             dry_run: query.iter().any(|(name, value)| name == "dryRun" && value == "All"),
+            page,
             long,
             started: Instant::now(),
             _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
         }
     }
 
-    pub(super) fn answered(self, code: u16) {
-        let request =
-            metrics::Request { target: self.target.as_ref(), verb: self.verb, dry_run: self.dry_run };
+    pub(super) fn answered(self, code: u16, bytes: Option<u64>) {
+        let Counted { target, verb, dry_run, page, .. } = &self;
+        let request = metrics::Request { target: target.as_ref(), verb, dry_run: *dry_run, page };
         let took = (!self.long).then(|| self.started.elapsed());
-        self.metrics.answered(&request, code, took);
+        self.metrics.answered(&request, code, took, bytes);
     }
 }
+
+/// Paths that are no resource and have a label of their own.
+const PAGES: [&str; 4] = ["/healthz", "/livez", "/readyz", "/metrics"];
+
+/// The verb as upstream's metrics spell it.
+fn verb(http: &HttpRequest, named: Option<&Named>, watching: bool) -> &'static str {
+    let method = http.method().as_str();
+    let Some(named) = named else {
+        return match method {
+            "GET" => "GET",
+            "POST" => "POST",
+            _ => "other",
+        };
+    };
+    if named.target.subresource.as_deref().is_some_and(|sub| CONNECTED.contains(&sub)) {
+        return "CONNECT";
+    }
+    match path::verb(method, named, watching) {
+        Some(Verb::Get) => "GET",
+        Some(Verb::List) => "LIST",
+        Some(Verb::Watch) => "WATCH",
+        Some(Verb::Create) => "POST",
+        Some(Verb::Update) => "PUT",
+        Some(Verb::Patch) if header(http.headers(), "content-type").contains("apply-patch") => "APPLY",
+        Some(Verb::Patch) => "PATCH",
+        Some(Verb::Delete) => "DELETE",
+        Some(Verb::DeleteCollection) => "DELETECOLLECTION",
+        None => "other",
+    }
+}
+
+/// Subresources that are connections.
+const CONNECTED: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
 
 /// Does the work under a permit, and says in the answer whose it was. A watch keeps no seat once it runs.
 pub(super) async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(

@@ -35,8 +35,12 @@ pub struct ProcessRecords {
 
 impl Debug {
     /// `/metrics`: in OpenMetrics' format for those who ask for it, in Prometheus' older one for others.
-    pub(super) fn metrics(&self, accept: &str) -> HttpResponse {
-        let text = self.stage.encode_metrics();
+    pub(super) async fn metrics(&self, accept: &str) -> HttpResponse {
+        // It is long, and partly read off the kernel.
+        let stage = self.stage.clone();
+        let Ok(text) = tokio::task::spawn_blocking(move || stage.encode_metrics()).await else {
+            return HttpResponse::InternalServerError().finish();
+        };
         let (media, text) = if accept.contains("application/openmetrics-text") {
             ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
         } else {

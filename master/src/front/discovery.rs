@@ -99,7 +99,8 @@ pub fn api_versions(address: &str) -> Bytes {
     )
 }
 
-fn version() -> Value {
+/// What `/version` says.
+pub fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",

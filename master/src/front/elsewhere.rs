@@ -33,7 +33,7 @@ pub(super) async fn answer(
         return config.debug.handle(method, path, http.query_string(), &body).await;
     }
     match path {
-        "/metrics" => return Ok(config.debug.metrics(accept)),
+        "/metrics" => return Ok(config.debug.metrics(accept).await),
         "/metrics/slis" => return Ok(pages::health(&config.checks).await),
         "/statusz" => return Ok(pages::status(&config.documents.paths())),
         "/flagz" => return Ok(pages::flags(std::env::args().skip(1))),

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use self::config::Config;
+use self::measured::{Execution, FairnessMetrics};
 use self::queues::{Arrival, Level};
-use super::metrics::FrontMetrics;
 use crate::auth::Attributes;
 use crate::cache::Cache;
 
 pub mod config;
+pub mod measured;
 pub mod queues;
 
 /// How long a request waits for a seat: a quarter of the time that a request has.
@@ -30,7 +31,7 @@ const SEATS_MAX: usize = 10;
 /// The server's seats.
 pub struct Fairness {
     cache: Cache,
-    metrics: FrontMetrics,
+    metrics: FairnessMetrics,
     levels: Mutex<HashMap<Arc<str>, Level<oneshot::Sender<Seat>>>>,
 }
 
@@ -48,6 +49,7 @@ pub struct Permit {
     pub level: String,
     /// What is given back; none where the level is exempt.
     seat: Option<(Arc<Fairness>, Arc<str>, Seat)>,
+    _execution: Option<Execution>,
 }
 
 /// A request that was turned away: come again in a second.
@@ -61,7 +63,7 @@ pub struct Refused {
 
 impl Fairness {
     /// Seats by the flow control objects that the cache holds.
-    pub fn new(cache: Cache, metrics: FrontMetrics) -> Arc<Self> {
+    pub fn new(cache: Cache, metrics: FairnessMetrics) -> Arc<Self> {
         Arc::new(Fairness { cache, metrics, levels: Mutex::default() })
     }
 
@@ -79,26 +81,29 @@ impl Fairness {
     pub async fn admit(self: &Arc<Self>, request: &Attributes, seats: u32) -> Result<Permit, Refused> {
         let config = self.cache.derived::<Config>();
         let Some((schema, flow)) = config.classify(request) else {
-            return Ok(Permit { schema: String::new(), level: String::new(), seat: None });
+            return Ok(Permit { schema: String::new(), level: String::new(), seat: None, _execution: None });
         };
         let (schema_uid, name) = (schema.uid.clone(), schema.level.clone());
         let Some(level) = config.levels.get(&name) else {
-            return Ok(Permit { schema: schema_uid, level: String::new(), seat: None });
+            return Ok(Permit { schema: schema_uid, level: String::new(), seat: None, _execution: None });
         };
         let level_uid = level.uid.clone();
-        let permit = |seat| Permit {
+        let counted = self.metrics.of(&schema.name, &name);
+        let permit = |seat: Seat| Permit {
             schema: schema_uid.clone(),
             level: level_uid.clone(),
+            _execution: Some(counted.dispatched(seat.seats)),
             seat: Some((self.clone(), name.clone(), seat)),
         };
         let refuse = |why: &'static str| {
-            self.metrics.rejected(&name, &schema.name, why);
+            counted.rejected(why);
             Err(Refused { schema: schema_uid.clone(), level: level_uid.clone() })
         };
         let Some(limits) = level.limits else {
-            self.metrics.dispatched(&name, &schema.name);
-            return Ok(Permit { schema: schema_uid, level: level_uid, seat: None });
+            let execution = Some(counted.dispatched(seats));
+            return Ok(Permit { schema: schema_uid, level: level_uid, seat: None, _execution: execution });
         };
+        counted.arrived(seats);
         let (tell, told) = oneshot::channel();
         let (arrival, seats) = {
             let mut levels = self.levels.lock();
@@ -109,7 +114,7 @@ impl Fairness {
         };
         let ticket = match arrival {
             Arrival::Runs(queue) => {
-                self.metrics.dispatched(&name, &schema.name);
+                counted.waited(Duration::ZERO, true);
                 return Ok(permit(Seat { queue, seats }));
             }
             Arrival::QueueFull => return refuse("queue-full"),
@@ -117,11 +122,12 @@ impl Fairness {
             Arrival::Waits(ticket) => ticket,
         };
         let waiting = Waiting { fairness: self, level: &name, ticket, told: Some(told) };
-        match waiting.wait().await {
-            Some(seat) => {
-                self.metrics.dispatched(&name, &schema.name);
-                Ok(permit(seat))
-            }
+        let (queued, begun) = (counted.queued(), std::time::Instant::now());
+        let told = waiting.wait().await;
+        drop(queued);
+        counted.waited(begun.elapsed(), told.is_some());
+        match told {
+            Some(seat) => Ok(permit(seat)),
             None => refuse("time-out"),
         }
     }

@@ -7,19 +7,48 @@ use async_trait::async_trait;
 use protocol::{ApiError, ApiRequest, Caller};
 
 use super::handle::header;
+use super::metrics::FrontMetrics;
+use super::shown::Shown;
 use super::{Admitted, Gate};
-use crate::auth::{Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
+use crate::auth::request_header::RequestHeaders;
+use crate::auth::{ANONYMOUS, Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
 
-/// Authenticates by certificate or token, authorizes by Node and RBAC.
+/// Authenticates by proxy, certificate or token, authorizes by Node and RBAC.
 pub struct ClusterGate {
     authenticator: Authenticator,
     authorizer: Arc<ClusterAuthorizer>,
+    metrics: FrontMetrics,
+    proxies: Option<RequestHeaders>,
 }
 
 impl ClusterGate {
     /// Over the cluster's authenticator and authorizer.
-    pub fn new(authenticator: Authenticator, authorizer: Arc<ClusterAuthorizer>) -> Self {
-        ClusterGate { authenticator, authorizer }
+    pub fn new(
+        authenticator: Authenticator,
+        authorizer: Arc<ClusterAuthorizer>,
+        metrics: FrontMetrics,
+        proxies: Option<RequestHeaders>,
+    ) -> Self {
+        ClusterGate { authenticator, authorizer, metrics, proxies }
+    }
+
+    /// Who asks, before impersonation: whom a proxy names, else by certificate, else by token.
+    fn identify(&self, shown: Option<&Shown>, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        if let (Some(proxies), Some(shown)) = (&self.proxies, shown.filter(|shown| shown.proxy)) {
+            match proxies.caller(&shown.der, pairs(headers)) {
+                Ok(Some(caller)) => return Ok(caller),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "a proxy was not believed"),
+            }
+        }
+        let certificate = shown.filter(|shown| shown.client).map(|shown| &*shown.der);
+        let authorization = Some(header(headers, "authorization")).filter(|h| !h.is_empty());
+        let caller = self.authenticator.authenticate(certificate, authorization)?;
+        // A certificate that is nobody's is a credential that is wrong, not none.
+        if shown.is_some() && certificate.is_none() && caller.user == ANONYMOUS {
+            return Err(ApiError::new(401, "Unauthorized", "Unauthorized"));
+        }
+        Ok(caller)
     }
 
     fn require(&self, attributes: &Attributes) -> Result<(), ApiError> {
@@ -30,13 +59,19 @@ impl ClusterGate {
     }
 }
 
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+}
+
 #[async_trait]
 impl Gate for ClusterGate {
-    async fn caller(&self, certificate: Option<&[u8]>, headers: &HeaderMap) -> Result<Admitted, ApiError> {
-        let authorization = Some(header(headers, "authorization")).filter(|h| !h.is_empty());
-        let actor = self.authenticator.authenticate(certificate, authorization)?;
-        let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let Some(wanted) = Impersonation::from_headers(pairs)? else {
+    async fn caller(&self, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Admitted, ApiError> {
+        let begun = std::time::Instant::now();
+        let known = self.identify(certificate, headers);
+        let user = known.as_ref().map(|caller| caller.user.as_str()).map_err(drop);
+        self.metrics.identified(user, begun.elapsed());
+        let actor = known?;
+        let Some(wanted) = Impersonation::from_headers(pairs(headers))? else {
             return Ok(Admitted { caller: actor, actor: None });
         };
         for permission in wanted.permissions(&actor) {

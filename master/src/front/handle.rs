@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
@@ -13,11 +14,11 @@ use serde_json::json;
 
 use super::audited::Audited;
 use super::counted::{Counted, seated};
+use super::metrics::Request;
 use super::negotiate::{self, Chosen, Form, Offer};
 use super::path::{self, Named};
-use super::{
-    Admitted, ClientCertificate, Documents, Shared, body, deadline, elsewhere, pieces, watch, write,
-};
+use super::shown::Shown;
+use super::{Admitted, Documents, Shared, body, deadline, elsewhere, pieces, watch, write};
 use crate::audit::annotations;
 use crate::auth::Attributes;
 
@@ -37,8 +38,14 @@ pub(super) async fn handle(
         Ok(response) => response,
         Err(error) => write::error(&error, syntax),
     };
-    counted.answered(response.status().as_u16());
-    write::compressed(response, &encodings).await
+    let response = write::compressed(response, &encodings).await;
+    let bytes = match response.body().size() {
+        BodySize::None => Some(0),
+        BodySize::Sized(bytes) => Some(bytes),
+        BodySize::Stream => None,
+    };
+    counted.answered(response.status().as_u16(), bytes);
+    response
 }
 
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -56,8 +63,8 @@ async fn answer(
     let upgrades = backend.is_some() && http.headers().contains_key("upgrade");
     let long = upgrades || named.as_ref().is_some_and(|named| is_long(named, &query));
     let time = if long { None } else { Some(deadline::of(&query)?) };
-    let certificate = http.conn_data::<ClientCertificate>().map(|c| c.0.clone());
-    let admitted = shared.config.gate.caller(certificate.as_deref(), http.headers()).await?;
+    let certificate = http.conn_data::<Shown>();
+    let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
     let asked = Asked::new(&http, &admitted, named, query)?;
     let target = asked.named.as_ref().map(|named| &named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
@@ -211,9 +218,11 @@ async fn serve(
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let warnings = config.documents.notices(resource, &request);
+        let asked = Request { target: Some(&named.target), verb: "WATCH", dry_run: false, page: "" };
+        let counted = config.metrics.watching(resource, &asked);
         let events = door.watch(request).await?;
-        let lasting = audited.last(200).await;
-        return Ok(watch::respond(events, resource, chosen, columns, lasting, &warnings));
+        let kept = (audited.last(200).await, counted);
+        return Ok(watch::respond(events, resource, chosen, columns, kept, &warnings));
     }
     if verb == Verb::List && chosen == Chosen::PLAIN && !audited.keeps_responses() {
         let (response, list) = door.list(request).await?;
@@ -224,6 +233,9 @@ async fn serve(
         return write::object(&response, chosen, resource, &*config.documents, &include);
     }
     let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
+    if verb.is_write() {
+        config.metrics.received(resource, verb, request.body.len());
+    }
     audited.request(&request.body);
     let (response, annotations) = annotations::collect(call(&http, door, request)).await;
     audited.annotate(annotations);

@@ -8,8 +8,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use protocol::Target;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
+use protocol::{Resource, Target, Verb};
+
+use crate::metrics::Bare;
 
 /// Upper ends of the buckets of request durations, in seconds: upstream's.
 const DURATIONS: [f64; 23] = [
@@ -48,24 +50,53 @@ struct Inflight {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Flow {
-    flow_schema: String,
-    priority_level: String,
+struct Lasts {
+    component: &'static str,
+    group: String,
+    resource: String,
+    scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rejected {
-    flow_schema: String,
-    priority_level: String,
-    reason: &'static str,
+struct Sent {
+    group: String,
+    resource: String,
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watched {
+    group: &'static str,
+    resource: &'static str,
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempted {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct User {
+    username: &'static str,
 }
 
 struct Families {
     requests: Family<Requested, Counter>,
     durations: Family<Timed, Histogram, fn() -> Histogram>,
     inflight: Family<Inflight, Gauge>,
-    dispatched: Family<Flow, Counter>,
-    rejected: Family<Rejected, Counter>,
+    lasting: Family<Lasts, Gauge>,
+    answers: Family<Lasts, Histogram, fn() -> Histogram>,
+    bodies: Family<Sent, Histogram, fn() -> Histogram>,
+    events: Family<Watched, Counter>,
+    event_sizes: Family<Watched, Histogram, fn() -> Histogram>,
+    handshakes_failed: Counter,
+    attempts: Family<Attempted, Bare>,
+    identifying: Family<Attempted, Histogram, fn() -> Histogram>,
+    users: Family<User, Bare>,
     audited: Counter,
     audit_lost: Counter,
 }
@@ -84,10 +115,41 @@ pub struct Request<'a> {
     pub verb: &'static str,
     /// Nothing was to be stored.
     pub dry_run: bool,
+    /// A path that is no resource, where it is one of a few.
+    pub page: &'static str,
 }
 
 fn durations() -> Histogram {
     Histogram::new(DURATIONS)
+}
+
+fn answer_bytes() -> Histogram {
+    Histogram::new(exponential_buckets(1000.0, 10.0, 7))
+}
+
+fn body_bytes() -> Histogram {
+    Histogram::new(linear_buckets(50_000.0, 100_000.0, 31))
+}
+
+fn event_bytes() -> Histogram {
+    Histogram::new(exponential_buckets(1024.0, 2.0, 8))
+}
+
+fn identifying() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// A user, as far as labels tell: names that anybody may have would be labels without end.
+fn shortened(user: &str) -> &'static str {
+    match user {
+        "admin" => "admin",
+        "client" => "client",
+        "kube_proxy" => "kube_proxy",
+        "kubelet" => "kubelet",
+        "system:serviceaccount:kube-system:default" => "system:serviceaccount:kube-system:default",
+        other if other.contains('@') => "email_id",
+        _ => "other",
+    }
 }
 
 impl FrontMetrics {
@@ -97,47 +159,90 @@ impl FrontMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(durations as fn() -> Histogram),
             inflight: Family::default(),
-            dispatched: Family::default(),
-            rejected: Family::default(),
+            lasting: Family::default(),
+            answers: Family::new_with_constructor(answer_bytes as fn() -> Histogram),
+            bodies: Family::new_with_constructor(body_bytes as fn() -> Histogram),
+            events: Family::default(),
+            event_sizes: Family::new_with_constructor(event_bytes as fn() -> Histogram),
+            handshakes_failed: Counter::default(),
+            attempts: Family::default(),
+            identifying: Family::new_with_constructor(identifying as fn() -> Histogram),
+            users: Family::default(),
             audited: Counter::default(),
             audit_lost: Counter::default(),
         };
         stage.with_metrics(|r| {
             r.register(
                 "apiserver_request",
-                "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, \
-                 scope, component, and HTTP response code",
+                "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, \
+                 resource, scope, component, and HTTP response code",
                 families.requests.clone(),
             );
             r.register(
                 "apiserver_request_duration_seconds",
-                "Response latency distribution in seconds for each verb, dry run value, group, version, resource, \
-                 subresource, scope and component",
+                "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, \
+                 resource, subresource, scope and component",
                 families.durations.clone(),
             );
             r.register(
                 "apiserver_current_inflight_requests",
-                "Number of currently used inflight request limit of this apiserver per request kind",
+                "[STABLE] Number of requests that are being served, per request kind",
                 families.inflight.clone(),
             );
             r.register(
-                "apiserver_flowcontrol_dispatched_requests",
-                "Number of requests executed by API Priority and Fairness subsystem",
-                families.dispatched.clone(),
+                "apiserver_longrunning_requests",
+                "[STABLE] Gauge of all active watches broken out by group, version, resource and scope",
+                families.lasting.clone(),
             );
             r.register(
-                "apiserver_flowcontrol_rejected_requests",
-                "Number of requests rejected by API Priority and Fairness subsystem",
-                families.rejected.clone(),
+                "apiserver_response_sizes",
+                "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, \
+                 scope and component",
+                families.answers.clone(),
+            );
+            r.register(
+                "apiserver_request_body_size_bytes",
+                "[ALPHA] Apiserver request body size in bytes broken out by resource and verb",
+                families.bodies.clone(),
+            );
+            r.register(
+                "apiserver_watch_events",
+                "[ALPHA] Number of events sent in watch clients",
+                families.events.clone(),
+            );
+            r.register(
+                "apiserver_watch_events_sizes",
+                "[ALPHA] Watch event size distribution in bytes",
+                families.event_sizes.clone(),
+            );
+            r.register(
+                "apiserver_tls_handshake_errors",
+                "[ALPHA] Number of connections dropped as their TLS handshake failed",
+                families.handshakes_failed.clone(),
+            );
+            r.register(
+                "authentication_attempts",
+                "[ALPHA] Counter of authenticated attempts",
+                families.attempts.clone(),
+            );
+            r.register(
+                "authentication_duration_seconds",
+                "[ALPHA] Authentication duration in seconds broken out by result",
+                families.identifying.clone(),
+            );
+            r.register(
+                "authenticated_user_requests",
+                "[ALPHA] Counter of authenticated requests broken out by username",
+                families.users.clone(),
             );
             r.register(
                 "apiserver_audit_event",
-                "Counter of audit events generated and sent to the audit backend",
+                "[ALPHA] Counter of audit events generated and sent to the audit backend",
                 families.audited.clone(),
             );
             r.register(
                 "apiserver_audit_error",
-                "Counter of audit events that failed to be audited properly",
+                "[ALPHA] Counter of audit events that failed to be audited properly",
                 families.audit_lost.clone(),
             );
         });
@@ -147,31 +252,24 @@ impl FrontMetrics {
     /// A request begins; the end of what is returned is its end.
     pub(super) fn begin(&self, mutating: bool) -> Running {
         let request_kind = if mutating { "mutating" } else { "readOnly" };
-        let gauge = self.families.inflight.get_or_create(&Inflight { request_kind }).clone();
-        gauge.inc();
-        Running { gauge }
+        Running::of(&self.families.inflight.get_or_create_owned(&Inflight { request_kind }))
     }
 
-    /// A request was answered.
-    pub(super) fn answered(&self, request: &Request<'_>, code: u16, took: Option<Duration>) {
-        let none = Target::default();
-        let target = request.target.unwrap_or(&none);
-        let scope = match (request.target, &target.name, &target.namespace) {
-            (None, ..) => "",
-            (_, Some(_), _) => "resource",
-            (_, None, Some(_)) => "namespace",
-            (_, None, None) => "cluster",
-        };
-        let timed = Timed {
-            component: "apiserver",
-            dry_run: if request.dry_run { "All" } else { "" },
-            group: target.group.clone(),
-            resource: target.resource.clone(),
-            scope,
-            subresource: target.subresource.clone().unwrap_or_default(),
-            verb: request.verb,
-            version: target.version.clone(),
-        };
+    /// A request was answered with so many bytes, where these are known.
+    pub(super) fn answered(
+        &self,
+        request: &Request<'_>,
+        code: u16,
+        took: Option<Duration>,
+        bytes: Option<u64>,
+    ) {
+        let lasts = request.labels();
+        if let Some(bytes) = bytes.filter(|_| matches!(request.verb, "GET" | "LIST")) {
+            self.families.answers.get_or_create(&lasts).observe(bytes as f64);
+        }
+        let Lasts { component, group, resource, scope, subresource, verb, version } = lasts;
+        let dry_run = if request.dry_run { "All" } else { "" };
+        let timed = Timed { component, dry_run, group, resource, scope, subresource, verb, version };
         if let Some(took) = took {
             self.families.durations.get_or_create(&timed).observe(took.as_secs_f64());
         }
@@ -181,16 +279,36 @@ impl FrontMetrics {
         self.families.requests.get_or_create(&requested).inc();
     }
 
-    /// A request got its seat.
-    pub(super) fn dispatched(&self, level: &str, schema: &str) {
-        let flow = Flow { flow_schema: schema.to_owned(), priority_level: level.to_owned() };
-        self.families.dispatched.get_or_create(&flow).inc();
+    /// A body was read.
+    pub(super) fn received(&self, resource: &Resource, verb: Verb, bytes: usize) {
+        let (group, resource) = (resource.group.to_owned(), resource.plural.to_owned());
+        let sent = Sent { group, resource, verb: verb.as_str() };
+        self.families.bodies.get_or_create(&sent).observe(bytes as f64);
     }
 
-    /// A request was turned away.
-    pub(super) fn rejected(&self, level: &str, schema: &str, reason: &'static str) {
-        let rejected = Rejected { flow_schema: schema.to_owned(), priority_level: level.to_owned(), reason };
-        self.families.rejected.get_or_create(&rejected).inc();
+    /// A watch begins.
+    pub(super) fn watching(&self, resource: &Resource, request: &Request<'_>) -> Watching {
+        let watched = Watched { group: resource.group, resource: resource.plural, version: resource.version };
+        Watching {
+            events: self.families.events.get_or_create_owned(&watched),
+            sizes: self.families.event_sizes.get_or_create_owned(&watched),
+            _running: Running::of(&self.families.lasting.get_or_create_owned(&request.labels())),
+        }
+    }
+
+    /// A connection came to nothing.
+    pub(super) fn handshake_failed(&self) {
+        self.families.handshakes_failed.inc();
+    }
+
+    /// Somebody was identified, or was not.
+    pub(super) fn identified(&self, user: Result<&str, ()>, took: Duration) {
+        let result = if user.is_ok() { "success" } else { "error" };
+        self.families.attempts.get_or_create(&Attempted { result }).inc();
+        self.families.identifying.get_or_create(&Attempted { result }).observe(took.as_secs_f64());
+        if let Ok(user) = user {
+            self.families.users.get_or_create(&User { username: shortened(user) }).inc();
+        }
     }
 
     /// An event went into the audit log.
@@ -204,13 +322,88 @@ impl FrontMetrics {
     }
 }
 
+impl Request<'_> {
+    fn labels(&self) -> Lasts {
+        let none = Target::default();
+        let target = self.target.unwrap_or(&none);
+        let scope = match (self.target, &target.name, &target.namespace) {
+            (None, ..) => "",
+            _ if self.verb == "POST" => "resource",
+            (_, Some(_), _) => "resource",
+            (_, None, Some(_)) => "namespace",
+            (_, None, None) => "cluster",
+        };
+        Lasts {
+            component: "apiserver",
+            group: target.group.clone(),
+            resource: target.resource.clone(),
+            scope,
+            subresource: target.subresource.clone().unwrap_or_else(|| self.page.to_owned()),
+            verb: self.verb,
+            version: target.version.clone(),
+        }
+    }
+}
+
 /// A request that runs.
 pub(super) struct Running {
     gauge: Gauge,
 }
 
+impl Running {
+    fn of(gauge: &Gauge) -> Running {
+        gauge.inc();
+        Running { gauge: gauge.clone() }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.gauge.dec();
+    }
+}
+
+/// A watch that runs.
+pub(super) struct Watching {
+    events: Counter,
+    sizes: Histogram,
+    _running: Running,
+}
+
+impl Watching {
+    /// An event was written, in so many bytes.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.events.inc();
+        self.sizes.observe(bytes as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_few_and_upstreams() {
+        let target = |name: Option<&str>, namespace: Option<&str>| Target {
+            version: "v1".to_owned(),
+            resource: "pods".to_owned(),
+            name: name.map(str::to_owned),
+            namespace: namespace.map(str::to_owned),
+            ..Target::default()
+        };
+        for (target, verb, scope) in [
+            (Some(target(Some("a"), Some("n"))), "GET", "resource"),
+            (Some(target(None, Some("n"))), "LIST", "namespace"),
+            (Some(target(None, None)), "WATCH", "cluster"),
+            (Some(target(None, Some("n"))), "POST", "resource"),
+            (None, "GET", ""),
+        ] {
+            let request = Request { target: target.as_ref(), verb, dry_run: false, page: "/readyz" };
+            let labels = request.labels();
+            assert_eq!(labels.scope, scope, "{verb}");
+        }
+        for (user, shown) in [("admin", "admin"), ("jane@example.com", "email_id"), ("jane", "other")] {
+            assert_eq!(shortened(user), shown);
+        }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Documents;
 use super::audited::Lasting;
+use super::metrics::Watching;
 use super::negotiate::{Chosen, Form, Syntax};
 use super::write;
 
@@ -24,20 +25,22 @@ pub(super) fn respond(
     resource: &'static Resource,
     chosen: Chosen,
     columns: Option<Columns>,
-    audited: Option<Lasting>,
+    kept: (Option<Lasting>, Watching),
     warnings: &[String],
 ) -> HttpResponse {
     let mut first = true;
     let lines = events.ready_chunks(EVENTS_PER_WRITE).map(move |events| {
-        // Lives as long as the stream does.
-        let _ = &audited;
+        // They live as long as the stream does.
+        let (_, counted) = &kept;
         let mut out = BytesMut::new();
         for event in events {
             let converted = converted(&event, resource, chosen, columns.as_ref(), &mut first);
+            let before = out.len();
             match chosen.syntax {
                 Syntax::Protobuf => frame(&mut out, &event, converted),
                 _ => line(&mut out, &event, converted),
             }
+            counted.sent(out.len() - before);
         }
         Ok::<Bytes, std::convert::Infallible>(out.freeze())
     });

@@ -2,7 +2,8 @@
 //! owner, and used again at the next.
 //!
 //! - [`kubeconfig`]: writing kubeconfig files, and merging a context into one that exists.
-//! - [`requests`]: reading certificate signing requests.
+//! - [`requests`]: reading certificate signing requests. `organizations`: certificates for members of several groups.
+//! - [`roots`]: whose certificates other servers may show.
 //!
 //! Everything here reads and writes files: call it at start, or on a blocking thread.
 
@@ -20,7 +21,9 @@ use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub mod kubeconfig;
+mod organizations;
 pub mod requests;
+pub mod roots;
 
 /// How long the CAs are good.
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -252,10 +255,6 @@ impl Pki {
         let refuse = |why: String| PkiError::Request(why);
         let mut request =
             CertificateSigningRequestParams::from_pem(&asked.pem).map_err(|e| refuse(e.to_string()))?;
-        // `distinguished` says why not more.
-        if asked.organizations.len() > 1 {
-            return Err(refuse("a certificate names one organization at most".to_owned()));
-        }
         let groups: Vec<&str> = asked.organizations.iter().map(String::as_str).collect();
         let params = &mut request.params;
         params.distinguished_name = distinguished(&asked.common_name, &groups);
@@ -264,7 +263,11 @@ impl Pki {
         params.use_authority_key_identifier_extension = true;
         (params.not_before, params.not_after) = validity(lifetime);
         let certificate = request.signed_by(&self.issuer()?).map_err(make)?;
-        Ok(certificate.pem())
+        if asked.organizations.len() < 2 {
+            return Ok(certificate.pem());
+        }
+        let key = KeyPair::from_pem(&self.ca.key).map_err(make)?;
+        organizations::with_subject(certificate.der(), &asked.common_name, &asked.organizations, &key)
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, PkiError> {
@@ -309,7 +312,7 @@ fn authority(dir: &Path, file: &str, name: &str) -> Result<Pair, PkiError> {
 
 fn distinguished(user: &str, groups: &[&str]) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    // rcgen keeps one value per type; `subject` refuses more.
+    // rcgen keeps one value per type; `subject` refuses more, and `organizations` puts them in afterwards.
     if let Some(group) = groups.first() {
         name.push(DnType::OrganizationName, *group);
     }

@@ -22,6 +22,7 @@ pub mod encrypted;
 pub mod envelope;
 pub mod etcd;
 pub mod keys;
+pub mod measured;
 
 pub use keys::{KeyParts, ROOT, key, parse_key, prefix};
 

@@ -41,6 +41,8 @@ pub struct Version {
     pub stored_fields: Arc<Fields>,
     /// The fields of every version, served or not, by the version's name.
     pub siblings: Arc<BTreeMap<String, Arc<Fields>>>,
+    /// The kind in every version, served or not, as the definition lists them.
+    pub family: Arc<[&'static Resource]>,
     /// What converts its objects; without one, versions differ in their names only.
     pub webhook: Option<Arc<Webhook>>,
     /// Columns of its Table.
@@ -124,6 +126,7 @@ impl CustomKind {
         let named = |version: &Value| (text(version, &["name"]).to_owned(), fields(version));
         let siblings: Arc<BTreeMap<String, Arc<Fields>>> = Arc::new(all.iter().map(named).collect());
         let stored_fields = siblings.get(stored.version)?.clone();
+        let family: Arc<[&'static Resource]> = all.iter().filter_map(declared).collect();
         let webhook = Webhook::of(definition).map(Arc::new);
         let mut versions: Vec<Version> = all
             .iter()
@@ -141,6 +144,7 @@ impl CustomKind {
                     fields: siblings.get(resource.version)?.clone(),
                     stored_fields: stored_fields.clone(),
                     siblings: siblings.clone(),
+                    family: family.clone(),
                     webhook: webhook.clone(),
                     columns: columns::declared(v),
                     scale: ScalePaths::of(&v["subresources"]["scale"]),

@@ -4,7 +4,9 @@ use protocol::{Resource, Selector, Verb};
 use serde_json::Value;
 
 use super::GROUP;
+use super::forms::equivalents;
 use crate::api::admission::Write;
+use crate::api::custom::Version;
 use crate::api::object::{list, text};
 use crate::cache::Snapshot;
 
@@ -33,8 +35,10 @@ impl Operation {
 /// A request that policies look at.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
-    /// The write.
-    pub resource: &'a Resource,
+    /// What is written, in the version asked for.
+    pub resource: &'static Resource,
+    /// Its declaration, if it is no kind of the table.
+    pub custom: Option<&'a Version>,
     /// Subresource, or empty.
     pub subresource: &'a str,
     /// What happens.
@@ -65,6 +69,7 @@ impl<'a> Attempt<'a> {
             object.map(crate::api::object::name).filter(|n| !n.is_empty() && operation == Operation::Create);
         Attempt {
             resource: write.subject.resource,
+            custom: write.subject.custom,
             subresource: request.target.subresource.as_deref().unwrap_or_default(),
             operation,
             namespace: write.subject.namespace,
@@ -131,11 +136,11 @@ impl Rule {
         }
     }
 
-    fn covers(&self, attempt: &Attempt<'_>, group: &str, version: &str, plural: &str) -> bool {
+    fn covers(&self, attempt: &Attempt<'_>, shown: &Resource) -> bool {
         let has = |list: &[String], wanted: &str| list.iter().any(|l| l == "*" || l == wanted);
         let resource = |entry: &String| {
             let (resource, sub) = entry.split_once('/').unwrap_or((entry, ""));
-            (resource == "*" || resource == plural) && (sub == "*" || sub == attempt.subresource)
+            (resource == "*" || resource == shown.plural) && (sub == "*" || sub == attempt.subresource)
         };
         let clusterwide = attempt.namespace.is_empty() || attempt.is_namespace();
         let scope = match self.scope.as_str() {
@@ -145,8 +150,8 @@ impl Rule {
         };
         scope
             && has(&self.operations, attempt.operation.as_str())
-            && has(&self.groups, group)
-            && has(&self.versions, version)
+            && has(&self.groups, shown.group)
+            && has(&self.versions, shown.version)
             && self.resources.iter().any(resource)
             && (self.names.is_empty() || self.names.iter().any(|n| n == attempt.name))
     }
@@ -172,22 +177,29 @@ impl Matcher {
         Matcher { rules, ..Matcher::of(value, false) }
     }
 
-    /// Whether a request is meant.
-    pub fn matches(&self, attempt: &Attempt<'_>) -> bool {
-        !attempt.is_exempt() && self.resource(attempt) && self.namespace(attempt) && self.object(attempt)
+    /// Whether a request is meant, and as a request to which resource: its own, or another one that shows the
+    /// same objects.
+    pub fn matches(&self, attempt: &Attempt<'_>) -> Option<&'static Resource> {
+        let chosen = !attempt.is_exempt() && self.namespace(attempt) && self.object(attempt);
+        if chosen { self.resource(attempt) } else { None }
     }
 
-    fn resource(&self, attempt: &Attempt<'_>) -> bool {
+    fn resource(&self, attempt: &Attempt<'_>) -> Option<&'static Resource> {
         let own = attempt.resource;
-        let any = |rules: &[Rule]| {
-            rules.iter().any(|rule| {
-                rule.covers(attempt, own.group, own.version, own.plural)
-                    // Another version of the same objects.
-                    || (self.equivalent && rule.covers(attempt, own.storage.0, own.storage.1, own.plural))
-            })
+        let named = |rules: &[Rule]| {
+            if rules.iter().any(|rule| rule.covers(attempt, own)) {
+                return Some(own);
+            }
+            if !self.equivalent || rules.is_empty() {
+                return None;
+            }
+            let others = equivalents(attempt);
+            rules.iter().find_map(|rule| others.iter().copied().find(|other| rule.covers(attempt, other)))
         };
-        let included = if self.rules.is_empty() { self.open } else { any(&self.rules) };
-        included && !any(&self.exclude)
+        if named(&self.exclude).is_some() {
+            return None;
+        }
+        if self.rules.is_empty() { self.open.then_some(own) } else { named(&self.rules) }
     }
 
     fn namespace(&self, attempt: &Attempt<'_>) -> bool {

@@ -1,11 +1,12 @@
 //! Admission policies: rules that whoever runs the cluster writes about requests.
 //!
 //! - [`matching`]: which requests a policy (or a webhook) is about. - [`request`]: what expressions see of one.
-//! - [`compiled`]: policies and their bindings, compiled once per change. - [`validating`], [`mutating`]: what
+//! - [`forms`]: objects as the resource that a rule names shows them. - [`compiled`]: policies and their bindings, compiled once per change. - [`validating`], [`mutating`]: what
 //!   they do. - [`definition`]: the objects themselves.
 
 pub mod compiled;
 pub mod definition;
+pub mod forms;
 pub mod matching;
 pub mod mutating;
 mod noted;

@@ -1,11 +1,12 @@
 //! Mutating policies: what they change.
 
-use protocol::ApiError;
 use protocol::apply::{Table, merge};
 use protocol::patch::JsonPatch;
+use protocol::{ApiError, Resource, schema};
 use serde_json::Value;
 
 use super::compiled::{Mutating, Mutation, Policy};
+use super::forms::kind_of;
 use super::matching::Attempt;
 use super::request::described;
 use super::validating::{Input, conditions_hold, evaluate, namespace_of, refusal, scope};
@@ -17,26 +18,25 @@ use crate::auth::Attributes;
 
 impl Inner {
     /// Changes an object as mutating policies say, one policy after the other by name.
-    pub fn apply_policies(&self, write: &Write<'_>, object: &mut Value) -> Result<(), ApiError> {
+    pub async fn apply_policies(&self, write: &Write<'_>, object: &mut Value) -> Result<(), ApiError> {
         let policies = self.cache.derived_at::<Mutating>(write.snapshot);
         for policy in &policies.0.0 {
-            if !policy.matcher.matches(&Attempt::of(write, Some(object))) {
-                continue;
-            }
             for binding in &policy.bindings {
-                if !binding.matcher.matches(&Attempt::of(write, Some(object))) {
-                    continue;
-                }
-                let params =
-                    self.params_of(policy, binding.params.as_ref(), &Attempt::of(write, Some(object)));
+                let (form, params) = {
+                    let attempt = Attempt::of(write, Some(object));
+                    let Some(form) = policy.matcher.matches(&attempt) else { break };
+                    if binding.matcher.matches(&attempt).is_none() {
+                        continue;
+                    }
+                    (form, self.params_of(policy, binding.params.as_ref(), &attempt).await)
+                };
                 let changed = match params {
                     Err(why) => Err(format!("failed to configure binding: {why}")),
-                    Ok(all) => all.iter().try_fold(object.clone(), |object, params| {
-                        self.mutated(write, policy, params, object)
-                    }),
+                    Ok(all) => self.changed(write, policy, form, &all, object).await,
                 };
                 match changed {
-                    Ok(changed) => *object = changed,
+                    Ok(None) => {}
+                    Ok(Some(changed)) => *object = changed,
                     Err(why) if policy.fails => {
                         let message = format!(
                             "policy '{}' with binding '{}' denied request: {why}",
@@ -52,22 +52,44 @@ impl Inner {
         Ok(())
     }
 
+    /// The object after a policy was applied with each of its parameters; `None` where that changes nothing.
+    async fn changed(
+        &self,
+        write: &Write<'_>,
+        policy: &Policy,
+        form: &'static Resource,
+        params: &[Value],
+        object: &Value,
+    ) -> Result<Option<Value>, String> {
+        let unseen = |why: ApiError| format!("failed to convert object version: {why}");
+        let seen = self.seen(write, form, Some(object)).await.map_err(unseen)?;
+        let made = params.iter().try_fold(seen.object.clone().into_owned(), |object, params| {
+            self.mutated(write, policy, form, params, &seen.old, object)
+        })?;
+        if made == *seen.object {
+            return Ok(None);
+        }
+        self.meant(write, form, object, made).await.map(Some).map_err(unseen)
+    }
+
     fn mutated(
         &self,
         write: &Write<'_>,
         policy: &Policy,
+        form: &'static Resource,
         params: &Value,
+        old: &Value,
         mut object: Value,
     ) -> Result<Value, String> {
         let mut budget = TOTAL_COST_MAX;
         for (i, mutation) in policy.mutations.iter().enumerate() {
             let made = {
                 let attempt = Attempt::of(write, Some(&object));
-                let (request, namespace) = (described(write.request, &attempt), namespace_of(&attempt));
+                let (request, namespace) = (described(write.request, &attempt, form), namespace_of(&attempt));
                 let input = Input {
                     request: &request,
                     object: &object,
-                    old: write.old.unwrap_or(&Value::Null),
+                    old,
                     namespace: &namespace,
                     params,
                     attributes: &Attributes::of(write.request),
@@ -81,13 +103,19 @@ impl Inner {
                 })?;
                 value.to_json().ok_or("the expression's value has no form as an object")?
             };
-            object = change(write, mutation, object, made)?;
+            object = change(write, form, mutation, object, made)?;
         }
         Ok(object)
     }
 }
 
-fn change(write: &Write<'_>, mutation: &Mutation, object: Value, made: Value) -> Result<Value, String> {
+fn change(
+    write: &Write<'_>,
+    form: &Resource,
+    mutation: &Mutation,
+    object: Value,
+    made: Value,
+) -> Result<Value, String> {
     if mutation.json_patch {
         return patch(object, &made);
     }
@@ -96,9 +124,15 @@ fn change(write: &Write<'_>, mutation: &Mutation, object: Value, made: Value) ->
             return Err(format!("error applying patch: {field} must not be changed"));
         }
     }
-    let merged = match write.subject.custom {
-        Some(custom) => merge::merge(Place::declared(custom.fields.schema()), &object, &made),
-        None => merge::merge(Table::of(write.subject.definition), &object, &made),
+    let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
+    let (group, version, kind) = kind_of(form, subresource);
+    let declared = write.subject.custom.filter(|_| group == form.group);
+    let merged = match declared.and_then(|custom| custom.siblings.get(version)) {
+        Some(fields) => merge::merge(Place::declared(fields.schema()), &object, &made),
+        None => {
+            let definition = schema::kind(group, version, kind).unwrap_or(write.subject.definition);
+            merge::merge(Table::of(definition), &object, &made)
+        }
     };
     merged.map_err(|e| format!("error applying patch: {e}"))
 }

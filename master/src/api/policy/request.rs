@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use protocol::ApiRequest;
+use protocol::{ApiRequest, Resource};
 use serde_json::{Value, json};
 
+use super::forms::kind_of;
 use super::matching::{Attempt, Operation};
 use crate::api::cel::types::ObjectType;
 use crate::api::cel::{Environment, Type};
@@ -49,11 +50,15 @@ pub static REQUEST: LazyLock<Type> = LazyLock::new(|| {
     )
 });
 
-/// The request as an AdmissionReview tells of it, but for its uid and the objects.
-pub fn described(request: &ApiRequest, attempt: &Attempt<'_>) -> Value {
-    let r = attempt.resource;
-    let kind = json!({"group": r.group, "version": r.version, "kind": r.kind});
-    let resource = json!({"group": r.group, "version": r.version, "resource": r.plural});
+/// The request as an AdmissionReview tells of it to who meant it as one to `form`, but for its uid and the
+/// objects.
+pub fn described(request: &ApiRequest, attempt: &Attempt<'_>, form: &Resource) -> Value {
+    let kind = |r: &Resource| {
+        let (group, version, kind) = kind_of(r, attempt.subresource);
+        json!({"group": group, "version": version, "kind": kind})
+    };
+    let resource = |r: &Resource| json!({"group": r.group, "version": r.version, "resource": r.plural});
+    let own = attempt.resource;
     let caller = &request.caller;
     let mut user = json!({"username": caller.user, "groups": caller.groups});
     if !caller.uid.is_empty() {
@@ -76,7 +81,8 @@ pub fn described(request: &ApiRequest, attempt: &Attempt<'_>) -> Value {
         options["dryRun"] = json!(["All"]);
     }
     let mut made = json!({
-        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "kind": kind(form), "resource": resource(form),
+        "requestKind": kind(own), "requestResource": resource(own),
         "operation": attempt.operation.as_str(), "userInfo": user, "dryRun": request.options.dry_run,
         "options": options,
     });

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::ApiError;
+use protocol::{ApiError, Resource};
 use serde_json::{Value, json};
 
 use super::compiled::{Binding, Expression, ParamRef, Policy, Validating, Validation};
+use super::forms::Forms;
 use super::matching::{Attempt, Operation};
 use super::noted::{Noted, broken, value_of};
 use super::request::{REQUEST, described};
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type, library};
+use crate::api::convert;
 use crate::api::custom::Catalog;
 use crate::api::pipeline::Inner;
 use crate::auth::Attributes;
@@ -114,40 +116,58 @@ impl Denial {
 
 impl Inner {
     /// Refuses what validating policies refuse; `object` is `None` for deletions.
-    pub fn check_policies(&self, write: &mut Write<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+    pub async fn check_policies(
+        &self,
+        write: &mut Write<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), ApiError> {
         let policies = self.cache.derived_at::<Validating>(write.snapshot);
-        if policies.0.0.is_empty() {
-            return Ok(());
+        let matched: Vec<(&Policy, &'static Resource)> = {
+            let attempt = Attempt::of(write, object);
+            let meant = |policy: &'_ Arc<Policy>| policy.matcher.matches(&attempt);
+            policies.0.0.iter().filter_map(|policy| Some((&**policy, meant(policy)?))).collect()
+        };
+        let mut forms = Forms::default();
+        for (_, form) in &matched {
+            forms.make(self, write, form, object).await;
         }
         let mut denied: Vec<(String, String)> = Vec::new();
         let (mut warnings, mut noted) = (Vec::new(), Noted::default());
-        {
+        for (policy, form) in matched {
             let attempt = Attempt::of(write, object);
-            let request = described(write.request, &attempt);
-            let attributes = Attributes::of(write.request);
-            let namespace = namespace_of(&attempt);
-            for policy in policies.0.0.iter().filter(|p| p.matcher.matches(&attempt)) {
-                if let Err(why) = self.known_params(policy) {
-                    if policy.fails {
-                        let message = format!("failed to configure policy: {why}");
-                        let by =
-                            format!("ValidatingAdmissionPolicy '{}' denied request: {message}", policy.name);
-                        denied.push((by, String::new()));
-                    }
-                    continue;
+            if let Err(why) = self.known_params(policy) {
+                if policy.fails {
+                    let message = format!("failed to configure policy: {why}");
+                    let by = format!("ValidatingAdmissionPolicy '{}' denied request: {message}", policy.name);
+                    denied.push((by, String::new()));
                 }
-                for binding in policy.bindings.iter().filter(|b| b.matcher.matches(&attempt)) {
-                    let input = Input {
-                        request: &request,
-                        object: object.unwrap_or(&Value::Null),
-                        old: write.old.unwrap_or(&Value::Null),
-                        namespace: &namespace,
-                        params: &Value::Null,
-                        attributes: &attributes,
-                    };
-                    for denial in self.ask_policy(policy, binding, &attempt, input, &mut noted) {
-                        act(policy, binding, denial, &mut denied, &mut warnings);
+                continue;
+            }
+            let (attributes, namespace) = (Attributes::of(write.request), namespace_of(&attempt));
+            let request = described(write.request, &attempt, form);
+            for binding in policy.bindings.iter().filter(|b| b.matcher.matches(&attempt).is_some()) {
+                let params = self.params_of(policy, binding.params.as_ref(), &attempt).await;
+                let denials = match forms.get(form) {
+                    Some(Ok(seen)) => {
+                        let input = Input {
+                            request: &request,
+                            object: &seen.object,
+                            old: &seen.old,
+                            namespace: &namespace,
+                            params: &Value::Null,
+                            attributes: &attributes,
+                        };
+                        self.ask_policy(policy, params, input, &mut noted)
                     }
+                    Some(Err(why)) if policy.fails => {
+                        vec![Denial::failed(format!(
+                            "failed to configure binding: failed to convert object version: {why}"
+                        ))]
+                    }
+                    _ => Vec::new(),
+                };
+                for denial in denials {
+                    act(policy, binding, denial, &mut denied, &mut warnings);
                 }
             }
         }
@@ -174,7 +194,7 @@ impl Inner {
     }
 
     /// The parameter objects of a binding; one `null` where the policy has none.
-    pub fn params_of(
+    pub async fn params_of(
         &self,
         policy: &Policy,
         params: Option<&ParamRef>,
@@ -222,18 +242,33 @@ impl Inner {
                 Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned())
             };
         }
-        stored.iter().map(|s| s.value().map_err(|e| e.to_string())).collect()
+        self.params_in(&catalog, resource, stored).await
+    }
+
+    /// Parameter objects in the version that the policy names.
+    async fn params_in(
+        &self,
+        catalog: &Catalog,
+        resource: &'static Resource,
+        stored: Vec<Arc<crate::cache::Stored>>,
+    ) -> Result<Vec<Value>, String> {
+        let value = |stored: &Arc<crate::cache::Stored>| stored.value().map_err(|e| e.to_string());
+        let Some(version) = catalog.version(resource) else {
+            return stored.iter().map(|s| Ok(convert::from_storage(resource, value(s)?))).collect();
+        };
+        let shown = self.converter.stored(version, stored).await;
+        let shown = shown.map_err(|why| format!("failed to convert object version: {why}"))?;
+        shown.iter().map(|s| Ok(version.from_storage(value(s)?))).collect()
     }
 
     fn ask_policy(
         &self,
         policy: &Policy,
-        binding: &Binding,
-        attempt: &Attempt<'_>,
+        params: Result<Vec<Value>, String>,
         input: Input<'_>,
         noted: &mut Noted,
     ) -> Vec<Denial> {
-        let all = match self.params_of(policy, binding.params.as_ref(), attempt) {
+        let all = match params {
             Ok(all) => all,
             Err(why) if policy.fails => {
                 return vec![Denial::failed(format!("failed to configure binding: {why}"))];

@@ -110,7 +110,7 @@ impl Inner {
 
         let snapshot = admission::settled(self, request, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
-        admission::mutate(self, &mut write, &mut value)?;
+        admission::mutate(self, &mut write, &mut value).await?;
         self.call_mutating(&mut write, &mut value).await?;
         if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
             object::object_mut(&mut value, &[]).remove("status");
@@ -131,7 +131,7 @@ impl Inner {
         (strategy.validate_create)(&value, &mut errors);
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
-        admission::validate(self, &mut write, &value)?;
+        admission::validate(self, &mut write, &value).await?;
         self.call_validating(&mut write, Some(&value)).await?;
         (strategy.warnings)(&value, None, write.warnings);
         subject.warn_of_finalizers(&value, None, write.warnings);

@@ -171,7 +171,7 @@ impl Inner {
         };
         let mut unsaid = Vec::new();
         let mut write = Write { request, subject, old: Some(&seen), snapshot, warnings: &mut unsaid };
-        admission::deletion(self, &mut write)?;
+        admission::deletion(self, &mut write).await?;
         self.call_validating(&mut write, None).await?;
         let fate = decide(subject.stored, &old, request, actors::time::now().into());
         drop(seen);

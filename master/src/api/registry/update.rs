@@ -276,7 +276,7 @@ impl Inner {
         let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
-        admission::mutate(self, &mut write, &mut new)?;
+        admission::mutate(self, &mut write, &mut new).await?;
         self.call_mutating(&mut write, &mut new).await?;
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
@@ -302,7 +302,7 @@ impl Inner {
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         write.warnings.extend(kept);
-        admission::validate(self, &mut write, &new)?;
+        admission::validate(self, &mut write, &new).await?;
         self.call_validating(&mut write, Some(&new)).await?;
         (strategy.warnings)(&new, Some(&old), write.warnings);
         if part == Part::Main {

@@ -1,19 +1,23 @@
 //! Admission by webhooks.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use protocol::patch::JsonPatch;
-use protocol::{ApiError, schema};
+use protocol::{ApiError, Resource};
 use serde_json::{Value, json};
 
 use super::hooks::{Hook, MutatingHooks, ValidatingHooks};
+use super::measured::Outcome;
 use crate::api::admission::Write;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type};
-use crate::api::kinds;
 use crate::api::object::text;
 use crate::api::pipeline::Inner;
+use crate::api::policy::forms::{Forms, Seen};
 use crate::api::policy::matching::Attempt;
 use crate::api::policy::request::{REQUEST, described};
 use crate::api::policy::validating::conditions_hold;
@@ -42,7 +46,6 @@ impl Inner {
         if hooks.0.is_empty() {
             return Ok(());
         }
-        let given = object.clone();
         // What each hook left behind: those that want to, see once more what others changed since.
         let mut left: Vec<Option<Value>> = vec![None; hooks.0.len()];
         for again in [false, true] {
@@ -52,24 +55,19 @@ impl Inner {
                     (Some(left), true) => hook.reinvoked && *left != *object,
                     (None, true) => false,
                 };
-                if !wanted {
-                    continue;
-                }
-                let Some(verdict) = self.ask_hook(hook, write, Some(object)).await? else { continue };
+                let form = hook.matcher.matches(&Attempt::of(write, Some(object))).filter(|_| wanted);
+                let Some(form) = form else { continue };
+                let seen = self.seen(write, form, Some(object)).await.map_err(unconverted)?;
+                let Some(verdict) = self.ask_hook(hook, write, form, &seen).await? else { continue };
+                let mut changed = seen.object.clone().into_owned();
                 write.warnings.extend(verdict.warnings);
                 if let Some(patch) = verdict.patch {
-                    patch.apply(object).map_err(|e| failed(hook, &e))?;
+                    patch.apply(&mut changed).map_err(|e| failed(hook, &e))?;
+                }
+                if changed != *seen.object {
+                    *object = self.meant(write, form, object, changed).await.map_err(unconverted)?;
                 }
                 left[i] = Some(object.clone());
-            }
-        }
-        if *object != given {
-            match write.subject.custom {
-                Some(custom) => drop(custom.admit(object)),
-                None => {
-                    schema::apply_defaults(write.subject.definition, object);
-                    (kinds::strategy(write.subject.stored).defaults)(object);
-                }
             }
         }
         Ok(())
@@ -82,12 +80,25 @@ impl Inner {
         object: Option<&Value>,
     ) -> Result<(), ApiError> {
         let hooks = self.cache.derived_at::<ValidatingHooks>(write.snapshot);
-        if hooks.0.is_empty() {
-            return Ok(());
+        let matched: Vec<(&Hook, &'static Resource)> = {
+            let attempt = Attempt::of(write, object);
+            let meant = |hook: &'_ Arc<Hook>| hook.matcher.matches(&attempt);
+            hooks.0.iter().filter_map(|hook| Some((&**hook, meant(hook)?))).collect()
+        };
+        let mut forms = Forms::default();
+        for (_, form) in &matched {
+            forms.make(self, write, form, object).await;
         }
         let asked = {
-            let write = &*write;
-            join_all(hooks.0.iter().map(|hook| self.ask_hook(hook, write, object))).await
+            let (write, forms) = (&*write, &forms);
+            join_all(matched.into_iter().map(|(hook, form)| async move {
+                match forms.get(form) {
+                    Some(Ok(seen)) => self.ask_hook(hook, write, form, seen).await,
+                    Some(Err(why)) => Err(unconverted(why.clone())),
+                    None => Ok(None),
+                }
+            }))
+            .await
         };
         for verdict in asked {
             write.warnings.extend(verdict?.into_iter().flat_map(|v| v.warnings));
@@ -95,20 +106,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Asks a webhook, if the request is one for it.
+    /// Asks a webhook, if its conditions hold, about a request that is one for it.
     async fn ask_hook(
         &self,
         hook: &Hook,
         write: &Write<'_>,
-        object: Option<&Value>,
+        form: &Resource,
+        seen: &Seen<'_>,
     ) -> Result<Option<Verdict>, ApiError> {
         let question = {
-            let attempt = Attempt::of(write, object);
-            if !hook.matcher.matches(&attempt) {
-                return Ok(None);
-            }
-            let mut request = described(write.request, &attempt);
-            let (new, old) = (object.unwrap_or(&Value::Null), write.old.unwrap_or(&Value::Null));
+            let attempt = Attempt::of(write, Some(&*seen.object).filter(|object| !object.is_null()));
+            let mut request = described(write.request, &attempt, form);
+            let (new, old) = (&*seen.object, &*seen.old);
             match self.hook_wanted(hook, write, &request, new, old) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
@@ -127,8 +136,10 @@ impl Inner {
             request["oldObject"] = old.clone();
             json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
         };
-        let uid = question["request"]["uid"].clone();
+        let (uid, begun) = (question["request"]["uid"].clone(), Instant::now());
         let called = self.webhooks.call(&hook.place, hook.timeout_seconds, &question).await;
+        let took = begun.elapsed();
+        let code = called.as_ref().err().map_or(500, |error| error.code);
         let response = called.map_err(|why| format!("failed to call webhook: {why}")).and_then(|review| {
             let response = review["response"].clone();
             if review["kind"] != "AdmissionReview" || !response.is_object() {
@@ -142,6 +153,12 @@ impl Inner {
             }
             Ok(response)
         });
+        let outcome = match &response {
+            Ok(response) if response["allowed"] == true => Outcome::Allowed,
+            Ok(response) => Outcome::Denied(denial_code(&response["status"])),
+            Err(_) => Outcome::Failed { code, open: !hook.fails },
+        };
+        self.hook_metrics.called(hook, Attempt::of(write, None).operation, took, outcome);
         match response {
             Ok(response) => {
                 for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
@@ -208,8 +225,18 @@ fn verdict(hook: &Hook, response: &Value) -> Result<Verdict, ApiError> {
     Ok(Verdict { warnings, patch })
 }
 
+/// The answer where no webhook can be shown the object, as it cannot be converted.
+fn unconverted(why: ApiError) -> ApiError {
+    ApiError::internal(why)
+}
+
 fn failed(hook: &Hook, why: &dyn std::fmt::Display) -> ApiError {
     ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))
+}
+
+/// The code of a refusal.
+fn denial_code(status: &Value) -> u16 {
+    status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400)
 }
 
 /// The answer to what a webhook refuses.
@@ -221,8 +248,7 @@ fn denied(hook: &Hook, status: &Value) -> ApiError {
         ("", reason) => format!("{by}: {reason}"),
         (message, _) => format!("{by}: {message}"),
     };
-    let code =
-        status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
+    let code = denial_code(status);
     let details = if status["details"].is_object() { status["details"].clone() } else { json!({}) };
     ApiError::about(code, reason, message, details)
 }

@@ -5,22 +5,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
 use protocol::streams::NodeStreams;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use super::client::Place;
 use crate::cache::Cache;
+use crate::pki::roots;
 use crate::streams::proxy::place::{Named, Place as Reached};
 use crate::streams::proxy::reach::{dialled, plain, secured};
 use crate::streams::proxy::service_place;
+
+/// Why a webhook could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct CallError {
+    /// What happened.
+    pub why: String,
+    /// The webhook's own status code, where it answered; otherwise 503.
+    pub code: u16,
+}
+
+impl From<String> for CallError {
+    fn from(why: String) -> Self {
+        CallError { why, code: 503 }
+    }
+}
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
@@ -51,12 +65,7 @@ enum At {
 
 /// Whom a webhook must prove to be, by its bundle of certificates.
 fn tls(place: &Place) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    let bundle = STANDARD.decode(&place.ca_bundle).map_err(|e| format!("caBundle: {e}"))?;
-    for certificate in CertificateDer::pem_slice_iter(&bundle) {
-        let certificate = certificate.map_err(|e| format!("unable to load root certificates: {e}"))?;
-        roots.add(certificate).map_err(|e| format!("unable to load root certificates: {e}"))?;
-    }
+    let roots = roots::of_bundle(&place.ca_bundle)?;
     Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -105,19 +114,19 @@ impl Webhooks {
     }
 
     /// Asks a webhook.
-    pub async fn call(&self, place: &Place, seconds: u64, question: &Value) -> Result<Value, String> {
+    pub async fn call(&self, place: &Place, seconds: u64, question: &Value) -> Result<Value, CallError> {
         let route = self.route(place, seconds)?;
         let asked = tokio::time::timeout(Duration::from_secs(seconds), self.ask(place, &route, question));
         let asked = asked.await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
         let (code, body) = asked.map_err(|why| format!("Post {:?}: {why}", route.shown))?;
         if !code.is_success() {
             let reason = code.canonical_reason().unwrap_or_default();
-            return Err(format!(
-                "the server rejected our request for an unknown reason ({} {reason})",
-                code.as_u16()
-            ));
+            let code = code.as_u16();
+            let why = format!("the server rejected our request for an unknown reason ({code} {reason})");
+            return Err(CallError { why, code });
         }
-        serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+        serde_json::from_slice(&body)
+            .map_err(|e| format!("couldn't get version/kind; json parse error: {e}").into())
     }
 
     async fn ask(

@@ -17,6 +17,8 @@ use crate::cache::{Derived, Snapshot};
 pub struct Hook {
     /// Its name, which refusals tell.
     pub name: String,
+    /// What metrics call the step of admission that it belongs to.
+    pub step: &'static str,
     /// Where it is.
     pub place: Place,
     /// What it is called for.
@@ -45,7 +47,7 @@ impl Derived for MutatingHooks {
     const KINDS: &'static [(&'static str, &'static str)] = &[(GROUP, "mutatingwebhookconfigurations")];
 
     fn derive(_: Option<&Self>, snapshot: &Snapshot) -> Self {
-        MutatingHooks(hooks(snapshot, "mutatingwebhookconfigurations"))
+        MutatingHooks(hooks(snapshot, "mutatingwebhookconfigurations", "admit"))
     }
 }
 
@@ -53,35 +55,39 @@ impl Derived for ValidatingHooks {
     const KINDS: &'static [(&'static str, &'static str)] = &[(GROUP, "validatingwebhookconfigurations")];
 
     fn derive(_: Option<&Self>, snapshot: &Snapshot) -> Self {
-        ValidatingHooks(hooks(snapshot, "validatingwebhookconfigurations"))
+        ValidatingHooks(hooks(snapshot, "validatingwebhookconfigurations", "validating"))
     }
 }
 
 /// All hooks, in the order of their configurations' names.
-fn hooks(snapshot: &Snapshot, plural: &str) -> Vec<Arc<Hook>> {
+fn hooks(snapshot: &Snapshot, plural: &str, step: &'static str) -> Vec<Arc<Hook>> {
     let mut made = Vec::new();
     for stored in snapshot.list(GROUP, plural, "") {
         let Ok(value) = stored.value() else { continue };
-        made.extend(list(&value, &["webhooks"]).iter().map(|hook| Arc::new(self::hook(hook))));
+        made.extend(list(&value, &["webhooks"]).iter().map(|hook| Arc::new(Hook::of(hook, step))));
     }
     made
 }
 
-fn hook(hook: &Value) -> Hook {
-    let environment = environment(false);
-    let condition = |c: &Value| {
-        let source = text(c, &["expression"]).to_owned();
-        let program = Program::compile(&environment, &source);
-        (text(c, &["name"]).to_owned(), Expression { source, program })
-    };
-    Hook {
-        name: text(hook, &["name"]).to_owned(),
-        place: Place::of(&hook["clientConfig"]),
-        matcher: Matcher::webhook(hook),
-        conditions: list(hook, &["matchConditions"]).iter().map(condition).collect(),
-        fails: hook["failurePolicy"] != "Ignore",
-        timeout_seconds: hook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30),
-        dry_runs: matches!(text(hook, &["sideEffects"]), "None" | "NoneOnDryRun"),
-        reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
+impl Hook {
+    /// A configured webhook, compiled.
+    pub fn of(hook: &Value, step: &'static str) -> Hook {
+        let environment = environment(false);
+        let condition = |c: &Value| {
+            let source = text(c, &["expression"]).to_owned();
+            let program = Program::compile(&environment, &source);
+            (text(c, &["name"]).to_owned(), Expression { source, program })
+        };
+        Hook {
+            name: text(hook, &["name"]).to_owned(),
+            step,
+            place: Place::of(&hook["clientConfig"]),
+            matcher: Matcher::webhook(hook),
+            conditions: list(hook, &["matchConditions"]).iter().map(condition).collect(),
+            fails: hook["failurePolicy"] != "Ignore",
+            timeout_seconds: hook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30),
+            dry_runs: matches!(text(hook, &["sideEffects"]), "None" | "NoneOnDryRun"),
+            reinvoked: hook["reinvocationPolicy"] == "IfNeeded",
+        }
     }
 }

@@ -55,7 +55,8 @@ fn caller() -> Caller {
 }
 
 fn question<'a>(caller: &'a Caller, path: &'a str, accept: &'a str, bytes_max: usize) -> Question<'a> {
-    Question { path, caller, accept, time: TIME, bytes_max, checked: true }
+    let body = bytes::Bytes::new();
+    Question { method: "GET", path, body, caller, accept, time: TIME, bytes_max, checked: true }
 }
 
 /// Reads a server's documents about its version of a group.

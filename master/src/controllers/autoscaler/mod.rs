@@ -1,19 +1,17 @@
 //! HorizontalPodAutoscalers: size workloads by what their pods use.
 //!
-//! [`metrics`] knows what that calls for, [`decide`] how much of it is done. Any kind with a `scale` can be
-//! sized.
+//! [`metrics`] and [`others`] know what is used, of resources and of whatever other servers measure; [`measure`]
+//! what that calls for, [`decide`] how much of it is done. Any kind with a `scale` can be sized.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricSpec,
-    MetricStatus, MetricTarget, MetricValueStatus, ResourceMetricStatus,
+    HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricStatus,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use parking_lot::Mutex;
 use protocol::request::Target;
-use protocol::{ApiError, ApiRequest, Quantity, Selector, Verb};
+use protocol::{ApiError, ApiRequest, Selector, Verb};
 use serde_json::{Value, json};
 
 use super::machinery::meta::{is_deleting, time};
@@ -23,10 +21,12 @@ use crate::api::custom::Catalog;
 use crate::api::object::{int, text};
 
 pub mod decide;
+pub mod measure;
 pub mod metrics;
+pub mod others;
 
 use decide::{Memory, bounds, set_condition, settle};
-use metrics::Goal;
+use measure::View;
 
 /// How often use is looked at.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -203,144 +203,41 @@ async fn measure(
     }
     let namespace = hpa.metadata.namespace.as_deref().unwrap_or_default();
     let pods = metrics::selected(cx, namespace, &selects);
+    let running = int(scale, &["status", "replicas"]).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+    let view = View { namespace, selector, pods: &pods, current, running };
     let specs = hpa.spec.metrics.clone().unwrap_or_default();
     let mut best: Option<(i32, String)> = None;
     let (mut statuses, mut failures) = (Vec::new(), Vec::new());
     for spec in &specs {
-        let measured = one(cx, namespace, selector, &pods, spec, current).await;
-        match measured {
-            Ok((replicas, name, status)) => {
-                statuses.push(status);
-                if best.as_ref().is_none_or(|(most, _)| replicas > *most) {
-                    best = Some((replicas, name));
+        match measure::one(cx, &view, spec).await {
+            Ok(proposal) => {
+                statuses.push(proposal.status);
+                if best.as_ref().is_none_or(|(most, _)| proposal.replicas > *most) {
+                    best = Some((proposal.replicas, proposal.name));
                 }
             }
-            Err((reason, why)) => {
-                cx.events.warning(hpa, reason, why.clone());
-                failures.push((reason, why));
+            Err(failure) => {
+                cx.events.warning(hpa, failure.reason, failure.said.clone());
+                failures.push(failure);
             }
         }
     }
     // What could not be measured might call for more pods: then none are taken away.
     let lowers = best.as_ref().is_none_or(|(replicas, _)| *replicas < current);
-    if let Some((reason, why)) = failures.first()
+    if let Some(failure) = failures.first()
         && lowers
     {
-        let message = format!("the HPA was unable to compute the replica count: {why}");
-        set_condition(conditions, "ScalingActive", false, reason, message, cx.now);
+        let message = format!("the HPA was unable to compute the replica count: {}", failure.said);
+        set_condition(conditions, "ScalingActive", false, failure.reason, message, cx.now);
         return Err(format!(
-            "invalid metrics ({} invalid out of {}), first error is: {why}",
+            "invalid metrics ({} invalid out of {}), first error is: {}",
             failures.len(),
-            specs.len()
+            specs.len(),
+            failure.error
         ));
     }
     let (replicas, name) = best.unwrap_or((current, String::new()));
     let message = format!("the HPA was able to successfully calculate a replica count from {name}");
     set_condition(conditions, "ScalingActive", true, "ValidMetricFound", message, cx.now);
     Ok(Measured { replicas, name, statuses })
-}
-
-type Failure = (&'static str, String);
-
-async fn one(
-    cx: &Cx,
-    namespace: &str,
-    selector: &str,
-    pods: &[std::sync::Arc<k8s_openapi::api::core::v1::Pod>],
-    spec: &MetricSpec,
-    current: i32,
-) -> Result<(i32, String, MetricStatus), Failure> {
-    let (resource, container, target, reason) =
-        match (spec.type_.as_str(), &spec.resource, &spec.container_resource) {
-            ("Resource", Some(r), _) => (&r.name, None, &r.target, "FailedGetResourceMetric"),
-            ("ContainerResource", _, Some(r)) => {
-                (&r.name, Some(r.container.as_str()), &r.target, "FailedGetContainerResourceMetric")
-            }
-            (kind, _, _) => return Err(custom(kind, spec)),
-        };
-    let unable = |why: String| {
-        let what = if target.average_utilization.is_some() { "utilization" } else { "resource utilization" };
-        (reason, format!("failed to get {resource} {what}: {why}"))
-    };
-    let goal = goal(target).ok_or_else(|| {
-        (reason, "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set".to_owned())
-    })?;
-    let samples = metrics::fetch(cx, namespace, selector, resource, container)
-        .await
-        .map_err(|why| unable(format!("unable to get metrics for resource {resource}: {why}")))?;
-    let proposal =
-        metrics::propose(pods, samples, resource, container, &goal, current, cx.now).map_err(unable)?;
-    let value = MetricValueStatus {
-        average_utilization: proposal.utilization,
-        average_value: Some(Text(Quantity::from_milli(proposal.average_milli).to_string())),
-        value: None,
-    };
-    let measure = if proposal.utilization.is_some() {
-        "resource utilization (percentage of request)"
-    } else {
-        "resource"
-    };
-    let (shown, status) = match container {
-        None => (
-            format!("{resource} {measure}"),
-            MetricStatus {
-                type_: "Resource".to_owned(),
-                resource: Some(ResourceMetricStatus { name: resource.clone(), current: value }),
-                ..MetricStatus::default()
-            },
-        ),
-        Some(container) => (
-            format!("{resource} container {measure}"),
-            MetricStatus {
-                type_: "ContainerResource".to_owned(),
-                container_resource: Some(ContainerResourceMetricStatus {
-                    container: container.to_owned(),
-                    name: resource.clone(),
-                    current: value,
-                }),
-                ..MetricStatus::default()
-            },
-        ),
-    };
-    Ok((proposal.replicas, shown, status))
-}
-
-fn goal(target: &MetricTarget) -> Option<Goal> {
-    match (target.average_utilization, &target.average_value) {
-        (Some(percent), _) => Some(Goal::Utilization(percent)),
-        (None, Some(value)) => value.0.parse::<Quantity>().ok().map(|q| Goal::Average(q.milli())),
-        _ => None,
-    }
-}
-
-/// Metrics that other programs would have to bring, by an API that this cluster does not serve.
-fn custom(kind: &str, spec: &MetricSpec) -> Failure {
-    let missing = "the server could not find the metric";
-    let name = |m: Option<&k8s_openapi::api::autoscaling::v2::MetricIdentifier>| {
-        m.map(|m| m.name.clone()).unwrap_or_default()
-    };
-    match kind {
-        "Pods" => {
-            let name = name(spec.pods.as_ref().map(|m| &m.metric));
-            let why = format!(
-                "failed to get pods metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name} for pods"
-            );
-            ("FailedGetPodsMetric", why)
-        }
-        "Object" => {
-            let name = name(spec.object.as_ref().map(|m| &m.metric));
-            let why = format!(
-                "failed to get object metric value: unable to get metric {name}: unable to fetch metrics from custom metrics API: {missing} {name}"
-            );
-            ("FailedGetObjectMetric", why)
-        }
-        "External" => {
-            let name = name(spec.external.as_ref().map(|m| &m.metric));
-            let why = format!(
-                "failed to get {name} external metric value: unable to get external metric {name}: unable to fetch metrics from external metrics API: {missing} {name}"
-            );
-            ("FailedGetExternalMetric", why)
-        }
-        other => ("InvalidMetricSourceType", format!("unknown metric source type {other:?}")),
-    }
 }
