@@ -22,7 +22,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netns::{Lab, is_root};
-use node::proxy::family::Family;
+use node::family::Family;
 use node::proxy::plan::{Reach, ServicePlan, plan};
 use node::proxy::userspace::ADDRESS;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle, ProxyMode, Scheduler, ServiceKey};

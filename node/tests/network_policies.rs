@@ -16,6 +16,7 @@ use std::time::Duration;
 use actors::Stage;
 use async_trait::async_trait;
 use netns::Lab;
+use node::family::Family;
 use node::policy::{self, PolicyConfig, PolicyHandle};
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyMode, Scheduler};
 use node::runtime::{NetworkError, PodIdentity, PodNetwork, PortMapping};
@@ -120,7 +121,12 @@ fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + '
 }
 
 fn config() -> PolicyConfig {
-    PolicyConfig { node: "n1".into(), cluster_dns: DNS.parse().unwrap(), bridge: "br0".into() }
+    PolicyConfig {
+        node: "n1".into(),
+        cluster_dns: DNS.parse().unwrap(),
+        families: &Family::ALL,
+        bridge: "br0".into(),
+    }
 }
 
 #[test]

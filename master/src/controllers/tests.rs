@@ -38,7 +38,7 @@ impl Cluster {
             advertise_address: "192.0.2.1".parse().unwrap(),
             port: 6443,
             service_address: "10.96.0.1".parse().unwrap(),
-            service_cidr: "10.96.0.0/16".to_owned(),
+            service_cidr: "10.96.0.0/16".parse().unwrap(),
             client_ca: String::new(),
             front_proxy_ca: String::new(),
         };

@@ -14,7 +14,7 @@ use super::claims::{Key, Port, Target, key};
 use super::upstream::{Speaks, Upstream};
 use crate::proxy::NodeFacts;
 use crate::proxy::endpoints::{candidates, choose};
-use crate::proxy::family::Family;
+use crate::family::Family;
 
 /// What a Service port says of endpoints that speak HTTP/2 without TLS.
 const H2C: &str = "kubernetes.io/h2c";

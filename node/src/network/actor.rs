@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, AsyncContext, Context, Handler, SpawnHandle, TraceContext, message, trace};
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node;
-use protocol::Client;
+use protocol::{Client, DualRange};
 use tokio::sync::watch;
 
 use super::cluster::{Bridge, ClusterNetworkConfig, Reach};
@@ -44,7 +43,7 @@ pub(super) struct NetworkActor {
     /// The nodes were listed: who is not among them is gone.
     listed: bool,
     /// The node's pod range; the first that it has is the one that its pods live in.
-    range: Option<Ipv4Net>,
+    range: Option<DualRange>,
     /// What the kernel was brought to.
     reached: Option<Ranges>,
     /// Who caused the first change that the kernel does not have yet.
@@ -107,7 +106,7 @@ impl NetworkActor {
         Some(self.peers.ranges(self.config.address, self.range?))
     }
 
-    fn prepare(&mut self, range: Ipv4Net, ctx: &mut Context<Self>) {
+    fn prepare(&mut self, range: DualRange, ctx: &mut Context<Self>) {
         if self.bridge.borrow().is_ok() {
             // Made by this actor's former life.
             return;
@@ -214,7 +213,7 @@ impl NetworkActor {
 /// Prepares the node for its pods and finds the pods that it has already.
 async fn make_bridge(
     config: ClusterNetworkConfig,
-    range: Ipv4Net,
+    range: DualRange,
     runtime: Arc<dyn ContainerRuntime>,
 ) -> Bridge {
     let host_mtu = async { reach::host_mtu(&Netlink::connect()?, config.address).await };

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::ServiceKey;
 use super::endpoints::Backend;
-use super::family::Family;
+use crate::family::Family;
 use super::listeners::{Listeners, takers};
 use super::plan::{Protocol, Reach, ServicePlan};
 use crate::nft::{RulesError, run};

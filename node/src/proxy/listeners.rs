@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::endpoints::Backend;
-use super::family::Family;
+use crate::family::Family;
 use super::plan::{PortPlan, Reach};
 
 /// By service port and choice of endpoints.

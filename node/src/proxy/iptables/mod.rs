@@ -16,7 +16,7 @@ pub mod restore;
 use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, WrapFuture};
 
 use super::conntrack::{self, Flows};
-use super::family::Family;
+use crate::family::Family;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::nftables;

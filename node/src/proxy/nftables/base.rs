@@ -7,7 +7,7 @@ use super::words::{Shared, Words};
 use crate::nft::commands::emptied;
 use crate::proxy::MASQUERADE_MARK;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
+use crate::family::Family;
 
 /// Endpoints of one service port that chains for all Services choose among; of more, it has chains of its own.
 pub const BALANCED_MAX: usize = 64;

@@ -19,7 +19,7 @@ use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient,
 
 use super::ServiceKey;
 use super::conntrack::{self, Due, Flows};
-use super::family::Family;
+use crate::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};

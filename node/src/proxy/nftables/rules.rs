@@ -9,7 +9,7 @@ use super::words::Words;
 use crate::nft::commands::Commands;
 use crate::proxy::ServiceKey;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
+use crate::family::Family;
 use crate::proxy::ledger::{Changes, Ledger};
 use crate::proxy::listeners::Listeners;
 use crate::proxy::plan::ServicePlan;

@@ -30,7 +30,7 @@ use actors::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
-use super::family::Family;
+use crate::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
