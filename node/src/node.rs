@@ -19,8 +19,8 @@ use protocol::{ApiError, Client, DualRange};
 
 use crate::announce;
 use crate::certificate::{NodeCertificate, Renewal};
-use crate::family::Family;
 use crate::dns::{self, DnsConfig, DnsHandle};
+use crate::family::Family;
 use crate::ingress::{self, IngressConfig, IngressHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};

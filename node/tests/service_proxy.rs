@@ -376,19 +376,11 @@ async fn endpoints_by_hand_may_be_anywhere(p: Proxied) -> Proxied {
 }
 
 async fn both_families_are_served(p: Proxied) -> Proxied {
-    for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")] {
-        let last = 1 + ["node", "a", "b", "c"].iter().position(|n| *n == name).unwrap();
-        p.lab.ip(name, &format!("-6 addr add fd00:7::{last}/64 {address} nodad"));
-    }
-    for name in ["a", "b", "c"] {
-        p.lab.ip(name, "-6 route add default via fd00:7::1");
-    }
-    // As on any machine: a way out, which is where addresses of Services would go without the rules.
-    p.lab.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
-    p.lab.ip("node", "-6 route add default via fd00:77::2");
-    p.lab.output("sysctl -w net.ipv6.conf.all.forwarding=1");
+    p.lab.add_ipv6();
     p.lab.serve_at("c", "[fd00:7::4]:8080");
-    p.service("web", "10.96.0.5", json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"]}));
+    let port = json!([{"port": 80, "nodePort": 30080}]);
+    let ips = json!(["10.96.0.5", "fd00:96::5"]);
+    p.service("web", "10.96.0.5", json!({"type": "NodePort", "clusterIPs": ips, "ports": port}));
     p.endpoints("web", "TCP", &[B]);
     p.slice_of("IPv6", "web", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
     p.service("nobody", "10.96.0.6", json!({"clusterIPs": ["fd00:96::6"]}));
@@ -397,6 +389,11 @@ async fn both_families_are_served(p: Proxied) -> Proxied {
     // In every mode the kernel does it, so endpoints see who asks, but for themselves.
     assert_eq!(p.tcp("a", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::2");
     assert_eq!(p.tcp("c", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::1");
+    assert_eq!(
+        p.tcp("out", "[fd00:77::1]:30080").await.unwrap(),
+        "c fd00:7::1",
+        "by node port, as from the node"
+    );
     p.refused("a", "[fd00:96::6]:80").await;
     p
 }

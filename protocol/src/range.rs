@@ -120,7 +120,10 @@ mod tests {
     #[test]
     fn the_first_of_each_family_counts() {
         let among = |texts: &[&str]| DualRange::among(texts.iter().copied()).map(|r| r.to_string());
-        assert_eq!(among(&["fd00::/64", "10.0.0.0/24", "10.0.1.0/24", "what"]).as_deref(), Some("10.0.0.0/24,fd00::/64"));
+        assert_eq!(
+            among(&["fd00::/64", "10.0.0.0/24", "10.0.1.0/24", "what"]).as_deref(),
+            Some("10.0.0.0/24,fd00::/64")
+        );
         assert_eq!(among(&["fd00::/64"]), None);
         let range: DualRange = "10.0.0.0/24,fd00::/64".parse().unwrap();
         assert!(range.contains(&"fd00::7".parse().unwrap()) && !range.contains(&"fd01::".parse().unwrap()));

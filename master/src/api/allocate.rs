@@ -115,7 +115,9 @@ fn port_key(port: u16) -> String {
 /// broadcast's.
 fn range(cidr: IpNet) -> (u128, u128) {
     match cidr {
-        IpNet::V4(cidr) => (u128::from(u32::from(cidr.network())) + 1, u128::from(u32::from(cidr.broadcast())) - 1),
+        IpNet::V4(cidr) => {
+            (u128::from(u32::from(cidr.network())) + 1, u128::from(u32::from(cidr.broadcast())) - 1)
+        }
         IpNet::V6(cidr) => (u128::from(cidr.network()) + 1, u128::from(cidr.broadcast())),
     }
 }
@@ -200,7 +202,8 @@ impl Inner {
             return Ok(());
         }
         let single = text(service, &["spec", "clusterIP"]).to_owned();
-        let listed = list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str).map(str::to_owned);
+        let listed =
+            list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str).map(str::to_owned);
         let mut ips: Vec<String> = listed.collect();
         if ips.is_empty() && !single.is_empty() {
             ips.push(single);
@@ -212,7 +215,10 @@ impl Inner {
                 let free = |ip: &str| snapshot.get_key(&address_key(ip)).is_none();
                 let chosen = range.and_then(|range| choose_address(range, free));
                 made.chosen_addresses += 1;
-                ips.push(chosen.ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?);
+                ips.push(
+                    chosen
+                        .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
+                );
             }
             self.check_addresses(&ips, object::name(service))?;
         }
@@ -363,7 +369,8 @@ mod tests {
         assert!(!taken.contains("10.96.0.1") && !taken.contains("10.96.0.10"));
         let cidr: IpNet = "fd00:10:96::/112".parse().expect("cidr");
         for _ in 0..100 {
-            let ip: IpAddr = choose_address(cidr, |_| true).expect("one is free").parse().expect("an address");
+            let ip: IpAddr =
+                choose_address(cidr, |_| true).expect("one is free").parse().expect("an address");
             assert!(cidr.contains(&ip) && ip > "fd00:10:96::100".parse::<IpAddr>().expect("an address"));
         }
     }

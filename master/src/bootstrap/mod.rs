@@ -436,7 +436,10 @@ fn service_objects(settings: &Settings) -> Vec<Seed> {
         Seed { existing: Existing::Set("endpoints"), ..slice },
         address,
         // A cluster that gets a second family says so.
-        Seed { existing: if service_cidr.v6.is_some() { Existing::Set("spec") } else { range.existing }, ..range },
+        Seed {
+            existing: if service_cidr.v6.is_some() { Existing::Set("spec") } else { range.existing },
+            ..range
+        },
     ]
 }
 

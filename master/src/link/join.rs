@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hmac::{Hmac, Mac};
 use k8s_openapi::api::core::v1::Secret;
-use protocol::{ApiError, DualRange};
 use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, RenewRequest};
+use protocol::{ApiError, DualRange};
 use rcgen::SanType;
 
 use crate::auth::Authenticator;

@@ -74,7 +74,8 @@ fn own_addresses(text: &str) -> Result<(IpAddr, Option<Ipv6Addr>), String> {
     let no_address = |part: &str| format!("\"{part}\" is no address");
     let (first, second) = text.split_once(',').map_or((text, None), |(first, second)| (first, Some(second)));
     let first: IpAddr = first.trim().parse().map_err(|_| no_address(first))?;
-    let second = second.map(|part| part.trim().parse::<Ipv6Addr>().map_err(|_| format!("{} of IPv6", no_address(part))));
+    let second = second
+        .map(|part| part.trim().parse::<Ipv6Addr>().map_err(|_| format!("{} of IPv6", no_address(part))));
     match second.transpose()? {
         Some(_) if first.is_ipv6() => Err(format!("\"{text}\": the first of two addresses is one of IPv4")),
         second => Ok((first, second)),

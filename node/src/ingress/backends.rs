@@ -12,9 +12,9 @@ use protocol::labels::SERVICE_NAME;
 
 use super::claims::{Key, Port, Target, key};
 use super::upstream::{Speaks, Upstream};
+use crate::family::Family;
 use crate::proxy::NodeFacts;
 use crate::proxy::endpoints::{candidates, choose};
-use crate::family::Family;
 
 /// What a Service port says of endpoints that speak HTTP/2 without TLS.
 const H2C: &str = "kubernetes.io/h2c";

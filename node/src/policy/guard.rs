@@ -42,7 +42,8 @@ impl PodNetwork for Guard {
     ) -> Result<Vec<IpAddr>, NetworkError> {
         let addresses = self.network.attach(sandbox, netns, pod, ports).await?;
         let key = key(&pod.namespace, &pod.name);
-        let isolated = self.policies.plugged(key.clone(), pod.uid.clone(), sandbox.to_owned(), addresses.clone());
+        let isolated =
+            self.policies.plugged(key.clone(), pod.uid.clone(), sandbox.to_owned(), addresses.clone());
         if tokio::time::timeout(PATIENCE, isolated).await == Ok(true) {
             return Ok(addresses);
         }

@@ -182,9 +182,12 @@ fn rule(direction: Direction, Line { peers, ports }: &Line, family: Family) -> O
     let mut words = Vec::new();
     match peers {
         Peers::Any => {}
-        Peers::Pods(pods) => words.push(format!("{ip} {peer} @{}", SetName::Pods(pods.id.clone()).of(family))),
+        Peers::Pods(pods) => {
+            words.push(format!("{ip} {peer} @{}", SetName::Pods(pods.id.clone()).of(family)))
+        }
         Peers::Addresses(blocks) => {
-            let blocks: Vec<_> = blocks.iter().filter(|(first, _)| Family::of(*first) == family).copied().collect();
+            let blocks: Vec<_> =
+                blocks.iter().filter(|(first, _)| Family::of(*first) == family).copied().collect();
             if blocks.is_empty() {
                 return None;
             }
@@ -333,9 +336,7 @@ impl Table {
             match (had, has) {
                 (false, true) => commands.add_element(&name, spelt, &value),
                 // Elements of a set that goes go with it.
-                (true, false) if self.sets.contains_key(set) => {
-                    commands.delete_element(&name, spelt)
-                }
+                (true, false) if self.sets.contains_key(set) => commands.delete_element(&name, spelt),
                 _ => {}
             }
         }

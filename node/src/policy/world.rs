@@ -79,8 +79,7 @@ impl World {
             stale_policies: BTreeSet::new(),
         };
         let (label, value) = DNS_LABEL;
-        let port =
-            |(name, protocol): (&str, Protocol)| NamedPort { name: name.into(), protocol, number: 53 };
+        let port = |(name, protocol): (&str, Protocol)| NamedPort { name: name.into(), protocol, number: 53 };
         let facts = PodFacts {
             uid: String::new(),
             mirror: false,

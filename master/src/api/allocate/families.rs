@@ -108,7 +108,11 @@ fn has(range: &DualRange, family: &str) -> bool {
 /// Addresses that are named say their families.
 fn infer(service: &mut Value, range: &DualRange, errors: &mut Errors) {
     let addresses: Vec<Value> = match list(service, &["spec", "clusterIPs"]) {
-        [] => Some(&service["spec"]["clusterIP"]).filter(|ip| !ip.is_null() && *ip != "").cloned().into_iter().collect(),
+        [] => Some(&service["spec"]["clusterIP"])
+            .filter(|ip| !ip.is_null() && *ip != "")
+            .cloned()
+            .into_iter()
+            .collect(),
         given => given.to_vec(),
     };
     let mut families = list(service, &["spec", "ipFamilies"]).to_vec();

@@ -62,8 +62,7 @@ fn nodes_come_change_and_go() {
 }
 
 fn dual(name: &str, addresses: &[&str], ranges: &[&str]) -> Node {
-    let addresses: Vec<_> =
-        addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
+    let addresses: Vec<_> = addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
     serde_json::from_value(json!({
         "metadata": {"name": name}, "spec": {"podCIDR": ranges[0], "podCIDRs": ranges},
         "status": {"addresses": addresses},
@@ -92,5 +91,10 @@ fn ranges_of_ipv6_lead_there_too_where_both_have_them() {
     );
     check(own, dual("a", &["192.0.2.2"], &both[..1]), (None, None), "it has none");
     check("10.244.0.0/24", dual("a", &["192.0.2.2"], &both), (None, None), "I have none");
-    check(own, dual("a", &["192.0.2.2"], &["10.244.1.0/24", "fd00::/48"]), (None, None), "mine is part of it");
+    check(
+        own,
+        dual("a", &["192.0.2.2"], &["10.244.1.0/24", "fd00::/48"]),
+        (None, None),
+        "mine is part of it",
+    );
 }

@@ -14,7 +14,8 @@ fn dual(nodes: &[(u8, u8)]) -> Ranges {
         let n = u16::from(range.network().octets()[2]);
         peer.range6 = Some(Ipv6Net::new(Ipv6Addr::new(0xfd00, 0, 0, n, 0, 0, 0, 0), 64).unwrap());
         // Not all nodes have an address of IPv6.
-        peer.v6 = (n % 2 == 0).then(|| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(peer.v4.octets()[3])));
+        peer.v6 =
+            (n % 2 == 0).then(|| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(peer.v4.octets()[3])));
     }
     ranges
 }

@@ -139,7 +139,10 @@ fn rules_are_spelt() {
 fn addresses_of_ipv6_lie_in_sets_of_their_own() {
     let mut table = Table::new(&Family::ALL);
     let whole = table.take_all("troupe0");
-    assert!(whole.contains("add map inet troupe-policy ip6-isolated-egress { type ipv6_addr : verdict; }"), "{whole}");
+    assert!(
+        whole.contains("add map inet troupe-policy ip6-isolated-egress { type ipv6_addr : verdict; }"),
+        "{whole}"
+    );
     assert!(!whole.contains("meta nfproto ipv6"), "{whole}");
     let v6: IpAddr = "fd00::7".parse().unwrap();
     let set = SetName::Ports(Protocol::Tcp, "web".into());

@@ -16,11 +16,11 @@ pub mod restore;
 use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, WrapFuture};
 
 use super::conntrack::{self, Flows};
-use crate::family::Family;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::nftables;
 use super::userspace;
+use crate::family::Family;
 use crate::keeping::applied_under;
 use crate::nft::{self, RulesError};
 use restore::{Rules, Transaction};

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::compile::{Fragment, compile};
 use super::names::{COMMENT, MARK, OURS, Shared, Table};
-use crate::proxy::facts::NodeFacts;
 use crate::family::Family;
+use crate::proxy::facts::NodeFacts;
 use crate::proxy::ledger::{Changes, Ledger};
 use crate::proxy::plan::ServicePlan;
 use crate::proxy::{MASQUERADE_MARK, ServiceKey};

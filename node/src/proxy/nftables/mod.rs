@@ -19,11 +19,11 @@ use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient,
 
 use super::ServiceKey;
 use super::conntrack::{self, Due, Flows};
-use crate::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::userspace;
+use crate::family::Family;
 use crate::keeping::applied_under;
 use crate::nft::commands::removed;
 use crate::nft::{self, RulesError};

@@ -30,12 +30,12 @@ use actors::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
-use crate::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
 use super::mode::{Again, Carry, CarryError, tell_again};
 use super::nftables::{Batch, Tables};
 use super::plan::{PortPlan, Protocol, Reach};
+use crate::family::Family;
 use crate::network::loopback::{self, Label};
 use crate::network::netlink::NetlinkFailure;
 use crate::nft::RulesError;

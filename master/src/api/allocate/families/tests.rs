@@ -35,16 +35,28 @@ fn settled(range: &str, spec: Value, old: Option<Value>) -> String {
 fn a_new_service_gets_the_families_that_it_wants_and_the_cluster_has() {
     let check = |range: &str, spec: Value, expected: &str| {
         let found = settled(range, spec.clone(), None);
-        let found = if expected.starts_with('…') { found.contains(expected.trim_start_matches('…')) } else { found.trim() == expected };
+        let found = if expected.starts_with('…') {
+            found.contains(expected.trim_start_matches('…'))
+        } else {
+            found.trim() == expected
+        };
         assert!(found, "{range} {spec}: {}, not {expected}", settled(range, spec.clone(), None));
     };
     check(SINGLE_RANGE, json!({}), "SingleStack IPv4");
     check(DUAL, json!({}), "SingleStack IPv4");
     check(DUAL, json!({"ipFamilies": ["IPv6"]}), "SingleStack IPv6");
-    check(SINGLE_RANGE, json!({"ipFamilies": ["IPv6"]}), "…spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster");
+    check(
+        SINGLE_RANGE,
+        json!({"ipFamilies": ["IPv6"]}),
+        "…spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
+    );
     check(DUAL, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack IPv4,IPv6");
     check(SINGLE_RANGE, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack IPv4");
-    check(DUAL, json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6"]}), "RequireDualStack IPv6,IPv4");
+    check(
+        DUAL,
+        json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6"]}),
+        "RequireDualStack IPv6,IPv4",
+    );
     check(
         SINGLE_RANGE,
         json!({"ipFamilyPolicy": "RequireDualStack"}),
@@ -82,7 +94,11 @@ fn headless_services_without_pods_of_their_own_may_have_any_family() {
         assert_eq!(settled(range, spec.clone(), None), expected, "{range} {spec}");
     };
     check(SINGLE_RANGE, json!({"selector": {}}), "RequireDualStack IPv4,IPv6 None");
-    check(SINGLE_RANGE, json!({"selector": {}, "ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}), "SingleStack IPv6 None");
+    check(
+        SINGLE_RANGE,
+        json!({"selector": {}, "ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}),
+        "SingleStack IPv6 None",
+    );
     check(SINGLE_RANGE, json!({}), "SingleStack IPv4 None");
     check(DUAL, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack IPv4,IPv6 None");
 }
@@ -91,7 +107,11 @@ fn headless_services_without_pods_of_their_own_may_have_any_family() {
 fn an_update_changes_families_only_where_it_says_so() {
     let check = |range: &str, old: Value, new: Value, expected: &str| {
         let found = settled(range, new.clone(), Some(old.clone()));
-        assert!(found == expected || found.contains(expected.trim_start_matches('…')) && expected.starts_with('…'), "{range} {old} to {new}: {found}");
+        assert!(
+            found == expected
+                || found.contains(expected.trim_start_matches('…')) && expected.starts_with('…'),
+            "{range} {old} to {new}: {found}"
+        );
     };
     let one = json!({"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"});
     let two = json!({"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5", "fd00:10:96::5"], "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"});
@@ -101,13 +121,33 @@ fn an_update_changes_families_only_where_it_says_so() {
         spec
     };
     check(DUAL, one.clone(), one.clone(), "SingleStack IPv4 10.96.0.5");
-    check(DUAL, one.clone(), with(&one, "ipFamilyPolicy", "PreferDualStack".into()), "PreferDualStack IPv4,IPv6 10.96.0.5");
-    check(DUAL, two.clone(), with(&two, "ipFamilyPolicy", "SingleStack".into()), "SingleStack IPv4 10.96.0.5");
-    check(DUAL, two.clone(), with(&two, "ipFamilies", json!(["IPv4"])), "…must be 'SingleStack' to release the secondary IP family");
+    check(
+        DUAL,
+        one.clone(),
+        with(&one, "ipFamilyPolicy", "PreferDualStack".into()),
+        "PreferDualStack IPv4,IPv6 10.96.0.5",
+    );
+    check(
+        DUAL,
+        two.clone(),
+        with(&two, "ipFamilyPolicy", "SingleStack".into()),
+        "SingleStack IPv4 10.96.0.5",
+    );
+    check(
+        DUAL,
+        two.clone(),
+        with(&two, "ipFamilies", json!(["IPv4"])),
+        "…must be 'SingleStack' to release the secondary IP family",
+    );
     // The cluster got a second family, or lost it: whoever has what it could get keeps it.
     let preferred = with(&one, "ipFamilyPolicy", "PreferDualStack".into());
     check(DUAL, preferred.clone(), preferred.clone(), "PreferDualStack IPv4 10.96.0.5");
-    check(DUAL, preferred.clone(), with(&preferred, "ipFamilies", json!(["IPv4", "IPv6"])), "PreferDualStack IPv4,IPv6 10.96.0.5");
+    check(
+        DUAL,
+        preferred.clone(),
+        with(&preferred, "ipFamilies", json!(["IPv4", "IPv6"])),
+        "PreferDualStack IPv4,IPv6 10.96.0.5",
+    );
     check(SINGLE_RANGE, two.clone(), two.clone(), "PreferDualStack IPv4,IPv6 10.96.0.5,fd00:10:96::5");
     check(DUAL, json!({"type": "ExternalName"}), json!({}), "SingleStack IPv4 ");
 }
