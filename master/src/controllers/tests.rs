@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::{api, bootstrap, cache, scheduler};
 
+mod dual_stack;
 mod ingress;
 
 struct Cluster {
@@ -32,13 +33,13 @@ struct Cluster {
 
 impl Cluster {
     /// `node_grace`: nodes here never show that they live.
-    async fn start(node_grace: Duration) -> Self {
+    async fn start(node_grace: Duration, [pods, services]: [DualRange; 2]) -> Self {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().await.unwrap());
         let settings = bootstrap::Settings {
             advertise_address: "192.0.2.1".parse().unwrap(),
             port: 6443,
             service_address: "10.96.0.1".parse().unwrap(),
-            service_cidr: "10.96.0.0/16".parse().unwrap(),
+            service_cidr: services,
             client_ca: String::new(),
             front_proxy_ca: String::new(),
         };
@@ -49,10 +50,20 @@ impl Cluster {
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let authenticator = Authenticator::new(cache.clone(), Arc::new(TokenKeys::from_pem(&pem).unwrap()));
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
-        let pipeline =
-            api::Pipeline::new(api::Config::default(), store, cache.clone(), authorizer, authenticator);
+        let pipeline = api::Pipeline::new(
+            api::Config { service_cidr: services, ..api::Config::default() },
+            store,
+            cache.clone(),
+            authorizer,
+            authenticator,
+        );
         let stage = Stage::local();
-        let config = Config { root_ca_pem: "a certificate".to_owned(), node_grace, ..Config::default() };
+        let config = Config {
+            root_ca_pem: "a certificate".to_owned(),
+            node_grace,
+            cluster_cidr: Some(pods),
+            ..Config::default()
+        };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
         let door = |caller| pipeline.as_caller(caller);
         let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());
@@ -137,8 +148,13 @@ fn test(run: impl AsyncFnOnce(Cluster)) {
 }
 
 fn test_with(node_grace: Duration, run: impl AsyncFnOnce(Cluster)) {
+    test_on(node_grace, ["10.244.0.0/16", "10.96.0.0/16"], run);
+}
+
+/// A test of a cluster with these addresses for pods and Services.
+fn test_on(node_grace: Duration, ranges: [&str; 2], run: impl AsyncFnOnce(Cluster)) {
     actix_rt::System::new().block_on(async move {
-        let cluster = Cluster::start(node_grace).await;
+        let cluster = Cluster::start(node_grace, ranges.map(|range| range.parse().unwrap())).await;
         let stage = cluster.stage.clone();
         run(cluster).await;
         let left = stage.shut_down(Duration::from_secs(5)).await;
