@@ -198,6 +198,7 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         facts: facts.clone(),
         mode,
         scheduler: Scheduler::default(),
+        look_interval: node::proxy::LOOK_INTERVAL,
         services: Services::default(),
     };
     let stage = Stage::local();

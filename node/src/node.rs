@@ -219,6 +219,7 @@ impl Node {
             facts,
             mode: config.proxy_mode,
             scheduler: config.proxy_scheduler,
+            look_interval: proxy::LOOK_INTERVAL,
             services: services.clone(),
         };
         let proxy = proxy::start(stage, proxy_config, client.clone());
@@ -288,10 +289,11 @@ impl Node {
         }
     }
 
-    /// Stops the node's actors. Pods, their network and the Services' rules stay: the next start adopts them.
+    /// Stops the node's actors, once the requests for Ingresses that are under way are answered. Pods, their network and
+    /// the Services' rules stay: the next start adopts them.
     pub async fn stop(&self) {
         if let Some(ingress) = &self.ingress {
-            ingress.stop();
+            ingress.drain().await;
         }
         self.kubelet.stop();
         self.link.stop();

@@ -129,10 +129,15 @@ fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
     let at_d = first.attach(&d);
     assert_eq!(talk(&d.0, &at_c).unwrap(), format!("c {at_d}"));
 
-    // An interface that went down has lost its routes; the next node that comes brings all of them back.
-    ip(&format!("-n {} route flush proto 116", one.space.0));
+    // What somebody else takes away comes back; so does what an interface that goes down and up has lost.
     api.set("nodes", two.node());
+    until("the ways are both", || routes(one).lines().count() == 2);
+    ip(&format!("-n {} route flush proto 116", one.space.0));
     until("all ways are back", || routes(one).lines().count() == 2);
+    let device = if mode == PodNetworkMode::Vxlan { "troupe-vxlan" } else { "eth0" };
+    ip(&format!("-n {} link set {device} down", one.space.0));
+    ip(&format!("-n {} link set {device} up", one.space.0));
+    until("all ways are back again", || routes(one).lines().count() == 2);
     assert_eq!(talk(&d.0, &at_b).unwrap(), format!("b {at_d}"));
 
     first.clean_up();

@@ -215,6 +215,7 @@ fn services_are_judged_by_the_pods_behind_them() {
             facts,
             mode: ProxyMode::Nftables,
             scheduler: Scheduler::default(),
+            look_interval: proxy::LOOK_INTERVAL,
             services: Services::default(),
         };
         let proxy = proxy::start(&node.stage, settings, node.api.client());

@@ -494,3 +494,34 @@ fn whoever_was_not_led_there_reaches_no_listener() {
         p
     });
 }
+
+/// Until somebody else's firewall is reloaded, and a little longer.
+#[test]
+fn flushed_chains_of_iptables_come_back() {
+    run(ProxyMode::Iptables, async |p: Proxied| {
+        p.service("web", "10.96.0.5", json!({}));
+        p.endpoints("web", "TCP", &[B]);
+        p.service("nobody", "10.96.0.6", json!({}));
+        p.settled().await;
+        p.answers("a", "10.96.0.5:80", "b", "10.7.0.2").await;
+        for (what, commands) in [
+            ("rules go", vec!["iptables -t nat -F"]),
+            ("chains go", vec!["iptables -t nat -F", "iptables -t nat -X"]),
+            ("those that refuse go", vec!["iptables -t filter -F", "iptables -t filter -X"]),
+        ] {
+            commands.iter().for_each(|command| drop(p.lab.output(command)));
+            let mut back = false;
+            for _ in 0..200 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let refused = p.tcp("a", "10.96.0.6:80").await;
+                back = p.tcp("a", "10.96.0.5:80").await.is_ok()
+                    && refused.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+                if back {
+                    break;
+                }
+            }
+            assert!(back, "{what}, and come back:\n{}", p.lab.output("iptables-save"));
+        }
+        p
+    });
+}

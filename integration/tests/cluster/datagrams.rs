@@ -100,17 +100,19 @@ pub fn check(cluster: &Cluster) {
         let port = if protocol == "UDP" { 9090 } else { 8080 };
         format!("{{containerPort: {port}, hostPort: 18233, hostIP: {ip}, protocol: {protocol}}}")
     };
-    apply(&[
-        &server("one", "u", tools, ""),
-        &server("two", "u", tools, ""),
-        &server("asker", "asker", tools, ""),
-        // One number at one address for two protocols, and again at another address.
-        &server("host-tcp", "h", tools, &host("TCP", "127.0.0.1")),
-        &server("host-udp", "h", tools, &host("UDP", "127.0.0.1")),
-        &server("host-else", "h", tools, &host("UDP", "127.0.0.2")),
-        OBJECTS,
-    ]
-    .concat());
+    apply(
+        &[
+            &server("one", "u", tools, ""),
+            &server("two", "u", tools, ""),
+            &server("asker", "asker", tools, ""),
+            // One number at one address for two protocols, and again at another address.
+            &server("host-tcp", "h", tools, &host("TCP", "127.0.0.1")),
+            &server("host-udp", "h", tools, &host("UDP", "127.0.0.1")),
+            &server("host-else", "h", tools, &host("UDP", "127.0.0.2")),
+            OBJECTS,
+        ]
+        .concat(),
+    );
     cluster.kubectl(&["-n", "udp", "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s"]);
     let field = |object: &str, path: &str| {
         cluster.kubectl(&["-n", "udp", "get", object, "-o", &format!("jsonpath={{{path}}}")])
@@ -178,6 +180,7 @@ pub fn check(cluster: &Cluster) {
     // Many Services at once.
     apply(&many(50));
     let slices = ["-n", "udp", "get", "endpointslices", "-l", "many=yes", "-o", "jsonpath={..addresses[0]}"];
-    cluster.eventually("all have endpoints", &slices, |a| a.split(' ').filter(|ip| **ip == one).count() == 50);
+    cluster
+        .eventually("all have endpoints", &slices, |a| a.split(' ').filter(|ip| **ip == one).count() == 50);
     cluster.kubectl(&["delete", "namespace", "udp", "--timeout=90s"]);
 }

@@ -23,6 +23,7 @@ use crate::{api, bootstrap, cache, scheduler};
 
 mod dual_stack;
 mod ingress;
+mod load_balancers;
 
 struct Cluster {
     stage: Stage,
@@ -33,7 +34,7 @@ struct Cluster {
 
 impl Cluster {
     /// `node_grace`: nodes here never show that they live.
-    async fn start(node_grace: Duration, [pods, services]: [DualRange; 2]) -> Self {
+    async fn start(config: Config, services: DualRange) -> Self {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().await.unwrap());
         let settings = bootstrap::Settings {
             advertise_address: "192.0.2.1".parse().unwrap(),
@@ -58,12 +59,6 @@ impl Cluster {
             authenticator,
         );
         let stage = Stage::local();
-        let config = Config {
-            root_ca_pem: "a certificate".to_owned(),
-            node_grace,
-            cluster_cidr: Some(pods),
-            ..Config::default()
-        };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
         let door = |caller| pipeline.as_caller(caller);
         let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());
@@ -144,17 +139,23 @@ impl Cluster {
 
 /// A test for which no node is silent too long, however slow the machine.
 fn test(run: impl AsyncFnOnce(Cluster)) {
-    test_with(Duration::from_secs(3600), run);
+    test_on(config(), "10.96.0.0/16", run);
 }
 
 fn test_with(node_grace: Duration, run: impl AsyncFnOnce(Cluster)) {
-    test_on(node_grace, ["10.244.0.0/16", "10.96.0.0/16"], run);
+    test_on(Config { node_grace, ..config() }, "10.96.0.0/16", run);
 }
 
-/// A test of a cluster with these addresses for pods and Services.
-fn test_on(node_grace: Duration, ranges: [&str; 2], run: impl AsyncFnOnce(Cluster)) {
+/// What controllers are told where no test says otherwise: no node is silent too long.
+fn config() -> Config {
+    let node_grace = Duration::from_secs(3600);
+    Config { root_ca_pem: "a certificate".to_owned(), node_grace, ..Config::default() }
+}
+
+/// A test of a cluster with these controllers, and these addresses for Services.
+fn test_on(config: Config, services: &str, run: impl AsyncFnOnce(Cluster)) {
     actix_rt::System::new().block_on(async move {
-        let cluster = Cluster::start(node_grace, ranges.map(|range| range.parse().unwrap())).await;
+        let cluster = Cluster::start(config, services.parse().unwrap()).await;
         let stage = cluster.stage.clone();
         run(cluster).await;
         let left = stage.shut_down(Duration::from_secs(5)).await;

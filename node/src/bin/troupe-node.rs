@@ -133,13 +133,17 @@ async fn clean_up(args: &Args) -> Result<(), Failure> {
 async fn run(args: &Args) -> Result<(), Failure> {
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stage = Stage::new(ARBITERS);
+    let mut node = None;
     let ended = tokio::select! {
-        failed = serve(&stage, args) => failed.map(|never| match never {}),
+        failed = serve(&stage, args, &mut node) => failed.map(|never| match never {}),
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     if ended.is_ok() {
         tracing::info!("ending; pods go on");
+    }
+    if let Some(node) = node {
+        node.stop().await;
     }
     let remaining = stage.shut_down(PATIENCE).await;
     if !remaining.is_empty() {
@@ -148,8 +152,12 @@ async fn run(args: &Args) -> Result<(), Failure> {
     ended
 }
 
-/// Joins if need be, starts the node, and serves until dropped.
-async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, Failure> {
+/// Joins if need be, starts the node, and serves until dropped; `started` is the node from then on.
+async fn serve(
+    stage: &Stage,
+    args: &Args,
+    started: &mut Option<Node>,
+) -> Result<std::convert::Infallible, Failure> {
     actors::spawn({
         let stage = stage.clone();
         async move { stage.watch_for_stuck_actors().await }
@@ -208,7 +216,7 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         static_pods_dir: Some(args.state_dir.join("manifests")),
         ingress: args.ingress.ports(),
     };
-    let node = Node::start(stage, config, Arc::new(connector)).await?;
+    let node = started.insert(Node::start(stage, config, Arc::new(connector)).await?);
     println!("node \"{name}\" started");
     while let Err(e) = node.ready(READY_PATIENCE).await {
         tracing::warn!(error = %e, "not Ready yet");

@@ -39,6 +39,9 @@ pub enum ReachError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] NetlinkFailure),
+    /// The kernel refused ways to some nodes.
+    #[error("some nodes' pods are not reached; do nodes share a network segment? {}", .0.join("; "))]
+    Some(Vec<String>),
 }
 
 impl ReachError {

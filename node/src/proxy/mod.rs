@@ -38,7 +38,7 @@ pub mod userspace;
 use std::sync::Arc;
 
 pub use facts::NodeFacts;
-pub use handle::{CleanUpError, ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
+pub use handle::{CleanUpError, LOOK_INTERVAL, ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
 pub use mode::ProxyMode;
 pub use userspace::Scheduler;
 

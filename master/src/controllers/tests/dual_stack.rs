@@ -6,7 +6,8 @@ use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 
 use super::*;
 
-const RANGES: [&str; 2] = ["10.244.0.0/16,fd00:10:244::/48", "10.96.0.0/16,fd00:10:96::/112"];
+const PODS: &str = "10.244.0.0/16,fd00:10:244::/48";
+const SERVICES: &str = "10.96.0.0/16,fd00:10:96::/112";
 
 /// A pod that serves, with these addresses.
 async fn pod(c: &Cluster, name: &str, ips: &[&str]) {
@@ -44,7 +45,8 @@ fn claimed(cache: &Cache) -> usize {
 
 #[test]
 fn nodes_and_services_get_addresses_of_both_families() {
-    test_on(Duration::from_secs(3600), RANGES, async |c| {
+    let config = Config { cluster_cidr: Some(PODS.parse().unwrap()), ..config() };
+    test_on(config, SERVICES, async |c| {
         for (name, ranges) in
             [("n1", ["10.244.0.0/24", "fd00:10:244::/64"]), ("n2", ["10.244.1.0/24", "fd00:10:244:1::/64"])]
         {
