@@ -27,7 +27,9 @@ pub enum ProxyMode {
     /// By the kernel, with maps of nftables: what a change costs does not grow with the cluster.
     #[default]
     Nftables,
-    /// By the kernel, with chains of iptables, for kernels without nftables' maps.
+    /// By the kernel, with chains of iptables, for kernels without nftables' maps. It remembers a hundred clients an endpoint
+    /// for affinity: more is a parameter of the kernel's module (xt_recent ip_list_tot), which nobody can change while it
+    /// is loaded.
     Iptables,
     /// By programs of this node, which take TCP connections and UDP packets and hand them on; SCTP is left to the
     /// kernel.

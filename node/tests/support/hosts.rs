@@ -119,6 +119,8 @@ impl Machine {
                             answer.send(network.ready().await.map_err(|e| e.to_string())).unwrap();
                         }
                         Command::CleanUp(answer) => {
+                            // Who still runs would bring back what goes.
+                            stage.shut_down(Duration::from_secs(5)).await;
                             reach::clean_up().await.unwrap();
                             reach::clean_up().await.unwrap();
                             answer.send(()).unwrap();
@@ -177,7 +179,7 @@ impl RunningNode {
         self.ask(Command::Ready)
     }
 
-    /// Removes what the node made to reach others.
+    /// Ends the node, and removes what it made to reach others.
     pub fn clean_up(&self) {
         self.ask(Command::CleanUp);
     }

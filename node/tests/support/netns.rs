@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[path = "namespace.rs"]
-mod namespace;
+pub mod namespace;
 
 pub use namespace::is_root;
 use namespace::{Namespace, PORT, enter, ip, serve, serve_at, tcp, within};
@@ -119,6 +119,12 @@ impl Lab {
             let _ = done.send(work());
         });
         result.await.expect("the work in the namespace")
+    }
+
+    /// The namespace of this name.
+    #[allow(dead_code, reason = "not every test that has a lab leaves its thread")]
+    pub fn space(&self, name: &str) -> String {
+        self.ns(name)
     }
 
     fn ns(&self, name: &str) -> String {

@@ -212,7 +212,8 @@ fn change() -> impl Strategy<Value = Change> {
         }
         let port = if http { 8080 } else { 80 };
         let number = n + if ns == "a" { 0 } else { 8 };
-        let (address, address6) = (format!("10.0.0.{number}"), format!("fd00::{number:x}"));
+        let address = format!("10.0.0.{number}");
+        let address6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)]).to_string();
         let labels = if app == "w" { json!({}) } else { json!({"app": app}) };
         let pod = json!({
             "metadata": {"namespace": ns, "name": format!("p{n}"), "labels": labels},
