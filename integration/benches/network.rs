@@ -10,10 +10,13 @@
 #[path = "support/bulk.rs"]
 mod bulk;
 #[path = "../../node/tests/support/hosts.rs"]
+#[allow(dead_code, reason = "tests ask more of it")]
 mod hosts;
 #[path = "../../node/tests/support/namespace.rs"]
+#[allow(dead_code, reason = "tests ask more of it")]
 mod namespace;
 #[path = "../../node/tests/support/scripted.rs"]
+#[allow(dead_code, reason = "tests ask more of it")]
 mod scripted;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -162,10 +162,9 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
     netlink.up(link.index).await?;
     // The node's own packets to other nodes' pods leave from here, so that answers come back the same way.
     let v4 = plan::overlay_address(place.range.v4).into();
-    for address in [Some(v4), place.range.v6.map(|range| plan::overlay_address6(range).into())] {
-        if let Some(address) = address {
-            netlink.ensure_address(link.index, address, None).await?;
-        }
+    let v6 = place.range.v6.map(|range| plan::overlay_address6(range).into());
+    for address in [Some(v4), v6].into_iter().flatten() {
+        netlink.ensure_address(link.index, address, None).await?;
     }
     Ok(link.index)
 }
