@@ -7,8 +7,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what the bench needs and does not get ends it")]
 
+#[path = "support/bulk.rs"]
+mod bulk;
 #[path = "../../node/tests/support/netns.rs"]
 mod netns;
+
+use netns::namespace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netns::{Lab, is_root};
-use node::proxy::family::Family;
+use node::family::Family;
 use node::proxy::plan::{Reach, ServicePlan, plan};
 use node::proxy::userspace::ADDRESS;
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyHandle, ProxyMode, Scheduler, ServiceKey};
@@ -40,6 +44,10 @@ const SIZES: [usize; 3] = [10, 1_000, 10_000];
 const CHANGES: usize = 20;
 /// Connections whose times are taken.
 const CONNECTIONS: usize = 1_000;
+/// The port to which bytes are sent in bulk.
+const BULK: u16 = 9090;
+/// Rounds of sending, in turns with sending directly.
+const ROUNDS: usize = 3;
 /// The address of the pod behind the Service that is connected to.
 const SERVER: &str = "10.7.0.3";
 
@@ -49,7 +57,8 @@ fn ip(n: usize) -> String {
 
 fn service(n: usize) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": format!("s{n}")},
-           "spec": {"clusterIP": ip(n), "ports": [{"port": 80, "protocol": "TCP"}]}})
+           "spec": {"clusterIP": ip(n), "ports": [
+               {"name": "web", "port": 80, "protocol": "TCP"}, {"name": "bulk", "port": 81, "protocol": "TCP"}]}})
 }
 
 /// Three endpoints: those of the last Service are the pod that answers, others are nobody.
@@ -63,7 +72,8 @@ fn slice(n: usize, count: usize, turn: usize) -> Value {
     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
            "metadata": {"namespace": "default", "name": format!("s{n}-1"),
                         "labels": {"kubernetes.io/service-name": format!("s{n}")}},
-           "addressType": "IPv4", "ports": [{"port": 8080, "protocol": "TCP"}], "endpoints": endpoints})
+           "addressType": "IPv4", "endpoints": endpoints, "ports": [
+               {"name": "web", "port": 8080, "protocol": "TCP"}, {"name": "bulk", "port": BULK, "protocol": "TCP"}]})
 }
 
 /// Lists so many Services, and then tells of changes.
@@ -152,6 +162,12 @@ async fn connections(lab: &Lab, to: String) -> Vec<Duration> {
     .await
 }
 
+/// Gigabits a second from the pod `a`. The proxy goes on meanwhile, on this thread.
+async fn gigabits(lab: &Lab, to: String) -> f64 {
+    let (from, to) = (lab.space("a"), to.parse().unwrap());
+    tokio::task::spawn_blocking(move || bulk::throughput(&from, to)).await.unwrap()
+}
+
 /// The bytes that the kernel is told of everything, and of one changed endpoint.
 fn told(mode: ProxyMode, count: usize, facts: &NodeFacts) -> (usize, usize) {
     let planned = |n: usize, turn: usize| -> (ServiceKey, ServicePlan) {
@@ -198,6 +214,7 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         facts: facts.clone(),
         mode,
         scheduler: Scheduler::default(),
+        look_interval: node::proxy::LOOK_INTERVAL,
         services: Services::default(),
     };
     let stage = Stage::local();
@@ -222,12 +239,18 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
 
     let mut times = connections(lab, format!("{}:80", ip(count - 1))).await;
     let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let (mut through, mut past) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        through.push(gigabits(lab, format!("{}:81", ip(count - 1))).await);
+        past.push(gigabits(lab, format!("{SERVER}:{BULK}")).await);
+    }
+    let (through, past) = (bulk::median(through), bulk::median(past));
     let (all, one) = told(mode, count, &facts);
     let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
     let times = |d: Duration| format!("{:.2} ms", d.as_secs_f64() * 1e3);
     println!(
         "{mode:?} {count}: first sync {} ({first_cpu:.2} s CPU, {all} bytes); one endpoint {} ({:.1} ms CPU, {one} bytes); \
-         connection p50 {} ({:.2} x direct), p99 {} ({:.2} x)",
+         connection p50 {} ({:.2} x direct), p99 {} ({:.2} x); {through:.1} Gbit/s ({:.2} x direct)",
         times(first),
         times(quantile(&mut changes, 0.5)),
         change_cpu * 1e3,
@@ -235,6 +258,7 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         ratio(p50, direct.0),
         times(p99),
         ratio(p99, direct.1),
+        through / past,
     );
     proxy.stop().await.unwrap();
     stage.shut_down(Duration::from_secs(10)).await;
@@ -249,6 +273,7 @@ fn main() {
         std::env::args().skip(1).filter_map(|arg| ProxyMode::from_str(&arg, true).ok()).collect();
     let modes = if wanted.is_empty() { ProxyMode::value_variants().to_vec() } else { wanted };
     Lab::run(async move |lab| {
+        bulk::sink(&lab.space("b"), format!("{SERVER}:{BULK}").parse().unwrap());
         let mut direct = connections(&lab, format!("{SERVER}:8080")).await;
         let direct = (quantile(&mut direct, 0.5), quantile(&mut direct, 0.99));
         println!("direct: connection p50 {:.2?}, p99 {:.2?}", direct.0, direct.1);

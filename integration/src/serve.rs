@@ -1,7 +1,7 @@
 //! The process behind `troupe up`: a master and, unless told otherwise, a node in it.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
         async move { stage.watch_for_stuck_actors().await }
     });
     let address = own_address();
+    let usual = MasterConfig::new(state.path().to_owned());
     let config = MasterConfig {
         etcd_endpoints: settings.etcd_endpoints.clone(),
         listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), settings.api_port),
@@ -60,7 +61,9 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
         load_balancer_pool: settings.load_balancer_pool.clone().map(|pool| pool.parse()).transpose()?,
         in_process_node: settings.node.then(|| settings.node_name.clone()),
         serving: settings.serving.clone(),
-        ..MasterConfig::new(state.path().to_owned())
+        cluster_cidr: settings.cluster_cidr.unwrap_or(usual.cluster_cidr),
+        service_cidr: settings.service_cidr.unwrap_or(usual.service_cidr),
+        ..usual
     };
     let (cluster_dns, cluster_cidr) = (config.dns_address(), config.cluster_cidr);
     let service_cidr = config.service_cidr;
@@ -85,6 +88,7 @@ async fn run(state: StateDir, mut settings: Settings) -> Result<(), Failure> {
         let config = node::NodeConfig {
             name: settings.node_name.clone(),
             address,
+            address6: cluster_cidr.v6.and_then(|_| own_address6()),
             state_dir: state.path().to_owned(),
             cluster_dns: cluster_dns.into(),
             cluster_cidr,
@@ -132,4 +136,14 @@ fn own_address() -> IpAddr {
         socket.local_addr()
     });
     route.map_or(Ipv4Addr::LOCALHOST.into(), |a| a.ip())
+}
+
+/// The same of IPv6, where there is a route.
+fn own_address6() -> Option<Ipv6Addr> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V6(address) if !address.is_loopback() => Some(address),
+        _ => None,
+    }
 }

@@ -30,6 +30,12 @@ pub struct Settings {
     /// How pods' packets get from node to node.
     #[serde(default)]
     pub pod_network: node::network::PodNetworkMode,
+    /// The pods' addresses, where not the usual ones.
+    #[serde(default)]
+    pub cluster_cidr: Option<protocol::DualRange>,
+    /// The Services' addresses, where not the usual ones.
+    #[serde(default)]
+    pub service_cidr: Option<protocol::DualRange>,
     /// Addresses for Services of type LoadBalancer.
     #[serde(default)]
     pub load_balancer_pool: Option<String>,

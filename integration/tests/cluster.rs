@@ -3,6 +3,8 @@
 //!
 //! One test, because a machine has room for one node: its ports are the kubelet's.
 
+#[path = "cluster/datagrams.rs"]
+mod datagrams;
 #[path = "cluster/network.rs"]
 mod network;
 #[path = "cluster/rust_client.rs"]
@@ -162,6 +164,7 @@ fn a_cluster_runs_the_sample_mends_what_breaks_and_leaves_nothing_behind() {
 
     // Names and Services, as pods use them.
     network::check(&cluster);
+    datagrams::check(&cluster);
 
     // A killed container is started again in its pod.
     let name = format!("name=k8s_web_{pod}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actors::Stage;
 use futures::future::LocalBoxFuture;
-use protocol::{Api, Caller};
+use protocol::{Api, Caller, DualRange};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -57,9 +57,9 @@ pub struct MasterConfig {
     /// Where nodes of other machines link in; `None` for nodes of this process only.
     pub link_listen: Option<SocketAddr>,
     /// The range of Service addresses.
-    pub service_cidr: ipnet::Ipv4Net,
+    pub service_cidr: DualRange,
     /// The range of pod addresses.
-    pub cluster_cidr: ipnet::Ipv4Net,
+    pub cluster_cidr: DualRange,
     /// Where Services of type LoadBalancer get their addresses; `None` where somebody else gives them theirs.
     pub load_balancer_pool: Option<controllers::load_balancers::Pool>,
     /// The node in this process, if there is one.
@@ -81,8 +81,8 @@ impl MasterConfig {
             advertise: Ipv4Addr::LOCALHOST.into(),
             names: Vec::new(),
             link_listen: None,
-            service_cidr: net([10, 96, 0, 0], 16),
-            cluster_cidr: net([10, 244, 0, 0], 16),
+            service_cidr: net([10, 96, 0, 0], 16).into(),
+            cluster_cidr: net([10, 244, 0, 0], 16).into(),
             load_balancer_pool: None,
             in_process_node: None,
             workers: 2,
@@ -92,12 +92,12 @@ impl MasterConfig {
 
     /// The `kubernetes` Service's address: the first of the range.
     pub fn service_address(&self) -> Ipv4Addr {
-        nth(self.service_cidr, 1)
+        nth(self.service_cidr.v4, 1)
     }
 
     /// The DNS Service's address: the tenth of the range.
     pub fn dns_address(&self) -> Ipv4Addr {
-        nth(self.service_cidr, 10)
+        nth(self.service_cidr.v4, 10)
     }
 }
 
@@ -246,7 +246,7 @@ impl Master {
             advertise_address: config.advertise,
             port: address.port(),
             service_address: config.service_address().into(),
-            service_cidr: config.service_cidr.to_string(),
+            service_cidr: config.service_cidr,
             client_ca: pki.ca().to_owned(),
             front_proxy_ca,
             request_headers: request_headers.clone(),
@@ -320,8 +320,8 @@ impl Master {
         .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
         let facts = ClusterFacts {
             dns: config.dns_address().to_string(),
-            cluster_cidr: config.cluster_cidr.to_string(),
-            service_cidr: config.service_cidr.to_string(),
+            cluster_cidr: config.cluster_cidr,
+            service_cidr: config.service_cidr,
         };
         let link = LinkConfig {
             listen: config.link_listen,
@@ -340,7 +340,7 @@ impl Master {
         // Where no node of ours can be, pods' addresses are somebody else's affair.
         let nodes_here = config.in_process_node.is_some() || config.link_listen.is_some();
         let controllers_config = controllers::Config {
-            cluster_cidr: nodes_here.then(|| config.cluster_cidr.to_string()),
+            cluster_cidr: nodes_here.then_some(config.cluster_cidr),
             load_balancer_pool: config.load_balancer_pool.clone(),
             root_ca_pem: pki.ca().to_owned(),
             token_keys: Some(token_keys),

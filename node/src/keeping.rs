@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, AsyncContext, Context, TraceContext, trace};
+use actors::{Actor, AsyncContext, Context, SpawnHandle, TraceContext, trace};
 use futures::future::LocalBoxFuture;
 
 /// Changes that come within this time of one another share a batch.
@@ -20,8 +20,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub struct Keeping {
     /// A batch is on its way.
     busy: bool,
-    /// A batch is due shortly.
-    scheduled: bool,
+    /// The next batch, and how long it was to wait.
+    scheduled: Option<(SpawnHandle, Duration)>,
     /// What is outside is not known: the next batch replaces it all.
     replace: bool,
     retry: Duration,
@@ -37,7 +37,7 @@ impl Default for Keeping {
     fn default() -> Self {
         Keeping {
             busy: false,
-            scheduled: false,
+            scheduled: None,
             replace: true,
             retry: RETRY_MIN,
             settled: false,
@@ -78,13 +78,18 @@ pub trait Keeper: Actor<Context = Context<Self>> {
         let complete = self.complete();
         let keeping = self.keeping();
         keeping.settled = false;
-        if complete && !keeping.scheduled && !keeping.busy {
-            keeping.scheduled = true;
-            ctx.run_later(after, |actor, ctx| {
-                actor.keeping().scheduled = false;
-                apply(actor, ctx);
-            });
+        if !complete || keeping.busy || keeping.scheduled.is_some_and(|(_, waits)| waits <= after) {
+            return;
         }
+        // A change does not wait for the end of a pause after a failure.
+        if let Some((later, _)) = keeping.scheduled.take() {
+            ctx.cancel_future(later);
+        }
+        let due = ctx.run_later(after, |actor, ctx| {
+            actor.keeping().scheduled = None;
+            apply(actor, ctx);
+        });
+        self.keeping().scheduled = Some((due, after));
     }
 
     /// What is outside is not known any more, and is to be replaced soon.

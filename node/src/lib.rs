@@ -15,11 +15,12 @@
 //! - [`ingress`]: HTTP from outside, by host and path.
 //! - [`certificate`]: the node's own, renewed in time.
 //! - [`link`]: the one connection to the master; [`follow`]: what exists of a kind, and its changes, over it.
-//! - [`services`]: what is known of Services here. [`transport`]: TCP, UDP and SCTP. [`simulation`]: a node without a machine.
+//! - [`services`]: what is known of Services here. `unverified`: TLS without proof. [`transport`]: TCP, UDP and SCTP. [`family`]: IPv4 and IPv6. [`simulation`]: a node without a machine.
 
 pub mod announce;
 pub mod certificate;
 pub mod dns;
+pub mod family;
 pub mod follow;
 pub mod ingress;
 pub mod keeping;
@@ -35,6 +36,7 @@ pub mod runtime;
 pub mod services;
 pub mod simulation;
 pub mod transport;
+mod unverified;
 pub mod volumes;
 
 pub use node::{Node, NodeConfig, NodeError, clean_up};

@@ -1,6 +1,6 @@
 //! A whole node, put together: link, runtime, network, proxy, DNS, Ingresses, kubelet.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use actors::Stage;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use protocol::ingress::{Ports, SERVED};
 use protocol::streams::{
     AttachRequest, DialRequest, ExecRequest, FrameStream, LogBytes, LogRequest, NodeStreams,
     PortForwardRequest,
 };
-use protocol::{ApiError, Client};
+use protocol::{ApiError, Client, DualRange};
 
 use crate::announce;
 use crate::certificate::{NodeCertificate, Renewal};
 use crate::dns::{self, DnsConfig, DnsHandle};
+use crate::family::Family;
 use crate::ingress::{self, IngressConfig, IngressHandle};
 use crate::kubelet::{self, Kubelet, KubeletConfig, ServerConfig};
 use crate::link::{self, Connector, LinkHandle};
@@ -39,14 +39,16 @@ pub struct NodeConfig {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
+    /// Its own address of IPv6, where it has one beside.
+    pub address6: Option<Ipv6Addr>,
     /// Where it keeps its state.
     pub state_dir: PathBuf,
     /// Address of the cluster's DNS service.
     pub cluster_dns: IpAddr,
     /// The pods' addresses of the whole cluster.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: DualRange,
     /// The services' addresses.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: DualRange,
     /// How pods' packets get from node to node.
     pub pod_network: PodNetworkMode,
     /// How Services' addresses lead to their endpoints.
@@ -197,14 +199,18 @@ impl Node {
         let policies = PolicyConfig {
             node: config.name.clone(),
             cluster_dns: config.cluster_dns,
+            families: match config.cluster_cidr.v6 {
+                Some(_) => &Family::ALL,
+                None => &[Family::V4],
+            },
             bridge: network::pods::BRIDGE.to_owned(),
         };
         let network = policy::guard(stage, policies, client.clone(), network);
         let dns = dns::start(stage, DnsConfig::new(config.cluster_dns), client.clone()).await?;
         let facts = NodeFacts {
             name: config.name.clone(),
-            cluster_cidrs: vec![config.cluster_cidr.into()],
-            service_cidrs: vec![config.service_cidr.into()],
+            cluster_cidrs: config.cluster_cidr.iter().collect(),
+            service_cidrs: config.service_cidr.iter().collect(),
             served_here: [config.cluster_dns].into(),
             ..NodeFacts::default()
         };
@@ -213,6 +219,7 @@ impl Node {
             facts,
             mode: config.proxy_mode,
             scheduler: config.proxy_scheduler,
+            look_interval: proxy::LOOK_INTERVAL,
             services: services.clone(),
         };
         let proxy = proxy::start(stage, proxy_config, client.clone());
@@ -227,6 +234,7 @@ impl Node {
         };
 
         let mut settings = KubeletConfig::new(&config.name, config.address);
+        settings.node_ip6 = config.address6;
         settings.root_dir = kubelet_dir(&config.state_dir);
         settings.cluster_dns = Some(config.cluster_dns);
         // Said only now that the ports are open; taken back where they no longer are.
@@ -281,10 +289,11 @@ impl Node {
         }
     }
 
-    /// Stops the node's actors. Pods, their network and the Services' rules stay: the next start adopts them.
+    /// Stops the node's actors, once the requests for Ingresses that are under way are answered. Pods, their network and
+    /// the Services' rules stay: the next start adopts them.
     pub async fn stop(&self) {
         if let Some(ingress) = &self.ingress {
-            ingress.stop();
+            ingress.drain().await;
         }
         self.kubelet.stop();
         self.link.stop();

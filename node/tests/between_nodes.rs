@@ -10,10 +10,12 @@ mod namespace;
 #[path = "support/scripted.rs"]
 mod scripted;
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hosts::{Machine, RunningNode, Segment, node};
-use namespace::{PORT, ip, is_root, serve, tcp};
+use namespace::{PORT, ip, is_root, serve, serve_at, tcp};
+use node::family::Family;
 use node::network::PodNetworkMode;
 use scripted::Scripted;
 
@@ -127,10 +129,15 @@ fn nodes_come_and_go(mode: PodNetworkMode, name: &str, pod_mtu: u32) {
     let at_d = first.attach(&d);
     assert_eq!(talk(&d.0, &at_c).unwrap(), format!("c {at_d}"));
 
-    // An interface that went down has lost its routes; the next node that comes brings all of them back.
-    ip(&format!("-n {} route flush proto 116", one.space.0));
+    // What somebody else takes away comes back; so does what an interface that goes down and up has lost.
     api.set("nodes", two.node());
+    until("the ways are both", || routes(one).lines().count() == 2);
+    ip(&format!("-n {} route flush proto 116", one.space.0));
     until("all ways are back", || routes(one).lines().count() == 2);
+    let device = if mode == PodNetworkMode::Vxlan { "troupe-vxlan" } else { "eth0" };
+    ip(&format!("-n {} link set {device} down", one.space.0));
+    ip(&format!("-n {} link set {device} up", one.space.0));
+    until("all ways are back again", || routes(one).lines().count() == 2);
     assert_eq!(talk(&d.0, &at_b).unwrap(), format!("b {at_d}"));
 
     first.clean_up();
@@ -146,6 +153,66 @@ fn pods_talk_over_vxlan() {
 #[test]
 fn pods_talk_by_routes() {
     nodes_come_and_go(PodNetworkMode::Routes, "r", 1500);
+}
+
+/// Two nodes whose pods have addresses of both families.
+fn both_families(mode: PodNetworkMode, name: &str) {
+    if !can_run() || !Family::here().contains(&Family::V6) {
+        eprintln!("SKIPPED: needs IPv6 too");
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (segment, api) = (Segment::new(name), Scripted::default());
+    let [one, two] = [1, 2].map(|last| segment.dual_machine(last));
+    api.set("nodes", one.node());
+    api.set("nodes", two.node());
+    let (first, second) = (one.start(&api, mode, state.path()), two.start(&api, mode, state.path()));
+    ready(&first);
+    ready(&second);
+    let pods = ["a", "b", "c"].map(|pod| segment.pod(pod));
+    let [a, b, c] = &pods;
+    let at = [first.attach_all(a), second.attach_all(b), first.attach_all(c)];
+    for addresses in &at {
+        assert!(addresses.len() == 2 && addresses[0].is_ipv4() && addresses[1].is_ipv6(), "{addresses:?}");
+    }
+    assert!(at[1][1].to_string().starts_with("fd00:10:244:2::"), "{at:?}");
+    let all = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    for (pod, name) in [(a, "a"), (b, "b"), (c, "c")] {
+        serve_at(&pod.0, name, all(PORT));
+    }
+    serve_at(&two.space.0, "node", all(PORT));
+    let talk = |from: &str, to: &str| tcp(from, &format!("{to}:{PORT}"), PATIENCE).unwrap();
+    let v6 = |address: &IpAddr| format!("[{address}]");
+    until("pods of the other node are reached", || {
+        tcp(&a.0, &format!("{}:{PORT}", v6(&at[1][1])), PATIENCE).is_ok()
+    });
+    assert_eq!(talk(&a.0, &v6(&at[1][1])), format!("b {}", at[0][1]), "under its own address");
+    assert_eq!(talk(&b.0, &v6(&at[0][1])), format!("a {}", at[1][1]), "and back");
+    assert_eq!(talk(&a.0, &v6(&at[2][1])), format!("c {}", at[0][1]), "on one node");
+    assert_eq!(talk(&a.0, &at[1][0].to_string()), format!("b ::ffff:{}", at[0][0]), "by IPv4 as ever");
+    assert!(talk(&one.space.0, &v6(&at[1][1])).starts_with("b "), "from a node to pods of another");
+    assert_eq!(
+        talk(&a.0, "[2001:db8::2]"),
+        "node 2001:db8::1",
+        "outside the pods' network they are the node"
+    );
+
+    let routes6 = || ip(&format!("-n {} -6 route show proto 116", one.space.0));
+    assert!(routes6().contains("fd00:10:244:2::/64"), "{}", routes6());
+    api.delete("nodes", two.node());
+    until("the way to it goes", || routes6().is_empty());
+    first.clean_up();
+    assert_eq!((routes6(), routes(&one)), (String::new(), String::new()));
+}
+
+#[test]
+fn pods_of_both_families_talk_over_vxlan() {
+    both_families(PodNetworkMode::Vxlan, "dv");
+}
+
+#[test]
+fn pods_of_both_families_talk_by_routes() {
+    both_families(PodNetworkMode::Routes, "dr");
 }
 
 #[test]

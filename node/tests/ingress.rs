@@ -18,6 +18,7 @@ use backends::Backend;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
+use hyper::ext::Protocol;
 use hyper::{Request, StatusCode, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -28,8 +29,12 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use scripted::Scripted;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 fn ingress(host: &str, service: &str, port: Value) -> Value {
     json!({
@@ -245,6 +250,48 @@ fn endpoints_that_speak_http2_are_spoken_to_in_it() {
 }
 
 #[test]
+fn endpoints_that_speak_tls_are_spoken_to_in_it() {
+    play(async |scene| {
+        let secret = Backend::https("secret").await;
+        scene.publish("tls.example", Some("https"), &[&secret]);
+        let told = scene.until("tls.example", |a| a.status == StatusCode::OK).await.told();
+        assert_eq!(told["name"], "secret as tls.example.a.svc");
+        assert_eq!(told["headers"]["host"], "tls.example");
+        assert_eq!(scene.ask(post("tls.example", b"whole")).await.told()["body"], 5);
+        // A Service that says otherwise is spoken to otherwise, from then on.
+        scene.api.set("services", service("tls.example", None));
+        scene.until("tls.example", |a| a.status == StatusCode::BAD_GATEWAY).await;
+    });
+}
+
+#[test]
+fn requests_under_way_end_well_at_the_processs_end() {
+    play(async |scene| {
+        let gate = Arc::new(Notify::new());
+        let one = Backend::held("one", gate.clone()).await;
+        scene.publish("a.example", None, &[&one]);
+        scene.until("a.example", |a| a.status == StatusCode::OK).await;
+        one.asked.store(0, Ordering::Relaxed);
+        let at = scene.served.http.unwrap();
+        let end = async {
+            while one.asked.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let opened = async {
+                while TcpStream::connect(at).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                gate.notify_one();
+            };
+            futures::join!(scene.served.drain(), opened);
+        };
+        let (answer, ()) = futures::join!(scene.get("a.example", "/slow"), end);
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(ask(&scene.client, at, get("a.example", "/")).await.is_err(), "nothing listens any more");
+    });
+}
+
+#[test]
 fn websockets_pass_through_and_end_with_the_listener() {
     play(async |scene| {
         let echo = Backend::websocket().await;
@@ -268,6 +315,56 @@ fn websockets_pass_through_and_end_with_the_listener() {
     });
 }
 
+#[test]
+fn websockets_by_http2_reach_endpoints_of_http1() {
+    play(async |scene| {
+        let (echo, two) = (Backend::websocket().await, Backend::h2c("two").await);
+        let identity = identity("ws.example");
+        scene.api.set("secrets", identity.secret.clone());
+        scene.publish("ws.example", None, &[&echo]);
+        scene.publish("two.example", Some("kubernetes.io/h2c"), &[&two]);
+        scene.until("ws.example", |_| echo.asked.load(Ordering::Relaxed) > 0).await;
+        scene.until("two.example", |a| a.status == StatusCode::OK).await;
+        let io = loop {
+            match shake(scene.served.https.unwrap(), "ws.example", &identity, b"h2").await {
+                Ok(stream) => break TokioIo::new(stream),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), io)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let ask = |host: &str, protocol: Option<&'static str>| {
+            let mut request = Request::connect(format!("https://{host}/chat"))
+                .header("sec-websocket-version", "13")
+                .body(Full::default())
+                .unwrap();
+            if let Some(protocol) = protocol {
+                request.extensions_mut().insert(Protocol::from_static(protocol));
+            }
+            request
+        };
+        // The server says that it knows how, before anything else that it says.
+        let plain = Request::get("https://two.example/").body(Full::default()).unwrap();
+        assert_eq!(sender.send_request(plain).await.unwrap().status(), StatusCode::OK);
+        let response = sender.send_request(ask("ws.example", Some("websocket"))).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(!response.headers().contains_key("sec-websocket-accept"));
+        let io = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        let mut socket = WebSocketStream::from_raw_socket(io, Role::Client, None).await;
+        for text in ["hello", &"long".repeat(100_000)] {
+            socket.send(Message::text(text)).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+        }
+        let other = sender.send_request(ask("ws.example", Some("connect-udp"))).await.unwrap();
+        assert_eq!(other.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let none = sender.send_request(ask("two.example", Some("websocket"))).await.unwrap();
+        assert_eq!(none.status(), StatusCode::NOT_IMPLEMENTED);
+    });
+}
+
 struct Identity {
     secret: Value,
     certificate: CertificateDer<'static>,
@@ -283,13 +380,13 @@ fn identity(host: &str) -> Identity {
     Identity { secret, certificate: certificate.der().clone() }
 }
 
-/// Connects with TLS and asks once, in the protocol that is agreed on.
-async fn secure(
+/// Connects with TLS, for this protocol.
+async fn shake(
     at: SocketAddr,
     host: &str,
     trusted: &Identity,
     alpn: &[u8],
-) -> Result<(CertificateDer<'static>, Version, Value), String> {
+) -> Result<TlsStream<TcpStream>, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -301,8 +398,19 @@ async fn secure(
     let stream = TcpStream::connect(at).await.unwrap();
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let stream = connector.connect(name, stream).await.map_err(|e| e.to_string())?;
-    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+    Ok(stream)
+}
+
+/// Connects with TLS and asks once, in the protocol that is agreed on.
+async fn secure(
+    at: SocketAddr,
+    host: &str,
+    trusted: &Identity,
+    alpn: &[u8],
+) -> Result<(CertificateDer<'static>, Version, Value), String> {
+    let stream = shake(at, host, trusted, alpn).await?;
+    let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
     let io = TokioIo::new(stream);
     let response = if alpn == b"h2" {
         let (mut sender, connection) =

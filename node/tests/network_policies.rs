@@ -16,6 +16,7 @@ use std::time::Duration;
 use actors::Stage;
 use async_trait::async_trait;
 use netns::Lab;
+use node::family::Family;
 use node::policy::{self, PolicyConfig, PolicyHandle};
 use node::proxy::{self, NodeFacts, ProxyConfig, ProxyMode, Scheduler};
 use node::runtime::{NetworkError, PodIdentity, PodNetwork, PortMapping};
@@ -103,16 +104,38 @@ fn address(name: &str) -> &'static str {
     }
 }
 
+fn address6(name: &str) -> &'static str {
+    match name {
+        "a" => "fd00:7::2",
+        "b" => "fd00:7::3",
+        "c" => "fd00:7::4",
+        other => panic!("{other}"),
+    }
+}
+
 /// Runs `test` on a lab whose policies are kept.
 fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + 'static) {
-    Lab::run(async |lab| {
+    with_policies_of(&[Family::V4], test);
+}
+
+/// The same, for pods with addresses of these families.
+fn with_policies_of<F: Future<Output = ()>>(
+    families: &'static [Family],
+    test: impl FnOnce(Node) -> F + Send + 'static,
+) {
+    Lab::run(async move |lab| {
         let (api, stage) = (Scripted::default(), Stage::local());
         for name in ["a", "b", "c"] {
-            api.set("pods", pod(name, address(name)));
+            let mut pod = pod(name, address(name));
+            if families.contains(&Family::V6) {
+                let second = json!({"ip": address6(name)});
+                pod["status"]["podIPs"].as_array_mut().unwrap().push(second);
+            }
+            api.set("pods", pod);
         }
         api.set("namespaces", namespace("default"));
         api.set("namespaces", namespace("kube-system"));
-        let policies = policy::start(&stage, config(), api.client());
+        let policies = policy::start(&stage, PolicyConfig { families, ..config() }, api.client());
         let node = Node { lab, api, stage, policies };
         node.settled().await;
         test(node).await;
@@ -120,7 +143,12 @@ fn with_policies<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F + Send + '
 }
 
 fn config() -> PolicyConfig {
-    PolicyConfig { node: "n1".into(), cluster_dns: DNS.parse().unwrap(), bridge: "br0".into() }
+    PolicyConfig {
+        node: "n1".into(),
+        cluster_dns: DNS.parse().unwrap(),
+        families: &[Family::V4],
+        bridge: "br0".into(),
+    }
 }
 
 #[test]
@@ -187,6 +215,7 @@ fn services_are_judged_by_the_pods_behind_them() {
             facts,
             mode: ProxyMode::Nftables,
             scheduler: Scheduler::default(),
+            look_interval: proxy::LOOK_INTERVAL,
             services: Services::default(),
         };
         let proxy = proxy::start(&node.stage, settings, node.api.client());
@@ -273,46 +302,89 @@ fn names_are_asked_for_where_that_is_allowed() {
 
 #[test]
 fn pods_of_one_bridge_do_not_pass_policies_by_ipv6() {
-    with_policies(|node| async move {
-        // Link-local addresses come by themselves; nobody listens, so a refusal says that the way is open.
-        let to_b = |node: &Node| {
-            let shown = node.lab.within("b", || {
-                std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "dev", "eth0"]).output()
-            });
-            let shown = String::from_utf8_lossy(&shown.unwrap().stdout).into_owned();
-            let address =
-                shown.split_whitespace().find(|w| w.starts_with("fe80"))?.split('/').next()?.to_owned();
-            node.lab.within("a", move || {
-                let index = nix::net::if_::if_nametoindex("eth0").unwrap();
-                let address = std::net::SocketAddrV6::new(address.parse().ok()?, 9, 0, index);
-                TcpStream::connect_timeout(&SocketAddr::V6(address), Duration::from_secs(1)).err()
-            })
-        };
-        let refused = |e: &std::io::Error| e.kind() == std::io::ErrorKind::ConnectionRefused;
-        node.lab.nft("delete table inet troupe-policy");
-        let mut open = false;
-        for _ in 0..20 {
-            open = to_b(&node).as_ref().is_some_and(refused);
-            if open {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        if !open {
+    with_policies(past_by_link_local_addresses);
+}
+
+#[test]
+fn pods_with_both_families_do_not_pass_policies_by_link_local_addresses() {
+    with_policies_of(&Family::ALL, past_by_link_local_addresses);
+}
+
+#[test]
+fn policies_hold_for_both_families() {
+    with_policies_of(&Family::ALL, |node| async move {
+        if !Family::here().contains(&Family::V6) {
             eprintln!("SKIPPED: no IPv6 here");
             return;
         }
-        // The next change is refused by the kernel, as its table is gone; so all of it comes back.
-        node.api.set("networkpolicies", about("b", json!({})));
-        for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if node.lab.nft("list ruleset").contains("isolated-ingress") {
-                break;
-            }
+        node.lab.add_ipv6();
+        for name in ["b", "c"] {
+            node.lab.serve_at(name, &format!("[{}]:8080", address6(name)));
         }
-        assert!(!to_b(&node).as_ref().is_some_and(refused));
+        let check = |pairs: &str| {
+            node.check(pairs);
+            for pair in pairs.split(' ') {
+                let (from, to) = pair.split_once(['>', '!']).unwrap();
+                let answered = node.lab.tcp(from, &format!("[{}]:8080", address6(to)));
+                assert_eq!(answered.is_ok(), pair.contains('>'), "{pair} by IPv6: {answered:?}");
+            }
+        };
+        check("a>b c>b node>b");
+        node.set(about("b", json!({}))).await;
+        check("a!b c!b node>b b>c");
+        node.set(about("b", json!({"ingress": [{"from": [app("a")], "ports": [{"port": "web"}]}]}))).await;
+        check("a>b c!b");
+        let blocks = json!([
+            {"ipBlock": {"cidr": "10.7.0.0/24", "except": ["10.7.0.4/32"]}},
+            {"ipBlock": {"cidr": "fd00:7::/64", "except": ["fd00:7::4/128"]}},
+        ]);
+        node.set(about("b", json!({"ingress": [{"from": blocks}]}))).await;
+        check("a>b c!b");
+        node.api.delete("networkpolicies", about("b", json!({})));
+        node.set(about("a", json!({"policyTypes": ["Egress"], "egress": [{"to": [app("c")]}]}))).await;
+        check("a>c a!b b>c");
         node.policies.stop().await.unwrap();
     });
+}
+
+async fn past_by_link_local_addresses(node: Node) {
+    // Link-local addresses come by themselves; nobody listens, so a refusal says that the way is open.
+    let to_b = |node: &Node| {
+        let shown = node.lab.within("b", || {
+            std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "dev", "eth0"]).output()
+        });
+        let shown = String::from_utf8_lossy(&shown.unwrap().stdout).into_owned();
+        let address = shown.split_whitespace().find(|w| w.starts_with("fe80"))?.split('/').next()?.to_owned();
+        node.lab.within("a", move || {
+            let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+            let address = std::net::SocketAddrV6::new(address.parse().ok()?, 9, 0, index);
+            TcpStream::connect_timeout(&SocketAddr::V6(address), Duration::from_secs(1)).err()
+        })
+    };
+    let refused = |e: &std::io::Error| e.kind() == std::io::ErrorKind::ConnectionRefused;
+    node.lab.nft("delete table inet troupe-policy");
+    let mut open = false;
+    for _ in 0..20 {
+        open = to_b(&node).as_ref().is_some_and(refused);
+        if open {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    if !open {
+        eprintln!("SKIPPED: no IPv6 here");
+        return;
+    }
+    // The next change is refused by the kernel, as its table is gone; so all of it comes back.
+    node.api.set("networkpolicies", about("b", json!({})));
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if node.lab.nft("list ruleset").contains("isolated-ingress") {
+            break;
+        }
+    }
+    assert!(!to_b(&node).as_ref().is_some_and(refused));
+    node.policies.stop().await.unwrap();
 }
 
 /// Pods get the address that their name stands for.

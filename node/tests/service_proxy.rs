@@ -376,19 +376,11 @@ async fn endpoints_by_hand_may_be_anywhere(p: Proxied) -> Proxied {
 }
 
 async fn both_families_are_served(p: Proxied) -> Proxied {
-    for (name, address) in [("node", "dev br0"), ("a", "dev eth0"), ("b", "dev eth0"), ("c", "dev eth0")] {
-        let last = 1 + ["node", "a", "b", "c"].iter().position(|n| *n == name).unwrap();
-        p.lab.ip(name, &format!("-6 addr add fd00:7::{last}/64 {address} nodad"));
-    }
-    for name in ["a", "b", "c"] {
-        p.lab.ip(name, "-6 route add default via fd00:7::1");
-    }
-    // As on any machine: a way out, which is where addresses of Services would go without the rules.
-    p.lab.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
-    p.lab.ip("node", "-6 route add default via fd00:77::2");
-    p.lab.output("sysctl -w net.ipv6.conf.all.forwarding=1");
+    p.lab.add_ipv6();
     p.lab.serve_at("c", "[fd00:7::4]:8080");
-    p.service("web", "10.96.0.5", json!({"clusterIPs": ["10.96.0.5", "fd00:96::5"]}));
+    let port = json!([{"port": 80, "nodePort": 30080}]);
+    let ips = json!(["10.96.0.5", "fd00:96::5"]);
+    p.service("web", "10.96.0.5", json!({"type": "NodePort", "clusterIPs": ips, "ports": port}));
     p.endpoints("web", "TCP", &[B]);
     p.slice_of("IPv6", "web", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
     p.service("nobody", "10.96.0.6", json!({"clusterIPs": ["fd00:96::6"]}));
@@ -397,6 +389,11 @@ async fn both_families_are_served(p: Proxied) -> Proxied {
     // In every mode the kernel does it, so endpoints see who asks, but for themselves.
     assert_eq!(p.tcp("a", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::2");
     assert_eq!(p.tcp("c", "[fd00:96::5]:80").await.unwrap(), "c fd00:7::1");
+    assert_eq!(
+        p.tcp("out", "[fd00:77::1]:30080").await.unwrap(),
+        "c fd00:7::1",
+        "by node port, as from the node"
+    );
     p.refused("a", "[fd00:96::6]:80").await;
     p
 }
@@ -494,6 +491,37 @@ fn whoever_was_not_led_there_reaches_no_listener() {
         let listener = sockets.split_whitespace().nth(3).expect("a listener").to_owned();
         p.dropped("a", &listener).await;
         p.answers("a", "10.96.0.5:80", "b", "10.7.0.1").await;
+        p
+    });
+}
+
+/// Until somebody else's firewall is reloaded, and a little longer.
+#[test]
+fn flushed_chains_of_iptables_come_back() {
+    run(ProxyMode::Iptables, async |p: Proxied| {
+        p.service("web", "10.96.0.5", json!({}));
+        p.endpoints("web", "TCP", &[B]);
+        p.service("nobody", "10.96.0.6", json!({}));
+        p.settled().await;
+        p.answers("a", "10.96.0.5:80", "b", "10.7.0.2").await;
+        for (what, commands) in [
+            ("rules go", vec!["iptables -t nat -F"]),
+            ("chains go", vec!["iptables -t nat -F", "iptables -t nat -X"]),
+            ("those that refuse go", vec!["iptables -t filter -F", "iptables -t filter -X"]),
+        ] {
+            commands.iter().for_each(|command| drop(p.lab.output(command)));
+            let mut back = false;
+            for _ in 0..200 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let refused = p.tcp("a", "10.96.0.6:80").await;
+                back = p.tcp("a", "10.96.0.5:80").await.is_ok()
+                    && refused.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+                if back {
+                    break;
+                }
+            }
+            assert!(back, "{what}, and come back:\n{}", p.lab.output("iptables-save"));
+        }
         p
     });
 }

@@ -60,11 +60,36 @@ pub fn served_by(node: &Node) -> Option<Ports> {
     node.metadata.annotations.as_ref()?.get(SERVED)?.parse().ok()
 }
 
-/// The class that an Ingress names, by field or by annotation.
-fn class_of(ingress: &Ingress) -> Option<&str> {
-    let field = ingress.spec.as_ref().and_then(|s| s.ingress_class_name.as_deref());
-    let annotations = ingress.metadata.annotations.as_ref();
-    field.or_else(|| annotations.and_then(|a| a.get(CLASS_ANNOTATION)).map(String::as_str))
+/// The class that an Ingress names: all that has to be known of it to tell whose it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Class {
+    name: Option<Box<str>>,
+    /// By the field, not by the annotation.
+    by_field: bool,
+}
+
+impl Class {
+    /// What an Ingress names, by field or by annotation.
+    pub fn of(ingress: &Ingress) -> Class {
+        let field = ingress.spec.as_ref().and_then(|s| s.ingress_class_name.as_deref());
+        let annotations = ingress.metadata.annotations.as_ref();
+        let name = field.or_else(|| annotations.and_then(|a| a.get(CLASS_ANNOTATION)).map(String::as_str));
+        Class { name: name.map(Into::into), by_field: field.is_some() }
+    }
+
+    /// Whether the nodes of this cluster serve an Ingress of it: it is a class of ours, or none where ours is the
+    /// default. [`CLASS`] in the old annotation needs no IngressClass, as there were none then.
+    pub fn is_ours<'a>(&self, classes: impl IntoIterator<Item = &'a IngressClass>) -> bool {
+        let mut classes = classes.into_iter();
+        match self.name.as_deref() {
+            // A class of that name that is somebody else's is theirs.
+            Some(name) => match classes.find(|c| c.metadata.name.as_deref() == Some(name)) {
+                Some(class) => is_ours_class(class),
+                None => !self.by_field && name == CLASS,
+            },
+            None => classes.any(|c| is_default(c) && is_ours_class(c)),
+        }
+    }
 }
 
 fn is_ours_class(class: &IngressClass) -> bool {
@@ -76,21 +101,9 @@ fn is_default(class: &IngressClass) -> bool {
     annotations.and_then(|a| a.get(DEFAULT_ANNOTATION)).is_some_and(|v| v == "true")
 }
 
-/// Whether the nodes of this cluster serve an Ingress: it names a class of ours, or none where ours is the
-/// default. [`CLASS`] in the old annotation needs no IngressClass, as there were none then.
+/// Whether the nodes of this cluster serve an Ingress: see [`Class::is_ours`].
 pub fn is_ours<'a>(ingress: &Ingress, classes: impl IntoIterator<Item = &'a IngressClass>) -> bool {
-    let mut classes = classes.into_iter();
-    match class_of(ingress) {
-        Some(name) => {
-            let by_field = ingress.spec.as_ref().is_some_and(|s| s.ingress_class_name.is_some());
-            // A class of that name that is somebody else's is theirs.
-            match classes.find(|c| c.metadata.name.as_deref() == Some(name)) {
-                Some(class) => is_ours_class(class),
-                None => !by_field && name == CLASS,
-            }
-        }
-        None => classes.any(|c| is_default(c) && is_ours_class(c)),
-    }
+    Class::of(ingress).is_ours(classes)
 }
 
 /// The Secrets that an Ingress names, all of its own namespace.

@@ -14,6 +14,7 @@
 //! - [`error`]: failures in the shape of upstream's `Status`.
 //! - [`go`]: values as Go prints them. [`labels`]: labels that both sides read.
 //! - [`patch`]: merge and strategic merge patches.
+//! - [`range`]: ranges of addresses, of one family or two.
 //! - [`resources`]: the table of served kinds.
 //! - [`schema`]: the field tables of the API types, and reading objects by them.
 //! - [`selector`], [`quantity`]: label and field selectors, amounts of resources.
@@ -30,6 +31,7 @@ pub mod labels;
 pub mod link;
 pub mod patch;
 pub mod quantity;
+pub mod range;
 pub mod request;
 pub mod resources;
 pub mod schema;
@@ -39,6 +41,7 @@ pub mod streams;
 pub use client::{Api, Client, Object};
 pub use error::ApiError;
 pub use quantity::Quantity;
+pub use range::DualRange;
 pub use request::{
     ApiRequest, ApiResponse, Caller, Options, PatchKind, Target, Verb, WatchEvent, WatchKind, WatchStream,
 };

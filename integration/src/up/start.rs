@@ -10,6 +10,7 @@ use master::options::ServingOptions;
 use node::ingress::IngressArgs;
 use node::network::PodNetworkMode;
 use node::proxy::{ProxyMode, Scheduler};
+use protocol::DualRange;
 
 use super::{UpError, io, sample};
 use crate::stages::{Stages, text};
@@ -43,6 +44,13 @@ pub struct UpArgs {
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pub pod_network: PodNetworkMode,
+    /// The pods' addresses [default: those of before, or 10.244.0.0/16]; each node gets a /24 of them. A second range, of IPv6, makes the cluster dual-stack, such as
+    /// 10.244.0.0/16,fd00:10:244::/48: then each node gets a /64 of it too. Nodes keep the ranges that they joined with.
+    #[arg(long, value_name = "RANGES")]
+    pub cluster_cidr: Option<DualRange>,
+    /// The Services' addresses [default: those of before, or 10.96.0.0/16], such as 10.96.0.0/16,fd00:10:96::/112.
+    #[arg(long, value_name = "RANGES")]
+    pub service_cidr: Option<DualRange>,
     /// Addresses for Services of type LoadBalancer, free ones of the machine's own network, such as
     /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
     #[arg(long, value_name = "RANGES")]
@@ -103,6 +111,8 @@ fn settings(args: &UpArgs, state: &StateDir) -> Result<Settings, UpError> {
         kubeconfig: std::path::absolute(kubeconfig).map_err(io("the kubeconfig's path"))?,
         context: "troupe".to_owned(),
         pod_network: args.pod_network,
+        cluster_cidr: args.cluster_cidr.or(before.as_ref().and_then(|s| s.cluster_cidr)),
+        service_cidr: args.service_cidr.or(before.as_ref().and_then(|s| s.service_cidr)),
         load_balancer_pool: args.load_balancer_pool.as_ref().map(Pool::to_string),
         proxy_mode: args.proxy_mode,
         proxy_scheduler: args.proxy_scheduler,

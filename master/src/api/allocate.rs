@@ -5,8 +5,9 @@
 //! leaves either both the Service and its claims or neither. No allocator state exists anywhere else.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use protocol::{ApiError, Resource, resources};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ use super::pipeline::Inner;
 use crate::cache::Snapshot;
 use crate::store::{self, Compare, Op, Txn};
 
+mod families;
+
 /// First and last node port.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// Group and resource of the records that claim node ports.
@@ -24,7 +27,7 @@ const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
 /// How many random choices are tried before the range is searched in order.
 const DRAWS_MAX: usize = 64;
 /// The lowest addresses are left to Services that ask for one, such as the cluster's DNS.
-const RESERVED_LOW: u32 = 256;
+const RESERVED_LOW: u128 = 256;
 
 /// The addresses and ports that a Service needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,10 +42,12 @@ impl Claims {
         if text(service, &["spec", "type"]) == "ExternalName" {
             return claims;
         }
-        let ip = text(service, &["spec", "clusterIP"]);
-        if !ip.is_empty() && ip != "None" {
-            claims.addresses.insert(ip.to_owned());
-        }
+        let listed = list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str);
+        let ips = listed.chain([text(service, &["spec", "clusterIP"])]);
+        // One address is claimed once, however it is spelt.
+        let canonical =
+            |ip: &str| ip.parse().map_or_else(|_| ip.to_owned(), |address: IpAddr| address.to_string());
+        claims.addresses.extend(ips.filter(|ip| !ip.is_empty() && *ip != "None").map(canonical));
         let numbers = list(service, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64());
         claims.ports.extend(numbers.filter_map(|n| u16::try_from(n).ok()).filter(|n| *n != 0));
         let health = service["spec"]["healthCheckNodePort"].as_i64();
@@ -57,7 +62,7 @@ pub struct Allocation {
     compares: Vec<Compare>,
     ops: Vec<Op>,
     /// Chosen here, not asked for: another choice is possible.
-    chosen_address: bool,
+    chosen_addresses: usize,
     chosen_ports: Vec<usize>,
     chosen_health_port: bool,
 }
@@ -72,11 +77,16 @@ impl Allocation {
     /// Takes the choices back out of the object, after somebody else was faster. What the client asked for
     /// by itself stays, and is refused at the next attempt.
     pub fn undo(&self, service: &mut Value) {
-        if self.chosen_address
+        let given = list(service, &["spec", "clusterIPs"]).len().saturating_sub(self.chosen_addresses);
+        if self.chosen_addresses > 0
             && let Some(spec) = object::existing_mut(service, &["spec"])
         {
-            spec.remove("clusterIP");
-            spec.remove("clusterIPs");
+            if given == 0 {
+                spec.remove("clusterIP");
+                spec.remove("clusterIPs");
+            } else if let Some(ips) = spec.get_mut("clusterIPs").and_then(Value::as_array_mut) {
+                ips.truncate(given);
+            }
         }
         if self.chosen_health_port
             && let Some(spec) = object::existing_mut(service, &["spec"])
@@ -101,9 +111,19 @@ fn port_key(port: u16) -> String {
     store::key(PORT_CLAIMS.0, PORT_CLAIMS.1, "", &port.to_string())
 }
 
-/// The addresses of a range, from its first host address on; the last one (broadcast) is left out.
-fn range(cidr: ipnet::Ipv4Net) -> (u32, u32) {
-    (u32::from(cidr.network()) + 1, u32::from(cidr.broadcast()) - 1)
+/// The addresses of a range as numbers, from its first host address on; the last one is left out where it is the
+/// broadcast's.
+fn range(cidr: IpNet) -> (u128, u128) {
+    match cidr {
+        IpNet::V4(cidr) => {
+            (u128::from(u32::from(cidr.network())) + 1, u128::from(u32::from(cidr.broadcast())) - 1)
+        }
+        IpNet::V6(cidr) => (u128::from(cidr.network()) + 1, u128::from(cidr.broadcast())),
+    }
+}
+
+fn family_of(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 impl Inner {
@@ -121,8 +141,8 @@ impl Inner {
             return Ok(made);
         }
         let before = old.map(Claims::of).unwrap_or_default();
-        families(service)?;
-        self.address(service, snapshot, &mut made)?;
+        families::settle(service, old, &self.config.service_cidr)?;
+        self.addresses(service, snapshot, &mut made)?;
         self.ports(service, snapshot, &mut made)?;
         self.health_port(service, snapshot, &mut made)?;
         let after = Claims::of(service);
@@ -130,7 +150,7 @@ impl Inner {
         for ip in after.addresses.difference(&before.addresses) {
             if snapshot.get_key(&address_key(ip)).is_some() {
                 let message = format!("failed to allocate IP {ip}: provided IP is already allocated");
-                errors.invalid(&Path::new("spec.clusterIPs"), json!([ip]), message);
+                errors.invalid(&Path::new("spec.clusterIPs"), service["spec"]["clusterIPs"].clone(), message);
             }
             let claim = address_claim(ip, service);
             made.compares.push(Compare { key: address_key(ip), mod_revision: 0 });
@@ -172,7 +192,7 @@ impl Inner {
         addresses.chain(claims.ports.iter().map(|p| Op::Delete { key: port_key(*p) })).collect()
     }
 
-    fn address(
+    fn addresses(
         &self,
         service: &mut Value,
         snapshot: &Snapshot,
@@ -181,46 +201,53 @@ impl Inner {
         if text(service, &["spec", "type"]) == "ExternalName" {
             return Ok(());
         }
-        let asked = text(service, &["spec", "clusterIP"]).to_owned();
-        let listed = list(service, &["spec", "clusterIPs"])
-            .first()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        let ip = if !asked.is_empty() { asked } else { listed };
-        let name = object::name(service).to_owned();
-        let ip = if ip.is_empty() {
-            made.chosen_address = true;
-            let free = |ip: &str| snapshot.get_key(&address_key(ip)).is_none();
-            choose_address(self.config.service_cidr, free)
-                .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?
-        } else {
-            ip
-        };
-        if ip != "None" {
-            let parsed: Option<Ipv4Addr> = ip.parse().ok();
-            let mut errors = Errors::default();
-            let path = Path::new("spec.clusterIPs");
-            match parsed {
-                None if ip.parse::<IpAddr>().is_ok() => {}
-                None => {
+        let single = text(service, &["spec", "clusterIP"]).to_owned();
+        let listed =
+            list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str).map(str::to_owned);
+        let mut ips: Vec<String> = listed.collect();
+        if ips.is_empty() && !single.is_empty() {
+            ips.push(single);
+        }
+        if ips.first().is_none_or(|ip| ip != "None") {
+            let families = list(service, &["spec", "ipFamilies"]).to_vec();
+            for family in families.iter().skip(ips.len()) {
+                let range = self.config.service_cidr.iter().find(|r| family_of(r.addr()) == family);
+                let free = |ip: &str| snapshot.get_key(&address_key(ip)).is_none();
+                let chosen = range.and_then(|range| choose_address(range, free));
+                made.chosen_addresses += 1;
+                ips.push(
+                    chosen
+                        .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
+                );
+            }
+            self.check_addresses(&ips, object::name(service))?;
+        }
+        let spec = object_mut(service, &["spec"]);
+        spec.insert("clusterIP".to_owned(), ips.first().cloned().into());
+        spec.insert("clusterIPs".to_owned(), json!(ips));
+        Ok(())
+    }
+
+    /// Refuses addresses that are none, or not of the cluster's ranges.
+    fn check_addresses(&self, ips: &[String], name: &str) -> Result<(), ApiError> {
+        let mut errors = Errors::default();
+        let path = Path::new("spec.clusterIPs");
+        for (i, ip) in ips.iter().enumerate() {
+            match ip.parse::<IpAddr>() {
+                Err(_) => {
                     let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                    errors.invalid(&path.index(0), ip.as_str(), message);
+                    errors.invalid(&path.index(i), ip.as_str(), message);
                 }
-                Some(address) if !self.config.service_cidr.contains(&address) => {
+                Ok(address) if !self.config.service_cidr.contains(&address) => {
                     let message = format!(
                         "failed to allocate IP {ip}: the provided network does not match the current range"
                     );
-                    errors.invalid(&path, json!([ip]), message);
+                    errors.invalid(&path, json!(ips), message);
                 }
-                Some(_) => {}
+                Ok(_) => {}
             }
-            check(errors, "", "Service", &name)?;
         }
-        let spec = object_mut(service, &["spec"]);
-        spec.insert("clusterIP".to_owned(), ip.clone().into());
-        spec.insert("clusterIPs".to_owned(), json!([ip]));
-        Ok(())
+        check(errors, "", "Service", name)
     }
 
     fn ports(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
@@ -278,31 +305,6 @@ impl Inner {
     }
 }
 
-/// Which families of addresses a Service has: here there is one.
-fn families(service: &mut Value) -> Result<(), ApiError> {
-    let name = object::name(service).to_owned();
-    let spec = object_mut(service, &["spec"]);
-    if spec.get("type").is_some_and(|t| t == "ExternalName") {
-        return Ok(());
-    }
-    object::default(spec, "ipFamilyPolicy", "SingleStack");
-    if spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-        spec.insert("ipFamilies".to_owned(), json!(["IPv4"]));
-    }
-    let mut errors = Errors::default();
-    for (i, family) in list(service, &["spec", "ipFamilies"]).iter().enumerate() {
-        if family == "IPv6" {
-            let path = Path::new("spec.ipFamilies").index(i);
-            errors.invalid(&path, "IPv6", "not configured on this cluster");
-        }
-    }
-    if text(service, &["spec", "ipFamilyPolicy"]) == "RequireDualStack" {
-        let detail = "this cluster is not configured for dual-stack services";
-        errors.invalid(&Path::new("spec.ipFamilyPolicy"), "RequireDualStack", detail);
-    }
-    check(errors, "", "Service", &name)
-}
-
 fn node_port_path(service: &Value, port: u16) -> Path {
     let at = list(service, &["spec", "ports"])
         .iter()
@@ -310,14 +312,17 @@ fn node_port_path(service: &Value, port: u16) -> Path {
     Path::new("spec.ports").index(at.unwrap_or(0)).child("nodePort")
 }
 
-fn choose_address(cidr: ipnet::Ipv4Net, free: impl Fn(&str) -> bool) -> Option<String> {
+fn choose_address(cidr: IpNet, free: impl Fn(&str) -> bool) -> Option<String> {
     let (first, last) = range(cidr);
     let low = if last - first > RESERVED_LOW * 2 { first + RESERVED_LOW } else { first + 1 };
     let mut random = rand::rng();
     let draws = (0..DRAWS_MAX).map(|_| random.random_range(low..=last)).collect::<Vec<_>>();
-    let text = |n: u32| Ipv4Addr::from(n).to_string();
+    let text = |n: u128| match cidr {
+        IpNet::V4(_) => u32::try_from(n).map_or_else(|_| String::new(), |n| Ipv4Addr::from(n).to_string()),
+        IpNet::V6(_) => Ipv6Addr::from(n).to_string(),
+    };
     // The range's first address is the API server's own, its tenth the DNS's.
-    let allowed = |n: &u32| *n != first && *n != first + 9;
+    let allowed = |n: &u128| *n != first && *n != first + 9;
     draws.into_iter().chain(low..=last).chain(first..low).filter(allowed).map(text).find(|ip| free(ip))
 }
 
@@ -328,7 +333,7 @@ fn choose_port(free: impl Fn(u16) -> bool) -> Option<u16> {
 }
 
 fn address_claim(ip: &str, service: &Value) -> bytes::Bytes {
-    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
+    let family = ip.parse().map_or("IPv4", family_of);
     let value = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
         "metadata": {
@@ -354,7 +359,7 @@ mod tests {
 
     #[test]
     fn chosen_addresses_leave_the_reserved_ones_alone() {
-        let cidr: ipnet::Ipv4Net = "10.96.0.0/28".parse().expect("cidr");
+        let cidr: IpNet = "10.96.0.0/28".parse().expect("cidr");
         let mut taken: BTreeSet<String> = BTreeSet::new();
         while let Some(ip) = choose_address(cidr, |ip| !taken.contains(ip)) {
             assert!(taken.insert(ip));
@@ -362,6 +367,12 @@ mod tests {
         // 14 hosts, less the API server's and the DNS's.
         assert_eq!(taken.len(), 12);
         assert!(!taken.contains("10.96.0.1") && !taken.contains("10.96.0.10"));
+        let cidr: IpNet = "fd00:10:96::/112".parse().expect("cidr");
+        for _ in 0..100 {
+            let ip: IpAddr =
+                choose_address(cidr, |_| true).expect("one is free").parse().expect("an address");
+            assert!(cidr.contains(&ip) && ip > "fd00:10:96::100".parse::<IpAddr>().expect("an address"));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, Verb, WatchStream};
+use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, DualRange, Verb, WatchStream};
 use serde_json::json;
 
 use super::custom::Catalog;
@@ -30,7 +30,7 @@ use crate::store::{LeaseId, Store};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The range of Service addresses.
-    pub service_cidr: ipnet::Ipv4Net,
+    pub service_cidr: DualRange,
     /// The way to other API servers, for reads from within.
     pub aggregation: Option<Aggregation>,
 }
@@ -38,7 +38,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let network = std::net::Ipv4Addr::new(10, 96, 0, 0);
-        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16), aggregation: None }
+        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16).into(), aggregation: None }
     }
 }
 

@@ -21,7 +21,7 @@ impl World {
             advertise_address: [192, 0, 2, 2].into(),
             port: 6443,
             service_address: [10, 96, 0, 1].into(),
-            service_cidr: "10.96.0.0/16".to_owned(),
+            service_cidr: "10.96.0.0/16".parse().unwrap(),
             client_ca: String::new(),
             front_proxy_ca: String::new(),
             request_headers: crate::auth::request_header::RequestHeaders::own(),

@@ -16,7 +16,7 @@ use master::options::ServingOptions;
 use master::pki::kubeconfig::{self, Access};
 use master::pki::new_bootstrap_token;
 use master::server::{Master, MasterConfig, StartError};
-use protocol::{Caller, Client};
+use protocol::{Caller, Client, DualRange};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Small objects by the hundred thousand, made and dropped on all threads: a third of the cost that the C library's has.
@@ -62,6 +62,13 @@ struct Args {
     /// A file that the start's token for nodes is written to as well, for whoever starts nodes by program.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The pods' addresses [default: 10.244.0.0/16]; each node gets a /24 of them. A second range, of IPv6, makes the cluster dual-stack, such as
+    /// 10.244.0.0/16,fd00:10:244::/48: then each node gets a /64 of it too. Nodes keep the ranges that they joined with.
+    #[arg(long, value_name = "RANGES")]
+    cluster_cidr: Option<DualRange>,
+    /// The Services' addresses [default: 10.96.0.0/16], such as 10.96.0.0/16,fd00:10:96::/112.
+    #[arg(long, value_name = "RANGES")]
+    service_cidr: Option<DualRange>,
     /// Addresses for Services of type LoadBalancer, free ones of the nodes' own network, such as
     /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
     #[arg(long, value_name = "RANGES")]
@@ -127,6 +134,7 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
     let mut names: Vec<String> =
         listens.iter().filter(|ip| !ip.is_unspecified()).map(IpAddr::to_string).collect();
     names.extend(args.certificate_name.iter().cloned());
+    let usual = MasterConfig::new(args.state_dir.clone());
     let config = MasterConfig {
         etcd_endpoints: args.etcd_endpoints.clone(),
         listen: args.listen,
@@ -135,7 +143,9 @@ async fn start(stage: &Stage, args: &Args) -> Result<Master, Failure> {
         link_listen: Some(args.link_listen),
         load_balancer_pool: args.load_balancer_pool.clone(),
         serving: args.serving.clone(),
-        ..MasterConfig::new(args.state_dir.clone())
+        cluster_cidr: args.cluster_cidr.unwrap_or(usual.cluster_cidr),
+        service_cidr: args.service_cidr.unwrap_or(usual.service_cidr),
+        ..usual
     };
     let mut passed = |what: &str| tracing::info!("{what}");
     let master =

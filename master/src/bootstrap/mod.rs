@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use futures::StreamExt;
 use k8s_openapi::api::rbac::v1::{AggregationRule, ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use protocol::resources;
+use protocol::{DualRange, resources};
 use serde_json::{Value, json};
 
 use crate::auth::rbac::aggregate;
@@ -32,8 +32,8 @@ pub struct Settings {
     pub port: u16,
     /// The `kubernetes` Service's address: the first of the service range.
     pub service_address: IpAddr,
-    /// The service range, such as `10.96.0.0/16`.
-    pub service_cidr: String,
+    /// The service range, or ranges.
+    pub service_cidr: DualRange,
     /// The CA of client certificates, PEM.
     pub client_ca: String,
     /// The CAs of front proxies, PEM: this server's own, and that of proxies in front of it.
@@ -427,7 +427,7 @@ fn service_objects(settings: &Settings) -> Vec<Seed> {
         "servicecidrs",
         json!({
             "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-            "spec": {"cidrs": [service_cidr]},
+            "spec": {"cidrs": service_cidr.iter().map(|range| range.to_string()).collect::<Vec<_>>()},
             "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "",
                 "message": "Kubernetes Service CIDR is ready", "lastTransitionTime": now()}]},
         }),
@@ -438,7 +438,11 @@ fn service_objects(settings: &Settings) -> Vec<Seed> {
         Seed { existing: Existing::Set("subsets"), ..endpoints },
         Seed { existing: Existing::Set("endpoints"), ..slice },
         address,
-        range,
+        // A cluster that gets a second family says so.
+        Seed {
+            existing: if service_cidr.v6.is_some() { Existing::Set("spec") } else { range.existing },
+            ..range
+        },
     ]
 }
 

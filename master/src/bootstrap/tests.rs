@@ -7,7 +7,7 @@ fn settings(address: [u8; 4]) -> Settings {
         advertise_address: address.into(),
         port: 6443,
         service_address: [10, 96, 0, 1].into(),
-        service_cidr: "10.96.0.0/16".to_owned(),
+        service_cidr: "10.96.0.0/16".parse().unwrap(),
         client_ca: "CA".to_owned(),
         front_proxy_ca: "PROXY".to_owned(),
         request_headers: crate::auth::request_header::RequestHeaders::own(),

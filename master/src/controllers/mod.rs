@@ -2,11 +2,13 @@
 //!
 //! A controller is a [`machinery::Reconciler`]; adding one is its own file and one line in [`start`].
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::Stage;
-use protocol::{Api, Caller};
+use ipnet::Ipv4Net;
+use protocol::{Api, Caller, DualRange};
 
 use crate::aggregation::Aggregation;
 use crate::auth::tokens::TokenKeys;
@@ -59,9 +61,7 @@ pub struct Config {
     /// The way to other API servers; without it, nobody looks whether they are there.
     pub aggregation: Option<Aggregation>,
     /// Pods get their addresses from here: each node a part of it. Without, nodes get none.
-    pub cluster_cidr: Option<String>,
-    /// Prefix length of a node's part of it.
-    pub node_cidr_bits: u8,
+    pub cluster_cidr: Option<DualRange>,
     /// Services of type LoadBalancer get their addresses from here; without, somebody else gives them theirs.
     pub load_balancer_pool: Option<load_balancers::Pool>,
     /// A node that is silent for so long counts as gone.
@@ -77,8 +77,7 @@ impl Default for Config {
             token_keys: None,
             pki: None,
             aggregation: None,
-            cluster_cidr: Some("10.244.0.0/16".to_owned()),
-            node_cidr_bits: 24,
+            cluster_cidr: Some(Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into()),
             load_balancer_pool: None,
             node_grace: Duration::from_secs(40),
             ended_pods_max: 12_500,
@@ -139,8 +138,8 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
     s.start(node::lifecycle::NodeLifecycleController::new(config.node_grace));
     s.start(node::eviction::TaintEvictionController);
-    if let Some(cidr) = &config.cluster_cidr {
-        s.start(node::ipam::NodeIpamController::new(cidr, config.node_cidr_bits));
+    if let Some(cidr) = config.cluster_cidr {
+        s.start(node::ipam::NodeIpamController::new(cidr));
     }
     if let Some(pool) = &config.load_balancer_pool {
         s.start(load_balancers::LoadBalancerController::new(pool.clone()));

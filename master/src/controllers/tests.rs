@@ -21,7 +21,9 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::{api, bootstrap, cache, scheduler};
 
+mod dual_stack;
 mod ingress;
+mod load_balancers;
 
 struct Cluster {
     stage: Stage,
@@ -32,13 +34,13 @@ struct Cluster {
 
 impl Cluster {
     /// `node_grace`: nodes here never show that they live.
-    async fn start(node_grace: Duration) -> Self {
+    async fn start(config: Config, services: DualRange) -> Self {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().await.unwrap());
         let settings = bootstrap::Settings {
             advertise_address: "192.0.2.1".parse().unwrap(),
             port: 6443,
             service_address: "10.96.0.1".parse().unwrap(),
-            service_cidr: "10.96.0.0/16".to_owned(),
+            service_cidr: services,
             client_ca: String::new(),
             front_proxy_ca: String::new(),
             request_headers: crate::auth::request_header::RequestHeaders::own(),
@@ -50,10 +52,14 @@ impl Cluster {
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let authenticator = Authenticator::new(cache.clone(), Arc::new(TokenKeys::from_pem(&pem).unwrap()));
         let authorizer = Arc::new(ClusterAuthorizer::new(cache.clone()));
-        let pipeline =
-            api::Pipeline::new(api::Config::default(), store, cache.clone(), authorizer, authenticator);
+        let pipeline = api::Pipeline::new(
+            api::Config { service_cidr: services, ..api::Config::default() },
+            store,
+            cache.clone(),
+            authorizer,
+            authenticator,
+        );
         let stage = Stage::local();
-        let config = Config { root_ca_pem: "a certificate".to_owned(), node_grace, ..Config::default() };
         start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
         let door = |caller| pipeline.as_caller(caller);
         let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());
@@ -134,12 +140,23 @@ impl Cluster {
 
 /// A test for which no node is silent too long, however slow the machine.
 fn test(run: impl AsyncFnOnce(Cluster)) {
-    test_with(Duration::from_secs(3600), run);
+    test_on(config(), "10.96.0.0/16", run);
 }
 
 fn test_with(node_grace: Duration, run: impl AsyncFnOnce(Cluster)) {
+    test_on(Config { node_grace, ..config() }, "10.96.0.0/16", run);
+}
+
+/// What controllers are told where no test says otherwise: no node is silent too long.
+fn config() -> Config {
+    let node_grace = Duration::from_secs(3600);
+    Config { root_ca_pem: "a certificate".to_owned(), node_grace, ..Config::default() }
+}
+
+/// A test of a cluster with these controllers, and these addresses for Services.
+fn test_on(config: Config, services: &str, run: impl AsyncFnOnce(Cluster)) {
     actix_rt::System::new().block_on(async move {
-        let cluster = Cluster::start(node_grace).await;
+        let cluster = Cluster::start(config, services.parse().unwrap()).await;
         let stage = cluster.stage.clone();
         run(cluster).await;
         let left = stage.shut_down(Duration::from_secs(5)).await;

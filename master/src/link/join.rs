@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hmac::{Hmac, Mac};
 use k8s_openapi::api::core::v1::Secret;
-use protocol::ApiError;
 use protocol::link::{JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, RenewRequest};
+use protocol::{ApiError, DualRange};
 use rcgen::SanType;
 
 use crate::auth::Authenticator;
@@ -40,16 +40,16 @@ pub struct ClusterFacts {
     /// Address of the cluster's DNS service.
     pub dns: String,
     /// The pods' addresses.
-    pub cluster_cidr: String,
+    pub cluster_cidr: DualRange,
     /// The services' addresses.
-    pub service_cidr: String,
+    pub service_cidr: DualRange,
 }
 
 /// Whether a node's certificate may have a name: one that others could be known by would let it pass for them.
-fn belongs(name: &SanType, node: &str, services: Option<ipnet::IpNet>) -> bool {
+fn belongs(name: &SanType, node: &str, services: DualRange) -> bool {
     match name {
         SanType::DnsName(dns) => dns.as_str() == node,
-        SanType::IpAddress(address) => services.is_none_or(|range| !range.contains(address)),
+        SanType::IpAddress(address) => !services.contains(address),
         _ => false,
     }
 }
@@ -71,7 +71,7 @@ impl TokenJoining {
     /// A certificate for a node; the request says only which key, and which further names.
     async fn sign(&self, node: &str, csr_pem: &str) -> Result<String, ApiError> {
         let (pki, node, csr) = (self.pki.clone(), node.to_owned(), csr_pem.to_owned());
-        let services: Option<ipnet::IpNet> = self.facts.service_cidr.parse().ok();
+        let services = self.facts.service_cidr;
         let signed = tokio::task::spawn_blocking(move || {
             let own = |name: &SanType| belongs(name, &node, services);
             pki.sign_csr(&csr, &format!("system:node:{node}"), &["system:nodes"], Usage::Both, &own)
@@ -115,8 +115,8 @@ impl Joining for TokenJoining {
         Ok(JoinGrant {
             certificate_pem,
             cluster_dns: self.facts.dns.clone(),
-            cluster_cidr: self.facts.cluster_cidr.clone(),
-            service_cidr: self.facts.service_cidr.clone(),
+            cluster_cidr: self.facts.cluster_cidr.to_string(),
+            service_cidr: self.facts.service_cidr.to_string(),
         })
     }
 
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_node_may_be_called_by_its_own_names_only() {
-        let services = "10.96.0.0/16".parse().ok();
+        let services = "10.96.0.0/16,fd00:10:96::/112".parse().expect("ranges");
         let dns = |name: &str| SanType::DnsName(name.try_into().expect("a name"));
         let ip = |text: &str| SanType::IpAddress(text.parse().expect("an address"));
         for (name, fine) in [
@@ -142,6 +142,7 @@ mod tests {
             (dns("kubernetes.default.svc"), false),
             (ip("192.0.2.7"), true),
             (ip("10.96.0.1"), false),
+            (ip("fd00:10:96::1"), false),
         ] {
             assert_eq!(belongs(&name, "n1", services), fine, "{name:?}");
         }

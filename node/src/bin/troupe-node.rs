@@ -1,6 +1,6 @@
 //! The `troupe-node` program: a worker on its own, of a master on this or another machine.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,9 +56,10 @@ struct Args {
     /// Where the node keeps its state.
     #[arg(long, global = true, default_value = "/var/lib/troupe-node")]
     state_dir: PathBuf,
-    /// The node's own address [default: that of the route to the master].
-    #[arg(long)]
-    address: Option<IpAddr>,
+    /// The node's own address [default: that of the route to the master]; in a dual-stack cluster perhaps one of IPv6
+    /// after it, separated by a comma.
+    #[arg(long, value_parser = own_addresses)]
+    address: Option<(IpAddr, Option<Ipv6Addr>)>,
     /// How pods' packets get from node to node; the same for all nodes of a cluster.
     #[arg(long, value_enum, default_value_t)]
     pod_network: PodNetworkMode,
@@ -70,6 +71,19 @@ struct Args {
     proxy_scheduler: Scheduler,
     #[command(flatten)]
     ingress: IngressArgs,
+}
+
+/// One address, or one of IPv4 and one of IPv6.
+fn own_addresses(text: &str) -> Result<(IpAddr, Option<Ipv6Addr>), String> {
+    let no_address = |part: &str| format!("\"{part}\" is no address");
+    let (first, second) = text.split_once(',').map_or((text, None), |(first, second)| (first, Some(second)));
+    let first: IpAddr = first.trim().parse().map_err(|_| no_address(first))?;
+    let second = second
+        .map(|part| part.trim().parse::<Ipv6Addr>().map_err(|_| format!("{} of IPv6", no_address(part))));
+    match second.transpose()? {
+        Some(_) if first.is_ipv6() => Err(format!("\"{text}\": the first of two addresses is one of IPv4")),
+        second => Ok((first, second)),
+    }
 }
 
 #[derive(Subcommand)]
@@ -123,13 +137,17 @@ async fn clean_up(args: &Args) -> Result<(), Failure> {
 async fn run(args: &Args) -> Result<(), Failure> {
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stage = Stage::new(ARBITERS);
+    let mut node = None;
     let ended = tokio::select! {
-        failed = serve(&stage, args) => failed.map(|never| match never {}),
+        failed = serve(&stage, args, &mut node) => failed.map(|never| match never {}),
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     if ended.is_ok() {
         tracing::info!("ending; pods go on");
+    }
+    if let Some(node) = node {
+        node.stop().await;
     }
     let remaining = stage.shut_down(PATIENCE).await;
     if !remaining.is_empty() {
@@ -138,8 +156,12 @@ async fn run(args: &Args) -> Result<(), Failure> {
     ended
 }
 
-/// Joins if need be, starts the node, and serves until dropped.
-async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, Failure> {
+/// Joins if need be, starts the node, and serves until dropped; `started` is the node from then on.
+async fn serve(
+    stage: &Stage,
+    args: &Args,
+    started: &mut Option<Node>,
+) -> Result<std::convert::Infallible, Failure> {
     actors::spawn({
         let stage = stage.clone();
         async move { stage.watch_for_stuck_actors().await }
@@ -150,13 +172,14 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
     }
     let pki = args.state_dir.join("pki");
     let name = name(args, &pki).await?;
-    let address = match args.address {
-        Some(address) => address,
+    let (address, address6) = match args.address {
+        Some(addresses) => addresses,
         None => {
             let master = master.to_owned();
-            tokio::task::spawn_blocking(move || address_towards(&master))
+            let address = tokio::task::spawn_blocking(move || address_towards(&master))
                 .await?
-                .map_err(|e| format!("no route to {}: {e}", args.master.as_deref().unwrap_or_default()))?
+                .map_err(|e| format!("no route to {}: {e}", args.master.as_deref().unwrap_or_default()))?;
+            (address, None)
         }
     };
     let grant = grant(args, master, &name, address, &pki).await?;
@@ -180,6 +203,7 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
     let config = NodeConfig {
         name: name.clone(),
         address,
+        address6,
         state_dir: args.state_dir.clone(),
         cluster_dns: grant.cluster_dns.parse()?,
         cluster_cidr: grant.cluster_cidr.parse()?,
@@ -196,7 +220,7 @@ async fn serve(stage: &Stage, args: &Args) -> Result<std::convert::Infallible, F
         static_pods_dir: Some(args.state_dir.join("manifests")),
         ingress: args.ingress.ports(),
     };
-    let node = Node::start(stage, config, Arc::new(connector)).await?;
+    let node = started.insert(Node::start(stage, config, Arc::new(connector)).await?);
     println!("node \"{name}\" started");
     while let Err(e) = node.ready(READY_PATIENCE).await {
         tracing::warn!(error = %e, "not Ready yet");
@@ -231,7 +255,8 @@ async fn grant(
             );
         }
     };
-    let names = vec![name.to_owned(), address.to_string(), "127.0.0.1".to_owned()];
+    let mut names = vec![name.to_owned(), address.to_string(), "127.0.0.1".to_owned()];
+    names.extend(args.address.and_then(|(_, second)| second).map(|address| address.to_string()));
     let joining = join::join(master, &token, name, names, pki);
     let grant = tokio::time::timeout(JOIN_PATIENCE, joining).await.map_err(|_| {
         format!("{master} does not answer within {} s; is the address right?", JOIN_PATIENCE.as_secs())

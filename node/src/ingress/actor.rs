@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use actors::{Actor, Context, Handler, message};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use protocol::events::{Recorder, reference};
-use protocol::{Client, Object, ingress};
+use protocol::ingress::Class;
+use protocol::labels::ZONE;
+use protocol::{Client, Object};
 
 use super::Shared;
 use super::certificates::{self, SecretFault};
-use super::claims::{self, Key};
+use super::claims::{self, Claims, Key};
 use super::table::Table;
 use super::watched::{SecretTold, Watched};
 use crate::follow::{Followed, follow};
@@ -31,6 +33,38 @@ message!(Told<Ingress> => (), |m| Some(m.0.key()));
 message!(Told<IngressClass> => (), |m| Some(m.0.key()));
 message!(Told<Service> => (), |m| Some(m.0.key()));
 message!(Told<EndpointSlice> => (), |m| Some(m.0.key()));
+message!(Told<Node> => (), |m| Some(m.0.key()));
+
+/// What is remembered of an Ingress.
+struct Seen {
+    class: Class,
+    claims: Arc<Claims>,
+    /// For events about it.
+    uid: Option<Box<str>>,
+    resource_version: Option<Box<str>>,
+}
+
+impl Seen {
+    fn of(ingress: &Ingress) -> Seen {
+        let meta = &ingress.metadata;
+        Seen {
+            class: Class::of(ingress),
+            claims: Arc::new(Claims::of(ingress)),
+            uid: meta.uid.as_deref().map(Into::into),
+            resource_version: meta.resource_version.as_deref().map(Into::into),
+        }
+    }
+
+    fn reference(&self, key: &Key) -> ObjectReference {
+        let (namespace, name) = key.split_once('/').unwrap_or_default();
+        let mut ingress = Ingress::default();
+        ingress.metadata.namespace = Some(namespace.to_owned());
+        ingress.metadata.name = Some(name.to_owned());
+        ingress.metadata.uid = self.uid.as_deref().map(str::to_owned);
+        ingress.metadata.resource_version = self.resource_version.as_deref().map(str::to_owned);
+        reference(&ingress)
+    }
+}
 
 /// Which kinds have been listed.
 #[derive(Default)]
@@ -39,10 +73,13 @@ struct Listed {
     classes: bool,
     services: bool,
     slices: bool,
+    node: bool,
 }
 
 /// Follows what Ingresses are made of.
 pub struct IngressActor {
+    /// The node that it runs on.
+    node: String,
     shared: Arc<Shared>,
     client: Client,
     recorder: Recorder,
@@ -50,7 +87,7 @@ pub struct IngressActor {
     /// The new table, until it is complete.
     pending: Option<Table>,
     /// All Ingresses: a class may make ours what is not.
-    ingresses: BTreeMap<Key, Arc<Ingress>>,
+    ingresses: BTreeMap<Key, Seen>,
     classes: BTreeMap<Key, IngressClass>,
     watched: Watched,
     /// What the owners of Ingresses have been told is wrong with them.
@@ -60,6 +97,7 @@ pub struct IngressActor {
 impl IngressActor {
     pub(super) fn new(node: &str, shared: Arc<Shared>, client: Client, recorder: Recorder) -> Self {
         IngressActor {
+            node: node.to_owned(),
             shared,
             client,
             recorder,
@@ -72,13 +110,13 @@ impl IngressActor {
         }
     }
 
-    fn follow<K: Object>(&self, ctx: &mut Context<Self>)
+    fn follow<K: Object>(&self, fields: Option<String>, ctx: &mut Context<Self>)
     where
         Told<K>: actors::Message<Result = ()>,
         Self: Handler<Told<K>>,
     {
         let me = ctx.me();
-        let following = follow::<K, _>(self.client.clone(), None, move |told| {
+        let following = follow::<K, _>(self.client.clone(), fields, move |told| {
             let me = me.clone();
             async move { me.tell(Told(told)).await.is_ok() }
         });
@@ -95,7 +133,8 @@ impl IngressActor {
 
     /// Shows the new table once it is complete.
     fn complete(&mut self) {
-        let all = self.listed.ingresses && self.listed.classes && self.listed.services && self.listed.slices;
+        let Listed { ingresses, classes, services, slices, node } = self.listed;
+        let all = ingresses && classes && services && slices && node;
         if !all {
             return;
         }
@@ -114,8 +153,10 @@ impl IngressActor {
 
     /// Takes an Ingress into the table, or out of it, as it is now.
     fn place(&mut self, key: &Key, ctx: &mut Context<Self>) {
-        let ingress = self.ingresses.get(key).filter(|i| ingress::is_ours(i, self.classes.values())).cloned();
-        let secrets = self.table(|table| table.set_ingress(key, ingress.as_deref()));
+        let ours = self.ingresses.get(key).filter(|seen| seen.class.is_ours(self.classes.values()));
+        let claims = ours.map(|seen| seen.claims.clone());
+        let served = claims.is_some();
+        let secrets = self.table(|table| table.set_ingress(key, claims));
         for secret in secrets {
             let named = self.table(|table| !table.certificates.users(&secret).is_empty());
             if named {
@@ -126,7 +167,7 @@ impl IngressActor {
                 next.into_iter().for_each(|next| self.watch(next, ctx));
             }
         }
-        if ingress.is_none() {
+        if !served {
             self.told.remove(key);
         }
         self.tell_faults(key);
@@ -152,8 +193,8 @@ impl IngressActor {
         }
         let faults = self.table(|table| table.faults(key));
         let before = self.told.remove(key).unwrap_or_default();
-        if let Some(ingress) = self.ingresses.get(key) {
-            let about: ObjectReference = reference(&**ingress);
+        if let Some(seen) = self.ingresses.get(key) {
+            let about = seen.reference(key);
             for (reason, text) in faults.difference(&before) {
                 self.recorder.tell(about.clone(), "Warning", reason, text.clone());
             }
@@ -163,10 +204,9 @@ impl IngressActor {
         }
     }
 
-    fn take_ingress(&mut self, mut ingress: Ingress) -> Key {
-        ingress.metadata.managed_fields = None;
-        let key = key_of(&ingress);
-        self.ingresses.insert(key.clone(), Arc::new(ingress));
+    fn take_ingress(&mut self, ingress: &Ingress) -> Key {
+        let key = key_of(ingress);
+        self.ingresses.insert(key.clone(), Seen::of(ingress));
         key
     }
 }
@@ -175,10 +215,11 @@ impl Actor for IngressActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.follow::<IngressClass>(ctx);
-        self.follow::<Ingress>(ctx);
-        self.follow::<Service>(ctx);
-        self.follow::<EndpointSlice>(ctx);
+        self.follow::<IngressClass>(None, ctx);
+        self.follow::<Ingress>(None, ctx);
+        self.follow::<Service>(None, ctx);
+        self.follow::<EndpointSlice>(None, ctx);
+        self.follow::<Node>(Some(format!("metadata.name={}", self.node)), ctx);
     }
 }
 
@@ -190,14 +231,14 @@ impl Handler<Told<Ingress>> for IngressActor {
             Followed::Listed(all) => {
                 self.ingresses.clear();
                 for ingress in all {
-                    self.take_ingress(ingress);
+                    self.take_ingress(&ingress);
                 }
                 self.place_all(ctx);
                 self.listed.ingresses = true;
                 self.complete();
             }
             Followed::Changed(ingress) => {
-                let key = self.take_ingress(*ingress);
+                let key = self.take_ingress(&ingress);
                 self.place(&key, ctx);
             }
             Followed::Gone(ingress) => {
@@ -278,6 +319,27 @@ impl Handler<Told<EndpointSlice>> for IngressActor {
             Followed::Changed(slice) => self.table(|table| table.set_slice(*slice, false)),
             Followed::Gone(slice) => self.table(|table| table.set_slice(*slice, true)),
         }
+    }
+}
+
+impl Handler<Told<Node>> for IngressActor {
+    type Result = ();
+
+    fn handle(&mut self, Told(told): Told<Node>, _: &mut Context<Self>) {
+        let ours = |node: &Node| node.metadata.name.as_ref() == Some(&self.node);
+        let node = match told {
+            Followed::Listed(nodes) => {
+                let node = nodes.into_iter().find(ours);
+                self.listed.node = true;
+                node
+            }
+            Followed::Changed(node) if ours(&node) => Some(*node),
+            // A Node that is deleted while its kubelet runs comes back, with the same zone.
+            Followed::Changed(_) | Followed::Gone(_) => return,
+        };
+        let zone = node.and_then(|node| node.metadata.labels?.remove(ZONE));
+        self.table(|table| table.set_zone(zone));
+        self.complete();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Services that Ingresses name, and the endpoints behind them. What a Service or its slices change is its own
 //! part here and nothing else; Services that no Ingress names are remembered, as one may name them later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,19 @@ use protocol::labels::SERVICE_NAME;
 
 use super::claims::{Key, Port, Target, key};
 use super::upstream::{Speaks, Upstream};
+use crate::family::Family;
 use crate::proxy::NodeFacts;
 use crate::proxy::endpoints::{candidates, choose};
-use crate::proxy::family::Family;
 
-/// What a Service port says of endpoints that speak HTTP/2 without TLS.
-const H2C: &str = "kubernetes.io/h2c";
+/// What endpoints of a Service port speak, as the port says it. WebSockets are HTTP/1.1 to begin with.
+fn speaks(port: &ServicePort) -> Speaks {
+    match port.app_protocol.as_deref() {
+        Some("kubernetes.io/h2c") => Speaks::Http2,
+        // The name of the service that IANA assigned, in either case, and WebSockets in TLS.
+        Some(text) if text.eq_ignore_ascii_case("https") || text == "kubernetes.io/wss" => Speaks::Tls,
+        _ => Speaks::Http1,
+    }
+}
 
 /// Why requests for a backend are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -81,9 +88,26 @@ impl Backend {
     }
 }
 
-fn port_of<'a>(service: &'a Service, port: &Port) -> Option<&'a ServicePort> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-    ports.into_iter().flatten().find(|candidate| match port {
+/// A Service, without all that is not needed here: it stays in memory.
+#[derive(Debug)]
+struct Exposed {
+    external_name: bool,
+    ports: Box<[ServicePort]>,
+}
+
+impl Exposed {
+    fn of(service: &Service) -> Exposed {
+        let spec = service.spec.as_ref();
+        let lean = |port: &ServicePort| ServicePort { node_port: None, target_port: None, ..port.clone() };
+        Exposed {
+            external_name: spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName"),
+            ports: spec.into_iter().flat_map(|spec| spec.ports.iter().flatten()).map(lean).collect(),
+        }
+    }
+}
+
+fn port_of<'a>(service: &'a Exposed, port: &Port) -> Option<&'a ServicePort> {
+    service.ports.iter().find(|candidate| match port {
         Port::Name(name) => candidate.name.as_ref() == Some(name),
         Port::Number(number) => candidate.port == *number,
     })
@@ -92,50 +116,64 @@ fn port_of<'a>(service: &'a Service, port: &Port) -> Option<&'a ServicePort> {
 /// The addresses behind a port of a Service, and what they speak. Pure.
 fn resolve<'a>(
     target: &Target,
-    service: Option<&Service>,
+    service: Option<&Exposed>,
     slices: impl IntoIterator<Item = &'a EndpointSlice> + Clone,
     facts: &NodeFacts,
 ) -> Result<(Vec<SocketAddr>, Speaks), Refusal> {
     let name = || target.service.clone();
     let service = service.ok_or_else(|| Refusal::NoService(name()))?;
-    if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+    if service.external_name {
         return Err(Refusal::ExternalName(name()));
     }
     let port = port_of(service, &target.port).ok_or_else(|| Refusal::NoPort(name(), target.port.clone()))?;
     if port.protocol.as_deref().unwrap_or("TCP") != "TCP" {
         return Err(Refusal::NotTcp(name(), target.port.clone()));
     }
-    let speaks = if port.app_protocol.as_deref() == Some(H2C) { Speaks::Http2 } else { Speaks::Http1 };
     // Of a Service with both, one family is enough: its endpoints are the same.
     let of = |family| choose(&candidates(port, slices.clone(), facts, family), facts).cluster;
     let chosen = Family::ALL.into_iter().map(of).find(|chosen| !chosen.is_empty());
     let chosen = chosen.ok_or_else(|| Refusal::NoEndpoints(name()))?;
-    Ok((chosen.iter().map(|at| SocketAddr::new(at.ip, at.port)).collect(), speaks))
+    Ok((chosen.iter().map(|at| SocketAddr::new(at.ip, at.port)).collect(), speaks(port)))
 }
 
 /// What is known of one Service.
 #[derive(Debug, Default)]
 struct Known {
-    service: Option<Arc<Service>>,
-    slices: BTreeMap<String, EndpointSlice>,
-    /// The ports that Ingresses name.
-    backends: HashMap<Port, Wanted>,
+    service: Option<Exposed>,
+    /// By name. Few, and there are many Services: a map would have room for more than there are.
+    slices: Vec<(Box<str>, EndpointSlice)>,
+    /// The ports that Ingresses name, few too.
+    backends: Vec<(Port, Wanted)>,
 }
 
 #[derive(Debug)]
 struct Wanted {
-    by: BTreeSet<Key>,
+    /// Each once.
+    by: Vec<Key>,
     backend: Arc<Backend>,
 }
 
 impl Known {
     fn take_slice(&mut self, slice: EndpointSlice, gone: bool) {
-        let name = slice.metadata.name.clone().unwrap_or_default();
-        if gone {
-            self.slices.remove(&name);
-        } else {
-            self.slices.insert(name, lean_slice(slice));
+        let name: Box<str> = slice.metadata.name.clone().unwrap_or_default().into();
+        let before = self.slices.iter().position(|(known, _)| *known == name);
+        match (before, gone) {
+            (Some(at), true) => drop(self.slices.swap_remove(at)),
+            (Some(at), false) => {
+                if let Some((_, known)) = self.slices.get_mut(at) {
+                    *known = lean_slice(slice);
+                }
+            }
+            (None, true) => {}
+            (None, false) => {
+                self.slices.reserve_exact(1);
+                self.slices.push((name, lean_slice(slice)));
+            }
         }
+    }
+
+    fn wanted(&mut self, port: &Port) -> Option<&mut Wanted> {
+        self.backends.iter_mut().find(|(known, _)| known == port).map(|(_, wanted)| wanted)
     }
 }
 
@@ -159,7 +197,10 @@ fn lean_slice(mut slice: EndpointSlice) -> EndpointSlice {
         endpoint.target_ref = None;
         endpoint.hostname = None;
         endpoint.deprecated_topology = None;
+        endpoint.addresses.shrink_to_fit();
     }
+    slice.endpoints.iter_mut().for_each(Vec::shrink_to_fit);
+    slice.ports.iter_mut().for_each(Vec::shrink_to_fit);
     slice
 }
 
@@ -172,38 +213,39 @@ impl Backends {
 
     /// The backend of a target that an Ingress wants.
     pub fn get(&self, target: &Target) -> Option<&Arc<Backend>> {
-        Some(&self.services.get(&target.service)?.backends.get(&target.port)?.backend)
+        let backends = &self.services.get(&target.service)?.backends;
+        backends.iter().find(|(port, _)| *port == target.port).map(|(_, wanted)| &wanted.backend)
     }
 
     /// An Ingress wants a target.
     pub fn want(&mut self, target: &Target, ingress: &Key) {
         let known = self.services.entry(target.service.clone()).or_default();
-        let wanted = known.backends.entry(target.port.clone());
-        let wanted = wanted.or_insert_with(|| Wanted {
-            by: BTreeSet::new(),
-            backend: Arc::new(Backend::of(Err(Refusal::NoService(target.service.clone())))),
-        });
-        wanted.by.insert(ingress.clone());
-        if wanted.by.len() == 1 {
-            self.compile(&target.service);
+        match known.wanted(&target.port) {
+            Some(wanted) if wanted.by.contains(ingress) => {}
+            Some(wanted) => wanted.by.push(ingress.clone()),
+            None => {
+                let backend = Arc::new(Backend::of(Err(Refusal::NoService(target.service.clone()))));
+                let wanted = Wanted { by: vec![ingress.clone()], backend };
+                known.backends.reserve_exact(1);
+                known.backends.push((target.port.clone(), wanted));
+                self.compile(&target.service);
+            }
         }
     }
 
     /// An Ingress no longer wants a target.
     pub fn unwant(&mut self, target: &Target, ingress: &Key) {
         let Some(known) = self.services.get_mut(&target.service) else { return };
-        if let Some(wanted) = known.backends.get_mut(&target.port) {
-            wanted.by.remove(ingress);
-            if wanted.by.is_empty() {
-                known.backends.remove(&target.port);
-            }
+        if let Some(wanted) = known.wanted(&target.port) {
+            wanted.by.retain(|other| other != ingress);
         }
+        known.backends.retain(|(_, wanted)| !wanted.by.is_empty());
         self.compile(&target.service);
     }
 
     /// A Service as it is now, or that it is gone.
     pub fn set_service(&mut self, key: &Key, service: Option<Arc<Service>>) {
-        self.services.entry(key.clone()).or_default().service = service;
+        self.services.entry(key.clone()).or_default().service = service.map(|service| Exposed::of(&service));
         self.compile(key);
     }
 
@@ -211,7 +253,7 @@ impl Backends {
     pub fn replace_services(&mut self, services: impl IntoIterator<Item = (Key, Arc<Service>)>) {
         self.services.values_mut().for_each(|known| known.service = None);
         for (key, service) in services {
-            self.services.entry(key).or_default().service = Some(service);
+            self.services.entry(key).or_default().service = Some(Exposed::of(&service));
         }
         self.compile_all();
     }
@@ -235,10 +277,18 @@ impl Backends {
         self.compile_all();
     }
 
+    /// The node is in this zone from now on.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        if self.facts.zone != zone {
+            self.facts.zone = zone;
+            self.compile_all();
+        }
+    }
+
     /// The Ingresses that name a Service.
     pub fn users(&self, service: &Key) -> BTreeSet<Key> {
         let known = self.services.get(service);
-        let backends = known.into_iter().flat_map(|known| known.backends.values());
+        let backends = known.into_iter().flat_map(|known| known.backends.iter().map(|(_, wanted)| wanted));
         backends.flat_map(|wanted| wanted.by.iter().cloned()).collect()
     }
 
@@ -252,11 +302,17 @@ impl Backends {
         let Some(known) = self.services.get_mut(key) else { return };
         for (port, wanted) in &mut known.backends {
             let target = Target { service: key.clone(), port: port.clone() };
-            let resolved = resolve(&target, known.service.as_deref(), known.slices.values(), &self.facts);
+            let resolved = resolve(
+                &target,
+                known.service.as_ref(),
+                known.slices.iter().map(|(_, slice)| slice),
+                &self.facts,
+            );
             wanted.backend = Arc::new(Backend::of(resolved.map(|(addresses, speaks)| {
                 let before = wanted.backend.endpoints.as_deref().unwrap_or_default();
                 let kept = |at| before.iter().find(|u| u.address() == at && u.speaks() == speaks).cloned();
-                let upstream = |at| kept(at).unwrap_or_else(|| Arc::new(Upstream::new(at, speaks)));
+                let upstream =
+                    |at| kept(at).unwrap_or_else(|| Arc::new(Upstream::new(at, speaks, key.clone())));
                 addresses.into_iter().map(upstream).collect()
             })));
         }

@@ -70,7 +70,7 @@ pub fn read(name: &Key, secret: &Secret) -> Result<Arc<CertifiedKey>, SecretFaul
 #[derive(Debug, Default)]
 struct Known {
     /// The Ingresses that name it.
-    by: BTreeSet<Key>,
+    by: Vec<Key>,
     certificate: Option<Arc<CertifiedKey>>,
     fault: Option<SecretFault>,
 }
@@ -80,7 +80,7 @@ struct Known {
 pub struct Certificates {
     secrets: HashMap<Key, Known>,
     /// Who names which Secret for hosts, in order of precedence.
-    hosts: ByHost<BTreeSet<(Rank, Key)>>,
+    hosts: ByHost<Vec<(Rank, Key)>>,
 }
 
 impl Certificates {
@@ -89,7 +89,7 @@ impl Certificates {
         if let Some(claims) = before {
             for (host, secret) in &claims.certificates {
                 let of_host = self.hosts.at(host);
-                of_host.remove(&(claims.rank.clone(), secret.clone()));
+                of_host.retain(|(rank, named)| *rank != claims.rank || named != secret);
                 if of_host.is_empty() {
                     self.hosts.remove(host);
                 }
@@ -97,15 +97,22 @@ impl Certificates {
         }
         if let Some(claims) = now {
             for (host, secret) in &claims.certificates {
-                self.hosts.at(host).insert((claims.rank.clone(), secret.clone()));
-                self.secrets.entry(secret.clone()).or_default().by.insert(claims.rank.ingress.clone());
+                let (of_host, named) = (self.hosts.at(host), (claims.rank.clone(), secret.clone()));
+                if let Err(place) = of_host.binary_search(&named) {
+                    of_host.reserve_exact(1);
+                    of_host.insert(place, named);
+                }
+                let known = self.secrets.entry(secret.clone()).or_default();
+                if !known.by.contains(&claims.rank.ingress) {
+                    known.by.push(claims.rank.ingress.clone());
+                }
             }
         }
         let kept = now.map(Claims::secrets).unwrap_or_default();
         if let Some(claims) = before {
             for secret in claims.secrets().into_iter().filter(|secret| !kept.contains(secret)) {
                 let Some(known) = self.secrets.get_mut(secret) else { continue };
-                known.by.remove(&claims.rank.ingress);
+                known.by.retain(|ingress| *ingress != claims.rank.ingress);
                 if known.by.is_empty() {
                     self.secrets.remove(secret);
                 }
@@ -137,7 +144,7 @@ impl Certificates {
 
     /// The Ingresses that name a Secret.
     pub fn users(&self, secret: &Key) -> BTreeSet<Key> {
-        self.secrets.get(secret).map(|known| known.by.clone()).unwrap_or_default()
+        self.secrets.get(secret).into_iter().flat_map(|known| known.by.iter().cloned()).collect()
     }
 
     /// What is wrong with a Secret, as far as is known.

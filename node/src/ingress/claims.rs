@@ -74,9 +74,9 @@ pub struct Path {
     /// How it is compared.
     pub kind: PathKind,
     /// A prefix has no final slash here.
-    pub text: String,
+    pub text: Arc<str>,
     /// Where it leads.
-    pub goal: Goal,
+    pub goal: Arc<Goal>,
 }
 
 /// What an Ingress asks for.
@@ -87,7 +87,7 @@ pub struct Claims {
     /// Paths by host.
     pub paths: Vec<(Host, Path)>,
     /// Where other requests for its hosts go.
-    pub otherwise: Vec<(Host, Goal)>,
+    pub otherwise: Vec<(Host, Arc<Goal>)>,
     /// Hosts and the Secrets with their certificates.
     pub certificates: Vec<(Host, Key)>,
 }
@@ -104,11 +104,11 @@ fn goal(namespace: &str, backend: &IngressBackend) -> Option<Goal> {
 }
 
 fn path(namespace: &str, path: &HTTPIngressPath) -> Option<Path> {
-    let goal = goal(namespace, &path.backend)?;
+    let goal = Arc::new(goal(namespace, &path.backend)?);
     let text = path.path.as_deref().unwrap_or_default();
     Some(match path.path_type.as_str() {
-        "Exact" => Path { kind: PathKind::Exact, text: text.to_owned(), goal },
-        _ => Path { kind: PathKind::Prefix, text: text.trim_end_matches('/').to_owned(), goal },
+        "Exact" => Path { kind: PathKind::Exact, text: text.into(), goal },
+        _ => Path { kind: PathKind::Prefix, text: text.trim_end_matches('/').into(), goal },
     })
 }
 
@@ -127,14 +127,22 @@ impl Claims {
         for rule in spec.rules.iter().flatten() {
             let host = Host::parse(rule.host.as_deref().unwrap_or_default());
             let paths = rule.http.iter().flat_map(|http| &http.paths);
-            claims.paths.extend(paths.filter_map(|p| Some((host.clone(), path(namespace, p)?))));
+            for mut path in paths.filter_map(|p| path(namespace, p)) {
+                // Said once, kept once.
+                if let Some((_, same)) = claims.paths.iter().find(|(_, known)| known.goal == path.goal) {
+                    path.goal = same.goal.clone();
+                }
+                claims.paths.push((host.clone(), path));
+            }
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
         }
         // Its own hosts only: what one Ingress falls back to is not where strangers' requests go. Without
         // hosts it is for everybody.
-        if let Some(goal) = spec.default_backend.as_ref().and_then(|backend| goal(namespace, backend)) {
+        if let Some(goal) =
+            spec.default_backend.as_ref().and_then(|backend| goal(namespace, backend)).map(Arc::new)
+        {
             let for_hosts = if hosts.is_empty() { vec![Host::Any] } else { hosts.clone() };
             claims.otherwise = for_hosts.into_iter().map(|host| (host, goal.clone())).collect();
         }
@@ -149,6 +157,8 @@ impl Claims {
             };
             claims.certificates.extend(named.into_iter().map(|host| (host, secret.clone())));
         }
+        claims.paths.shrink_to_fit();
+        claims.certificates.shrink_to_fit();
         claims
     }
 
@@ -160,8 +170,8 @@ impl Claims {
 
     /// All places that requests go to.
     pub fn goals(&self) -> impl Iterator<Item = &Goal> {
-        let paths = self.paths.iter().map(|(_, path)| &path.goal);
-        paths.chain(self.otherwise.iter().map(|(_, goal)| goal))
+        let paths = self.paths.iter().map(|(_, path)| &*path.goal);
+        paths.chain(self.otherwise.iter().map(|(_, goal)| &**goal))
     }
 
     /// The Services among them, each once.

@@ -11,6 +11,7 @@ use actors::time::Instant;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -26,7 +27,7 @@ use super::headers::{self, Arrival};
 use super::hosts;
 use super::metrics::Metrics;
 use super::table::{Found, Table};
-use super::upstream::{AttemptError, Upstream};
+use super::upstream::{AttemptError, Speaks, Upstream};
 
 /// An endpoint begins its answer within this time after it was sent the last piece of a request.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,9 @@ pub enum Refused {
     /// Tunnels to anywhere are not to be had here.
     #[error("CONNECT is not served")]
     Connect,
+    /// A WebSocket is asked for, and the endpoints speak HTTP/2 alone.
+    #[error("the Service of this host and path has no WebSockets")]
+    NoWebSockets,
     /// The path and query are too long.
     #[error("more than {URI_BYTES_MAX} bytes of path and query")]
     Long,
@@ -78,6 +82,7 @@ impl Refused {
         match self {
             Refused::Bad(_) => StatusCode::BAD_REQUEST,
             Refused::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Refused::NoWebSockets => StatusCode::NOT_IMPLEMENTED,
             Refused::Long => StatusCode::URI_TOO_LONG,
             Refused::Nothing => StatusCode::NOT_FOUND,
             Refused::Nowhere(_) | Refused::Busy | Refused::Starting => StatusCode::SERVICE_UNAVAILABLE,
@@ -107,6 +112,24 @@ pub struct Forwarder {
     pub room: Arc<Semaphore>,
     /// Ends upgraded connections.
     pub end: CancellationToken,
+}
+
+/// A client that asked for another protocol.
+struct Asked {
+    /// Its connection, once there is an answer.
+    client: OnUpgrade,
+    /// It asked as HTTP/2 does (RFC 8441): by CONNECT, and without a change of the connection.
+    bootstrapped: bool,
+}
+
+/// Whether a CONNECT is one that HTTP/2 asks for WebSockets by.
+fn is_websocket(request: &Request<Incoming>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    protocol.is_some_and(|protocol| protocol.as_str() == "websocket") && request.uri().authority().is_some()
+}
+
+fn asks_websocket(parts: &Parts) -> bool {
+    parts.headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The host that a request is for.
@@ -143,7 +166,8 @@ impl Forwarder {
         mut request: Request<Incoming>,
         arrival: Arrival,
     ) -> Result<Response<Reply>, Refused> {
-        if request.method() == Method::CONNECT {
+        let bootstrapped = request.method() == Method::CONNECT;
+        if bootstrapped && !is_websocket(&request) {
             return Err(Refused::Connect);
         }
         if request.uri().path_and_query().is_some_and(|p| p.as_str().len() > URI_BYTES_MAX) {
@@ -155,10 +179,15 @@ impl Forwarder {
         let client = hyper::upgrade::on(&mut request);
         let (mut parts, body) = request.into_parts();
         headers::request(&mut parts, &host, arrival);
+        if bootstrapped {
+            parts.method = Method::GET;
+            headers::websocket(&mut parts.headers, rand::random());
+        }
         let body = Lender::new(Paced::new(body, Some(permit.clone())));
         let (endpoint, response) =
             self.attempts(&hosts::name_of(host.to_str().unwrap_or_default()), &parts, &body).await?;
-        self.answer(endpoint, response, parts.headers.contains_key(UPGRADE).then_some(client), permit)
+        let asked = parts.headers.contains_key(UPGRADE).then_some(Asked { client, bootstrapped });
+        self.answer(endpoint, response, asked, permit)
     }
 
     /// The endpoint that is to be tried next, by what is known now.
@@ -197,6 +226,9 @@ impl Forwarder {
         loop {
             let picked = self.pick(host, path, &tried, repeated);
             let endpoint = match (picked, failed.take()) {
+                (Ok(Some(endpoint)), _) if asks_websocket(parts) && endpoint.speaks() == Speaks::Http2 => {
+                    return Err(Refused::NoWebSockets);
+                }
                 (Ok(Some(endpoint)), before) => {
                     if before.is_some() {
                         self.metrics.retried();
@@ -255,23 +287,32 @@ impl Forwarder {
         }
     }
 
-    /// Passes an answer on. `client` is the client's connection where it asked for another protocol.
+    /// Passes an answer on. `asked` is there where the client asked for another protocol.
     fn answer(
         &self,
         endpoint: SocketAddr,
         mut response: Response<Incoming>,
-        client: Option<OnUpgrade>,
+        asked: Option<Asked>,
         permit: Arc<OwnedSemaphorePermit>,
     ) -> Result<Response<Reply>, Refused> {
+        let bootstrapped = asked.as_ref().is_some_and(|asked| asked.bootstrapped);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let client = client.ok_or(Refused::Unasked(endpoint))?;
+            let Asked { client, .. } = asked.ok_or(Refused::Unasked(endpoint))?;
             let server = hyper::upgrade::on(&mut response);
             let end = self.end.clone();
             tokio::spawn(async move { end.run_until_cancelled(tunnel(client, server, permit)).await });
             let (mut parts, _) = response.into_parts();
             headers::answer(parts.status, &mut parts.headers);
+            if bootstrapped {
+                parts.status = StatusCode::OK;
+                headers::bootstrapped(&mut parts.headers);
+            }
             parts.extensions.clear();
             return Ok(Response::from_parts(parts, Either::Left(Full::default())));
+        }
+        // Success would say that there is a tunnel now.
+        if bootstrapped && response.status().is_success() {
+            return Err(Refused::Unasked(endpoint));
         }
         let (mut parts, body) = response.into_parts();
         headers::answer(parts.status, &mut parts.headers);

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
 use hyper::{StatusCode, Version};
@@ -54,7 +57,7 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 fn end_to_end(headers: &mut HeaderMap) {
     for name in listed(headers) {
         // Whoever lists a header that routing or length depend on would make two readers disagree.
-        if name != HOST && name != hyper::header::CONTENT_LENGTH && name != TE {
+        if name != HOST && name != CONTENT_LENGTH && name != TE {
             headers.remove(name);
         }
     }
@@ -104,6 +107,23 @@ pub fn request(parts: &mut request::Parts, host: &HeaderValue, arrival: Arrival)
         say_upgrade(headers, to);
     }
     parts.version = Version::HTTP_11;
+}
+
+/// Makes a request for WebSockets that came by HTTP/2 the one that HTTP/1.1 asks by; `key` is any number.
+pub fn websocket(headers: &mut HeaderMap, key: [u8; 16]) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    if let Ok(key) = HeaderValue::try_from(STANDARD.encode(key)) {
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    say_upgrade(headers, HeaderValue::from_static("websocket"));
+}
+
+/// Makes the answer to that one that HTTP/2 answers by.
+pub fn bootstrapped(headers: &mut HeaderMap) {
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        headers.remove(name);
+    }
 }
 
 /// HTTP/2 may send cookies in pieces; before HTTP/2 there was one header.
@@ -207,6 +227,21 @@ mod tests {
         let lines =
             sent(&[("connection", "content-length, host"), ("content-length", "5")], Version::HTTP_11);
         assert!(lines.contains(&"content-length: 5".to_owned()) && lines.contains(&ALWAYS[0].to_owned()));
+    }
+
+    #[test]
+    fn websockets_by_http2_become_those_of_http1_and_back() {
+        let mut headers = HeaderMap::new();
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
+        websocket(&mut headers, [7; 16]);
+        assert_eq!(headers["upgrade"], "websocket");
+        assert_eq!(headers["connection"], "upgrade");
+        assert_eq!(headers["sec-websocket-key"], "BwcHBwcHBwcHBwcHBwcHBw==");
+        assert_eq!(headers["sec-websocket-version"], "13");
+        headers.insert("sec-websocket-accept", HeaderValue::from_static("x"));
+        bootstrapped(&mut headers);
+        assert!(!headers.contains_key("upgrade") && !headers.contains_key("sec-websocket-accept"));
+        assert_eq!(headers["sec-websocket-protocol"], "chat");
     }
 
     #[test]

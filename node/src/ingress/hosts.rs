@@ -1,14 +1,15 @@
 //! Hosts as Ingresses name them, and tables by them. Pure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The hosts that something is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
     /// This one.
-    Exact(String),
+    Exact(Arc<str>),
     /// Those with exactly one label before this name: `*.example.com`.
-    Below(String),
+    Below(Arc<str>),
     /// All.
     Any,
 }
@@ -19,8 +20,8 @@ impl Host {
         let text = text.to_ascii_lowercase();
         match text.strip_prefix("*.") {
             _ if text.is_empty() => Host::Any,
-            Some(rest) => Host::Below(rest.to_owned()),
-            None => Host::Exact(text),
+            Some(rest) => Host::Below(rest.into()),
+            None => Host::Exact(text.into()),
         }
     }
 }
@@ -39,8 +40,8 @@ pub fn name_of(authority: &str) -> String {
 /// A table by host.
 #[derive(Clone, Debug)]
 pub struct ByHost<T> {
-    exact: HashMap<String, T>,
-    below: HashMap<String, T>,
+    exact: HashMap<Arc<str>, T>,
+    below: HashMap<Arc<str>, T>,
     any: Option<T>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -123,10 +123,13 @@ impl Port {
         let mut connections = JoinSet::new();
         loop {
             // Without room nothing is accepted: what waits, waits in the kernel, and not for long.
-            let Ok(permit) = shared.connections.clone().acquire_owned().await else {
-                return "there is no room for connections".to_owned();
+            let room = shared.connections.clone().acquire_owned();
+            let permit = tokio::select! {
+                Ok(permit) = room => permit,
+                () = shared.draining.cancelled() => break,
             };
             let (stream, client) = tokio::select! {
+                () = shared.draining.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
@@ -139,14 +142,19 @@ impl Port {
             };
             let arrival = Arrival { client, port: self.port, tls: self.tls.is_some() };
             let (tls, forwarder) = (self.tls.clone(), forwarder.clone());
+            let draining = shared.draining.clone();
             let counted = shared.metrics.connection(scheme);
             connections.spawn(async move {
                 let _held = (permit, counted);
-                if let Err(why) = connection(stream, arrival, tls, forwarder).await {
+                if let Err(why) = connection(stream, arrival, tls, forwarder, draining).await {
                     tracing::debug!(%client, %why, "a connection ended");
                 }
             });
         }
+        // What was upgraded has no end of its own that could be waited for.
+        forwarder.end.cancel();
+        while connections.join_next().await.is_some() {}
+        std::future::pending().await
     }
 }
 
@@ -166,9 +174,10 @@ async fn connection(
     arrival: Arrival,
     tls: Option<TlsAcceptor>,
     forwarder: Arc<Forwarder>,
+    draining: CancellationToken,
 ) -> Result<(), Ended> {
     prepare(&stream);
-    let Some(acceptor) = tls else { return serve_http1(stream, arrival, forwarder).await };
+    let Some(acceptor) = tls else { return serve_http1(stream, arrival, forwarder, draining).await };
     let shaken = tokio::time::timeout(HANDSHAKE_WAIT, acceptor.accept(stream)).await;
     let stream = match shaken.map_err(|_| Ended::Late).and_then(|shaken| shaken.map_err(Ended::Handshake)) {
         Ok(stream) => stream,
@@ -178,9 +187,9 @@ async fn connection(
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(stream, arrival, forwarder).await
+        serve_http2(stream, arrival, forwarder, draining).await
     } else {
-        serve_http1(stream, arrival, forwarder).await
+        serve_http1(stream, arrival, forwarder, draining).await
     }
 }
 
@@ -201,6 +210,7 @@ async fn serve_http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     arrival: Arrival,
     forwarder: Arc<Forwarder>,
+    draining: CancellationToken,
 ) -> Result<(), Ended> {
     let service = service_fn(move |request| {
         let forwarder = forwarder.clone();
@@ -209,13 +219,19 @@ async fn serve_http1(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX);
     builder.max_header_size(HEADER_BYTES_MAX).max_headers(HEADERS_MAX);
-    Ok(builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await?)
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    tokio::select! {
+        ended = serving.as_mut() => return Ok(ended?),
+        () = draining.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    Ok(serving.await?)
 }
 
 async fn serve_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     arrival: Arrival,
     forwarder: Arc<Forwarder>,
+    draining: CancellationToken,
 ) -> Result<(), Ended> {
     let requests = Arc::new(AtomicU64::new(0));
     let counter = requests.clone();
@@ -226,13 +242,17 @@ async fn serve_http2(
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(SIGN_OF_LIFE);
-    builder.max_concurrent_streams(STREAMS_MAX);
+    builder.max_concurrent_streams(STREAMS_MAX).enable_connect_protocol();
     builder.max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX));
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut seen = None;
     loop {
         tokio::select! {
             ended = serving.as_mut() => return Ok(ended?),
+            () = draining.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                return Ok(serving.await?);
+            }
             () = tokio::time::sleep(IDLE_MAX) => {
                 let now = requests.load(Ordering::Relaxed);
                 // What is under way may end; a client that wants more connects anew.
@@ -244,9 +264,40 @@ async fn serve_http2(
     }
 }
 
-/// Binds a port.
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Binds a port; all addresses of IPv6 are those of IPv4 too, and these alone on a machine without IPv6.
 pub(super) fn bind(address: SocketAddr) -> io::Result<Arc<std::net::TcpListener>> {
-    let socket = std::net::TcpListener::bind(address)?;
+    match open(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
+            open((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        other => other,
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let lacking = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL, Errno::EPROTONOSUPPORT];
+    lacking.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+fn open(address: SocketAddr) -> io::Result<Arc<std::net::TcpListener>> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(Arc::new(socket))
+    Ok(Arc::new(socket.into()))
+}
+
+/// Makes a port refuse connections from now on.
+pub(super) fn close(socket: &std::net::TcpListener) {
+    if let Err(error) = SockRef::from(socket).shutdown(std::net::Shutdown::Both) {
+        tracing::debug!(%error, "a port stays open until the process ends");
+    }
 }

@@ -17,8 +17,9 @@
 //! are compared as they were sent, byte by byte.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::{ActorRef, Props, RestartPolicy, Stage};
 use parking_lot::RwLock;
@@ -26,6 +27,7 @@ use protocol::Client;
 use protocol::events::{Recorder, Source};
 use protocol::ingress::Ports;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 mod actor;
 mod backends;
@@ -54,6 +56,8 @@ use table::Table;
 const CONNECTIONS_MAX: u64 = 8192;
 /// Files that a connection and its request may need, and as many again for the rest of the process.
 const FILES_PER_CONNECTION: u64 = 4;
+/// Requests under way have this long at the end of the process.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Changes that wait for the actor at most; the watches wait when it is full.
 const MAILBOX: usize = 1024;
 
@@ -69,9 +73,9 @@ pub struct IngressConfig {
 }
 
 impl IngressConfig {
-    /// On all addresses of the node.
+    /// On all addresses of the node, of both families where it has both.
     pub fn new(node: &str, ports: Ports) -> Self {
-        let at = |port: u16| (port != 0).then_some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+        let at = |port: u16| (port != 0).then_some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         IngressConfig { node: node.to_owned(), http: at(ports.http), https: at(ports.https) }
     }
 }
@@ -99,12 +103,18 @@ struct Shared {
     connections: Arc<Semaphore>,
     /// Room for requests under way.
     requests: Arc<Semaphore>,
+    /// No more connections are taken, and those that there are end with the requests that they have.
+    draining: CancellationToken,
 }
 
 /// Ingresses being served.
 pub struct IngressHandle {
     actor: ActorRef<IngressActor>,
     listeners: Vec<ActorRef<Listener>>,
+    sockets: Vec<Arc<std::net::TcpListener>>,
+    shared: Arc<Shared>,
+    /// How many connections there is room for.
+    room: usize,
     table: Arc<RwLock<Table>>,
     /// Where plain HTTP is served.
     pub http: Option<SocketAddr>,
@@ -116,6 +126,18 @@ impl IngressHandle {
     /// Whether all that exists has been listed, so that requests are answered by it.
     pub fn is_ready(&self) -> bool {
         self.table.read().complete
+    }
+
+    /// Takes no more connections and waits until the requests under way are answered, 10 s at most; then stops. Upgraded
+    /// connections end at once.
+    pub async fn drain(&self) {
+        self.shared.draining.cancel();
+        self.sockets.iter().for_each(|socket| listener::close(socket));
+        let all = u32::try_from(self.room).unwrap_or(u32::MAX);
+        if tokio::time::timeout(DRAIN_MAX, self.shared.connections.acquire_many(all)).await.is_err() {
+            tracing::warn!("requests for Ingresses were still under way at the end");
+        }
+        self.stop();
     }
 
     /// Closes ports and connections.
@@ -154,6 +176,7 @@ pub fn start(stage: &Stage, config: IngressConfig, client: Client) -> Result<Ing
         metrics: Metrics::register(stage),
         connections: Arc::new(Semaphore::new(room)),
         requests: Arc::new(Semaphore::new(room)),
+        draining: CancellationToken::new(),
     });
     let source = Source {
         path: "node/ingress/events",
@@ -177,7 +200,9 @@ pub fn start(stage: &Stage, config: IngressConfig, client: Client) -> Result<Ing
     let listeners = listeners.collect();
     let at = |socket: &Option<Arc<std::net::TcpListener>>| socket.as_ref().and_then(|s| s.local_addr().ok());
     tracing::info!(http = ?at(&http), https = ?at(&https), room, "Ingresses are served");
-    Ok(IngressHandle { actor, listeners, table, http: at(&http), https: at(&https) })
+    let (http_at, https_at) = (at(&http), at(&https));
+    let sockets = http.into_iter().chain(https).collect();
+    Ok(IngressHandle { actor, listeners, sockets, shared, room, table, http: http_at, https: https_at })
 }
 
 #[cfg(test)]

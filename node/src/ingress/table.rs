@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
 
 use super::backends::{Backend, Backends, Refusal};
 use super::certificates::Certificates;
@@ -48,10 +47,9 @@ impl Table {
         }
     }
 
-    /// An Ingress of ours as it is now; `None` where it is gone, or no longer ours. Answers the Secrets that it
+    /// What an Ingress of ours asks for now; `None` where it is gone, or no longer ours. Answers the Secrets that it
     /// named before or names now.
-    pub fn set_ingress(&mut self, key: &Key, ingress: Option<&Ingress>) -> BTreeSet<Key> {
-        let now = ingress.map(Claims::of);
+    pub fn set_ingress(&mut self, key: &Key, now: Option<Arc<Claims>>) -> BTreeSet<Key> {
         if now.as_ref() == self.routes.claims(key) {
             return BTreeSet::new();
         }
@@ -62,13 +60,13 @@ impl Table {
         let before = self.routes.set(key, now);
         let now = self.routes.claims(key);
         if let Some(before) = &before {
-            let kept = now.map(Claims::targets).unwrap_or_default();
+            let kept = now.map(|now| now.targets()).unwrap_or_default();
             for target in before.targets().into_iter().filter(|target| !kept.contains(target)) {
                 self.backends.unwant(target, key);
             }
         }
-        self.certificates.change(before.as_ref(), now);
-        before.iter().chain(now).flat_map(Claims::secrets).cloned().collect()
+        self.certificates.change(before.as_deref(), now.map(|now| &**now));
+        before.iter().chain(now).flat_map(|claims| claims.secrets()).cloned().collect()
     }
 
     /// The Ingresses in it.
@@ -86,6 +84,11 @@ impl Table {
         self.backends.replace_services(services);
     }
 
+    /// The node is in this zone from now on: endpoints may be meant for some zones.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        self.backends.set_zone(zone);
+    }
+
     /// A slice as it is now, or that it is `gone`.
     pub fn set_slice(&mut self, slice: EndpointSlice, gone: bool) {
         self.backends.set_slice(slice, gone);
@@ -98,7 +101,7 @@ impl Table {
 
     /// Where a request goes: `host` in lower case and without port, `path` as it was sent, without the query.
     pub fn find(&self, host: &str, path: &str) -> Found {
-        match self.routes.find(host, path).map(|route| &route.goal) {
+        match self.routes.find(host, path).map(|route| &*route.goal) {
             _ if !self.complete => Found::Unknown,
             None => Found::Nothing,
             Some(goal) => self.reach(goal),

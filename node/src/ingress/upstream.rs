@@ -4,7 +4,7 @@
 //! gets later is never reached by a connection that was meant for the former one.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use actors::time::Instant;
@@ -12,13 +12,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Request, Response, Uri};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::body::Lent;
+use super::claims::Key;
+use crate::unverified;
 
 /// A connection is made within this time, or another endpoint is tried.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -38,6 +43,8 @@ pub enum Speaks {
     Http1,
     /// HTTP/2 without TLS, known beforehand.
     Http2,
+    /// HTTP/1.1 in TLS. The certificate is not looked at: nothing says whose it should be, and pods make their own.
+    Tls,
 }
 
 /// Why an attempt failed.
@@ -66,6 +73,8 @@ pub enum AttemptError {
 pub struct Upstream {
     address: SocketAddr,
     speaks: Speaks,
+    /// The Service that it is behind.
+    service: Key,
     /// Made for the first request: most endpoints of a large cluster are asked nothing by this node.
     connections: OnceLock<Connections>,
     failed: Mutex<Option<Instant>>,
@@ -75,24 +84,36 @@ pub struct Upstream {
 enum Connections {
     /// A request has a connection to itself.
     Http1(Box<Client<HttpConnector, Lent>>),
+    /// The same, in TLS.
+    Tls(Box<Client<HttpsConnector<HttpConnector>, Lent>>),
     /// All requests share one.
     Http2(tokio::sync::Mutex<Option<http2::SendRequest<Lent>>>),
 }
 
 impl Connections {
     /// No connection yet.
-    fn none(speaks: Speaks) -> Self {
+    fn none(speaks: Speaks, server_name: &str) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_WAIT));
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(SIGN_OF_LIFE));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+        builder.pool_idle_timeout(IDLE_MAX).pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+        builder.set_host(false);
         match speaks {
-            Speaks::Http1 => {
-                let mut connector = HttpConnector::new();
-                connector.set_connect_timeout(Some(CONNECT_WAIT));
-                connector.set_nodelay(true);
-                connector.set_keepalive(Some(SIGN_OF_LIFE));
-                let mut builder = Client::builder(TokioExecutor::new());
-                builder.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
-                builder.pool_idle_timeout(IDLE_MAX).pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
-                builder.set_host(false);
-                Connections::Http1(Box::new(builder.build(connector)))
+            Speaks::Http1 => Connections::Http1(Box::new(builder.build(connector))),
+            Speaks::Tls => {
+                static CONFIG: LazyLock<ClientConfig> = LazyLock::new(unverified::client_config);
+                connector.enforce_http(false);
+                let tls = HttpsConnectorBuilder::new().with_tls_config(CONFIG.clone()).https_only();
+                let tls = match ServerName::try_from(server_name.to_owned()) {
+                    Ok(name) => tls.with_server_name_resolver(FixedServerNameResolver::new(name)),
+                    // By its address.
+                    Err(_) => tls,
+                };
+                let tls = tls.enable_http1();
+                Connections::Tls(Box::new(builder.build(tls.wrap_connector(connector))))
             }
             Speaks::Http2 => Connections::Http2(tokio::sync::Mutex::default()),
         }
@@ -111,9 +132,9 @@ fn reason(error: &dyn std::error::Error) -> String {
 }
 
 impl Upstream {
-    /// An endpoint; nothing is connected before the first request.
-    pub fn new(address: SocketAddr, speaks: Speaks) -> Self {
-        Upstream { address, speaks, connections: OnceLock::new(), failed: Mutex::new(None) }
+    /// An endpoint of a Service; nothing is connected before the first request.
+    pub fn new(address: SocketAddr, speaks: Speaks, service: Key) -> Self {
+        Upstream { address, speaks, service, connections: OnceLock::new(), failed: Mutex::new(None) }
     }
 
     /// Where it is.
@@ -137,8 +158,11 @@ impl Upstream {
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, request: Request<Lent>) -> Result<Response<Incoming>, AttemptError> {
-        let sent = match self.connections.get_or_init(|| Connections::none(self.speaks)) {
-            Connections::Http1(client) => self.send_http1(client, request).await,
+        let connections =
+            self.connections.get_or_init(|| Connections::none(self.speaks, &server_name(&self.service)));
+        let sent = match connections {
+            Connections::Http1(client) => self.send_http1(client, Scheme::HTTP, request).await,
+            Connections::Tls(client) => self.send_http1(client, Scheme::HTTPS, request).await,
             Connections::Http2(connection) => self.send_http2(connection, request).await,
         };
         *self.failed.lock() = match &sent {
@@ -156,13 +180,18 @@ impl Upstream {
         AttemptError::NoAnswer { address: self.address, why: reason(error) }
     }
 
-    async fn send_http1(
+    async fn send_http1<C>(
         &self,
-        client: &Client<HttpConnector, Lent>,
+        client: &Client<C, Lent>,
+        scheme: Scheme,
         mut request: Request<Lent>,
-    ) -> Result<Response<Incoming>, AttemptError> {
+    ) -> Result<Response<Incoming>, AttemptError>
+    where
+        C: Connect + Clone + Send + Sync + 'static,
+    {
         let authority = self.address.to_string();
-        *request.uri_mut() = uri(request.uri(), &authority).ok_or_else(|| self.not_sent("no such URI"))?;
+        *request.uri_mut() =
+            uri(request.uri(), scheme, &authority).ok_or_else(|| self.not_sent("no such URI"))?;
         client.request(request).await.map_err(|error| {
             let cause = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<hyper::Error>());
             // Cancelled is what never left: the connection ended before.
@@ -182,7 +211,8 @@ impl Upstream {
         // HTTP/2 says the host in the URI.
         let host = request.headers().get(hyper::header::HOST).and_then(|host| host.to_str().ok());
         let authority = host.map_or_else(|| self.address.to_string(), str::to_owned);
-        *request.uri_mut() = uri(request.uri(), &authority).ok_or_else(|| self.not_sent("no such URI"))?;
+        *request.uri_mut() =
+            uri(request.uri(), Scheme::HTTP, &authority).ok_or_else(|| self.not_sent("no such URI"))?;
         request.headers_mut().remove(hyper::header::HOST);
         *request.version_mut() = hyper::Version::HTTP_2;
         let mut sender = {
@@ -218,10 +248,18 @@ impl Upstream {
     }
 }
 
+/// By which name an endpoint of a Service is asked for its certificate: that of the Service within the cluster.
+fn server_name(service: &Key) -> String {
+    match service.split_once('/') {
+        Some((namespace, name)) => format!("{name}.{namespace}.svc"),
+        None => service.to_string(),
+    }
+}
+
 /// Path and query of a request, with another authority.
-fn uri(request: &Uri, authority: &str) -> Option<Uri> {
+fn uri(request: &Uri, scheme: Scheme, authority: &str) -> Option<Uri> {
     let mut parts = request.clone().into_parts();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(authority.parse::<Authority>().ok()?);
     parts.path_and_query.get_or_insert_with(|| hyper::http::uri::PathAndQuery::from_static("/"));
     Uri::from_parts(parts).ok()

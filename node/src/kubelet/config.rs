@@ -1,6 +1,6 @@
 //! What a kubelet needs to know before it starts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct KubeletConfig {
     pub hostname: String,
     /// The node's own address.
     pub node_ip: IpAddr,
+    /// Its own address of IPv6, where it has one beside.
+    pub node_ip6: Option<Ipv6Addr>,
     /// Labels for the node at registration.
     pub node_labels: BTreeMap<String, String>,
     /// Annotations for the node at registration; those without a value are taken away.
@@ -81,12 +83,19 @@ pub struct ServerConfig {
 }
 
 impl KubeletConfig {
+    /// The node's own addresses as the API shows them, the primary one first.
+    pub fn node_ips(&self) -> Vec<String> {
+        let second = self.node_ip6.map(|ip| ip.to_string());
+        std::iter::once(self.node_ip.to_string()).chain(second).collect()
+    }
+
     /// The usual settings for a node of this name.
     pub fn new(node_name: &str, node_ip: IpAddr) -> Self {
         KubeletConfig {
             node_name: node_name.to_owned(),
             hostname: node_name.to_owned(),
             node_ip,
+            node_ip6: None,
             node_labels: BTreeMap::new(),
             node_annotations: BTreeMap::new(),
             node_taints: Vec::new(),

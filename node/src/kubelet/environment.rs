@@ -26,8 +26,8 @@ pub struct Sources {
     pub services: Vec<Arc<Service>>,
     /// The pod's addresses.
     pub pod_ips: Vec<String>,
-    /// The node's address.
-    pub host_ip: String,
+    /// The node's addresses, the primary one first.
+    pub host_ips: Vec<String>,
     /// The node's name.
     pub node_name: String,
     /// What the node can give away.
@@ -200,7 +200,8 @@ pub fn field_value(owner: &Pod, sources: &Sources, path: &str) -> Option<String>
         "metadata.annotations" => map_text(meta.annotations.as_ref()),
         "spec.nodeName" => sources.node_name.clone(),
         "spec.serviceAccountName" => owner.spec.as_ref()?.service_account_name.clone().unwrap_or_default(),
-        "status.hostIP" | "status.hostIPs" => sources.host_ip.clone(),
+        "status.hostIP" => sources.host_ips.first().cloned().unwrap_or_default(),
+        "status.hostIPs" => sources.host_ips.join(","),
         "status.podIP" => sources.pod_ips.first().cloned().unwrap_or_default(),
         "status.podIPs" => sources.pod_ips.join(","),
         _ => return None,

@@ -227,10 +227,7 @@ async fn current_status(shared: &Shared, last: Option<&NodeStatus>) -> NodeStatu
     NodeStatus {
         capacity: Some(shared.capacity.amounts(config.pods_max)),
         allocatable: Some(shared.allocatable.clone()),
-        addresses: Some(vec![
-            NodeAddress { type_: "InternalIP".to_owned(), address: config.node_ip.to_string() },
-            NodeAddress { type_: "Hostname".to_owned(), address: config.hostname.clone() },
-        ]),
+        addresses: Some(addresses(config)),
         conditions: Some(conditions(problem.as_deref(), last, &now)),
         daemon_endpoints: config.server.as_ref().map(|s| NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(s.port) }),
@@ -335,6 +332,14 @@ async fn register(shared: &Shared, status: &NodeStatus) -> Result<String, ApiErr
         Err(e) => return Err(e),
     };
     Ok(made.metadata.uid.unwrap_or_default())
+}
+
+fn addresses(config: &super::KubeletConfig) -> Vec<NodeAddress> {
+    let ips = config.node_ips().into_iter();
+    let mut addresses: Vec<NodeAddress> =
+        ips.map(|address| NodeAddress { type_: "InternalIP".to_owned(), address }).collect();
+    addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: config.hostname.clone() });
+    addresses
 }
 
 async fn write_status(shared: &Shared, status: &NodeStatus) -> Result<(), ApiError> {

@@ -40,8 +40,8 @@ pub struct Facts<'a> {
     pub image_ids: &'a BTreeMap<String, String>,
     /// The pod's addresses.
     pub ips: &'a [String],
-    /// The node's address.
-    pub host_ip: &'a str,
+    /// The node's addresses, the primary one first.
+    pub host_ips: &'a [String],
     /// Nothing of the pod runs, nor will.
     pub ended: bool,
     /// Why the kubelet ended the pod (`Evicted`, `DeadlineExceeded`), and the message.
@@ -77,8 +77,8 @@ pub fn status(owner: &Pod, facts: &Facts<'_>, now: &Time) -> PodStatus {
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| resources::qos(spec).as_str().to_owned())),
-        host_ip: Some(facts.host_ip.to_owned()),
-        host_ips: Some(vec![HostIP { ip: facts.host_ip.to_owned() }]),
+        host_ip: facts.host_ips.first().cloned(),
+        host_ips: Some(facts.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()),
         start_time: Some(old.start_time.clone().unwrap_or_else(|| now.clone())),
@@ -98,7 +98,7 @@ pub fn status(owner: &Pod, facts: &Facts<'_>, now: &Time) -> PodStatus {
 
 fn pod_ips(facts: &Facts<'_>, old: &PodStatus, host_network: bool) -> Vec<String> {
     if host_network {
-        return vec![facts.host_ip.to_owned()];
+        return facts.host_ips.to_vec();
     }
     if !facts.ips.is_empty() {
         return facts.ips.to_vec();

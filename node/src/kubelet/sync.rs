@@ -352,7 +352,7 @@ impl Sync {
             Some((id, ips)) if observed.sandbox().is_some_and(|s| s.id == *id) => ips.as_slice(),
             _ => &[],
         };
-        let host_ip = self.shared.config.node_ip.to_string();
+        let host_ips = self.shared.config.node_ips();
         let facts = Facts {
             engine: &self.shared.engine,
             observed,
@@ -362,7 +362,7 @@ impl Sync {
             last_words: &memory.last_words,
             image_ids: &memory.image_ids,
             ips,
-            host_ip: &host_ip,
+            host_ips: &host_ips,
             ended,
             verdict,
         };

@@ -17,12 +17,10 @@ use protocol::link::{
     CERTIFICATE_BACKDATED, JoinAnswer, JoinGrant, JoinQuestion, JoinRequest, decode, encode, tag,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
 
 use super::connector::{ConnectError, dial, roots};
+use crate::unverified;
 
 #[cfg(test)]
 mod tests;
@@ -161,11 +159,8 @@ async fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Learns the CA over an unproven connection, and checks the proof.
 async fn prove(address: &str, token_id: &str, secret: &str) -> Result<String, JoinError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Unverified { provider }))
-        .with_no_client_auth();
+    // The answer proves itself.
+    let config = unverified::client_config();
     let nonce = rand::random();
     let question = JoinQuestion { token_id: token_id.to_owned(), nonce };
     let answer: JoinAnswer = ask(address, config, tag::JOIN_INFO, &question).await?;
@@ -204,48 +199,5 @@ impl Serve for Nothing {
     async fn stream(&self, _: u16, _: Bytes, _: LinkStream) {}
     fn tag_name(&self, asked: u16) -> &'static str {
         tag::name(asked)
-    }
-}
-
-/// Accepts any certificate: only for the question whose answer proves itself.
-#[derive(Debug)]
-struct Unverified {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,37 +1,40 @@
 //! The actor that follows the cluster's nodes: it learns its own node's pod range and makes the bridge, and keeps
 //! the kernel so that the other nodes' pods are reached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, AsyncContext, Context, Handler, SpawnHandle, TraceContext, message, trace};
-use ipnet::Ipv4Net;
+use actors::{Actor, ActorRef, AsyncContext, Context, Handler, TraceContext, message, trace};
 use k8s_openapi::api::core::v1::Node;
-use protocol::Client;
+use protocol::{Client, DualRange};
 use tokio::sync::watch;
 
 use super::cluster::{Bridge, ClusterNetworkConfig, Reach};
+use super::happenings::{Happened, Happenings};
 use super::netlink::Netlink;
 use super::peers::{Peers, Ranges};
 use super::reach::{self, Outcome, Place, ReachError};
 use super::{NetworkConfig, PodBridge};
 use crate::follow::{Followed, follow};
+use crate::keeping::{BATCH, Batch, Keeper, Keeping, applied_under};
 use crate::runtime::ContainerRuntime;
 
-/// Pause before trying again to make the bridge, and the first before trying the kernel again.
+/// Pause before trying again to make the bridge, or to listen to the kernel.
 const RETRY: Duration = Duration::from_millis(500);
-/// Longest pause before trying the kernel again.
-const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Changes that come within this time of one another are made together.
-const BATCH: Duration = Duration::from_millis(5);
-/// How often the kernel is looked at though nothing changed: an interface that went down and came up again has
-/// lost its routes.
-const RESYNC: Duration = Duration::from_secs(30);
+/// How often the kernel is looked at though nothing happened: what it says of itself may be lost.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// Causes that are remembered until the kernel has the changes; of more, only the effect is seen.
+const CAUSES_MAX: usize = 1024;
 
 /// Something about a node.
 struct NodeTold(Followed<Node>);
 message!(NodeTold => (), |m| Some(m.0.key()));
+
+/// Something about the kernel.
+struct KernelTold(Happened);
+message!(KernelTold => (), |_m| Some("kernel".into()));
 
 /// Learns the range, makes the bridge, keeps the ways to the other nodes.
 pub(super) struct NetworkActor {
@@ -44,15 +47,14 @@ pub(super) struct NetworkActor {
     /// The nodes were listed: who is not among them is gone.
     listed: bool,
     /// The node's pod range; the first that it has is the one that its pods live in.
-    range: Option<Ipv4Net>,
-    /// What the kernel was brought to.
+    range: Option<DualRange>,
+    /// What the kernel was brought to, or is being brought to.
     reached: Option<Ranges>,
-    /// Who caused the first change that the kernel does not have yet.
-    cause: TraceContext,
-    busy: bool,
-    /// The next look at the kernel, and how long it was to wait.
-    scheduled: Option<(SpawnHandle, Duration)>,
-    retry: Duration,
+    /// Who caused what the kernel does not have yet.
+    causes: BTreeMap<Arc<str>, TraceContext>,
+    keeping: Keeping,
+    /// Which interfaces carry packets, as far as the kernel has told.
+    links: BTreeMap<u32, bool>,
 }
 
 impl NetworkActor {
@@ -74,10 +76,9 @@ impl NetworkActor {
             listed: false,
             range: None,
             reached: None,
-            cause: TraceContext::default(),
-            busy: false,
-            scheduled: None,
-            retry: RETRY,
+            causes: BTreeMap::new(),
+            keeping: Keeping::default(),
+            links: BTreeMap::new(),
         }
     }
 
@@ -94,20 +95,14 @@ impl NetworkActor {
             }
             Some(_) => {}
         }
-        let wanted = self.wanted();
-        if self.listed && wanted.is_some() && wanted != self.reached {
-            if self.cause.is_none() {
-                self.cause = trace::current();
-            }
-            self.schedule(BATCH, ctx);
-        }
+        self.schedule(BATCH, ctx);
     }
 
     fn wanted(&self) -> Option<Ranges> {
         Some(self.peers.ranges(self.config.address, self.range?))
     }
 
-    fn prepare(&mut self, range: Ipv4Net, ctx: &mut Context<Self>) {
+    fn prepare(&mut self, range: DualRange, ctx: &mut Context<Self>) {
         if self.bridge.borrow().is_ok() {
             // Made by this actor's former life.
             return;
@@ -122,99 +117,94 @@ impl NetworkActor {
         });
     }
 
-    fn schedule(&mut self, after: Duration, ctx: &mut Context<Self>) {
-        if self.busy || self.scheduled.is_some_and(|(_, waits)| waits <= after) {
-            return;
-        }
-        // A change does not wait for the end of a pause after a failure.
-        if let Some((later, _)) = self.scheduled.take() {
-            ctx.cancel_future(later);
-        }
-        let due = ctx.run_later(after, |actor, ctx| {
-            actor.scheduled = None;
-            actor.reconcile(ctx);
-        });
-        self.scheduled = Some((due, after));
-    }
-
-    fn reconcile(&mut self, ctx: &mut Context<Self>) {
-        let (Some(range), Some(wanted)) = (self.range, self.wanted()) else { return };
-        if self.busy || !self.listed {
-            return;
-        }
-        self.busy = true;
-        let place = Place { mode: self.config.mode, address: self.config.address, range };
-        let cause = std::mem::take(&mut self.cause);
-        let work = async move {
-            let work = reach::reconcile(place, &wanted);
-            let done = if cause.is_none() {
-                work.await
-            } else {
-                let failed =
-                    |r: &Result<Outcome, ReachError>| r.as_ref().map_or(true, |o| !o.refused.is_empty());
-                trace::step_caused_by(cause, "node/network", "ReachNodes", None, failed, work).await
-            };
-            (wanted, done)
-        };
-        ctx.run(work, |actor, (wanted, done), ctx| {
-            actor.busy = false;
-            actor.reconciled(wanted, done, ctx);
-        });
-    }
-
-    fn reconciled(&mut self, wanted: Ranges, done: Result<Outcome, ReachError>, ctx: &mut Context<Self>) {
-        let next = match done {
-            Ok(Outcome { changed, refused }) => {
-                if changed > 0 {
-                    tracing::info!(
-                        changed,
-                        nodes = wanted.len(),
-                        "the ways to other nodes were brought up to date"
-                    );
-                }
-                for why in &refused {
-                    tracing::warn!(why, "a node's pods are not reached; do nodes share a network segment?");
-                }
-                let _ = self.reach.send_replace(Ok(()));
-                if refused.is_empty() {
-                    self.retry = RETRY;
-                    self.reached = Some(wanted);
-                    // More may have come meanwhile.
-                    (self.wanted() != self.reached).then_some(BATCH)
-                } else {
-                    Some(self.again())
-                }
-            }
-            Err(why) => {
-                tracing::warn!(%why, "other nodes' pods are not reached");
-                let _ = self.reach.send_replace(Err(why.to_string()));
-                Some(self.again())
-            }
-        };
-        if let Some(next) = next {
-            self.schedule(next, ctx);
-        }
-    }
-
     /// Looks at the kernel every now and then, for as long as the actor lives.
     fn resync(&mut self, ctx: &mut Context<Self>) {
         ctx.run_later(RESYNC, |actor, ctx| {
-            actor.reconcile(ctx);
+            actor.replace(ctx);
             actor.resync(ctx);
         });
     }
 
-    fn again(&mut self) -> Duration {
-        let pause = self.retry;
-        self.retry = (pause * 2).min(RETRY_MAX);
-        pause
+    /// Whether what happened may have taken something that was made.
+    fn concerns(&mut self, happened: Happened) -> bool {
+        match happened {
+            Happened::RouteGone => true,
+            // Also one that nobody has told of yet: it may be the one that was waited for.
+            Happened::Link { index, up } => self.links.insert(index, up) != Some(up),
+            Happened::LinkGone(index) => {
+                self.links.remove(&index);
+                true
+            }
+            Happened::Address(address) => address == self.config.address,
+        }
+    }
+}
+
+impl Keeper for NetworkActor {
+    type Error = ReachError;
+    const WHAT: &'static str = "the ways to other nodes";
+
+    fn keeping(&mut self) -> &mut Keeping {
+        &mut self.keeping
+    }
+
+    fn complete(&self) -> bool {
+        self.listed && self.range.is_some()
+    }
+
+    fn batch(&mut self, everything: bool) -> Option<Batch<ReachError>> {
+        let causes = std::mem::take(&mut self.causes);
+        let wanted = self.wanted()?;
+        if !everything && self.reached.as_ref() == Some(&wanted) {
+            return None;
+        }
+        self.reached = Some(wanted.clone());
+        let place = Place { mode: self.config.mode, address: self.config.address, range: self.range? };
+        let shown = self.reach.clone();
+        Some(Box::pin(async move {
+            let work = bring(place, wanted, shown);
+            applied_under("node/network", "ReachNodes", causes.into_iter().collect(), work).await
+        }))
+    }
+
+    fn refused(&mut self) {
+        self.reached = None;
+    }
+}
+
+/// Brings the kernel to where these ranges are reached, and shows whether they are.
+async fn bring(place: Place, wanted: Ranges, shown: watch::Sender<Reach>) -> Result<(), ReachError> {
+    let done = reach::reconcile(place, &wanted).await;
+    // A node that others are not reached from is none; one that some are not reached from still is.
+    let _ = shown.send_replace(done.as_ref().map(drop).map_err(ToString::to_string));
+    let Outcome { changed, refused } = done?;
+    if changed > 0 {
+        tracing::info!(changed, nodes = wanted.len(), "the ways to other nodes were brought up to date");
+    }
+    if refused.is_empty() { Ok(()) } else { Err(ReachError::Some(refused)) }
+}
+
+/// Tells what happens in the kernel, for as long as somebody hears it.
+async fn hear(me: ActorRef<NetworkActor>) {
+    loop {
+        match Happenings::listen() {
+            Ok(mut happenings) => {
+                while let Some(happened) = happenings.next().await {
+                    if me.tell(KernelTold(happened)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(why) => tracing::warn!(%why, "what happens in the kernel is not heard"),
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 
 /// Prepares the node for its pods and finds the pods that it has already.
 async fn make_bridge(
     config: ClusterNetworkConfig,
-    range: Ipv4Net,
+    range: DualRange,
     runtime: Arc<dyn ContainerRuntime>,
 ) -> Bridge {
     let host_mtu = async { reach::host_mtu(&Netlink::connect()?, config.address).await };
@@ -251,6 +241,7 @@ impl Actor for NetworkActor {
             async move { me.tell(NodeTold(told)).await.is_ok() }
         });
         ctx.run(nodes, |_, (), _| {});
+        ctx.run(hear(ctx.me()), |_, (), _| {});
         self.resync(ctx);
     }
 }
@@ -258,6 +249,10 @@ impl Actor for NetworkActor {
 impl Handler<NodeTold> for NetworkActor {
     type Result = ();
     fn handle(&mut self, NodeTold(told): NodeTold, ctx: &mut Context<Self>) {
+        let cause = trace::current();
+        if !cause.is_none() && (self.causes.len() < CAUSES_MAX || self.causes.contains_key(&told.key())) {
+            self.causes.insert(told.key(), cause);
+        }
         match told {
             Followed::Listed(nodes) => {
                 self.peers.replace(&nodes);
@@ -267,5 +262,14 @@ impl Handler<NodeTold> for NetworkActor {
             Followed::Gone(node) => self.peers.remove(&node),
         }
         self.look(ctx);
+    }
+}
+
+impl Handler<KernelTold> for NetworkActor {
+    type Result = ();
+    fn handle(&mut self, KernelTold(happened): KernelTold, ctx: &mut Context<Self>) {
+        if self.concerns(happened) && self.complete() {
+            self.replace(ctx);
+        }
     }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use actors::{Props, RestartPolicy, Stage};
 use async_trait::async_trait;
-use ipnet::Ipv4Net;
-use protocol::Client;
+use protocol::{Client, DualRange};
 use tokio::sync::watch;
 
 use super::actor::NetworkActor;
@@ -27,7 +26,7 @@ pub struct ClusterNetworkConfig {
     /// The node's own address.
     pub address: IpAddr,
     /// All pods' addresses.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: DualRange,
     /// How pods' packets get from node to node.
     pub mode: PodNetworkMode,
     /// Where the network's state lies.

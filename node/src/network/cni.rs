@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use protocol::DualRange;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -60,8 +61,9 @@ pub struct Call<'a> {
     pub arguments: &'a str,
 }
 
-/// The configuration of the bridge plugin with its addresses from `subnet`.
-pub fn bridge(bridge: &str, subnet: &str, mtu: u32, ipam_dir: &Path) -> Value {
+/// The configuration of the bridge plugin; a pod gets an address of each of the ranges.
+pub fn bridge(bridge: &str, ranges: &DualRange, mtu: u32, ipam_dir: &Path) -> Value {
+    let subnets: Vec<Value> = ranges.iter().map(|range| json!([{"subnet": range.to_string()}])).collect();
     json!({
         "cniVersion": CNI_VERSION,
         "name": "troupe",
@@ -75,7 +77,7 @@ pub fn bridge(bridge: &str, subnet: &str, mtu: u32, ipam_dir: &Path) -> Value {
         "ipam": {
             "type": "host-local",
             "dataDir": ipam_dir,
-            "ranges": [[{"subnet": subnet}]],
+            "ranges": subnets,
         },
     })
 }

@@ -2,28 +2,35 @@
 
 use std::process::Stdio;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use protocol::DualRange;
 use tokio::process::Command;
 
 use super::netlink::Netlink;
+use crate::family::Family;
 use crate::nft;
 use crate::nft::commands::emptied;
 
 /// The nftables table of the pods' network on this bridge.
-pub fn table(bridge: &str) -> String {
-    format!("ip {bridge}-pods")
+pub fn table(family: Family, bridge: &str) -> String {
+    format!("{} {bridge}-pods", family.nft())
 }
 
 /// Marks our rules in iptables.
 const COMMENT: &str = "troupe pods";
 
 /// The masquerading of what leaves the cluster.
-pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> String {
-    let table = table(bridge);
+pub fn masquerade(pods: IpNet, cluster: IpNet, bridge: &str) -> String {
+    let family = Family::of(pods.addr());
+    let (table, ip) = (table(family, bridge), family.nft());
+    let many = match family {
+        Family::V4 => "224.0.0.0/4",
+        Family::V6 => "ff00::/8",
+    };
     let emptied = emptied(&table);
     format!(
         "{emptied}add chain {table} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
-         add rule {table} postrouting ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 \
+         add rule {table} postrouting {ip} saddr {pods} {ip} daddr != {cluster} {ip} daddr != {many} \
          oifname != \"{bridge}\" masquerade fully-random\n"
     )
 }
@@ -31,16 +38,24 @@ pub fn masquerade(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Str
 /// The iptables rules that let pods' packets pass where Docker (or anyone) has made the default a drop: an
 /// accept in a table of our own would not help, as any table's drop is final. Pods of other nodes too: what comes to a
 /// Service here may go to one of them.
-pub fn forward_rules(cluster_cidr: Ipv4Net) -> Vec<Vec<String>> {
+pub fn forward_rules(cluster: IpNet) -> Vec<Vec<String>> {
     ["-s", "-d"]
         .into_iter()
         .map(|side| {
-            let cidr = cluster_cidr.to_string();
+            let cidr = cluster.to_string();
             ["FORWARD", side, &cidr, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
                 .map(str::to_owned)
                 .into()
         })
         .collect()
+}
+
+/// The program that holds iptables' rules of a family.
+fn iptables(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
 }
 
 /// Runs a program; its output, or why it failed.
@@ -59,8 +74,11 @@ fn words(list: &[String]) -> Vec<&str> {
 }
 
 /// Opens the node for its pods: forwarding, firewall, masquerading.
-pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Result<(), String> {
+pub async fn open(pods: &DualRange, cluster: &DualRange, bridge: &str) -> Result<(), String> {
     write_sysctl("net/ipv4/ip_forward", "1").await?;
+    if pods.v6.is_some() {
+        forward_ipv6().await?;
+    }
     // Without it, an answer from a pod to another on the same bridge passes unseen by the service rules and
     // arrives with an address that nobody asked. The module may be built in, or come late.
     if tokio::fs::metadata("/proc/sys/net/bridge").await.is_err() {
@@ -68,39 +86,75 @@ pub async fn open(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, bridge: &str) -> Res
     }
     if tokio::fs::metadata("/proc/sys/net/bridge").await.is_ok() {
         write_sysctl("net/bridge/bridge-nf-call-iptables", "1").await?;
-        // So that what pods could say by IPv6, which no policy is about, is seen and dropped.
+        // Where pods have no IPv6, so that what they could say by it, which no policy is about, is seen and dropped.
         write_sysctl("net/bridge/bridge-nf-call-ip6tables", "1").await?;
     }
-    nft::apply(&masquerade(pod_cidr, cluster_cidr, bridge)).await.map_err(|e| e.to_string())?;
-    for rule in forward_rules(cluster_cidr) {
-        let rule = words(&rule);
-        let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
-        if run("iptables", &check).await.is_err() {
-            let insert: Vec<&str> = ["-w", "-I"].into_iter().chain(rule.iter().copied()).collect();
-            // A node without iptables has no rules of it that could be in the way.
-            if let Err(why) = run("iptables", &insert).await
-                && !why.contains("does not run")
-            {
-                return Err(why);
-            }
+    // Where the cluster has one family and the node's range another, nobody is to be masqueraded as.
+    for pods in pods.iter() {
+        let family = Family::of(pods.addr());
+        let Some(cluster) = cluster.iter().find(|range| family.has(range)) else { continue };
+        nft::apply(&masquerade(pods, cluster, bridge)).await.map_err(|e| e.to_string())?;
+        for rule in forward_rules(cluster) {
+            insert_rule(iptables(family), &words(&rule)).await?;
         }
     }
     Ok(())
 }
 
-/// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
-pub async fn close(bridge: &str) {
-    // By their mark: whoever cleans up need not know for which addresses they were.
-    let listing = run("iptables", &["-w", "-S", "FORWARD"]).await.unwrap_or_default();
-    for rule in marked_rules(&listing) {
-        let delete: Vec<&str> = std::iter::once("-w").chain(words(&rule)).collect();
-        if let Err(error) = run("iptables", &delete).await {
-            tracing::warn!(error, "a rule that lets pods' packets pass stays");
+/// Inserts a rule unless it is there.
+async fn insert_rule(program: &str, rule: &[&str]) -> Result<(), String> {
+    let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
+    if run(program, &check).await.is_ok() {
+        return Ok(());
+    }
+    let insert: Vec<&str> = ["-w", "-I"].into_iter().chain(rule.iter().copied()).collect();
+    match run(program, &insert).await {
+        // A node without iptables has no rules of it that could be in the way.
+        Err(why) if !why.contains("does not run") => Err(why),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the machine a router of IPv6. A router takes no routes from others' announcements unless told; whoever got
+/// theirs so is to keep them.
+async fn forward_ipv6() -> Result<(), String> {
+    const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+    let path = format!("/proc/sys/{FORWARDING}");
+    let forwards = tokio::fs::read_to_string(&path).await.map_err(|e| format!("{path}: {e}"))?;
+    if forwards.trim() == "1" {
+        return Ok(());
+    }
+    let folder = "/proc/sys/net/ipv6/conf";
+    let mut interfaces = tokio::fs::read_dir(folder).await.map_err(|e| format!("{folder}: {e}"))?;
+    while let Ok(Some(interface)) = interfaces.next_entry().await {
+        let name = interface.file_name();
+        let Some(name) = name.to_str().filter(|name| !matches!(*name, "all" | "default")) else { continue };
+        let accepts = interface.path().join("accept_ra");
+        if tokio::fs::read_to_string(&accepts).await.is_ok_and(|text| text.trim() == "1") {
+            write_sysctl(&format!("net/ipv6/conf/{name}/accept_ra"), "2").await?;
         }
     }
-    remove_portmap_chains().await;
-    if let Err(error) = nft::remove_table(&table(bridge)).await {
-        tracing::warn!(%error, "the pods' masquerading rules stay");
+    write_sysctl(FORWARDING, "1").await
+}
+
+/// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
+pub async fn close(bridge: &str) {
+    for family in Family::ALL {
+        let program = iptables(family);
+        // By their mark: whoever cleans up need not know for which addresses they were.
+        let listing = run(program, &["-w", "-S", "FORWARD"]).await.unwrap_or_default();
+        for rule in marked_rules(&listing) {
+            let delete: Vec<&str> = std::iter::once("-w").chain(words(&rule)).collect();
+            if let Err(error) = run(program, &delete).await {
+                tracing::warn!(error, "a rule that lets pods' packets pass stays");
+            }
+        }
+        remove_portmap_chains(program).await;
+    }
+    for family in Family::here() {
+        if let Err(error) = nft::remove_table(&table(*family, bridge)).await {
+            tracing::warn!(%error, "the pods' masquerading rules stay");
+        }
     }
     let removed = async { Netlink::connect()?.remove_link(bridge).await };
     if let Err(error) = removed.await {
@@ -150,11 +204,11 @@ fn split_quoted(line: &str) -> Vec<String> {
     parts
 }
 
-async fn remove_portmap_chains() {
-    let Ok(listing) = run("iptables", &["-w", "-t", "nat", "-S"]).await else { return };
+async fn remove_portmap_chains(program: &str) {
+    let Ok(listing) = run(program, &["-w", "-t", "nat", "-S"]).await else { return };
     for command in portmap_leftovers(&listing) {
         let arguments: Vec<&str> = ["-w", "-t", "nat"].into_iter().chain(words(&command)).collect();
-        if let Err(error) = run("iptables", &arguments).await {
+        if let Err(error) = run(program, &arguments).await {
             tracing::debug!(%error, "a host port chain stays");
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Routes of ours carry a protocol number, by which they are told from everybody else's.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::{Stream, TryStreamExt};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -187,7 +187,7 @@ impl Netlink {
 
     /// The interface of the default route.
     pub async fn default_link(&self) -> Result<Option<Link>, NetlinkFailure> {
-        let routes = self.routes().await?;
+        let routes = self.routes_of_ipv4().await?;
         let device = routes
             .iter()
             .filter(|r| {
@@ -247,7 +247,7 @@ impl Netlink {
     }
 
     /// Gives an interface an address of its own, without a network behind it. Fine when it has it. Labels are for
-    /// IPv4 only.
+    /// IPv4 only; of IPv6 nobody else is asked first whether they have it, so that it can be used at once.
     pub async fn ensure_address(
         &self,
         index: u32,
@@ -258,6 +258,9 @@ impl Netlink {
         let mut request = self.handle.address().add(index, address, length);
         if let Some(label) = label.filter(|_| address.is_ipv4()) {
             request.message_mut().attributes.push(AddressAttribute::Label(label.to_owned()));
+        }
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         match request.execute().await.map_err(refused(format!("adding address {address}"))) {
             Err(e) if e.is(Errno::EEXIST) => Ok(()),
@@ -271,22 +274,32 @@ impl Netlink {
         unless_gone(removed.map_err(refused("removing an address")))
     }
 
-    async fn routes(&self) -> Result<Vec<RouteMessage>, NetlinkFailure> {
+    async fn routes_of_ipv4(&self) -> Result<Vec<RouteMessage>, NetlinkFailure> {
         let dump = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
         collect(dump, "listing routes").await
+    }
+
+    /// None on a kernel without IPv6.
+    async fn routes_of_ipv6(&self) -> Result<Vec<RouteMessage>, NetlinkFailure> {
+        let dump = self.handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
+        match collect(dump, "listing routes of IPv6").await {
+            Err(e) if e.is_unsupported() || e.is(Errno::EAFNOSUPPORT) => Ok(Vec::new()),
+            other => other,
+        }
     }
 
     /// What the kernel holds of ours: all our routes, and the entries of the overlay's interface.
     pub async fn tables(&self, overlay: Option<u32>) -> Result<Tables, NetlinkFailure> {
         let mut tables = Tables::default();
         let ours = RouteProtocol::from(ROUTE_PROTOCOL);
-        for message in self.routes().await?.iter().filter(|r| r.header.protocol == ours) {
-            if let Some((range, hop)) = route_of(message) {
+        let routes = self.routes_of_ipv4().await?.into_iter().chain(self.routes_of_ipv6().await?);
+        for message in routes.filter(|r| r.header.protocol == ours) {
+            if let Some((range, hop)) = route_of(&message) {
                 tables.routes.insert(range, hop);
             }
         }
         let Some(overlay) = overlay else { return Ok(tables) };
-        for family in [AddressFamily::Inet, AddressFamily::Bridge] {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
             let dump = self.handle.neighbours().get().set_address_family(family).execute();
             for message in collect(dump, "listing neighbours").await? {
                 let permanent = message.header.state == NeighbourState::Permanent;
@@ -294,8 +307,9 @@ impl Netlink {
                     continue;
                 }
                 let Some((address, mac)) = neighbour_of(&message) else { continue };
-                match family {
-                    AddressFamily::Bridge => drop(tables.forwarding.insert(mac, address)),
+                match (family, address) {
+                    (AddressFamily::Bridge, IpAddr::V4(node)) => drop(tables.forwarding.insert(mac, node)),
+                    (AddressFamily::Bridge, IpAddr::V6(_)) => {}
                     _ => drop(tables.neighbours.insert(address, mac)),
                 }
             }
@@ -317,11 +331,11 @@ impl Netlink {
                 unless_gone(removed.map_err(refused(format!("removing the route to {range}"))))
             }
             Change::SetNeighbour(end, mac) => {
-                let request = neighbours.add(overlay, end.into()).link_layer_address(&mac).replace();
+                let request = neighbours.add(overlay, end).link_layer_address(&mac).replace();
                 request.execute().await.map_err(refused(format!("neighbour {end}")))
             }
             Change::RemoveNeighbour(end) => {
-                let request = neighbours.add(overlay, end.into());
+                let request = neighbours.add(overlay, end);
                 unless_gone(self.remove(request, &format!("removing neighbour {end}")).await)
             }
             Change::SetForwarding(mac, node) => {
@@ -349,13 +363,22 @@ impl Netlink {
 
 /// A route as a request. Ends of the overlay lie in no connected network, so the kernel is told that they are
 /// there; a machine beside us is checked by the kernel to be so.
-fn route(range: Ipv4Net, hop: Hop, overlay: u32) -> RouteMessage {
-    let builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(range.network(), range.prefix_len())
-        .gateway(hop.gateway)
-        .output_interface(hop.device)
-        .protocol(RouteProtocol::from(ROUTE_PROTOCOL));
-    if hop.device == overlay { builder.onlink().build() } else { builder.build() }
+fn route(range: IpNet, hop: Hop, overlay: u32) -> RouteMessage {
+    let (destination, length) = (RouteAddress::from(range.network()), range.prefix_len());
+    let onlink = hop.device == overlay;
+    let mut message = match range {
+        IpNet::V4(_) => described(RouteMessageBuilder::<Ipv4Addr>::new(), hop, onlink),
+        IpNet::V6(_) => described(RouteMessageBuilder::<Ipv6Addr>::new(), hop, onlink),
+    };
+    message.header.destination_prefix_length = length;
+    message.attributes.push(RouteAttribute::Destination(destination));
+    message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(hop.gateway)));
+    message
+}
+
+fn described<T>(builder: RouteMessageBuilder<T>, hop: Hop, onlink: bool) -> RouteMessage {
+    let builder = builder.output_interface(hop.device).protocol(RouteProtocol::from(ROUTE_PROTOCOL));
+    if onlink { builder.onlink().build() } else { builder.build() }
 }
 
 fn device_of(message: &RouteMessage) -> Option<u32> {
@@ -365,28 +388,38 @@ fn device_of(message: &RouteMessage) -> Option<u32> {
     })
 }
 
-fn route_of(message: &RouteMessage) -> Option<(Ipv4Net, Hop)> {
+fn route_of(message: &RouteMessage) -> Option<(IpNet, Hop)> {
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    };
     let mut range = None;
     let mut gateway = None;
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => range = Some(*address),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Destination(found) => range = address(found),
+            RouteAttribute::Gateway(found) => gateway = address(found),
             _ => {}
         }
     }
-    let range = Ipv4Net::new(range?, message.header.destination_prefix_length).ok()?;
+    let range = IpNet::new(range?, message.header.destination_prefix_length).ok()?;
     Some((range, Hop { gateway: gateway?, device: device_of(message)? }))
 }
 
-fn neighbour_of(message: &NeighbourMessage) -> Option<(Ipv4Addr, Mac)> {
+fn neighbour_of(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
     let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some(*found),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => {
+                address = Some(IpAddr::V4(*found));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => {
+                address = Some(IpAddr::V6(*found));
+            }
             // A forwarding entry's address comes as bytes: its family is the bridge's.
             NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
-                address = <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from);
+                address = <[u8; 4]>::try_from(bytes.as_slice()).ok().map(IpAddr::from);
             }
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = Mac::try_from(bytes.as_slice()).ok(),
             _ => {}

@@ -1,10 +1,11 @@
 //! The cluster's nodes, as far as the pods' network needs them. Pure.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use k8s_openapi::api::core::v1::Node;
+use protocol::DualRange;
 
 #[cfg(test)]
 mod tests;
@@ -12,20 +13,44 @@ mod tests;
 /// What a Node object says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
-    address: Option<Ipv4Addr>,
-    range: Option<Ipv4Net>,
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+    range: Option<DualRange>,
 }
 
 impl Facts {
     fn of(node: &Node) -> Facts {
         let addresses = node.status.iter().flat_map(|s| s.addresses.iter().flatten());
-        let address = addresses
+        let internal: Vec<IpAddr> = addresses
             .filter(|a| a.type_ == "InternalIP")
-            .find_map(|a| a.address.parse::<Ipv4Addr>().ok())
+            .filter_map(|a| a.address.parse::<IpAddr>().ok())
             // Nobody else is reached there.
-            .filter(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_multicast() && !a.is_broadcast());
-        let range = node.spec.iter().flat_map(|s| s.pod_cidrs.iter().flatten().chain(&s.pod_cidr));
-        Facts { address, range: range.filter_map(|r| r.parse::<Ipv4Net>().ok()).map(|r| r.trunc()).next() }
+            .filter(|a| !a.is_loopback() && !a.is_unspecified() && !a.is_multicast())
+            .filter(|a| *a != IpAddr::V4(Ipv4Addr::BROADCAST))
+            .collect();
+        let ranges = node.spec.iter().flat_map(|s| s.pod_cidrs.iter().flatten().chain(&s.pod_cidr));
+        Facts {
+            v4: internal.iter().find_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None }),
+            v6: internal.iter().find_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None }),
+            range: DualRange::among(ranges.map(String::as_str)),
+        }
+    }
+}
+
+/// Another node, beside the range of its pods' IPv4 addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its own address.
+    pub v4: Ipv4Addr,
+    /// Its own address of IPv6, where it has one.
+    pub v6: Option<Ipv6Addr>,
+    /// The range of its pods' IPv6 addresses, where these are to be reached.
+    pub range6: Option<Ipv6Net>,
+}
+
+impl From<Ipv4Addr> for Peer {
+    fn from(v4: Ipv4Addr) -> Self {
+        Peer { v4, v6: None, range6: None }
     }
 }
 
@@ -36,8 +61,8 @@ pub struct Peers {
     nodes: BTreeMap<String, Facts>,
 }
 
-/// Other nodes' pod ranges, and the node's address that each is reached by.
-pub type Ranges = BTreeMap<Ipv4Net, Ipv4Addr>;
+/// Other nodes, by the ranges of their pods' IPv4 addresses.
+pub type Ranges = BTreeMap<Ipv4Net, Peer>;
 
 impl Peers {
     /// Nobody yet, seen from the node of this name.
@@ -66,25 +91,36 @@ impl Peers {
     }
 
     /// This node's own pod range, once it has one.
-    pub fn own_range(&self) -> Option<Ipv4Net> {
+    pub fn own_range(&self) -> Option<DualRange> {
         self.nodes.get(&self.own)?.range
     }
 
     /// The ranges to reach through others, from a node with this address and range. A range that overlaps
-    /// one's own, or one that an earlier node (by name) has, would take others' packets and is left out.
-    pub fn ranges(&self, address: IpAddr, own: Ipv4Net) -> Ranges {
+    /// one's own, or one that an earlier node (by name) has, would take others' packets and is left out. Where one's own
+    /// pods have no IPv6, nobody's are reached by it.
+    pub fn ranges(&self, address: IpAddr, own: DualRange) -> Ranges {
         let mut ranges = Ranges::new();
+        let mut taken6: Vec<Ipv6Net> = own.v6.into_iter().collect();
         for (name, facts) in self.nodes.iter().filter(|(name, _)| **name != self.own) {
-            let (Some(peer), Some(range)) = (facts.address, facts.range) else { continue };
-            if IpAddr::V4(peer) == address {
+            let (Some(v4), Some(range)) = (facts.v4, facts.range) else { continue };
+            if IpAddr::V4(v4) == address {
                 continue;
             }
-            let overlaps = |other: &Ipv4Net| other.contains(&range) || range.contains(other);
-            if overlaps(&own) || ranges.keys().any(overlaps) {
+            let overlaps = |other: &Ipv4Net| other.contains(&range.v4) || range.v4.contains(other);
+            if overlaps(&own.v4) || ranges.keys().any(overlaps) {
                 tracing::warn!(node = name, %range, "the node's pod range overlaps another one; it gets no route");
                 continue;
             }
-            ranges.insert(range, peer);
+            let mut range6 = range.v6.filter(|_| own.v6.is_some());
+            if let Some(range) = range6 {
+                if taken6.iter().any(|other| other.contains(&range) || range.contains(other)) {
+                    tracing::warn!(node = name, %range, "the node's pod range overlaps another one; it gets no route");
+                    range6 = None;
+                } else {
+                    taken6.push(range);
+                }
+            }
+            ranges.insert(range.v4, Peer { v4, v6: facts.v6, range6 });
         }
         ranges
     }

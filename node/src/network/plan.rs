@@ -1,9 +1,9 @@
 //! What the kernel is to hold so that other nodes' pods are reached, and how to get there. Pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::peers::Ranges;
 
@@ -17,7 +17,7 @@ pub type Mac = [u8; 6];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// The next machine.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Index of the interface.
     pub device: u32,
 }
@@ -26,9 +26,9 @@ pub struct Hop {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Routes to other nodes' pods.
-    pub routes: BTreeMap<Ipv4Net, Hop>,
+    pub routes: BTreeMap<IpNet, Hop>,
     /// Inside the overlay: other nodes' ends, and their Ethernet addresses.
-    pub neighbours: BTreeMap<Ipv4Addr, Mac>,
+    pub neighbours: BTreeMap<IpAddr, Mac>,
     /// Below the overlay: Ethernet addresses, and the nodes that have them.
     pub forwarding: BTreeMap<Mac, Ipv4Addr>,
 }
@@ -37,21 +37,26 @@ pub struct Tables {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A route goes.
-    RemoveRoute(Ipv4Net, Hop),
+    RemoveRoute(IpNet, Hop),
     /// A neighbour goes.
-    RemoveNeighbour(Ipv4Addr),
+    RemoveNeighbour(IpAddr),
     /// A forwarding entry goes.
     RemoveForwarding(Mac, Ipv4Addr),
     /// A forwarding entry comes, or leads elsewhere.
     SetForwarding(Mac, Ipv4Addr),
     /// A neighbour comes, or has another Ethernet address.
-    SetNeighbour(Ipv4Addr, Mac),
+    SetNeighbour(IpAddr, Mac),
     /// A route comes, or leads elsewhere.
-    SetRoute(Ipv4Net, Hop),
+    SetRoute(IpNet, Hop),
 }
 
 /// The end of a node in the overlay: the first address of its range, which no pod gets.
 pub fn overlay_address(range: Ipv4Net) -> Ipv4Addr {
+    range.network()
+}
+
+/// The same of IPv6: it is the anycast address of the network's routers, which the node is.
+pub fn overlay_address6(range: Ipv6Net) -> Ipv6Addr {
     range.network()
 }
 
@@ -62,29 +67,44 @@ pub fn overlay_mac(range: Ipv4Net) -> Mac {
     [0x0a, 0x58, a, b, c, d]
 }
 
-/// The tables that lead through the overlay, whose interface is `device`.
+/// The tables that lead through the overlay, whose interface is `device`. It carries both families over IPv4.
 pub fn through_overlay(ranges: &Ranges, device: u32) -> Tables {
     let mut tables = Tables::default();
-    for (range, node) in ranges {
-        let (end, mac) = (overlay_address(*range), overlay_mac(*range));
-        tables.routes.insert(*range, Hop { gateway: end, device });
-        tables.neighbours.insert(end, mac);
-        tables.forwarding.insert(mac, *node);
+    for (range, peer) in ranges {
+        let mac = overlay_mac(*range);
+        let v6 = peer.range6.map(|range| (IpNet::V6(range), IpAddr::V6(overlay_address6(range))));
+        for (range, end) in [(IpNet::V4(*range), IpAddr::V4(overlay_address(*range)))].into_iter().chain(v6) {
+            tables.routes.insert(range, Hop { gateway: end, device });
+            tables.neighbours.insert(end, mac);
+        }
+        tables.forwarding.insert(mac, peer.v4);
     }
     tables
 }
 
-/// The tables that lead to nodes on the same segment, which `device` is connected to.
+/// The tables that lead to nodes on the same segment, which `device` is connected to. Packets of IPv6 need a node's
+/// address of IPv6; [`unreached`] tells of nodes that have none.
 pub fn by_routes(ranges: &Ranges, device: u32) -> Tables {
-    let routes = ranges.iter().map(|(range, node)| (*range, Hop { gateway: *node, device })).collect();
-    Tables { routes, ..Tables::default() }
+    let mut tables = Tables::default();
+    for (range, peer) in ranges {
+        tables.routes.insert(IpNet::V4(*range), Hop { gateway: peer.v4.into(), device });
+        if let (Some(range), Some(address)) = (peer.range6, peer.v6) {
+            tables.routes.insert(IpNet::V6(range), Hop { gateway: address.into(), device });
+        }
+    }
+    tables
+}
+
+/// The ranges that [`by_routes`] cannot lead to.
+pub fn unreached(ranges: &Ranges) -> impl Iterator<Item = (Ipv6Net, Ipv4Addr)> + '_ {
+    ranges.values().filter(|peer| peer.v6.is_none()).filter_map(|peer| Some((peer.range6?, peer.v4)))
 }
 
 /// What brings the kernel from what it holds to what it is to hold. In an order that never has a route lead to
 /// an end that is not known: routes go before their ends, and come after them.
 pub fn changes(held: &Tables, wanted: &Tables) -> Vec<Change> {
     let mut changes = Vec::new();
-    let gone = |range: &Ipv4Net| !wanted.routes.contains_key(range);
+    let gone = |range: &IpNet| !wanted.routes.contains_key(range);
     changes.extend(held.routes.iter().filter(|(r, _)| gone(r)).map(|(r, h)| Change::RemoveRoute(*r, *h)));
     for (mac, node) in wanted.forwarding.iter().filter(|(m, n)| held.forwarding.get(*m) != Some(n)) {
         changes.push(Change::SetForwarding(*mac, *node));
@@ -95,7 +115,7 @@ pub fn changes(held: &Tables, wanted: &Tables) -> Vec<Change> {
     for (range, hop) in wanted.routes.iter().filter(|(r, h)| held.routes.get(*r) != Some(h)) {
         changes.push(Change::SetRoute(*range, *hop));
     }
-    let gone = |end: &Ipv4Addr| !wanted.neighbours.contains_key(end);
+    let gone = |end: &IpAddr| !wanted.neighbours.contains_key(end);
     changes.extend(held.neighbours.keys().filter(|e| gone(e)).map(|e| Change::RemoveNeighbour(*e)));
     let gone = |mac: &Mac| !wanted.forwarding.contains_key(mac);
     changes.extend(

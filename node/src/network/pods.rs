@@ -1,10 +1,10 @@
 //! Plugging pods into the node's bridge.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use protocol::DualRange;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -12,12 +12,16 @@ use tokio::sync::Mutex;
 use super::cni::{self, Call, CniError, INTERFACE};
 use super::host;
 use super::netlink::{Netlink, NetlinkFailure};
+use crate::family::Family;
 
 /// Where distributions put the CNI plugins.
 const PLUGIN_DIRS: [&str; 3] = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 
 /// The MTU of pods where nothing is known of the node's own network, in bytes.
 const MTU_DEFAULT: u32 = 1500;
+
+/// Smallest MTU that IPv6 permits, in bytes.
+const MTU_MIN_V6: u32 = 1280;
 
 /// The name of the bridge that pods are on.
 pub const BRIDGE: &str = "troupe0";
@@ -42,9 +46,9 @@ pub struct PortMap {
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// This node's pods' addresses.
-    pub pod_cidr: Ipv4Net,
+    pub pod_cidr: DualRange,
     /// All pods' addresses; traffic to elsewhere is masqueraded.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: DualRange,
     /// The bridge's name.
     pub bridge: String,
     /// MTU of the pods' interfaces, in bytes.
@@ -57,7 +61,7 @@ pub struct NetworkConfig {
 
 impl NetworkConfig {
     /// The usual layout.
-    pub fn new(pod_cidr: Ipv4Net, cluster_cidr: Ipv4Net, state_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(pod_cidr: DualRange, cluster_cidr: DualRange, state_dir: impl Into<PathBuf>) -> Self {
         NetworkConfig {
             pod_cidr,
             cluster_cidr,
@@ -84,6 +88,18 @@ pub enum NetworkFailure {
     /// The state directory cannot be used.
     #[error("the network's state: {0}")]
     State(#[from] std::io::Error),
+    /// Pods are to have IPv6, and the machine has none.
+    #[error(
+        "pods are to have addresses of {0}, and this machine's kernel has no IPv6: enable it (ipv6.disable=0), or give \
+         the cluster a range of IPv4 alone"
+    )]
+    NoIpv6(ipnet::Ipv6Net),
+    /// Pods are to have IPv6, and packets are too small for it.
+    #[error(
+        "pods are to have addresses of IPv6, which needs packets of {MTU_MIN_V6} bytes, and {0} bytes fit on the nodes' \
+         network: raise its MTU, or give the cluster a range of IPv4 alone"
+    )]
+    TooSmallForIpv6(u32),
     /// The plugins gave no address.
     #[error("the plugins answered without an address")]
     NoAddress,
@@ -101,7 +117,7 @@ struct Attachment {
 /// What was made on the node, so that any later process can undo it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Layout {
-    pod_cidr: Ipv4Net,
+    pod_cidr: DualRange,
     bridge: String,
 }
 
@@ -130,6 +146,14 @@ pub struct PodBridge {
 impl PodBridge {
     /// Prepares the node. A bridge left over from another pod range is removed, one with another MTU mended.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkFailure> {
+        if let Some(range) = config.pod_cidr.v6 {
+            if !Family::here().contains(&Family::V6) {
+                return Err(NetworkFailure::NoIpv6(range));
+            }
+            if config.mtu < MTU_MIN_V6 {
+                return Err(NetworkFailure::TooSmallForIpv6(config.mtu));
+            }
+        }
         tokio::fs::create_dir_all(config.state_dir.join("attachments")).await?;
         let netlink = Netlink::connect()?;
         let layout = Layout { pod_cidr: config.pod_cidr, bridge: config.bridge.clone() };
@@ -138,7 +162,7 @@ impl PodBridge {
             let text = serde_json::to_vec(&layout).map_err(std::io::Error::other)?;
             write_whole(&config.state_dir.join(LAYOUT_FILE), &text).await?;
         }
-        host::open(config.pod_cidr, config.cluster_cidr, &config.bridge)
+        host::open(&config.pod_cidr, &config.cluster_cidr, &config.bridge)
             .await
             .map_err(NetworkFailure::Host)?;
         match netlink.link(&config.bridge).await? {
@@ -164,8 +188,8 @@ impl PodBridge {
     }
 
     fn bridge_config(&self) -> Value {
-        let subnet = self.config.pod_cidr.to_string();
-        cni::bridge(&self.config.bridge, &subnet, self.config.mtu, &self.config.state_dir.join("ipam"))
+        let ipam_dir = self.config.state_dir.join("ipam");
+        cni::bridge(&self.config.bridge, &self.config.pod_cidr, self.config.mtu, &ipam_dir)
     }
 
     /// Gives a sandbox an interface; answers its addresses. Again for the same sandbox: the same.
@@ -280,7 +304,7 @@ impl PodBridge {
             return Ok(0);
         };
         while let Some(entry) = entries.next_entry().await? {
-            if entry.file_name().to_str().and_then(|n| n.parse::<Ipv4Addr>().ok()).is_none() {
+            if entry.file_name().to_str().and_then(|n| n.parse::<IpAddr>().ok()).is_none() {
                 continue;
             }
             let owner = tokio::fs::read_to_string(entry.path()).await.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use protocol::DualRange;
 
 use super::mode::PodNetworkMode;
 use super::netlink::{Link, Netlink, NetlinkFailure, Vxlan};
@@ -39,6 +39,9 @@ pub enum ReachError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] NetlinkFailure),
+    /// The kernel refused ways to some nodes.
+    #[error("some nodes' pods are not reached; do nodes share a network segment? {}", .0.join("; "))]
+    Some(Vec<String>),
 }
 
 impl ReachError {
@@ -56,7 +59,7 @@ pub struct Place {
     /// The node's address.
     pub address: IpAddr,
     /// The node's pods.
-    pub range: Ipv4Net,
+    pub range: DualRange,
 }
 
 /// What a look at the kernel came to.
@@ -107,6 +110,15 @@ pub async fn reconcile(place: Place, ranges: &Ranges) -> Result<Outcome, ReachEr
         },
     };
     let mut outcome = Outcome::default();
+    if place.mode == PodNetworkMode::Routes {
+        let no_address = |(range, node)| {
+            format!(
+                "route to {range}: its node, {node}, has no address of IPv6; start it with --address {node},<IPv6>, \
+                 or all nodes with --pod-network vxlan"
+            )
+        };
+        outcome.refused.extend(plan::unreached(ranges).map(no_address));
+    }
     for change in plan::changes(&netlink.tables(overlay).await?, &wanted) {
         match netlink.apply(change, overlay).await {
             Ok(()) => outcome.changed += 1,
@@ -125,7 +137,7 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
     let IpAddr::V4(local) = place.address else { return Err(ReachError::NotIpv4(place.address)) };
     let below = own_link(netlink, place.address).await?;
     let vxlan = Vxlan { vni: OVERLAY_VNI, port: OVERLAY_PORT, local };
-    let mac = plan::overlay_mac(place.range);
+    let mac = plan::overlay_mac(place.range.v4);
     let mtu = place.mode.pod_mtu(below.mtu);
     let mut found = netlink.link(OVERLAY).await?;
     if found.as_ref().is_some_and(|l| l.vxlan != Some(vxlan) || l.mac != Some(mac)) {
@@ -149,7 +161,11 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
     }
     netlink.up(link.index).await?;
     // The node's own packets to other nodes' pods leave from here, so that answers come back the same way.
-    netlink.ensure_address(link.index, plan::overlay_address(place.range).into(), None).await?;
+    let v4 = plan::overlay_address(place.range.v4).into();
+    let v6 = place.range.v6.map(|range| plan::overlay_address6(range).into());
+    for address in [Some(v4), v6].into_iter().flatten() {
+        netlink.ensure_address(link.index, address, None).await?;
+    }
     Ok(link.index)
 }
 

@@ -1,7 +1,7 @@
 //! The actor that keeps the kernel's policy table as the cluster wants it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actors::{Actor, ActorRef, Context, Handler, TraceContext, message, trace};
@@ -49,7 +49,7 @@ pub(super) struct Plugged {
     pub(super) pod: Key,
     pub(super) uid: String,
     pub(super) sandbox: String,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     /// Told once the pod is isolated as its policies say.
     pub(super) isolated: oneshot::Sender<()>,
 }
@@ -106,7 +106,7 @@ impl PolicyActor {
     pub(super) fn new(client: Client, config: PolicyConfig) -> Self {
         PolicyActor {
             client,
-            world: World::new(config.cluster_dns),
+            world: World::new(config.cluster_dns, config.families),
             config,
             listed: Listed::default(),
             causes: BTreeMap::new(),

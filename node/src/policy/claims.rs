@@ -3,7 +3,7 @@
 //! Statuses lag behind: an address may be another pod's before the one that had it says that it has it no more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::objects::Key;
 
@@ -21,16 +21,16 @@ pub struct Claim {
 
 /// All claims.
 #[derive(Debug, Default)]
-pub struct Claims(BTreeMap<Ipv4Addr, BTreeSet<Claim>>);
+pub struct Claims(BTreeMap<IpAddr, BTreeSet<Claim>>);
 
 impl Claims {
     /// Takes a claim in.
-    pub fn make(&mut self, address: Ipv4Addr, claim: Claim) {
+    pub fn make(&mut self, address: IpAddr, claim: Claim) {
         self.0.entry(address).or_default().insert(claim);
     }
 
     /// Takes a claim out.
-    pub fn withdraw(&mut self, address: Ipv4Addr, claim: &Claim) {
+    pub fn withdraw(&mut self, address: IpAddr, claim: &Claim) {
         if let Some(claims) = self.0.get_mut(&address) {
             claims.remove(claim);
             if claims.is_empty() {
@@ -40,12 +40,12 @@ impl Claims {
     }
 
     /// The pod whose address it is.
-    pub fn owner(&self, address: Ipv4Addr) -> Option<&Key> {
+    pub fn owner(&self, address: IpAddr) -> Option<&Key> {
         Some(&self.0.get(&address)?.last()?.pod)
     }
 
     /// The addresses that are somebody's.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.0.keys().copied()
     }
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_pod_that_is_plugged_in_has_it_then_the_youngest() {
-        let address = Ipv4Addr::new(10, 0, 0, 1);
+        let address = IpAddr::from([10, 0, 0, 1]);
         let claim = |pod: &str, plugged, created| Claim { plugged, created, pod: pod.into() };
         let mut claims = Claims::default();
         let owner = |claims: &Claims| claims.owner(address).map(ToString::to_string).unwrap_or_default();

@@ -41,12 +41,9 @@ impl PodNetwork for Guard {
         ports: &[PortMapping],
     ) -> Result<Vec<IpAddr>, NetworkError> {
         let addresses = self.network.attach(sandbox, netns, pod, ports).await?;
-        let v4 = addresses.iter().filter_map(|a| match a {
-            IpAddr::V4(a) => Some(*a),
-            IpAddr::V6(_) => None,
-        });
         let key = key(&pod.namespace, &pod.name);
-        let isolated = self.policies.plugged(key.clone(), pod.uid.clone(), sandbox.to_owned(), v4.collect());
+        let isolated =
+            self.policies.plugged(key.clone(), pod.uid.clone(), sandbox.to_owned(), addresses.clone());
         if tokio::time::timeout(PATIENCE, isolated).await == Ok(true) {
             return Ok(addresses);
         }

@@ -1,7 +1,7 @@
 //! Keeping policies, as the rest of the node sees it: how it is started, told and asked.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actors::{ActorRef, Props, RestartPolicy, Stage};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::actor::{Ask, Plugged, PolicyActor, Unplugged};
 use super::objects::Key;
 use super::table::TABLE;
+use crate::family::Family;
 use crate::nft::{self, RulesError};
 
 /// How policies are kept.
@@ -20,6 +21,8 @@ pub struct PolicyConfig {
     pub node: String,
     /// The address at which this node serves the cluster's DNS.
     pub cluster_dns: IpAddr,
+    /// The families that pods have addresses of.
+    pub families: &'static [Family],
     /// The bridge that this node's pods are on.
     pub bridge: String,
 }
@@ -66,7 +69,7 @@ impl PolicyHandle {
         pod: Key,
         uid: String,
         sandbox: String,
-        addresses: Vec<Ipv4Addr>,
+        addresses: Vec<IpAddr>,
     ) -> impl Future<Output = bool> + Send + use<> {
         let (isolated, answer) = oneshot::channel();
         let actor = self.actor.clone();

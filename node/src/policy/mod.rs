@@ -18,7 +18,8 @@
 //! this node has a chain for each direction that it speaks of; each isolated pod has a chain that asks its policies
 //! and then drops. Peers are sets of addresses, shared by all rules with the same selectors. So a pod that comes or
 //! goes anywhere is an element in a few sets. Chains are reached by the pod's address, through one map for each
-//! direction; another address family would be another pair of maps, with the same chains behind.
+//! direction. Where pods have two families of addresses, there are as many sets and maps again, with the same policies'
+//! chains behind.
 //!
 //! ## What upstream leaves open, and how it is here
 //!
@@ -27,8 +28,9 @@
 //!   like any pod: one with the label `k8s-app: kube-dns` in `kube-system`, so that the usual policies let it in.
 //! - A pod always reaches itself. Pods on the host's network are neither isolated nor peers, except by address.
 //! - Rules without ports are about every protocol, those with ports about TCP, UDP and SCTP alone.
-//! - Pods have IPv4 addresses only. What they could say to one another by IPv6 within their bridge, past every
-//!   policy, is dropped.
+//! - Where pods have IPv4 addresses only, what they could say to one another by IPv6 within their bridge, past every
+//!   policy, is dropped. Where they have both, so is what they say by link-local and multicast addresses of IPv6, but
+//!   for the question who has an address.
 
 mod actor;
 pub mod claims;

@@ -1,7 +1,7 @@
 //! Pods, as far as policies need them. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -48,7 +48,7 @@ pub struct PodFacts {
     /// Its labels.
     pub labels: Arc<Labels>,
     /// Its addresses, as its status tells them.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Its named ports.
     pub ports: Vec<NamedPort>,
     /// It is bound to this node.
@@ -67,7 +67,7 @@ impl PodFacts {
         let ended = status
             .and_then(|s| s.phase.as_deref())
             .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"));
-        let addresses: BTreeSet<Ipv4Addr> = status
+        let addresses: BTreeSet<IpAddr> = status
             .into_iter()
             .flat_map(|s| s.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(s.pod_ip.as_deref()))
             .filter_map(|ip| ip.parse().ok())
@@ -141,7 +141,8 @@ mod tests {
             json!({"nodeName": "n1"}),
             json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}),
         );
-        assert_eq!(found.addresses, ["10.0.0.1".parse::<Ipv4Addr>().unwrap()]);
+        let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.1", "fd00::1"]);
         assert!(found.here && found.alive && !found.mirror);
         let ports: Vec<_> = found.ports.iter().map(|p| (&*p.name, p.protocol, p.number)).collect();
         assert_eq!(ports, [("http", Protocol::Tcp, 80), ("dns", Protocol::Udp, 53)]);

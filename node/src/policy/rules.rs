@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
 };
@@ -14,6 +14,7 @@ use protocol::selector::{Selector, SelectorError};
 use sha2::{Digest, Sha256};
 
 use super::objects::Labels;
+use crate::family::Family;
 pub use crate::transport::Protocol;
 
 #[cfg(test)]
@@ -111,8 +112,8 @@ pub enum Peers {
     Any,
     /// These pods.
     Pods(PodPeers),
-    /// These addresses, sorted and apart.
-    Addresses(Vec<Range<Ipv4Addr>>),
+    /// These addresses, sorted and apart, those of IPv4 first.
+    Addresses(Vec<Range<IpAddr>>),
 }
 
 /// To which ports one line lets through.
@@ -207,8 +208,8 @@ fn peers(namespace: &str, peers: &[NetworkPolicyPeer]) -> Vec<Peers> {
     if !pods.is_empty() {
         found.push(Peers::Pods(PodPeers::new(pods)));
     }
-    let blocks: Vec<_> = peers.iter().filter_map(|p| p.ip_block.as_ref()).flat_map(block).collect();
-    let addresses = joined(blocks, |a| u32::from(a).checked_add(1).map(Ipv4Addr::from));
+    let blocks: Vec<_> = peers.iter().filter_map(|p| p.ip_block.as_ref()).filter_map(block).collect();
+    let addresses: Vec<Range<IpAddr>> = Family::ALL.into_iter().flat_map(|f| addresses(f, &blocks)).collect();
     if !addresses.is_empty() {
         found.push(Peers::Addresses(addresses));
     }
@@ -231,37 +232,58 @@ fn pod_peer(namespace: &str, peer: &NetworkPolicyPeer) -> Option<PodPeer> {
     Some(PodPeer { namespaces, pods })
 }
 
-/// What of a block is not excepted. A block of IPv6 is nothing to IPv4.
-fn block(block: &IPBlock) -> Vec<Range<Ipv4Addr>> {
-    let Ok(whole) = block.cidr.parse::<Ipv4Net>() else { return Vec::new() };
+/// The addresses of a family that blocks leave.
+fn addresses(family: Family, blocks: &[(Family, Vec<Range<u128>>)]) -> Vec<Range<IpAddr>> {
+    let of_family = blocks.iter().filter(|(of, _)| *of == family).flat_map(|(_, left)| left.iter().copied());
+    let address = |number: u128| match family {
+        Family::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+        Family::V6 => IpAddr::V6(Ipv6Addr::from(number)),
+    };
+    let apart = joined(of_family.collect(), |a| a.checked_add(1));
+    apart.into_iter().map(|(first, last)| (address(first), address(last))).collect()
+}
+
+/// First and last address of a range, as numbers.
+fn ends(range: IpNet) -> Range<u128> {
+    let number = |address| match address {
+        IpAddr::V4(a) => u128::from(u32::from(a)),
+        IpAddr::V6(a) => u128::from(a),
+    };
+    (number(range.network()), number(range.broadcast()))
+}
+
+/// What of a block is not excepted.
+fn block(block: &IPBlock) -> Option<(Family, Vec<Range<u128>>)> {
+    let whole = block.cidr.parse::<IpNet>().ok()?;
+    let family = Family::of(whole.addr());
     let parse = |text: &String| {
-        let parsed = text.parse::<Ipv4Net>();
+        let parsed = text.parse::<IpNet>().ok().filter(|hole| family.has(hole));
         // Letting through what is meant to be excepted would be worse than the reverse.
-        parsed.map_err(|e| tracing::warn!(error = %e, except = text, "an exception is not understood"))
+        if parsed.is_none() {
+            tracing::warn!(except = text, "an exception is not understood; its block lets nobody through");
+        }
+        parsed
     };
-    let Ok(mut holes) = block.except.iter().flatten().map(parse).collect::<Result<Vec<_>, _>>() else {
-        return Vec::new();
-    };
+    let mut holes = block.except.iter().flatten().map(parse).collect::<Option<Vec<_>>>()?;
     holes.sort_unstable();
     let mut left = Vec::new();
-    // Wide enough for the address after the last one.
-    let mut next = u64::from(u32::from(whole.network()));
-    let end = u64::from(u32::from(whole.broadcast()));
-    let address = |n: u64| u32::try_from(n).map_or(Ipv4Addr::BROADCAST, Ipv4Addr::from);
-    for hole in holes {
-        let (first, last) = (u64::from(u32::from(hole.network())), u64::from(u32::from(hole.broadcast())));
-        if first > end || last < next {
+    let (first, end) = ends(whole);
+    // The address after the last one that is decided; none after the greatest there is.
+    let mut next = Some(first);
+    for (first, last) in holes.into_iter().map(ends) {
+        let Some(from) = next else { break };
+        if first > end || last < from {
             continue;
         }
-        if first > next {
-            left.push((address(next), address(first - 1)));
+        if first > from {
+            left.push((from, first - 1));
         }
-        next = last + 1;
+        next = last.checked_add(1);
     }
-    if next <= end {
-        left.push((address(next), address(end)));
+    if let Some(from) = next.filter(|from| *from <= end) {
+        left.push((from, end));
     }
-    left
+    Some((family, left))
 }
 
 /// Sorts ranges and joins those that overlap or touch.

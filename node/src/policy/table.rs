@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::rules::{Direction, Line, Peers, Ports, Protocol, Range};
+use crate::family::Family;
 use crate::nft::commands::{Commands, emptied};
 
 #[cfg(test)]
@@ -14,7 +15,7 @@ pub(in crate::policy) mod tests;
 /// The table that everything lies in.
 pub const TABLE: &str = "inet troupe-policy";
 
-/// A set or map.
+/// A set or map. In the kernel it is one for each family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetName {
     /// Isolated pods' addresses, to the chains of what they may receive or send.
@@ -51,13 +52,26 @@ impl SetName {
         SetName::Served,
     ];
 
-    /// Keyword and type.
-    fn declaration(&self) -> (&'static str, &'static str) {
+    /// Its name in the kernel, with the addresses of this family.
+    fn of(&self, family: Family) -> String {
+        match family {
+            Family::V4 => self.to_string(),
+            Family::V6 => format!("ip6-{self}"),
+        }
+    }
+
+    fn keyword(&self) -> &'static str {
+        if matches!(self, SetName::Isolated(_)) { "map" } else { "set" }
+    }
+
+    /// The type of its elements.
+    fn body(&self, family: Family) -> String {
+        let address = family.nft_address();
         match self {
-            SetName::Isolated(_) => ("map", "type ipv4_addr : verdict;"),
-            SetName::Selves => ("set", "type ipv4_addr . ipv4_addr;"),
-            SetName::Served | SetName::Pods(_) => ("set", "type ipv4_addr;"),
-            SetName::Ports(..) => ("set", "type ipv4_addr . inet_service;"),
+            SetName::Isolated(_) => format!("type {address} : verdict;"),
+            SetName::Selves => format!("type {address} . {address};"),
+            SetName::Served | SetName::Pods(_) => format!("type {address};"),
+            SetName::Ports(..) => format!("type {address} . inet_service;"),
         }
     }
 
@@ -83,13 +97,13 @@ impl SetName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Element {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port, or 0.
     pub port: u16,
 }
 
-impl From<Ipv4Addr> for Element {
-    fn from(address: Ipv4Addr) -> Self {
+impl From<IpAddr> for Element {
+    fn from(address: IpAddr) -> Self {
         Element { address, port: 0 }
     }
 }
@@ -100,7 +114,7 @@ pub enum ChainName {
     /// Of a policy. The text is its key, or a hash of one that is too long.
     Policy(Direction, Arc<str>),
     /// Of the isolated pod that has this address.
-    Pod(Direction, Ipv4Addr),
+    Pod(Direction, IpAddr),
 }
 
 impl fmt::Display for ChainName {
@@ -108,10 +122,15 @@ impl fmt::Display for ChainName {
         match self {
             ChainName::Policy(Direction::Ingress, key) => write!(f, "ingress-policy/{key}"),
             ChainName::Policy(Direction::Egress, key) => write!(f, "egress-policy/{key}"),
-            ChainName::Pod(Direction::Ingress, address) => write!(f, "ingress/{address}"),
-            ChainName::Pod(Direction::Egress, address) => write!(f, "egress/{address}"),
+            ChainName::Pod(Direction::Ingress, address) => write!(f, "ingress/{}", plain(*address)),
+            ChainName::Pod(Direction::Egress, address) => write!(f, "egress/{}", plain(*address)),
         }
     }
+}
+
+/// An address as part of a name: names have no colons.
+fn plain(address: IpAddr) -> String {
+    address.to_string().replace(':', "-")
 }
 
 /// What a chain does.
@@ -124,9 +143,11 @@ pub enum Chain {
 }
 
 impl Chain {
-    fn rules(&self) -> Vec<String> {
+    fn rules(&self, families: &[Family]) -> Vec<String> {
         match self {
-            Chain::Accepts(direction, lines) => lines.iter().map(|l| rule(*direction, l)).collect(),
+            Chain::Accepts(direction, lines) => {
+                lines.iter().flat_map(|line| spelt(*direction, line, families)).collect()
+            }
             Chain::Asks(policies) => {
                 let asks = policies.iter().map(|chain| format!("jump {chain}"));
                 asks.chain(["counter drop".to_owned()]).collect()
@@ -143,16 +164,35 @@ fn ranges<T: fmt::Display + PartialEq>(ranges: &[Range<T>]) -> String {
     format!("{{ {} }}", texts.join(", "))
 }
 
-fn rule(direction: Direction, Line { peers, ports }: &Line) -> String {
+/// The rules that say what a line says: one for each family, where it speaks of addresses.
+fn spelt(direction: Direction, line: &Line, families: &[Family]) -> Vec<String> {
+    if matches!(line.peers, Peers::Any) && !matches!(line.ports, Ports::Named(..)) {
+        return rule(direction, line, Family::V4).into_iter().collect();
+    }
+    families.iter().filter_map(|family| rule(direction, line, *family)).collect()
+}
+
+/// What a line says of packets of a family, if anything.
+fn rule(direction: Direction, Line { peers, ports }: &Line, family: Family) -> Option<String> {
+    let ip = family.nft();
     let peer = match direction {
-        Direction::Ingress => "ip saddr",
-        Direction::Egress => "ip daddr",
+        Direction::Ingress => "saddr",
+        Direction::Egress => "daddr",
     };
     let mut words = Vec::new();
     match peers {
         Peers::Any => {}
-        Peers::Pods(pods) => words.push(format!("{peer} @{}", SetName::Pods(pods.id.clone()))),
-        Peers::Addresses(blocks) => words.push(format!("{peer} {}", ranges(blocks))),
+        Peers::Pods(pods) => {
+            words.push(format!("{ip} {peer} @{}", SetName::Pods(pods.id.clone()).of(family)))
+        }
+        Peers::Addresses(blocks) => {
+            let blocks: Vec<_> =
+                blocks.iter().filter(|(first, _)| Family::of(*first) == family).copied().collect();
+            if blocks.is_empty() {
+                return None;
+            }
+            words.push(format!("{ip} {peer} {}", ranges(&blocks)));
+        }
     }
     match ports {
         Ports::Any => {}
@@ -161,17 +201,19 @@ fn rule(direction: Direction, Line { peers, ports }: &Line) -> String {
             words.push(format!("{} dport {}", protocol.name(), ranges(numbers)));
         }
         Ports::Named(protocol, name) => {
-            let set = SetName::Ports(*protocol, name.clone());
-            words.push(format!("ip daddr . {} dport @{set}", protocol.name()));
+            let set = SetName::Ports(*protocol, name.clone()).of(family);
+            words.push(format!("{ip} daddr . {} dport @{set}", protocol.name()));
         }
     }
     words.push("accept".to_owned());
-    words.join(" ")
+    Some(words.join(" "))
 }
 
 /// The table as it is to be, and what of it the kernel doesn't have yet.
 #[derive(Debug)]
 pub struct Table {
+    /// The families that pods have addresses of.
+    families: &'static [Family],
     sets: BTreeMap<SetName, BTreeSet<Element>>,
     chains: BTreeMap<ChainName, Chain>,
     pending: Pending,
@@ -187,6 +229,17 @@ struct Pending {
 }
 
 impl Table {
+    /// A table without policies, for pods that have addresses of these families.
+    pub fn new(families: &'static [Family]) -> Self {
+        let sets = SetName::FIXED.into_iter().map(|set| (set, BTreeSet::new())).collect();
+        Table { families, sets, chains: BTreeMap::new(), pending: Pending::default(), writes: 0 }
+    }
+
+    /// The families that pods have addresses of.
+    pub fn families(&self) -> &'static [Family] {
+        self.families
+    }
+
     /// How often something was changed; grows with every change.
     pub fn writes(&self) -> u64 {
         self.writes
@@ -243,7 +296,7 @@ impl Table {
     }
 
     /// The elements of a set of ports that are of this address.
-    pub fn ports_of(&self, set: &SetName, address: Ipv4Addr) -> Vec<Element> {
+    pub fn ports_of(&self, set: &SetName, address: IpAddr) -> Vec<Element> {
         let (first, last) = (Element { address, port: 0 }, Element { address, port: u16::MAX });
         self.sets.get(set).map(|elements| elements.range(first..=last).copied().collect()).unwrap_or_default()
     }
@@ -266,22 +319,24 @@ impl Table {
         let pending = std::mem::take(&mut self.pending);
         let mut commands = Commands::new(TABLE);
         for (set, had) in &pending.sets {
-            let (kind, body) = set.declaration();
-            match (had, self.sets.contains_key(set)) {
-                (false, true) => commands.declare(kind, &set.to_string(), body),
-                (true, false) => commands.delete_map(kind, &set.to_string()),
-                _ => {}
+            for family in self.families {
+                match (had, self.sets.contains_key(set)) {
+                    (false, true) => {
+                        commands.declare(set.keyword(), &set.of(*family), &set.body(*family));
+                    }
+                    (true, false) => commands.delete_map(set.keyword(), &set.of(*family)),
+                    _ => {}
+                }
             }
         }
         for ((set, element), had) in &pending.elements {
             let has = self.has(set, *element);
             let (spelt, value) = set.spell(*element);
+            let name = set.of(Family::of(element.address));
             match (had, has) {
-                (false, true) => commands.add_element(&set.to_string(), spelt, &value),
+                (false, true) => commands.add_element(&name, spelt, &value),
                 // Elements of a set that goes go with it.
-                (true, false) if self.sets.contains_key(set) => {
-                    commands.delete_element(&set.to_string(), spelt)
-                }
+                (true, false) if self.sets.contains_key(set) => commands.delete_element(&name, spelt),
                 _ => {}
             }
         }
@@ -291,7 +346,7 @@ impl Table {
                     if before.is_none() {
                         commands.declare_chain(&name.to_string());
                     }
-                    commands.write_chain(&name.to_string(), before.is_some(), &chain.rules());
+                    commands.write_chain(&name.to_string(), before.is_some(), &chain.rules(self.families));
                 }
                 None if before.is_some() => commands.delete_chain(&name.to_string()),
                 _ => {}
@@ -305,28 +360,19 @@ impl Table {
         self.pending = Pending::default();
         let mut commands = Commands::new(TABLE);
         for (set, elements) in &self.sets {
-            let (kind, body) = set.declaration();
-            if !set.is_fixed() {
-                commands.declare(kind, &set.to_string(), body);
+            for family in self.families.iter().filter(|_| !set.is_fixed()) {
+                commands.declare(set.keyword(), &set.of(*family), &set.body(*family));
             }
             for element in elements {
                 let (spelt, value) = set.spell(*element);
-                commands.add_element(&set.to_string(), spelt, &value);
+                commands.add_element(&set.of(Family::of(element.address)), spelt, &value);
             }
         }
         for (name, chain) in &self.chains {
             commands.declare_chain(&name.to_string());
-            commands.write_chain(&name.to_string(), false, &chain.rules());
+            commands.write_chain(&name.to_string(), false, &chain.rules(self.families));
         }
-        format!("{}{}", base(bridge), commands.text())
-    }
-}
-
-impl Default for Table {
-    /// A table without policies.
-    fn default() -> Self {
-        let sets = SetName::FIXED.into_iter().map(|set| (set, BTreeSet::new())).collect();
-        Table { sets, chains: BTreeMap::new(), pending: Pending::default(), writes: 0 }
+        format!("{}{}", base(bridge, self.families), commands.text())
     }
 }
 
@@ -334,38 +380,44 @@ impl Default for Table {
 ///
 /// What is accepted here goes on to the next hook's chain: first the sender's node asks the sender's policies, then
 /// the receiver's node asks the receiver's; for pods of one node that is twice here.
-fn base(bridge: &str) -> String {
+fn base(bridge: &str, families: &[Family]) -> String {
     let mut commands = Commands::new(TABLE);
     for set in &SetName::FIXED {
-        let (kind, body) = set.declaration();
-        commands.declare(kind, &set.to_string(), body);
+        for family in families {
+            commands.declare(set.keyword(), &set.of(*family), &set.body(*family));
+        }
     }
-    let (to, from) = (SetName::Isolated(Direction::Ingress), SetName::Isolated(Direction::Egress));
-    let (selves, served) = (SetName::Selves, SetName::Served);
-    let known = "ct state established,related accept";
-    let itself = format!("ip saddr . ip daddr @{selves} accept");
-    let hooks: [(&str, &str, &[String]); 3] = [
-        (
-            "forward-egress",
-            "forward priority -2",
-            &[
-                format!("meta nfproto ipv6 iifname \"{bridge}\" oifname \"{bridge}\" drop"),
-                known.to_owned(),
-                itself.clone(),
-                format!("ip saddr vmap @{from}"),
-            ],
-        ),
-        (
-            "forward-ingress",
-            "forward priority -1",
-            &[known.to_owned(), itself, format!("ip daddr vmap @{to}")],
-        ),
+    let within = format!("iifname \"{bridge}\" oifname \"{bridge}\"");
+    let known = || vec!["ct state established,related accept".to_owned()];
+    let mut egress = Vec::new();
+    let mut ingress = Vec::new();
+    if families.contains(&Family::V6) {
+        // Who has an address is asked by packets that a switch carries, and none of them is a connection.
+        let asked = format!("{within} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept");
+        egress.push(asked.clone());
+        ingress.push(asked);
+        // By addresses that no policy knows, pods of one bridge would reach one another past every policy.
+        egress.push(format!("{within} ip6 saddr fe80::/10 drop"));
+        egress.push(format!("{within} ip6 daddr {{ fe80::/10, ff00::/8 }} drop"));
+    } else {
+        egress.push(format!("meta nfproto ipv6 {within} drop"));
+    }
+    let mut input = known();
+    egress.extend(known());
+    ingress.extend(known());
+    for family in families {
+        let ip = family.nft();
+        let [to, from] = [Direction::Ingress, Direction::Egress].map(|d| SetName::Isolated(d).of(*family));
+        let itself = format!("{ip} saddr . {ip} daddr @{} accept", SetName::Selves.of(*family));
+        egress.extend([itself.clone(), format!("{ip} saddr vmap @{from}")]);
+        ingress.extend([itself, format!("{ip} daddr vmap @{to}")]);
         // To the node itself: only where it stands for somebody else.
-        (
-            "input-egress",
-            "input priority -1",
-            &[known.to_owned(), format!("ip daddr @{served} ip saddr vmap @{from}")],
-        ),
+        input.push(format!("{ip} daddr @{} {ip} saddr vmap @{from}", SetName::Served.of(*family)));
+    }
+    let hooks = [
+        ("forward-egress", "forward priority -2", egress),
+        ("forward-ingress", "forward priority -1", ingress),
+        ("input-egress", "input priority -1", input),
     ];
     let mut chains = String::new();
     for (name, hook, rules) in hooks {

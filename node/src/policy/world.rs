@@ -5,7 +5,7 @@
 //! and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use super::claims::{Claim, Claims};
 use super::objects::{Key, LabelPool, Labels, NamedPort, PodFacts, namespace_of};
 use super::rules::{Direction, Line, Peers, PodPeer, Policy, Ports, Protocol, short_hash};
 use super::table::{Chain, ChainName, Element, SetName, Table};
+use crate::family::Family;
 
 #[cfg(test)]
 mod tests;
@@ -49,23 +50,23 @@ pub struct World {
     pods: BTreeMap<Key, PodFacts>,
     labels: LabelPool,
     /// Addresses of pods that were plugged in here, by sandbox: known before any status tells them.
-    plugged: BTreeMap<Key, BTreeMap<String, Vec<Ipv4Addr>>>,
+    plugged: BTreeMap<Key, BTreeMap<String, Vec<IpAddr>>>,
     claims: Claims,
     namespaces: BTreeMap<String, Labels>,
     policies: BTreeMap<Key, Entry>,
     /// The policies that isolate an address of this node.
-    isolated: BTreeMap<Ipv4Addr, BTreeSet<Key>>,
+    isolated: BTreeMap<IpAddr, BTreeSet<Key>>,
     /// Who is in the sets of pods, and how many policies' chains refer to each set.
     sets: BTreeMap<SetName, (Arc<[PodPeer]>, usize)>,
-    stale_addresses: BTreeSet<Ipv4Addr>,
+    stale_addresses: BTreeSet<IpAddr>,
     stale_policies: BTreeSet<Key>,
 }
 
 impl World {
-    /// Knows nobody but the cluster's DNS, which this node serves.
-    pub fn new(dns: IpAddr) -> World {
+    /// Knows nobody but the cluster's DNS, which this node serves. Pods have addresses of these families.
+    pub fn new(dns: IpAddr, families: &'static [Family]) -> World {
         let mut world = World {
-            table: Table::default(),
+            table: Table::new(families),
             pods: BTreeMap::new(),
             labels: LabelPool::default(),
             plugged: BTreeMap::new(),
@@ -77,23 +78,20 @@ impl World {
             stale_addresses: BTreeSet::new(),
             stale_policies: BTreeSet::new(),
         };
-        if let IpAddr::V4(dns) = dns {
-            let (label, value) = DNS_LABEL;
-            let port =
-                |(name, protocol): (&str, Protocol)| NamedPort { name: name.into(), protocol, number: 53 };
-            let facts = PodFacts {
-                uid: String::new(),
-                mirror: false,
-                labels: Arc::new(Labels::from([(label.to_owned(), value.to_owned())])),
-                addresses: vec![dns],
-                ports: DNS_PORTS.into_iter().map(port).collect(),
-                here: false,
-                alive: true,
-                created: 0,
-            };
-            world.set_pod(&DNS_POD.into(), Some(facts));
-            world.table.set_element(&SetName::Served, dns.into(), true);
-        }
+        let (label, value) = DNS_LABEL;
+        let port = |(name, protocol): (&str, Protocol)| NamedPort { name: name.into(), protocol, number: 53 };
+        let facts = PodFacts {
+            uid: String::new(),
+            mirror: false,
+            labels: Arc::new(Labels::from([(label.to_owned(), value.to_owned())])),
+            addresses: vec![dns],
+            ports: DNS_PORTS.into_iter().map(port).collect(),
+            here: false,
+            alive: true,
+            created: 0,
+        };
+        world.set_pod(&DNS_POD.into(), Some(facts));
+        world.table.set_element(&SetName::Served, dns.into(), true);
         world
     }
 
@@ -134,7 +132,7 @@ impl World {
     }
 
     /// Takes in that a sandbox of a pod was plugged in here, or out.
-    pub fn plug(&mut self, key: &Key, sandbox: &str, addresses: Option<Vec<Ipv4Addr>>) {
+    pub fn plug(&mut self, key: &Key, sandbox: &str, addresses: Option<Vec<IpAddr>>) {
         let before = self.claims_of(key);
         let sandboxes = self.plugged.entry(key.clone()).or_default();
         match addresses {
@@ -147,20 +145,21 @@ impl World {
         self.reclaim(before, key);
     }
 
-    fn claims_of(&self, key: &Key) -> Vec<(Ipv4Addr, Claim)> {
+    fn claims_of(&self, key: &Key) -> Vec<(IpAddr, Claim)> {
         let Some(pod) = self.pods.get(key).filter(|pod| pod.alive) else { return Vec::new() };
-        let plugged: Vec<Ipv4Addr> = match self.plugged.get(key).filter(|_| pod.here) {
+        let plugged: Vec<IpAddr> = match self.plugged.get(key).filter(|_| pod.here) {
             Some(sandboxes) => sandboxes.values().flatten().copied().collect(),
             None => Vec::new(),
         };
         let claim = Claim { plugged: !plugged.is_empty(), created: pod.created, pod: key.clone() };
         // A new sandbox's addresses are true before the status tells them.
         let addresses = if plugged.is_empty() { &pod.addresses } else { &plugged };
-        addresses.iter().map(|address| (*address, claim.clone())).collect()
+        let served = |address: &&IpAddr| self.table.families().contains(&Family::of(**address));
+        addresses.iter().filter(served).map(|address| (*address, claim.clone())).collect()
     }
 
     /// Puts a pod's present claims in place of those that it had; its addresses are decided anew.
-    fn reclaim(&mut self, before: Vec<(Ipv4Addr, Claim)>, key: &Key) {
+    fn reclaim(&mut self, before: Vec<(IpAddr, Claim)>, key: &Key) {
         let now = self.claims_of(key);
         for (address, claim) in before {
             self.claims.withdraw(address, &claim);
@@ -191,7 +190,7 @@ impl World {
             Some(labels) => drop(self.namespaces.insert(name.to_owned(), labels)),
             None => drop(self.namespaces.remove(name)),
         }
-        let addresses: Vec<Ipv4Addr> = self.addresses_in(name, |_| true).collect();
+        let addresses: Vec<IpAddr> = self.addresses_in(name, |_| true).collect();
         self.stale_addresses.extend(addresses);
     }
 
@@ -199,7 +198,7 @@ impl World {
         &'a self,
         namespace: &str,
         which: impl Fn(&PodFacts) -> bool + 'a,
-    ) -> impl Iterator<Item = Ipv4Addr> + 'a {
+    ) -> impl Iterator<Item = IpAddr> + 'a {
         let prefix = format!("{namespace}/");
         let from: Key = prefix.as_str().into();
         self.pods
@@ -224,7 +223,7 @@ impl World {
         let entry = self.policies.entry(key.clone()).or_default();
         if entry.policy != policy {
             entry.policy = policy;
-            let addresses: Vec<Ipv4Addr> = self.addresses_in(namespace_of(key), |pod| pod.here).collect();
+            let addresses: Vec<IpAddr> = self.addresses_in(namespace_of(key), |pod| pod.here).collect();
             self.stale_addresses.extend(addresses);
         }
         self.stale_policies.insert(key.clone());
@@ -255,12 +254,12 @@ impl World {
         touched
     }
 
-    fn owner(&self, address: Ipv4Addr) -> Option<(&Key, &PodFacts)> {
+    fn owner(&self, address: IpAddr) -> Option<(&Key, &PodFacts)> {
         self.pods.get_key_value(self.claims.owner(address)?)
     }
 
     /// Finds the policies that isolate an address; those that do so no more, or only now, are marked.
-    fn select(&mut self, address: Ipv4Addr, marked: &mut BTreeSet<Key>) {
+    fn select(&mut self, address: IpAddr, marked: &mut BTreeSet<Key>) {
         let now = self.selecting(address);
         let before = self.isolated.remove(&address).unwrap_or_default();
         for (keys, come) in [(before.difference(&now), false), (now.difference(&before), true)] {
@@ -275,7 +274,7 @@ impl World {
         }
     }
 
-    fn selecting(&self, address: Ipv4Addr) -> BTreeSet<Key> {
+    fn selecting(&self, address: IpAddr) -> BTreeSet<Key> {
         let Some((pod, facts)) = self.owner(address).filter(|(_, facts)| facts.here) else {
             return BTreeSet::new();
         };
@@ -326,7 +325,7 @@ impl World {
             return;
         }
         self.table.add_set(&set);
-        let addresses: Vec<Ipv4Addr> = self.claims.addresses().collect();
+        let addresses: Vec<IpAddr> = self.claims.addresses().collect();
         self.sets.insert(set.clone(), (peers.clone(), 1));
         for address in addresses {
             self.write_membership(&set, &peers, address);
@@ -342,7 +341,7 @@ impl World {
         }
     }
 
-    fn write_membership(&mut self, set: &SetName, peers: &[PodPeer], address: Ipv4Addr) {
+    fn write_membership(&mut self, set: &SetName, peers: &[PodPeer], address: IpAddr) {
         let owner = self.owner(address);
         if let SetName::Ports(protocol, name) = set {
             let ports = owner.iter().flat_map(|(_, facts)| &facts.ports);
@@ -367,7 +366,7 @@ impl World {
     }
 
     /// Writes what an address is: whose peer, and isolated how.
-    fn write_address(&mut self, address: Ipv4Addr) {
+    fn write_address(&mut self, address: IpAddr) {
         let sets: Vec<(SetName, Arc<[PodPeer]>)> =
             self.sets.iter().map(|(set, (peers, _))| (set.clone(), peers.clone())).collect();
         for (set, peers) in &sets {

@@ -75,8 +75,7 @@ impl Actor for ProxyActor {
         let health = Props::new("node/proxy/health", move || HealthActor::new(checks.clone()));
         self.health = Some(ctx.spawn_child(health.restart(RestartPolicy::Permanent)));
         let again = ctx.me().recipient();
-        let (mode, scheduler) = (self.config.mode, self.config.scheduler);
-        self.mode = Some(mode::start(mode, scheduler, &again, ctx));
+        self.mode = Some(mode::start(&self.config, &again, ctx));
         self.follow(None, Told::Service, ctx);
         self.follow(None, Told::Slice, ctx);
         self.follow(Some(format!("metadata.name={}", self.config.facts.name)), Told::Node, ctx);

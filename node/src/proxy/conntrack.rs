@@ -9,9 +9,9 @@ use std::net::IpAddr;
 
 use super::ServiceKey;
 use super::endpoints::Backend;
-use super::family::Family;
 use super::listeners::{Listeners, takers};
 use super::plan::{Protocol, Reach, ServicePlan};
+use crate::family::Family;
 use crate::nft::{RulesError, run};
 
 /// Where UDP clients aim.

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use super::facts::NodeFacts;
-use super::family::Family;
+use crate::family::Family;
 
 /// An endpoint's address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::family::Family;
+use crate::family::Family;
 
 /// The node's part in proxying decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

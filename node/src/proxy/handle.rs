@@ -14,6 +14,9 @@ use crate::network::netlink::NetlinkFailure;
 use crate::nft::RulesError;
 use crate::services::Services;
 
+/// Looking for flushed rules this often, a node is without them for no longer; upstream looks as often.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How the proxy starts.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
@@ -23,6 +26,8 @@ pub struct ProxyConfig {
     pub mode: ProxyMode,
     /// How programs choose among endpoints, in the userspace mode.
     pub scheduler: Scheduler,
+    /// How often it is looked whether somebody flushed the rules, in the iptables mode.
+    pub look_interval: Duration,
     /// Where the Services that it follows are shown to the rest of the node.
     pub services: Services,
 }

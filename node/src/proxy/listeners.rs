@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::endpoints::Backend;
-use super::family::Family;
 use super::plan::{PortPlan, Reach};
+use crate::family::Family;
 
 /// By service port and choice of endpoints.
 pub type Listeners = BTreeMap<(String, Reach), SocketAddr>;

@@ -4,7 +4,7 @@
 //!
 //! ## Layout
 //!
-//! - [`facts`]: what the proxy knows of its node. [`family`]: IPv4 and IPv6.
+//! - [`facts`]: what the proxy knows of its node.
 //! - [`endpoints`]: which endpoints a service port uses (readiness, locality, topology, fallback).
 //! - [`plan`]: one Service and its slices to what is to happen with its traffic here.
 //! - [`cache`]: Services and slices as the watches report them, planned.
@@ -23,7 +23,6 @@ pub mod cache;
 pub mod conntrack;
 pub mod endpoints;
 pub mod facts;
-pub mod family;
 pub mod handle;
 pub mod health;
 pub mod iptables;
@@ -39,7 +38,7 @@ pub mod userspace;
 use std::sync::Arc;
 
 pub use facts::NodeFacts;
-pub use handle::{CleanUpError, ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
+pub use handle::{CleanUpError, LOOK_INTERVAL, ProxyConfig, ProxyHandle, ProxyState, clean_up, start};
 pub use mode::ProxyMode;
 pub use userspace::Scheduler;
 

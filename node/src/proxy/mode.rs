@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ServiceKey;
 use super::facts::NodeFacts;
+use super::handle::ProxyConfig;
 use super::iptables::IptablesActor;
 use super::nftables::NftablesActor;
 use super::plan::ServicePlan;
-use super::userspace::{Scheduler, UserspaceActor};
+use super::userspace::UserspaceActor;
 use crate::network::netlink::NetlinkFailure;
 use crate::nft::RulesError;
 
@@ -26,7 +27,9 @@ pub enum ProxyMode {
     /// By the kernel, with maps of nftables: what a change costs does not grow with the cluster.
     #[default]
     Nftables,
-    /// By the kernel, with chains of iptables, for kernels without nftables' maps.
+    /// By the kernel, with chains of iptables, for kernels without nftables' maps. It remembers a hundred clients an endpoint
+    /// for affinity: more is a parameter of the kernel's module (xt_recent ip_list_tot), which nobody can change while it
+    /// is loaded.
     Iptables,
     /// By programs of this node, which take TCP connections and UDP packets and hand them on; SCTP is left to the
     /// kernel.
@@ -77,29 +80,45 @@ pub enum CarryError {
     Unanswered(#[from] AskError),
 }
 
-/// Says that a mode was rebuilt, if it was.
-pub(super) fn tell_again(again: Option<&Recipient<Again>>) {
-    if let Some(again) = again {
+/// Whom a mode asks to be told everything again.
+pub(super) struct Teller {
+    to: Recipient<Again>,
+    /// The first life is told everything anyway.
+    reborn: bool,
+}
+
+impl Teller {
+    /// At a mode's start: asks where it was rebuilt.
+    pub(super) fn begun(&self) {
+        if self.reborn {
+            self.ask();
+        }
+    }
+
+    /// Asks.
+    pub(super) fn ask(&self) {
         // Where there is no room, changes come soon, and are answered that all is wanted.
-        let _ = again.try_tell(Again);
+        let _ = self.to.try_tell(Again);
     }
 }
 
 /// Starts a mode's actor as a child.
 pub(super) fn start<A>(
-    mode: ProxyMode,
-    scheduler: Scheduler,
+    config: &ProxyConfig,
     again: &Recipient<Again>,
     ctx: &mut Context<A>,
 ) -> Recipient<Carry>
 where
     A: Actor<Context = Context<A>>,
 {
-    match mode {
+    let (scheduler, look_interval) = (config.scheduler, config.look_interval);
+    match config.mode {
         ProxyMode::Nftables => child("node/proxy/nftables", again, ctx, NftablesActor::new),
-        ProxyMode::Iptables => child("node/proxy/iptables", again, ctx, IptablesActor::new),
+        ProxyMode::Iptables => {
+            child("node/proxy/iptables", again, ctx, move |teller| IptablesActor::new(teller, look_interval))
+        }
         ProxyMode::Userspace => {
-            child("node/proxy/userspace", again, ctx, move |again| UserspaceActor::new(scheduler, again))
+            child("node/proxy/userspace", again, ctx, move |teller| UserspaceActor::new(scheduler, teller))
         }
     }
 }
@@ -108,15 +127,14 @@ fn child<A, M>(
     class: &'static str,
     again: &Recipient<Again>,
     ctx: &mut Context<A>,
-    make: impl Fn(Option<Recipient<Again>>) -> M + Send + 'static,
+    make: impl Fn(Teller) -> M + Send + 'static,
 ) -> Recipient<Carry>
 where
     A: Actor<Context = Context<A>>,
     M: Actor<Context = Context<M>> + Handler<Carry>,
 {
     let again = again.clone();
-    // The first life is told everything anyway.
     let reborn = Cell::new(false);
-    let props = Props::new(class, move || make(reborn.replace(true).then(|| again.clone())));
+    let props = Props::new(class, move || make(Teller { to: again.clone(), reborn: reborn.replace(true) }));
     ctx.spawn_child(props.capacity(8).restart(RestartPolicy::Permanent)).recipient()
 }

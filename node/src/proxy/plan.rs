@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::endpoints::{Backend, candidates, choose};
 use super::facts::NodeFacts;
-use super::family::Family;
+use crate::family::Family;
 pub use crate::transport::Protocol;
 
 /// Sessions with `ClientIP` affinity are forgotten after this long, where the Service doesn't say (3 hours).

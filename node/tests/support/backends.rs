@@ -13,10 +13,14 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// A server. Dropping it closes its port and its connections, as the end of a process does.
 pub struct Backend {
@@ -100,6 +104,53 @@ impl Backend {
             });
             let builder = http2::Builder::new(TokioExecutor::new());
             let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        })
+        .await
+    }
+
+    /// Speaks HTTP/1.1 in TLS, with a certificate of its own making; says by which name it was asked for.
+    pub async fn https(name: &'static str) -> Backend {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["pod".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Backend::start(move |stream, asked| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let said = format!("{name} as {}", stream.get_ref().1.server_name().unwrap_or_default());
+                let service = service_fn(|request| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let said = said.clone();
+                    async move { Ok::<_, Infallible>(answer(&said, request).await) }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
+        })
+        .await
+    }
+
+    /// Speaks HTTP/1.1, and answers paths other than `/` when the gate is opened.
+    pub async fn held(name: &'static str, gate: Arc<Notify>) -> Backend {
+        Backend::start(move |stream, asked| {
+            let gate = gate.clone();
+            async move {
+                let service = service_fn(|request: Request<Incoming>| {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let gate = gate.clone();
+                    async move {
+                        if request.uri().path() != "/" {
+                            gate.notified().await;
+                        }
+                        Ok::<_, Infallible>(answer(name, request).await)
+                    }
+                });
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            }
         })
         .await
     }

@@ -44,7 +44,17 @@ impl Segment {
         ip(&format!("-n {ns} link set eth0 up"));
         // As on any machine: a way out, which packets to pods must not take.
         ip(&format!("-n {ns} route add default via 192.0.2.254"));
-        Machine { space, last }
+        Machine { space, last, dual: false }
+    }
+
+    /// The same, with an address of IPv6, and pods of both families.
+    #[allow(dead_code, reason = "not every test that has machines has two families")]
+    pub fn dual_machine(&self, last: u8) -> Machine {
+        let machine = self.machine(last);
+        let ns = &machine.space.0;
+        ip(&format!("-n {ns} -6 addr add 2001:db8::{last}/64 dev eth0 nodad"));
+        ip(&format!("-n {ns} -6 route add default via 2001:db8::fe"));
+        Machine { dual: true, ..machine }
     }
 
     /// A namespace for a pod.
@@ -56,12 +66,21 @@ impl Segment {
 pub struct Machine {
     pub space: Namespace,
     last: u8,
+    /// Its pods have addresses of both families.
+    dual: bool,
 }
 
 impl Machine {
     /// Its Node object.
     pub fn node(&self) -> Value {
-        node(self.last, &format!("192.0.2.{}", self.last))
+        let mut node = node(self.last, &format!("192.0.2.{}", self.last));
+        if self.dual {
+            let second = |list: &mut Value, value: Value| list.as_array_mut().expect("a list").push(value);
+            second(&mut node["spec"]["podCIDRs"], json!(format!("fd00:10:244:{}::/64", self.last)));
+            let address = format!("2001:db8::{}", self.last);
+            second(&mut node["status"]["addresses"], json!({"type": "InternalIP", "address": address}));
+        }
+        node
     }
 
     /// Starts the node's network on it.
@@ -71,7 +90,9 @@ impl Machine {
         let config = ClusterNetworkConfig {
             node: format!("n{last}"),
             address: IpAddr::from([192, 0, 2, last]),
-            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            cluster_cidr: if self.dual { "10.244.0.0/16,fd00:10:244::/48" } else { "10.244.0.0/16" }
+                .parse()
+                .unwrap(),
             mode,
             state_dir: state_dir.join(format!("n{last}")),
         };
@@ -98,6 +119,8 @@ impl Machine {
                             answer.send(network.ready().await.map_err(|e| e.to_string())).unwrap();
                         }
                         Command::CleanUp(answer) => {
+                            // Who still runs would bring back what goes.
+                            stage.shut_down(Duration::from_secs(5)).await;
                             reach::clean_up().await.unwrap();
                             reach::clean_up().await.unwrap();
                             answer.send(()).unwrap();
@@ -142,8 +165,13 @@ impl RunningNode {
 
     /// Plugs a pod in; its address.
     pub fn attach(&self, pod: &Namespace) -> String {
+        self.attach_all(pod).swap_remove(0).to_string()
+    }
+
+    /// Plugs a pod in; its addresses.
+    pub fn attach_all(&self, pod: &Namespace) -> Vec<IpAddr> {
         let pod = pod.0.clone();
-        self.ask(|answer| Command::Attach { pod, answer }).expect("the pod is plugged in")[0].to_string()
+        self.ask(|answer| Command::Attach { pod, answer }).expect("the pod is plugged in")
     }
 
     /// Whether pods can be plugged in.
@@ -151,7 +179,7 @@ impl RunningNode {
         self.ask(Command::Ready)
     }
 
-    /// Removes what the node made to reach others.
+    /// Ends the node, and removes what it made to reach others.
     pub fn clean_up(&self) {
         self.ask(Command::CleanUp);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 #[path = "namespace.rs"]
-mod namespace;
+pub mod namespace;
 
 pub use namespace::is_root;
 use namespace::{Namespace, PORT, enter, ip, serve, serve_at, tcp, within};
@@ -73,6 +73,24 @@ impl Lab {
         });
     }
 
+    /// Gives all of them addresses of IPv6 too: `fd00:7::` and `fd00:77::` with the same last numbers.
+    #[allow(dead_code, reason = "not every test that has a lab has two families")]
+    pub fn add_ipv6(&self) {
+        for (last, (name, device)) in
+            [("node", "br0"), ("a", "eth0"), ("b", "eth0"), ("c", "eth0")].iter().enumerate()
+        {
+            self.ip(name, &format!("-6 addr add fd00:7::{}/64 dev {device} nodad", last + 1));
+        }
+        for name in ["a", "b", "c"] {
+            self.ip(name, "-6 route add default via fd00:7::1");
+        }
+        // As on any machine: a way out, which is where addresses of Services would go without the rules.
+        self.ip("node", "-6 addr add fd00:77::1/64 dev vout nodad");
+        self.ip("node", "-6 route add default via fd00:77::2");
+        self.ip("out", "-6 addr add fd00:77::2/64 dev eth0 nodad");
+        self.output("sysctl -w net.ipv6.conf.all.forwarding=1");
+    }
+
     /// Runs `ip` in one of its namespaces.
     #[allow(dead_code, reason = "not every test that has a lab changes it")]
     pub fn ip(&self, name: &str, arguments: &str) {
@@ -101,6 +119,12 @@ impl Lab {
             let _ = done.send(work());
         });
         result.await.expect("the work in the namespace")
+    }
+
+    /// The namespace of this name.
+    #[allow(dead_code, reason = "not every test that has a lab leaves its thread")]
+    pub fn space(&self, name: &str) -> String {
+        self.ns(name)
     }
 
     fn ns(&self, name: &str) -> String {

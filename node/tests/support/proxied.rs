@@ -51,7 +51,8 @@ impl Proxied {
             service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
             ..NodeFacts::default()
         };
-        let config = ProxyConfig { facts, mode, scheduler, services: Services::default() };
+        let look_interval = Duration::from_millis(200);
+        let config = ProxyConfig { facts, mode, scheduler, look_interval, services: Services::default() };
         let proxy = proxy::start(&stage, config, api.client());
         Proxied { lab, api, mode, proxy, stage }
     }

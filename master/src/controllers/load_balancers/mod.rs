@@ -17,7 +17,7 @@ use protocol::labels::SERVICE_NAME;
 
 use super::endpoints::slices_of;
 use super::machinery::meta::{annotation, is_deleting, name, namespace};
-use super::machinery::watches::{key_of, mapped, own};
+use super::machinery::watches::{key_of, mapped};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use super::node::health::takes_outside_traffic;
 use crate::cache::{Cache, Change, ChangeKind, Stored};
@@ -30,8 +30,10 @@ pub use pool::{Pool, PoolError};
 use announcers::{choose, nodes_with_endpoints};
 use pool::{Ledger, Refusal};
 
-/// A Service that got no address is looked at again after this time: another one may have been freed.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// A Service that got no address is looked at again when one is given back, and after this time, in case that went
+/// unheard.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// The controller.
 pub struct LoadBalancerController {
     pool: Pool,
@@ -105,6 +107,32 @@ fn balanced(cache: &Cache) -> Vec<Key> {
     services.filter(|s| s.field("spec.type") == "LoadBalancer").map(|s| key_of(s)).collect()
 }
 
+/// A change of a Service concerns itself, and, where it gives an address back, then those that wait for one.
+fn changed(change: &Change, cache: &Cache) -> Vec<Key> {
+    let own = key_of(&change.stored);
+    let mut keys = vec![own.clone()];
+    let had = change.previous.as_ref().and_then(has);
+    let has_now = Some(&change.stored).filter(|_| change.kind != ChangeKind::Deleted).and_then(has);
+    if had.is_some() && had != has_now {
+        let services = balanced(cache).into_iter().filter(|key| *key != own);
+        let waits = |key: &Key| {
+            let service = cache.get::<Service>(&key.namespace, &key.name);
+            service.is_some_and(|service| is_ours(&service) && given(&service).is_none())
+        };
+        let waiting: Vec<Key> = services.filter(waits).collect();
+        keys.extend(waiting);
+    }
+    keys
+}
+
+/// The address that a stored Service has of us. Most are of other types, and are not parsed for it.
+fn has(stored: &std::sync::Arc<Stored>) -> Option<Ipv4Addr> {
+    if stored.field("spec.type") != "LoadBalancer" {
+        return None;
+    }
+    stored.typed::<Service>().ok().filter(|service| is_ours(service)).and_then(|service| given(&service))
+}
+
 /// A node that may announce now and could not before, or the other way round, concerns every balanced Service.
 fn turned(change: &Change, cache: &Cache) -> Vec<Key> {
     let may =
@@ -159,7 +187,7 @@ impl Reconciler for LoadBalancerController {
     const WORKERS: usize = 1;
 
     fn watches(&self) -> Vec<Watch> {
-        vec![own::<Service>(), mapped::<Node>(turned), mapped::<EndpointSlice>(moved)]
+        vec![mapped::<Service>(changed), mapped::<Node>(turned), mapped::<EndpointSlice>(moved)]
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {

@@ -130,3 +130,23 @@ fn endpoints_take_turns() {
     };
     assert_eq!([turn(), turn(), turn(), turn()], [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
 }
+
+#[test]
+fn endpoints_of_ones_own_zone_are_preferred_where_slices_say_so() {
+    let mut backends = Backends::new("n1");
+    backends.set_service(&key("a", "s"), Some(service(|_| ())));
+    let mut hinted = slice("s-1", "s", &[("10.0.0.1", true), ("10.0.0.2", true)]);
+    for (endpoint, zone) in hinted.endpoints.iter_mut().flatten().zip(["east", "west"]) {
+        endpoint.hints = serde_json::from_value(json!({"forZones": [{"name": zone}]})).unwrap();
+    }
+    backends.set_slice(hinted, false);
+    let target = target("s", named("web"));
+    backends.want(&target, &key("a", "i"));
+    let mut check = |zone: Option<&str>, wanted: &[&str]| {
+        backends.set_zone(zone.map(str::to_owned));
+        assert_eq!(at(&backends, &target).unwrap(), wanted, "{zone:?}");
+    };
+    check(None, &["10.0.0.1:8080", "10.0.0.2:8080"]);
+    check(Some("west"), &["10.0.0.2:8080"]);
+    check(Some("north"), &["10.0.0.1:8080", "10.0.0.2:8080"]);
+}

@@ -22,7 +22,7 @@ fn ingress(name: &str, second: u8, default: Option<&str>, rules: &[(&str, &str, 
 fn routes(all: impl IntoIterator<Item = Claims>) -> Routes {
     let mut routes = Routes::default();
     for claims in all {
-        routes.set(&claims.rank.ingress.clone(), Some(claims));
+        routes.set(&claims.rank.ingress.clone(), Some(Arc::new(claims)));
     }
     routes
 }
@@ -154,8 +154,10 @@ fn of_two_that_ask_for_the_same_the_oldest_has_it() {
     routes.set(&key("a", "old"), None);
     check(&routes, &[("h", "/", "also-young")]);
     // An Ingress that changes its hosts leaves nothing behind.
-    routes
-        .set(&key("a", "also-young"), Some(ingress("also-young", 9, None, &[("g", "Prefix", "/", "moved")])));
+    routes.set(
+        &key("a", "also-young"),
+        Some(Arc::new(ingress("also-young", 9, None, &[("g", "Prefix", "/", "moved")]))),
+    );
     check(&routes, &[("h", "/", "young"), ("g", "/", "moved")]);
 }
 
@@ -163,13 +165,13 @@ fn of_two_that_ask_for_the_same_the_oldest_has_it() {
 fn naive(all: &[Claims], host: &str, path: &str) -> Option<String> {
     let elements = |path: &str| path.trim_end_matches('/').split('/').map(str::to_owned).collect::<Vec<_>>();
     let matches = |claim: &Path| match claim.kind {
-        PathKind::Exact => claim.text == path,
+        PathKind::Exact => *claim.text == *path,
         PathKind::Prefix => elements(path).starts_with(&elements(&claim.text)),
     };
     let hosts = |claimed: &Host| match claimed {
-        Host::Exact(name) => (name == host).then_some(0),
+        Host::Exact(name) => (**name == *host).then_some(0),
         Host::Below(name) => {
-            host.split_once('.').is_some_and(|(l, rest)| !l.is_empty() && rest == name).then_some(1)
+            host.split_once('.').is_some_and(|(l, rest)| !l.is_empty() && *rest == **name).then_some(1)
         }
         Host::Any => Some(2),
     };
@@ -236,7 +238,7 @@ proptest! {
                 let rules: Vec<_> = rules.iter().map(|(h, k, p, s)| (*h, *k, p.as_str(), s.as_str())).collect();
                 ingress(&name.to_string(), *second, default.as_deref(), &rules)
             });
-            routes.set(&key("a", &name.to_string()), claims.clone());
+            routes.set(&key("a", &name.to_string()), claims.clone().map(Arc::new));
             match claims {
                 Some(claims) => all.insert(*name, claims),
                 None => all.remove(name),

@@ -51,7 +51,7 @@ fn sources() -> Sources {
             service("other", "far", "10.96.0.9"),
         ],
         pod_ips: vec!["10.0.0.5".to_owned()],
-        host_ip: "192.168.0.1".to_owned(),
+        host_ips: vec!["192.168.0.1".to_owned(), "2001:db8::1".to_owned()],
         node_name: "n1".to_owned(),
         ..Sources::default()
     }

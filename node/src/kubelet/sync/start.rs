@@ -54,7 +54,7 @@ impl Sync {
         let shared = &self.shared;
         let host_network = owner.spec.as_ref().is_some_and(pod::host_network);
         let ips = if host_network {
-            vec![shared.config.node_ip.to_string()]
+            shared.config.node_ips()
         } else {
             let netns = shared.runtime.netns(sandbox).await?.unwrap_or_default();
             let ports = owner.spec.as_ref().map(pod::host_ports).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Sync {
     fn sources(&self) -> Sources {
         Sources {
             pod_ips: self.ips(),
-            host_ip: self.shared.config.node_ip.to_string(),
+            host_ips: self.shared.config.node_ips(),
             node_name: self.shared.config.node_name.clone(),
             allocatable: self.shared.allocatable.clone(),
             ..Sources::default()

@@ -12,13 +12,13 @@ fn node(name: &str, address: &str, range: &str) -> Node {
 
 #[test]
 fn ranges_lead_to_the_other_nodes() {
-    let own: Ipv4Net = "10.244.0.0/24".parse().unwrap();
+    let own: DualRange = "10.244.0.0/24".parse().unwrap();
     let me: IpAddr = "192.0.2.1".parse().unwrap();
     let check = |nodes: &[Node], expected: &[(&str, &str)], why: &str| {
         let mut peers = Peers::new("me");
         peers.replace(nodes);
         let found: Vec<_> =
-            peers.ranges(me, own).into_iter().map(|(r, a)| (r.to_string(), a.to_string())).collect();
+            peers.ranges(me, own).into_iter().map(|(r, p)| (r.to_string(), p.v4.to_string())).collect();
         let found: Vec<_> = found.iter().map(|(r, a)| (r.as_str(), a.as_str())).collect();
         assert_eq!(found, expected, "{why}");
     };
@@ -46,7 +46,7 @@ fn ranges_lead_to_the_other_nodes() {
 
 #[test]
 fn nodes_come_change_and_go() {
-    let own: Ipv4Net = "10.244.0.0/24".parse().unwrap();
+    let own: DualRange = "10.244.0.0/24".parse().unwrap();
     let me: IpAddr = "192.0.2.1".parse().unwrap();
     let mut peers = Peers::new("me");
     assert_eq!(peers.own_range(), None);
@@ -55,8 +55,46 @@ fn nodes_come_change_and_go() {
     peers.put(&node("a", "192.0.2.9", "10.244.1.0/24"));
     assert_eq!(
         peers.ranges(me, own).into_values().collect::<Vec<_>>(),
-        ["192.0.2.9".parse::<Ipv4Addr>().unwrap()]
+        [Peer::from("192.0.2.9".parse::<Ipv4Addr>().unwrap())]
     );
     peers.remove(&node("a", "", ""));
     assert!(peers.ranges(me, own).is_empty());
+}
+
+fn dual(name: &str, addresses: &[&str], ranges: &[&str]) -> Node {
+    let addresses: Vec<_> = addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
+    serde_json::from_value(json!({
+        "metadata": {"name": name}, "spec": {"podCIDR": ranges[0], "podCIDRs": ranges},
+        "status": {"addresses": addresses},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn ranges_of_ipv6_lead_there_too_where_both_have_them() {
+    let check = |own: &str, node: Node, expected: (Option<&str>, Option<&str>), why: &str| {
+        let mut peers = Peers::new("me");
+        peers.replace(&[node]);
+        let ranges = peers.ranges("192.0.2.1".parse().unwrap(), own.parse().unwrap());
+        let peer = ranges.into_values().next().unwrap();
+        let found = (peer.range6.map(|r| r.to_string()), peer.v6.map(|a| a.to_string()));
+        assert_eq!((found.0.as_deref(), found.1.as_deref()), expected, "{why}");
+    };
+    let own = "10.244.0.0/24,fd00:0:0:0::/64";
+    let both = ["10.244.1.0/24", "fd00:0:0:1::/64"];
+    check(own, dual("a", &["192.0.2.2"], &both), (Some("fd00:0:0:1::/64"), None), "over the overlay");
+    check(
+        own,
+        dual("a", &["192.0.2.2", "2001:db8::2"], &both),
+        (Some("fd00:0:0:1::/64"), Some("2001:db8::2")),
+        "or directly",
+    );
+    check(own, dual("a", &["192.0.2.2"], &both[..1]), (None, None), "it has none");
+    check("10.244.0.0/24", dual("a", &["192.0.2.2"], &both), (None, None), "I have none");
+    check(
+        own,
+        dual("a", &["192.0.2.2"], &["10.244.1.0/24", "fd00::/48"]),
+        (None, None),
+        "mine is part of it",
+    );
 }

@@ -100,7 +100,14 @@ fn blocks_become_ranges_apart() {
         "10.0.0.0-10.0.255.255 or 10.1.2.0-10.1.2.255 or 10.2.0.0-10.255.255.255",
     );
     check(json!([{"cidr": "10.0.0.7/24"}]), "10.0.0.0-10.0.0.255");
-    check(json!([{"cidr": "2001:db8::/32"}]), "");
+    check(
+        json!([{"cidr": "2001:db8::/32", "except": ["2001:db8:1::/48"]}, {"cidr": "10.0.0.0/31"}]),
+        "10.0.0.0-10.0.0.1 or 2001:db8::-2001:db8:0:ffff:ffff:ffff:ffff:ffff or 2001:db8:2::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+    );
+    check(json!([{"cidr": "::/0"}]), "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    check(json!([{"cidr": "::/0", "except": ["8000::/1"]}]), "::-7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    check(json!([{"cidr": "0.0.0.0/0"}, {"cidr": "::/128"}]), "0.0.0.0-255.255.255.255 or ::-::");
+    check(json!([{"cidr": "10.0.0.0/24", "except": ["fd00::/64"]}]), "");
     check(json!([{"cidr": "10.0.0.0/24", "except": ["what"]}]), "");
 }
 

@@ -76,13 +76,13 @@ impl Model {
     }
 }
 
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 244, 0, last)
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 244, 0, last])
 }
 
 #[test]
 fn one_address_is_one_element() {
-    let mut table = Table::default();
+    let mut table = Table::new(&[Family::V4]);
     let set = SetName::Pods("0a".into());
     table.add_set(&set);
     (1..200).for_each(|n| table.set_element(&set, address(n).into(), true));
@@ -106,7 +106,8 @@ fn one_address_is_one_element() {
 #[test]
 fn rules_are_spelt() {
     let check = |direction: Direction, peers: Peers, ports: Ports, expected: &str| {
-        assert_eq!(rule(direction, &Line { peers, ports }), expected);
+        let found = spelt(direction, &Line { peers, ports }, &Family::ALL);
+        assert_eq!(found.join("\n"), expected);
     };
     let (a, b) = (address(0), address(63));
     check(Direction::Ingress, Peers::Any, Ports::Any, "accept");
@@ -121,7 +122,41 @@ fn rules_are_spelt() {
         Direction::Egress,
         Peers::Pods(pods),
         Ports::Named(Protocol::Udp, "dns".into()),
-        "ip daddr @pods/0a ip daddr . udp dport @ports/udp/dns accept",
+        "ip daddr @pods/0a ip daddr . udp dport @ports/udp/dns accept\n\
+         ip6 daddr @ip6-pods/0a ip6 daddr . udp dport @ip6-ports/udp/dns accept",
     );
     check(Direction::Egress, Peers::Any, Ports::Protocol(Protocol::Sctp), "meta l4proto sctp accept");
+    let block = |text: &str| IpAddr::V6(text.parse().unwrap());
+    check(
+        Direction::Ingress,
+        Peers::Addresses(vec![(a, a), (block("fd00::"), block("fd00::ff"))]),
+        Ports::Any,
+        "ip saddr { 10.244.0.0 } accept\nip6 saddr { fd00::-fd00::ff } accept",
+    );
+}
+
+#[test]
+fn addresses_of_ipv6_lie_in_sets_of_their_own() {
+    let mut table = Table::new(&Family::ALL);
+    let whole = table.take_all("troupe0");
+    assert!(
+        whole.contains("add map inet troupe-policy ip6-isolated-egress { type ipv6_addr : verdict; }"),
+        "{whole}"
+    );
+    assert!(!whole.contains("meta nfproto ipv6"), "{whole}");
+    let v6: IpAddr = "fd00::7".parse().unwrap();
+    let set = SetName::Ports(Protocol::Tcp, "web".into());
+    table.add_set(&set);
+    table.set_element(&set, Element { address: v6, port: 80 }, true);
+    table.set_chain(ChainName::Pod(Direction::Egress, v6), Some(Chain::Asks(vec![])));
+    table.set_element(&SetName::Isolated(Direction::Egress), v6.into(), true);
+    assert_eq!(
+        table.take_changes(),
+        "add set inet troupe-policy ports/tcp/web { type ipv4_addr . inet_service; }\n\
+         add set inet troupe-policy ip6-ports/tcp/web { type ipv6_addr . inet_service; }\n\
+         add chain inet troupe-policy egress/fd00--7\n\
+         add rule inet troupe-policy egress/fd00--7 counter drop\n\
+         add element inet troupe-policy ip6-isolated-egress { fd00::7 : goto egress/fd00--7 }\n\
+         add element inet troupe-policy ip6-ports/tcp/web { fd00::7 . 80 }\n"
+    );
 }

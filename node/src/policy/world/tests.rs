@@ -41,7 +41,7 @@ fn policy(object: &Value) -> Policy {
 }
 
 fn new_world() -> World {
-    World::new(DNS.parse().unwrap())
+    World::new(DNS.parse().unwrap(), &Family::ALL)
 }
 
 impl Objects {
@@ -77,17 +77,21 @@ impl Objects {
     }
 }
 
+fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::from([a, b, c, d])
+}
+
 /// The first packet of a connection; `None` for a protocol without ports.
 #[derive(Clone, Copy, Debug)]
 struct Packet {
-    from: Ipv4Addr,
-    to: Ipv4Addr,
+    from: IpAddr,
+    to: IpAddr,
     port: Option<(Protocol, u16)>,
 }
 
 /// What the compiled table does with a packet: in the forwarding, or to the node itself where `input`.
 fn passes(table: &Table, packet: Packet, input: bool) -> bool {
-    let asked = |direction: Direction, own: Ipv4Addr| {
+    let asked = |direction: Direction, own: IpAddr| {
         if !table.has(&SetName::Isolated(direction), own.into()) {
             return true;
         }
@@ -159,6 +163,8 @@ fn peer() -> impl Strategy<Value = Value> {
         1 => Just(json!({"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.4/30", "10.0.0.1/32"]}})),
         1 => Just(json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}})),
         1 => Just(json!({"ipBlock": {"cidr": "10.96.0.10/32"}})),
+        1 => Just(json!({"ipBlock": {"cidr": "fd00::/64", "except": ["fd00::4/126"]}})),
+        1 => Just(json!({"ipBlock": {"cidr": "::/0", "except": ["fd00::/125"]}})),
     ]
 }
 
@@ -205,13 +211,15 @@ fn change() -> impl Strategy<Value = Change> {
             return Change::Pod(name, None);
         }
         let port = if http { 8080 } else { 80 };
-        let address = format!("10.0.0.{}", n + if ns == "a" { 0 } else { 8 });
+        let number = n + if ns == "a" { 0 } else { 8 };
+        let address = format!("10.0.0.{number}");
+        let address6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)]).to_string();
         let labels = if app == "w" { json!({}) } else { json!({"app": app}) };
         let pod = json!({
             "metadata": {"namespace": ns, "name": format!("p{n}"), "labels": labels},
             "spec": {"nodeName": node, "hostNetwork": fate == 1, "containers": [
                 {"name": "c", "ports": [{"name": "http", "containerPort": port}]}]},
-            "status": {"phase": if fate == 2 { "Succeeded" } else { "Running" }, "podIPs": [{"ip": address}]},
+            "status": {"phase": if fate == 2 { "Succeeded" } else { "Running" }, "podIPs": [{"ip": address}, {"ip": address6}]},
         });
         Change::Pod(name, Some(pod))
     });
@@ -260,17 +268,19 @@ proptest! {
         told_all.take(&objects.listed().table.take_all("br"));
         prop_assert_eq!(&kernel, &told_all);
 
-        let addresses = (0..16).map(|n| Ipv4Addr::new(10, 0, 0, n));
-        let addresses: Vec<Ipv4Addr> = addresses.chain([Ipv4Addr::new(192, 0, 2, 1)]).collect();
+        let addresses = (0..16).map(|n| v4(10, 0, 0, n));
+        let addresses6 = (0..16).map(|n| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]));
+        let outside = [v4(192, 0, 2, 1), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])];
+        let addresses: Vec<IpAddr> = addresses.chain(addresses6).chain(outside).collect();
         let ports = [None, Some((Protocol::Tcp, 80)), Some((Protocol::Tcp, 8080)), Some((Protocol::Udp, 53))];
         for from in &addresses {
             for port in ports {
-                for to in &addresses {
+                for to in addresses.iter().filter(|to| to.is_ipv4() == from.is_ipv4()) {
                     let packet = Packet { from: *from, to: *to, port };
                     let (found, meant) = (passes(&world.table, packet, false), naive::passes(&objects, packet, false));
                     prop_assert_eq!(found, meant, "{:?} of {:#?}", packet, objects);
                 }
-                for to in [DNS.parse().unwrap(), Ipv4Addr::new(192, 0, 2, 9)] {
+                for to in [DNS.parse().unwrap(), v4(192, 0, 2, 9)].into_iter().filter(|_| from.is_ipv4()) {
                     let packet = Packet { from: *from, to, port };
                     let (found, meant) = (passes(&world.table, packet, true), naive::passes(&objects, packet, true));
                     prop_assert_eq!(found, meant, "{:?} to the node, of {:#?}", packet, objects);
@@ -339,16 +349,16 @@ fn what_is_plugged_in_here_counts_before_any_status() {
     let mut pending = running("a", "here", "", "n1", "y");
     pending["status"] = json!({});
     world.set_pod(&key, Some(facts(&pending)));
-    let address: Ipv4Addr = "10.0.0.1".parse().unwrap();
+    let address: IpAddr = "10.0.0.1".parse().unwrap();
     world.plug(&key, "s1", Some(vec![address]));
     world.settle();
-    let isolated = |world: &World, address: Ipv4Addr| {
+    let isolated = |world: &World, address: IpAddr| {
         world.table.has(&SetName::Isolated(Direction::Ingress), address.into())
     };
     assert!(isolated(&world, address));
     // The next sandbox has another address; the status still tells the old one, which somebody else gets.
     world.set_pod(&key, Some(facts(&running("a", "here", "10.0.0.1", "n1", "y"))));
-    let next: Ipv4Addr = "10.0.0.2".parse().unwrap();
+    let next: IpAddr = "10.0.0.2".parse().unwrap();
     world.plug(&key, "s1", None);
     world.plug(&key, "s2", Some(vec![next]));
     world.set_pod(

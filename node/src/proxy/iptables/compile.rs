@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::names::{MARK, Own, Shared, chain};
+use crate::family::Family;
 use crate::proxy::endpoints::Backend;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
 use crate::proxy::ledger::Part;
 use crate::proxy::plan::{External, ExternalAddress, PortPlan, Reach, ServicePlan};
 

@@ -7,20 +7,25 @@
 //! - [`names`]: how chains are called. [`compile`]: one Service's plan to its [`compile::Fragment`].
 //! - [`restore`]: all fragments together; what changed, as input of `iptables-restore`.
 //!
+//! Somebody else may flush the tables (a firewall that is reloaded): a canary chain in each is looked at every now and
+//! then, and when its rule is gone everything is written anew.
+//!
 //! Invariants: only chains that change are written; everything of ours is found by the names of its chains.
 
 pub mod compile;
 pub mod names;
 pub mod restore;
 
-use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, WrapFuture};
+use std::time::Duration;
+
+use actors::{Actor, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, WrapFuture};
 
 use super::conntrack::{self, Flows};
-use super::family::Family;
 use super::listeners::Listeners;
-use super::mode::{Again, Carry, CarryError, tell_again};
+use super::mode::{Carry, CarryError, Teller};
 use super::nftables;
 use super::userspace;
+use crate::family::Family;
 use crate::keeping::applied_under;
 use crate::nft::{self, RulesError};
 use restore::{Rules, Transaction};
@@ -49,18 +54,53 @@ async fn restore(family: Family, text: &str) -> Result<(), RulesError> {
     nft::run(&program(family, "restore"), &["--noflush", "-w", LOCK_SECONDS], text).await.map(drop)
 }
 
+/// Whether the canary of each table lives. One that cannot be looked at counts as alive: what is wrong then shows with
+/// the next change.
+async fn canaries_live(families: Vec<Family>) -> bool {
+    for family in families {
+        let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
+        for table in names::Table::ALL {
+            let arguments = ["-w", LOCK_SECONDS, "-t", table.name(), "-S", names::CANARY];
+            match nft::run(program, &arguments, "").await {
+                Ok(listing) if !restore::lives(&listing) => return false,
+                Err(RulesError::Refused { .. }) => return false,
+                _ => {}
+            }
+        }
+    }
+    true
+}
+
 /// Keeps the chains.
 pub(super) struct IptablesActor {
-    again: Option<Recipient<Again>>,
+    teller: Teller,
     rules: Vec<Rules>,
     flows: Flows,
     /// The kernel has what these rules say.
     known: bool,
+    look_interval: Duration,
 }
 
 impl IptablesActor {
-    pub(super) fn new(again: Option<Recipient<Again>>) -> Self {
-        IptablesActor { again, rules: Vec::new(), flows: Flows::default(), known: false }
+    pub(super) fn new(teller: Teller, look_interval: Duration) -> Self {
+        IptablesActor { teller, rules: Vec::new(), flows: Flows::default(), known: false, look_interval }
+    }
+
+    /// Looks at the canaries every now and then, for as long as the actor lives.
+    fn look(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.look_interval, |actor, ctx| {
+            // What is not known is written anew anyway.
+            let families = actor.rules.iter().filter(|rules| actor.known && !rules.is_empty());
+            let families: Vec<Family> = families.map(Rules::family).collect();
+            ctx.run(canaries_live(families), |actor, live, ctx| {
+                if !live && actor.known {
+                    tracing::warn!("somebody flushed the Services' rules; they are written anew");
+                    actor.known = false;
+                    actor.teller.ask();
+                }
+                actor.look(ctx);
+            });
+        });
     }
 
     /// Takes what is told, and says what there is to do.
@@ -117,8 +157,9 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
 impl Actor for IptablesActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Context<Self>) {
-        tell_again(self.again.as_ref());
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.teller.begun();
+        self.look(ctx);
     }
 }
 

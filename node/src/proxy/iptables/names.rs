@@ -77,6 +77,9 @@ impl Shared {
     }
 }
 
+/// A chain that nothing leads to, with a rule, in each table: who flushes the table, or reloads it, takes it too.
+pub const CANARY: &str = "TROUPE-CANARY";
+
 /// The chain that marks packets for masquerading.
 pub const MARK: &str = "TROUPE-MARK";
 

@@ -4,12 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::compile::{Fragment, compile};
-use super::names::{COMMENT, MARK, OURS, Shared, Table};
+use super::names::{CANARY, COMMENT, MARK, OURS, Shared, Table};
+use crate::family::Family;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
 use crate::proxy::ledger::{Changes, Ledger};
 use crate::proxy::plan::ServicePlan;
 use crate::proxy::{MASQUERADE_MARK, ServiceKey};
+
+/// What the canary does: nothing.
+const CANARY_RULE: &str = "-j RETURN";
+
+/// Whether the canary lives, by what `iptables -S` says of it.
+pub fn lives(listing: &str) -> bool {
+    listing.lines().any(|line| line.trim() == format!("-A {CANARY} {CANARY_RULE}"))
+}
 
 /// Chains that are written in one run: what `iptables-restore` takes for a run grows with the square of their number.
 const CHAINS_PER_RUN: usize = 2000;
@@ -219,6 +227,10 @@ fn base(facts: &NodeFacts, family: Family, blocks: &mut Blocks) {
             "-j MASQUERADE --random-fully".to_owned(),
         ],
     );
+    for table in Table::ALL {
+        blocks.of(table).chain(CANARY, &[CANARY_RULE.to_owned()]);
+    }
+    let nat = blocks.of(Table::Nat);
     let jump = |from: &str, to: &str| format!("-I {from} -m comment --comment \"{COMMENT}\" -j {to}");
     nat.added.extend([
         jump("PREROUTING", "TROUPE-DISPATCH"),

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::words::{Shared, Words};
+use crate::family::Family;
 use crate::nft::commands::emptied;
 use crate::proxy::MASQUERADE_MARK;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
 
 /// Endpoints of one service port that chains for all Services choose among; of more, it has chains of its own.
 pub const BALANCED_MAX: usize = 64;

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::base::{BALANCE, BALANCE_MARKED, BALANCE_NODE_PORT, BALANCED_MAX};
 use super::words::{Declaration, Shared, Words};
+use crate::family::Family;
 use crate::proxy::endpoints::Backend;
 use crate::proxy::facts::NodeFacts;
-use crate::proxy::family::Family;
 use crate::proxy::ledger::Part;
 use crate::proxy::listeners::{Listeners, listener, takers};
 use crate::proxy::plan::{External, PortPlan, Reach, ServicePlan};

@@ -15,15 +15,15 @@ pub mod words;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, Recipient, TraceContext, WrapFuture};
+use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, TraceContext, WrapFuture};
 
 use super::ServiceKey;
 use super::conntrack::{self, Due, Flows};
-use super::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
-use super::mode::{Again, Carry, CarryError, tell_again};
+use super::mode::{Carry, CarryError, Teller};
 use super::userspace;
+use crate::family::Family;
 use crate::keeping::applied_under;
 use crate::nft::commands::removed;
 use crate::nft::{self, RulesError};
@@ -97,12 +97,12 @@ impl Batch {
 /// Keeps the tables.
 pub(super) struct NftablesActor {
     tables: Tables,
-    again: Option<Recipient<Again>>,
+    teller: Teller,
 }
 
 impl NftablesActor {
-    pub(super) fn new(again: Option<Recipient<Again>>) -> Self {
-        NftablesActor { tables: Tables::new(Family::here(), None), again }
+    pub(super) fn new(teller: Teller) -> Self {
+        NftablesActor { tables: Tables::new(Family::here(), None), teller }
     }
 }
 
@@ -110,7 +110,7 @@ impl Actor for NftablesActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        tell_again(self.again.as_ref());
+        self.teller.begun();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The shared sets and maps of a rule set, and the words in which the families differ.
 
-use crate::proxy::family::Family;
+use crate::family::Family;
 
 /// The words of one family.
 #[derive(Clone, Copy, Debug)]
@@ -23,15 +23,15 @@ impl Words {
         match family {
             Family::V4 => Words {
                 table: "ip troupe",
-                ip: "ip",
-                address: "ipv4_addr",
+                ip: family.nft(),
+                address: family.nft_address(),
                 dnat: "dnat ip",
                 loopback: "127.0.0.0/8",
             },
             Family::V6 => Words {
                 table: "ip6 troupe",
-                ip: "ip6",
-                address: "ipv6_addr",
+                ip: family.nft(),
+                address: family.nft_address(),
                 dnat: "dnat ip6",
                 loopback: "::1",
             },

@@ -24,18 +24,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use actors::{
-    Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Handler, Props, Recipient, RestartPolicy,
-    WrapFuture,
+    Actor, ActorFutureExt, ActorRef, AtomicResponse, Context, Handler, Props, RestartPolicy, WrapFuture,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
-use super::family::Family;
 use super::iptables;
 use super::listeners::Listeners;
-use super::mode::{Again, Carry, CarryError, tell_again};
+use super::mode::{Carry, CarryError, Teller};
 use super::nftables::{Batch, Tables};
 use super::plan::{PortPlan, Protocol, Reach};
+use crate::family::Family;
 use crate::network::loopback::{self, Label};
 use crate::network::netlink::NetlinkFailure;
 use crate::nft::RulesError;
@@ -56,7 +55,7 @@ struct Served {
 /// Keeps a listener for each service port, and the rules that lead to them.
 pub(super) struct UserspaceActor {
     scheduler: Scheduler,
-    again: Option<Recipient<Again>>,
+    teller: Teller,
     tables: Tables,
     room: Arc<Semaphore>,
     served: BTreeMap<String, Served>,
@@ -64,11 +63,11 @@ pub(super) struct UserspaceActor {
 }
 
 impl UserspaceActor {
-    pub(super) fn new(scheduler: Scheduler, again: Option<Recipient<Again>>) -> Self {
+    pub(super) fn new(scheduler: Scheduler, teller: Teller) -> Self {
         UserspaceActor {
             tables: Tables::new(Family::here(), Some(ADDRESS.into())),
             scheduler,
-            again,
+            teller,
             room: Arc::new(Semaphore::new(PLACES_MAX)),
             served: BTreeMap::new(),
             listeners: Listeners::new(),
@@ -135,7 +134,7 @@ impl Actor for UserspaceActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        tell_again(self.again.as_ref());
+        self.teller.begun();
     }
 }
 

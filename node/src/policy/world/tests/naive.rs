@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DNS, Ipv4Addr, Objects, Packet, Protocol};
+use super::{DNS, IpAddr, Objects, Packet, Protocol};
 
 /// Whether a packet passes this node (`n1`).
 pub(super) fn passes(objects: &Objects, packet: Packet, input: bool) -> bool {
@@ -15,7 +15,7 @@ pub(super) fn passes(objects: &Objects, packet: Packet, input: bool) -> bool {
 }
 
 /// The pod with this address: one that is alive, and not on its host's network.
-fn pod_at(objects: &Objects, address: Ipv4Addr) -> Option<Value> {
+fn pod_at(objects: &Objects, address: IpAddr) -> Option<Value> {
     if address.to_string() == DNS {
         return Some(json!({
             "metadata": {"namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
@@ -28,7 +28,8 @@ fn pod_at(objects: &Objects, address: Ipv4Addr) -> Option<Value> {
         .pods
         .values()
         .find(|pod| {
-            pod["status"]["podIPs"][0]["ip"] == address.to_string()
+            let mut ips = pod["status"]["podIPs"].as_array().into_iter().flatten();
+            ips.any(|ip| ip["ip"] == address.to_string())
                 && pod["spec"]["hostNetwork"] != true
                 && pod["status"]["phase"] == "Running"
         })
@@ -70,11 +71,11 @@ fn allowed(objects: &Objects, packet: Packet, ingress: bool) -> bool {
     !isolated
 }
 
-fn inside(address: Ipv4Addr, cidr: &Value) -> bool {
-    cidr.as_str().unwrap().parse::<ipnet::Ipv4Net>().unwrap().contains(&address)
+fn inside(address: IpAddr, cidr: &Value) -> bool {
+    cidr.as_str().unwrap().parse::<ipnet::IpNet>().unwrap().contains(&address)
 }
 
-fn peer_is(objects: &Objects, policy: &Value, peer: &Value, address: Ipv4Addr) -> bool {
+fn peer_is(objects: &Objects, policy: &Value, peer: &Value, address: IpAddr) -> bool {
     let block = &peer["ipBlock"];
     if block.is_object() {
         let except = block["except"].as_array();

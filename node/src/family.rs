@@ -33,6 +33,22 @@ impl Family {
         Family::of(net.addr()) == self
     }
 
+    /// The header's name in nftables, and the family of its tables.
+    pub fn nft(self) -> &'static str {
+        match self {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        }
+    }
+
+    /// The type of its addresses in nftables.
+    pub fn nft_address(self) -> &'static str {
+        match self {
+            Family::V4 => "ipv4_addr",
+            Family::V6 => "ipv6_addr",
+        }
+    }
+
     /// As endpoint slices call it.
     pub fn address_type(self) -> &'static str {
         match self {
