@@ -205,6 +205,9 @@ impl Inner {
         let resource = subject.resource;
         warnings.extend(kinds::notices(resource, request));
         let subresource = request.target.subresource.as_deref();
+        if request.verb == Verb::DeleteCollection {
+            options::check_list(request)?;
+        }
         if request.verb.is_write() {
             options::check_write(request)?;
         }

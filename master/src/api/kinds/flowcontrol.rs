@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::checks::{self, internal, named};
 use super::{Strategy, base, keep_metadata};
 use crate::api::invalid::{Errors, Path};
-use crate::api::meta::NameRule;
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, name, object_mut, text};
+use crate::bootstrap;
 
 const PRECEDENCE_MAX: i64 = 10_000;
 const QUEUES_MAX: i64 = 10_000_000;
@@ -50,6 +51,7 @@ pub(super) fn flow_schema() -> Strategy {
             for (i, rule) in list(schema, &["rules"]).iter().enumerate() {
                 self::rule(rule, &spec("rules").index(i), errors);
             }
+            mandatory("flowschemas", "a.flowcontrol.v1.FlowSchemaSpec", object, errors);
         },
         validate_status: conditions,
         ..base()
@@ -65,8 +67,29 @@ fn conditions(new: &Value, _: &Value, errors: &mut Errors) {
             errors.duplicate(&path, kind);
         }
         if kind.is_empty() {
-            errors.required(&path, "");
+            errors.required(&path, "must not be empty");
         }
+    }
+}
+
+/// Those that a server cannot do without are as they are. What exempt requests borrow and lend may change.
+fn mandatory(plural: &str, definition: &str, object: &Value, errors: &mut Errors) {
+    let name = name(object);
+    if !["exempt", "catch-all"].contains(&name) {
+        return;
+    }
+    let Some(mut wanted) = bootstrap::table_object(plural, name) else { return };
+    let mut given = object["spec"].clone();
+    let mut but = "";
+    if plural == "prioritylevelconfigurations" && name == "exempt" {
+        but = " except the 'spec.exempt' field";
+        for spec in [&mut wanted["spec"], &mut given] {
+            object_mut(spec, &[]).remove("exempt");
+        }
+    }
+    if wanted["spec"] != given {
+        let detail = format!("spec of '{name}'{but} must equal the fixed value");
+        errors.invalid_shown(&Path::new("spec"), &internal(definition, &object["spec"]), detail);
     }
 }
 
@@ -185,7 +208,10 @@ fn resource_rule(rule: &Value, path: &Path, errors: &mut Errors) {
         }
     } else {
         for (i, namespace) in namespaces.iter().filter_map(Value::as_str).enumerate() {
-            named(NameRule::Label, namespace, &path.index(i), errors);
+            for wrong in name_errors(NameRule::Label, namespace, false) {
+                let detail = format!("each member of this list must be '*' or a DNS-1123 label; {wrong}");
+                errors.invalid(&path.index(i), namespace, detail);
+            }
         }
     }
 }
@@ -256,6 +282,8 @@ pub(super) fn priority_level() -> Strategy {
                 }
                 other => errors.unsupported(&spec("type"), other, &["Exempt", "Limited"]),
             }
+            let definition = "a.flowcontrol.v1.PriorityLevelConfigurationSpec";
+            mandatory("prioritylevelconfigurations", definition, object, errors);
         },
         validate_status: conditions,
         ..base()
@@ -355,4 +383,34 @@ fn queuing(queuing: &Value, path: &Path, errors: &mut Errors) {
 fn entropy_bits(deck: i64, hand: i64) -> u32 {
     let bits: f64 = (0..hand).map(|i| ((deck - i) as f64).log2()).sum();
     bits.ceil() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_needs_is_as_it_is() {
+        let check = |plural: &str, name: &str, field: &str, value: Value| {
+            let mut object = bootstrap::table_object(plural, name).expect("in the table");
+            object["spec"][field] = value;
+            let mut errors = Errors::default();
+            let strategy = if plural == "flowschemas" { flow_schema() } else { priority_level() };
+            (strategy.defaults)(&mut object);
+            (strategy.validate)(&object, &mut errors);
+            errors
+                .messages()
+                .into_iter()
+                .map(|m| m.rsplit(": ").next().unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let exempt =
+            |shares: i64| serde_json::json!({"nominalConcurrencyShares": shares, "lendablePercent": 0});
+        let levels = "prioritylevelconfigurations";
+        assert!(check(levels, "exempt", "exempt", exempt(7)).is_empty());
+        assert!(check(levels, "system", "exempt", Value::Null).is_empty());
+        assert!(check("flowschemas", "catch-all", "matchingPrecedence", 10_000.into()).is_empty());
+        let told = check("flowschemas", "catch-all", "matchingPrecedence", 9_999.into());
+        assert_eq!(told, ["spec of 'catch-all' must equal the fixed value"]);
+    }
 }

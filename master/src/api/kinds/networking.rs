@@ -62,8 +62,7 @@ fn ingress_spec(ingress: &Value, errors: &mut Errors) {
     for (i, rule) in rules.iter().enumerate() {
         host(text(rule, &["host"]), &spec("rules").index(i).child("host"), errors);
         if rule["http"].is_object() {
-            // Upstream speaks of the first rule here, whichever it is.
-            paths(&rule["http"], &spec("rules").index(0).child("http"), errors);
+            paths(&rule["http"], &spec("rules").index(i).child("http"), errors);
         }
     }
     for (i, tls) in list(ingress, &["tls"]).iter().enumerate() {
@@ -201,6 +200,7 @@ pub(super) fn ingress_class() -> Strategy {
             let (new, old) = (&new["spec"]["controller"], &old["spec"]["controller"]);
             checks::immutable(new, old, &spec("controller"), errors);
         },
+        change_first: true,
         ..base()
     }
 }
@@ -240,30 +240,34 @@ pub(super) fn network_policy() -> Strategy {
                     if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             }
         },
-        validate: |object, errors| {
-            checks::label_selector(&object["spec"]["podSelector"], &spec("podSelector"), errors);
-            for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-                for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
-                    let path = spec(direction).index(i);
-                    for (j, port) in list(rule, &["ports"]).iter().enumerate() {
-                        policy_port(port, &path.child("ports").index(j), errors);
-                    }
-                    for (j, peer) in list(rule, &[peers]).iter().enumerate() {
-                        policy_peer(peer, &path.child(peers).index(j), errors);
-                    }
-                }
-            }
-            let types = list(object, &["spec", "policyTypes"]);
-            if types.len() > 2 {
-                let detail = "may not specify more than two policyTypes";
-                errors.invalid(&spec("policyTypes"), types.to_vec(), detail);
-                return;
-            }
-            for (i, kind) in types.iter().enumerate() {
-                checks::choice(kind, &["Ingress", "Egress"], &spec("policyTypes").index(i), errors);
-            }
-        },
+        validate: valid_policy,
+        // Upstream comes by here twice.
+        validate_update: |new, _, errors| valid_policy(new, errors),
         ..base()
+    }
+}
+
+fn valid_policy(object: &Value, errors: &mut Errors) {
+    checks::label_selector(&object["spec"]["podSelector"], &spec("podSelector"), errors);
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
+            let path = spec(direction).index(i);
+            for (j, port) in list(rule, &["ports"]).iter().enumerate() {
+                policy_port(port, &path.child("ports").index(j), errors);
+            }
+            for (j, peer) in list(rule, &[peers]).iter().enumerate() {
+                policy_peer(peer, &path.child(peers).index(j), errors);
+            }
+        }
+    }
+    let types = list(object, &["spec", "policyTypes"]);
+    if types.len() > 2 {
+        let detail = "may not specify more than two policyTypes";
+        errors.invalid(&spec("policyTypes"), types.to_vec(), detail);
+        return;
+    }
+    for (i, kind) in types.iter().enumerate() {
+        checks::choice(kind, &["Ingress", "Egress"], &spec("policyTypes").index(i), errors);
     }
 }
 
@@ -328,7 +332,7 @@ fn ip_block(block: &Value, path: &Path, errors: &mut Errors) {
         let path = path.child("except").index(i);
         let Some(inner) = cidr(except, &path, errors) else { continue };
         if !network.contains(&inner.addr()) || network.prefix_len() >= inner.prefix_len() {
-            errors.invalid(&path, inner.trunc().to_string(), "must be a strict subset of `cidr`");
+            errors.invalid(&path, except, "must be a strict subset of `cidr`");
         }
     }
 }
@@ -377,8 +381,9 @@ pub(super) fn service_cidr() -> Strategy {
             if let [one, other] = ranges
                 && is_v6(one) == is_v6(other)
             {
-                let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+                let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
                 errors.invalid_shown(&path, &shown(), detail);
+                return;
             }
             for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
                 checks::strict_cidr(range, &path.index(i), errors);
@@ -386,17 +391,53 @@ pub(super) fn service_cidr() -> Strategy {
         },
         validate_update: |new, old, errors| {
             let (after, before) = (list(new, &["spec", "cidrs"]), list(old, &["spec", "cidrs"]));
-            for (i, range) in before.iter().enumerate() {
-                match after.get(i) {
-                    Some(other) if other != range => {
-                        errors.invalid(&spec("cidrs").index(i), other.clone(), IMMUTABLE);
-                    }
-                    None => errors.invalid(&spec("cidrs"), after.to_vec(), IMMUTABLE),
-                    _ => {}
-                }
+            // A second family may come, and none may go.
+            let grows = (before.len(), after.len()) == (1, 2);
+            if !grows && before.len() != after.len() {
+                errors.invalid(&spec("cidrs"), after.to_vec(), IMMUTABLE);
+                return;
+            }
+            for (i, (is, _)) in after.iter().zip(before).enumerate().filter(|(_, (is, was))| is != was) {
+                errors.invalid(&spec("cidrs").index(i), is.clone(), IMMUTABLE);
             }
         },
         prepare_status: super::keep_metadata,
         ..base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_services_only_grow_by_a_family() {
+        let ranges = |cidrs: &[&str]| json!({"spec": {"cidrs": cidrs}});
+        for (was, is, expected) in [
+            (&["10.0.0.0/24"][..], &["10.0.0.0/24", "fd00::/112"][..], vec![]),
+            (
+                &["10.0.0.0/24"],
+                &["10.1.0.0/24"],
+                vec!["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"],
+            ),
+            (
+                &["10.0.0.0/24", "fd00::/112"],
+                &["10.1.0.0/24"],
+                vec!["spec.cidrs: Invalid value: [\"10.1.0.0/24\"]: field is immutable"],
+            ),
+        ] {
+            let mut errors = Errors::default();
+            (service_cidr().validate_update)(&ranges(is), &ranges(was), &mut errors);
+            assert_eq!(errors.messages(), expected, "{was:?} {is:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_ingress_is_told_of_the_rule_it_is_in() {
+        let rule = json!({"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {}}]}});
+        let mut errors = Errors::default();
+        ingress_spec(&json!({"rules": [{}, rule]}), &mut errors);
+        let expected = "spec.rules[1].http.paths[0].backend: Invalid value: \"\": resource or service backend is required";
+        assert_eq!(errors.messages(), [expected]);
     }
 }

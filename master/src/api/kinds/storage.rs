@@ -15,6 +15,8 @@ const PARAMETERS_MAX: usize = 512;
 const PARAMETER_BYTES_MAX: usize = 256 * 1024;
 const DRIVER_CHARS_MAX: usize = 63;
 const NODE_ID_CHARS_MAX: usize = 192;
+const ATTACHMENT_BYTES_MAX: usize = 256 * 1024;
+const ERROR_BYTES_MAX: usize = 1024;
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -36,11 +38,7 @@ fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
     let map = parameters.as_object();
     let count = map.map_or(0, serde_json::Map::len);
     if count > PARAMETERS_MAX {
-        errors.too_long(&Path::new("Provisioner Parameters"), PARAMETERS_MAX);
-        return;
-    }
-    if needed && count == 0 {
-        errors.required(&path, "must contain at least one key/value pair");
+        errors.too_long(&path, PARAMETERS_MAX);
         return;
     }
     let mut size = 0;
@@ -52,6 +50,9 @@ fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
     }
     if size > PARAMETER_BYTES_MAX {
         errors.too_long(&path, PARAMETER_BYTES_MAX);
+    }
+    if needed && count == 0 {
+        errors.required(&path, "must contain at least one key/value pair");
     }
 }
 
@@ -127,16 +128,20 @@ fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
 pub(super) fn attributes_class() -> Strategy {
     Strategy {
         prepare_create: |object| protect(object, "kubernetes.io/vac-protection"),
-        validate: |object, errors| {
-            provisioner(text(object, &["driverName"]), &Path::new("driverName"), errors);
-            parameters(&object["parameters"], true, errors);
-        },
+        validate: valid_attributes,
         validate_update: |new, old, errors| {
             frozen(new, old, "driverName", errors);
             frozen(new, old, "parameters", errors);
+            // Upstream comes by here twice.
+            valid_attributes(new, errors);
         },
         ..base()
     }
+}
+
+fn valid_attributes(object: &Value, errors: &mut Errors) {
+    provisioner(text(object, &["driverName"]), &Path::new("driverName"), errors);
+    parameters(&object["parameters"], true, errors);
 }
 
 /// The name of a CSI driver.
@@ -224,6 +229,7 @@ fn token_requests(requests: &[Value], path: &Path, errors: &mut Errors) {
         let audience = text(request, &["audience"]);
         if !audiences.insert(audience) {
             errors.duplicate(&path.child("audience"), audience);
+            continue;
         }
         token_lifetime(&request["expirationSeconds"], &path.child("expirationSeconds"), errors);
     }
@@ -251,9 +257,16 @@ pub(super) fn csi_node() -> Strategy {
         validate_update: |new, old, errors| {
             for before in list(old, &["spec", "drivers"]) {
                 for after in list(new, &["spec", "drivers"]) {
+                    // How many volumes a node takes is found out again and again.
+                    let fixed = |driver: &Value| {
+                        let mut driver = driver.clone();
+                        object_mut(&mut driver, &[]).remove("allocatable");
+                        driver
+                    };
+                    let (before, after) = (fixed(before), fixed(after));
                     if before["name"] == after["name"] && before != after {
-                        let shown = checks::internal("a.storage.v1.CSINodeDriver", after);
-                        errors.invalid_shown(&Path::new("CSINodeDriver"), &shown, IMMUTABLE);
+                        let shown = checks::internal("a.storage.v1.CSINodeDriver", &after);
+                        errors.invalid_shown(&spec("drivers"), &shown, IMMUTABLE);
                     }
                 }
             }
@@ -278,12 +291,15 @@ fn node_driver<'a>(driver: &'a Value, names: &mut HashSet<&'a str>, path: &Path,
         errors.duplicate(&path.child("name"), name);
     }
     let mut keys = HashSet::new();
+    // Upstream tells these of the driver as a whole.
     for key in list(driver, &["topologyKeys"]).iter().filter_map(Value::as_str) {
-        let path = path.child("topologyKeys");
-        if !keys.insert(key) {
-            errors.duplicate(&path, key);
+        if key.is_empty() {
+            errors.required(path, "");
         }
-        qualified(key, &path, errors);
+        if !keys.insert(key) {
+            errors.duplicate(path, key);
+        }
+        qualified(key, path, errors);
     }
 }
 
@@ -293,9 +309,7 @@ pub(super) fn storage_capacity() -> Strategy {
             checks::label_selector(&object["nodeTopology"], &Path::new("nodeTopology"), errors);
             let class = text(object, &["storageClassName"]);
             named(NameRule::Subdomain, class, &Path::new("storageClassName"), errors);
-            for name in ["capacity", "maximumVolumeSize"] {
-                checks::quantity(&object[name], &Path::new(name), errors);
-            }
+            checks::quantity(&object["capacity"], &Path::new("capacity"), errors);
         },
         validate_update: |new, old, errors| {
             checks::immutable_struct(
@@ -316,32 +330,17 @@ pub(super) fn attachment() -> Strategy {
     Strategy {
         prepare_create: |object| object["status"] = json!({"attached": false}),
         prepare_status: super::keep_metadata,
-        validate: |object, errors| {
-            let (attachment, source) = (&object["spec"], &object["spec"]["source"]);
-            driver_name(text(attachment, &["attacher"]), &spec("attacher"), errors);
-            let both = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            match (source["inlineVolumeSpec"].is_object(), source["persistentVolumeName"].as_str()) {
-                (false, None) => errors.required(&spec("source"), both),
-                (true, Some(_)) => errors.forbidden(&spec("source"), both),
-                (false, Some(name)) => {
-                    let path = spec("source").child("persistentVolumeName");
-                    match name {
-                        "" => errors.required(&path, ""),
-                        name => named(NameRule::Subdomain, name, &path, errors),
-                    }
-                }
-                (true, None) => super::volumes::volume_spec(
-                    &source["inlineVolumeSpec"],
-                    "",
-                    true,
-                    &spec("source").child("inlineVolumeSpec"),
-                    errors,
-                ),
+        validate: valid_attachment,
+        // What only the newest version of the kind demands comes last, and of new objects only.
+        validate_create: |object, errors| {
+            driver_name(text(object, &["spec", "attacher"]), &spec("attacher"), errors);
+            if let Some(name) = object["spec"]["source"]["persistentVolumeName"].as_str() {
+                named(NameRule::Subdomain, name, &spec("source").child("persistentVolumeName"), errors);
             }
-            let node = text(attachment, &["nodeName"]);
-            named(NameRule::Subdomain, node, &spec("nodeName"), errors);
         },
         validate_update: |new, old, errors| {
+            // Upstream comes by here twice.
+            valid_attachment(new, errors);
             checks::immutable_struct(
                 "a.storage.v1.VolumeAttachmentSpec",
                 &new["spec"],
@@ -350,6 +349,122 @@ pub(super) fn attachment() -> Strategy {
                 errors,
             );
         },
+        validate_status: |new, _, errors| {
+            for _ in 0..2 {
+                valid_attachment(new, errors);
+                attachment_status(&new["status"], &Path::new("status"), errors);
+            }
+        },
         ..base()
+    }
+}
+
+fn valid_attachment(object: &Value, errors: &mut Errors) {
+    let (attachment, source) = (&object["spec"], &object["spec"]["source"]);
+    if text(attachment, &["attacher"]).is_empty() {
+        errors.required(&spec("attacher"), "");
+    }
+    let both = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (source["inlineVolumeSpec"].is_object(), source["persistentVolumeName"].as_str()) {
+        (false, None) => errors.required(&spec("source"), both),
+        (true, Some(_)) => errors.forbidden(&spec("source"), both),
+        (false, Some("")) => {
+            let path = spec("source").child("persistentVolumeName");
+            errors.required(&path, "must specify non empty persistentVolumeName");
+        }
+        (false, Some(_)) => {}
+        (true, None) => super::volumes::volume_spec(
+            &source["inlineVolumeSpec"],
+            "",
+            true,
+            &spec("source").child("inlineVolumeSpec"),
+            errors,
+        ),
+    }
+    named(NameRule::Subdomain, text(attachment, &["nodeName"]), &spec("nodeName"), errors);
+}
+
+fn attachment_status(status: &Value, path: &Path, errors: &mut Errors) {
+    let entries = status["attachmentMetadata"].as_object().into_iter().flatten();
+    let bytes: usize = entries.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if bytes > ATTACHMENT_BYTES_MAX {
+        errors.too_long(&path.child("attachmentMetadata"), ATTACHMENT_BYTES_MAX);
+    }
+    for field in ["attachError", "detachError"] {
+        let (error, path) = (&status[field], path.child(field));
+        if text(error, &["message"]).len() > ERROR_BYTES_MAX {
+            // The limit that is told is the other one.
+            errors.too_long(&path.child("message"), ATTACHMENT_BYTES_MAX);
+        }
+        if let Some(code) = error["errorCode"].as_i64().filter(|code| *code < 0) {
+            let detail = "must be between 0 and 2147483647, inclusive";
+            errors.invalid(&path.child("errorCode"), code, detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
+        let mut errors = Errors::default();
+        check(&mut errors);
+        errors.messages()
+    }
+
+    #[test]
+    fn attachments_name_a_driver_and_a_volume() {
+        let strategy = attachment();
+        let check = |source: Value, attacher: &str| {
+            let object = json!({"spec": {"attacher": attacher, "nodeName": "n", "source": source}});
+            said(|errors| {
+                (strategy.validate)(&object, errors);
+                (strategy.validate_create)(&object, errors);
+            })
+        };
+        assert!(check(json!({"persistentVolumeName": "v"}), "d").is_empty());
+        assert_eq!(
+            check(json!({"persistentVolumeName": "v"}), ""),
+            ["spec.attacher: Required value", "spec.attacher: Required value"]
+        );
+        let unnamed = check(json!({"persistentVolumeName": ""}), "d");
+        let first =
+            "spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName";
+        assert_eq!((unnamed.len(), unnamed[0].as_str()), (2, first));
+    }
+
+    #[test]
+    fn what_became_of_an_attachment_has_limits() {
+        let check = |status: Value| said(|errors| attachment_status(&status, &Path::new("status"), errors));
+        assert!(check(json!({"attachError": {"message": "x", "errorCode": 0}})).is_empty());
+        assert_eq!(
+            check(json!({"detachError": {"message": "x".repeat(1025), "errorCode": -1}})),
+            [
+                "status.detachError.message: Too long: may not be more than 262144 bytes",
+                "status.detachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+            ]
+        );
+    }
+
+    #[test]
+    fn nodes_may_find_out_anew_how_many_volumes_they_take() {
+        let node = |id: &str, count: i64| json!({"spec": {"drivers": [{"name": "d", "nodeID": id, "allocatable": {"count": count}}]}});
+        let change = csi_node().validate_update;
+        assert!(said(|errors| change(&node("a", 2), &node("a", 1), errors)).is_empty());
+        let told = said(|errors| change(&node("b", 1), &node("a", 1), errors));
+        assert!(told.len() == 1 && told[0].starts_with("spec.drivers: Invalid value: "), "{told:?}");
+    }
+
+    #[test]
+    fn parameters_are_few_and_small() {
+        let check = |given: Value| said(|errors| parameters(&given, true, errors));
+        assert_eq!(
+            check(json!({})),
+            ["parameters: Required value: must contain at least one key/value pair"]
+        );
+        assert_eq!(check(json!({"": "x"})), ["parameters: Invalid value: \"\": field can not be empty."]);
+        let many: serde_json::Map<String, Value> = (0..513).map(|i| (i.to_string(), "".into())).collect();
+        assert_eq!(check(many.into()), ["parameters: Too long: may not be more than 512 bytes"]);
     }
 }
