@@ -211,6 +211,7 @@ impl Inner {
         if request.verb.is_write() {
             options::check_write(request)?;
         }
+        warnings.extend(kinds::left_behind(resource, request).map(str::to_owned));
         warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
         if let Some(name) = subresource {
             let absent = || if resource.custom { subject.not_found() } else { not_served() };

@@ -1,6 +1,6 @@
 //! Kinds that are questions: tokens and who may do what. They are answered and never stored.
 
-use protocol::schema::{Definition, Type};
+use protocol::schema::internal;
 use protocol::selector::{label_value_error, qualified_name_error};
 use protocol::{ApiError, ApiRequest, Caller};
 use serde_json::{Value, json};
@@ -190,22 +190,8 @@ fn invalid_access(kind: &str, review: &Value) -> Errors {
 
 /// Metadata with its fields in the order of Go's structs.
 fn shown_meta(meta: &Value) -> String {
-    protocol::schema::definition("m.ObjectMeta").map_or_else(|| meta.to_string(), |d| ordered(d, meta))
-}
-
-fn ordered(definition: &'static Definition, value: &Value) -> String {
-    let fields = definition.fields.iter().filter_map(|field| {
-        let given = value.get(field.name).filter(|given| !given.is_null())?;
-        let shown = match (&field.ty, given) {
-            (Type::List(element), Value::Array(items)) => {
-                let one = |item: &Value| element.definition().map_or(item.to_string(), |d| ordered(d, item));
-                format!("[{}]", items.iter().map(one).collect::<Vec<_>>().join(","))
-            }
-            _ => given.to_string(),
-        };
-        Some(format!("{}:{shown}", json!(field.name)))
-    });
-    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    protocol::schema::definition("m.ObjectMeta")
+        .map_or_else(|| meta.to_string(), |definition| internal::external(definition, meta).compact())
 }
 
 fn selector(errors: &mut Errors, at: &Path, selector: &Value, labels: bool) {

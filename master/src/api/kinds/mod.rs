@@ -35,7 +35,7 @@ mod volumes;
 pub mod webhooks;
 mod workloads;
 
-pub use notices::{notices, selects_namespace, unknown_field};
+pub use notices::{left_behind, notices, selects_namespace, unknown_field};
 pub use pods::{qos_class, totals};
 pub use templates::{template, without_disabled};
 

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::object::{at, list, name, text};
 
+mod admission;
 mod autoscaling;
 mod cluster;
 mod pods;
@@ -96,7 +97,7 @@ pub fn cells(resource: &Resource, item: &Value) -> Vec<Value> {
         ("policy", "poddisruptionbudgets") => cluster::disruption_budget(item),
         ("autoscaling", _) => autoscaling::autoscaler(&stored(resource, item)),
         ("certificates.k8s.io", _) => cluster::signing_request(item),
-        ("admissionregistration.k8s.io", plural) => cluster::admission(plural, item),
+        ("admissionregistration.k8s.io", plural) => admission::row(plural, item),
         ("flowcontrol.apiserver.k8s.io", plural) => cluster::flow(plural, item),
         ("apiregistration.k8s.io", _) => cluster::api_service(item),
         ("resource.k8s.io", plural) => cluster::device(plural, item),

@@ -7,7 +7,7 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, named, qualified};
 use crate::api::kinds::{Strategy, base};
 use crate::api::meta::NameRule;
-use crate::api::object::{list, text};
+use crate::api::object::{default, list, list_mut, now, object_mut, text};
 
 const DEVICES_MAX: usize = 128;
 /// How many devices a slice may have where some are tainted or share counters.
@@ -26,6 +26,13 @@ const ONE_PLACE: &str = "exactly one of `nodeName`, `nodeSelector`, or `allNodes
 
 pub(in crate::api::kinds) fn slice() -> Strategy {
     Strategy {
+        defaults: |object| {
+            for device in list_mut(object, &["spec", "devices"]) {
+                for taint in list_mut(device, &["taints"]) {
+                    default(object_mut(taint, &[]), "timeAdded", now());
+                }
+            }
+        },
         validate: |object, errors| slice_spec(&object["spec"], &Path::new("spec"), errors),
         validate_update: |new, old, errors| {
             let (path, new, old) = (Path::new("spec"), &new["spec"], &old["spec"]);

@@ -55,6 +55,7 @@ pub(super) fn strategy() -> Strategy {
 
 fn fill_in(pod: &mut Value) {
     defaults::pod_spec(&mut pod["spec"]);
+    defaults::host_ports(&mut pod["spec"]);
     if let Some(spec) = pod["spec"].as_object_mut() {
         default(spec, "enableServiceLinks", true);
     }
