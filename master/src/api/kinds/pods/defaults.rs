@@ -158,4 +158,24 @@ mod tests {
             assert_eq!(is_latest(image), latest, "{image}");
         }
     }
+
+    #[test]
+    fn ports_are_the_hosts_in_its_network_alone() {
+        let spec =
+            |host: bool| json!({"hostNetwork": host, "containers": [{"ports": [{"containerPort": 80}]}]});
+        for (host, expected) in [(true, json!(80)), (false, Value::Null)] {
+            let mut spec = spec(host);
+            pod_spec(&mut spec);
+            assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], Value::Null);
+            host_ports(&mut spec);
+            assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], expected);
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_not_named_is_the_empty_one() {
+        let mut container = json!({"livenessProbe": {"grpc": {"port": 1, "service": null}}});
+        self::container(&mut container);
+        assert_eq!(container["livenessProbe"]["grpc"]["service"], "");
+    }
 }

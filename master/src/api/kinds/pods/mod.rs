@@ -39,6 +39,7 @@ pub(super) fn strategy() -> Strategy {
         prepare_update: |new, old| drop_disabled(&mut new["spec"], &old["spec"]),
         prepare_status: |new, old| {
             copy_meta(old, new, "ownerReferences");
+            status::keep(new, old);
             status::addresses(new);
         },
         validate,
