@@ -12,6 +12,7 @@ use serde_json::Value;
 pub mod decode;
 mod defaults;
 pub mod internal;
+mod numbers;
 pub mod protobuf;
 pub mod syntax;
 

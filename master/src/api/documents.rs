@@ -99,7 +99,8 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
         (_, true) => columns::cells(declared, item),
         _ => tables::cells(resource, item),
     };
-    let rows: Vec<Value> = items.iter().map(|item| row(resource, cells(item), item, include)).collect();
+    let items = tables::in_order(resource, items);
+    let rows: Vec<Value> = items.into_iter().map(|item| row(resource, cells(item), item, include)).collect();
     let columns: Vec<Value> = if resource.custom && !scale {
         columns::headers(declared)
     } else {

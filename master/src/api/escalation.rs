@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::admission::Write;
 use super::object;
 use super::pipeline::Inner;
-use crate::auth::rbac::uncovered;
+use crate::auth::rbac::{compact, uncovered};
 use crate::auth::{Attributes, MASTERS};
 
 impl Inner {
@@ -71,7 +71,9 @@ impl Inner {
         if missing.is_empty() {
             return Ok(());
         }
-        let shown: Vec<String> = missing.iter().map(|rule| shown_rule(&json!(rule))).collect();
+        let mut shown: Vec<String> = compact(missing).iter().map(|rule| shown_rule(&json!(rule))).collect();
+        shown.sort();
+        shown.dedup();
         let groups: Vec<String> = caller.groups.iter().map(|g| format!("{g:?}")).collect();
         let why = format!(
             "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",

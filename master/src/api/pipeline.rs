@@ -230,9 +230,13 @@ impl Inner {
         let resource = subject.resource;
         warnings.extend(kinds::notices(resource, request));
         let subresource = request.target.subresource.as_deref();
+        if request.verb == Verb::DeleteCollection {
+            options::check_list(request)?;
+        }
         if request.verb.is_write() {
             options::check_write(request)?;
         }
+        warnings.extend(kinds::left_behind(resource, request).map(str::to_owned));
         warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
         if let Some(name) = subresource {
             let absent = || if resource.custom { subject.not_found() } else { not_served() };

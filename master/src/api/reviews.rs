@@ -1,10 +1,13 @@
 //! Kinds that are questions: tokens and who may do what. They are answered and never stored.
 
+use protocol::schema::internal;
+use protocol::selector::{label_value_error, qualified_name_error};
 use protocol::{ApiError, ApiRequest, Caller};
 use serde_json::{Value, json};
 
 use super::admission;
 use super::invalid::{Errors, Path, check};
+use super::managed::Tracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
 use super::registry::{Answer, Subject, body};
@@ -40,6 +43,10 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
         let spec = body["spec"].clone();
+        // Those that come back as they were given have their fields' managers, as all that is made has.
+        if !matches!(r.kind, "SelfSubjectReview" | "SelfSubjectRulesReview") {
+            Tracking::of(request, subject).create(&mut body);
+        }
         body["status"] = match r.kind {
             "TokenReview" => reviews::token_review(&self.authenticator, &body)?["status"].clone(),
             "SelfSubjectReview" => {
@@ -149,8 +156,8 @@ fn invalid_access(kind: &str, review: &Value) -> Errors {
     if !own && text(spec, &["user"]).is_empty() && list(spec, &["groups"]).is_empty() {
         errors.invalid(&at.child("user"), "", "at least one of user or group must be specified");
     }
-    for name in ["fieldSelector", "labelSelector"] {
-        selector(&mut errors, &at.child("resourceAttributes").child(name), &resource[name]);
+    for (name, labels) in [("fieldSelector", false), ("labelSelector", true)] {
+        selector(&mut errors, &at.child("resourceAttributes").child(name), &resource[name], labels);
     }
     let local = kind == "LocalSubjectAccessReview";
     let said = review["metadata"].as_object().into_iter().flatten();
@@ -159,7 +166,7 @@ fn invalid_access(kind: &str, review: &Value) -> Errors {
     });
     if more.count() > 0 {
         let why = if local { "must be empty except for namespace" } else { "must be empty" };
-        errors.invalid(&Path::new("metadata"), review["metadata"].clone(), why);
+        errors.invalid_shown(&Path::new("metadata"), &shown_meta(&review["metadata"]), why);
     }
     if local {
         let (named, own) = (text(resource, &["namespace"]), object::namespace(review));
@@ -181,7 +188,13 @@ fn invalid_access(kind: &str, review: &Value) -> Errors {
     errors
 }
 
-fn selector(errors: &mut Errors, at: &Path, selector: &Value) {
+/// Metadata with its fields in the order of Go's structs.
+fn shown_meta(meta: &Value) -> String {
+    protocol::schema::definition("m.ObjectMeta")
+        .map_or_else(|| meta.to_string(), |definition| internal::external(definition, meta).compact())
+}
+
+fn selector(errors: &mut Errors, at: &Path, selector: &Value, labels: bool) {
     if !selector.is_object() {
         return;
     }
@@ -195,7 +208,8 @@ fn selector(errors: &mut Errors, at: &Path, selector: &Value) {
     }
     for (i, requirement) in requirements.iter().enumerate() {
         let at = at.child("requirements").index(i);
-        if text(requirement, &["key"]).is_empty() {
+        let key = text(requirement, &["key"]);
+        if !labels && key.is_empty() {
             errors.required(&at.child("key"), "must be specified");
         }
         let values = list(requirement, &["values"]);
@@ -208,6 +222,16 @@ fn selector(errors: &mut Errors, at: &Path, selector: &Value) {
                 "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             ),
             _ => {}
+        }
+        if labels {
+            for error in qualified_name_error(key) {
+                errors.invalid(&at.child("key"), key, error);
+            }
+            for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+                for error in label_value_error(value) {
+                    errors.invalid(&at.child("values").index(j), value, error);
+                }
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{Attributes, Decision};
 pub mod rules;
 
 pub use k8s_openapi::api::rbac::v1::PolicyRule;
-pub use rules::{aggregate, covers, grants_url, uncovered};
+pub use rules::{aggregate, compact, covers, grants_url, uncovered};
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";

@@ -26,8 +26,6 @@ pub fn token_request(
     name: &str,
     body: &Value,
 ) -> Result<Value, ApiError> {
-    let account = cache.get::<ServiceAccount>(namespace, name);
-    let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
     if let Some(other) = body["metadata"]["name"].as_str().filter(|n| !n.is_empty() && *n != name) {
         let why = format!("Invalid value: \"{other}\": must match the service account name if specified");
         return Err(invalid(name, "metadata.name", &why));
@@ -37,6 +35,8 @@ pub fn token_request(
             format!("Invalid value: \"{other}\": must match the service account namespace if specified");
         return Err(invalid(name, "metadata.namespace", &why));
     }
+    let account = cache.get::<ServiceAccount>(namespace, name);
+    let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
     let spec = &body["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(LIFETIME_DEFAULT);
     if seconds < LIFETIME_MIN {
@@ -152,7 +152,8 @@ fn find<K: Object>(
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict(K::GROUP, K::URL_PATH_SEGMENT, name, &why));
+        // Upstream takes the kind for the resource here.
+        return Err(ApiError::conflict(K::GROUP, K::KIND, name, &why));
     }
     Ok(found)
 }

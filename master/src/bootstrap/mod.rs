@@ -340,6 +340,15 @@ pub(crate) fn flow_control_objects() -> Vec<Value> {
     table_objects().into_iter().map(|seed| seed.object).filter(|o| !o["spec"].is_null()).collect()
 }
 
+/// What a cluster holds of a kind under a name, as the table has it.
+pub(crate) fn table_object(plural: &str, name: &str) -> Option<Value> {
+    let mut lines = include_str!("objects.txt").lines().map(|line| line.splitn(4, ' ').collect::<Vec<_>>());
+    lines.find_map(|parts| match parts[..] {
+        [kind, called, _, members] if kind == plural && called == name => serde_json::from_str(members).ok(),
+        _ => None,
+    })
+}
+
 fn table_objects() -> Vec<Seed> {
     let mut made = Vec::new();
     for line in include_str!("objects.txt").lines().filter(|line| !line.starts_with('#')) {

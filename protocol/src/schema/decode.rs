@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Field, Type};
+use super::{Definition, Field, Type, numbers};
 use crate::quantity::Quantity;
 
 /// An object as read.
@@ -27,7 +27,7 @@ const STRICT_ERRORS_MAX: usize = 100;
 /// Reads JSON text as an object of `definition`. The error is Go's message.
 pub fn decode(definition: &'static Definition, text: &[u8]) -> Result<Decoded, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let decoded = read(definition, &mut deserializer)?;
+    let decoded = read(definition, &mut deserializer).map_err(|e| numbers::as_written(e, text))?;
     deserializer.end().map_err(|e| e.to_string())?;
     Ok(decoded)
 }

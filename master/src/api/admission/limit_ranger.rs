@@ -1,13 +1,13 @@
 //! LimitRanger: defaults and bounds of what pods and claims of a namespace ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use protocol::{ApiError, Quantity};
 use serde_json::{Map, Value};
 
 use super::Write;
 use crate::api::kinds::totals::{self, Amounts};
-use crate::api::object::{list, list_mut, object_mut, text};
+use crate::api::object::{self, list, list_mut, object_mut, text};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -75,7 +75,8 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
     let subresource = write.subresource();
     let pods = write.is("", "pods") && (write.creates() || subresource == "resize");
     let claims = write.is("", "persistentvolumeclaims") && subresource.is_empty();
-    if !pods && !claims {
+    // What is on its way out is not held to anything.
+    if !(pods || claims) || write.old.is_some_and(object::is_deleting) {
         return Ok(());
     }
     for range in ranges(write) {
@@ -109,11 +110,13 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
             }
         }
         if !problems.is_empty() {
+            let mut told = HashSet::new();
+            problems.retain(|problem| told.insert(problem.clone()));
             let why = match problems.as_slice() {
                 [one] => one.clone(),
                 many => format!("[{}]", many.join(", ")),
             };
-            return Err(write.forbidden(crate::api::object::name(value), &why));
+            return Err(write.forbidden(object::name(value), &why));
         }
     }
     Ok(())

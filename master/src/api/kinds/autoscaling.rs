@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::checks::{self, amount};
+use super::resources::container_resource_name;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
@@ -22,6 +23,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Resource", "resource"),
     ("ContainerResource", "containerResource"),
 ];
+const KINDS: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
 
 pub(super) fn autoscaler() -> Strategy {
     Strategy {
@@ -32,6 +34,12 @@ pub(super) fn autoscaler() -> Strategy {
             reference(&scaler["scaleTargetRef"], &spec("scaleTargetRef"), errors);
             for (i, metric) in list(scaler, &["metrics"]).iter().enumerate() {
                 self::metric(metric, &spec("metrics").index(i), errors);
+            }
+            let by_load = |m: &Value| matches!(text(m, &["type"]), "Object" | "External");
+            if scaler["minReplicas"] == 0 && !list(scaler, &["metrics"]).iter().any(by_load) {
+                let detail =
+                    "must specify at least one Object or External metric to support scaling to zero replicas";
+                errors.forbidden(&spec("metrics"), detail);
             }
             for direction in ["scaleUp", "scaleDown"] {
                 let rules = &scaler["behavior"][direction];
@@ -144,8 +152,7 @@ fn metric(metric: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&path.child("type"), "must specify a metric source type");
     }
     if SOURCES.iter().all(|(k, _)| *k != kind) {
-        let kinds = ["ContainerResource", "External", "Object", "Pods", "Resource"];
-        errors.unsupported(&path.child("type"), kind, &kinds);
+        errors.unsupported(&path.child("type"), kind, &KINDS);
     }
     let present: Vec<&str> =
         SOURCES.iter().map(|(_, field)| *field).filter(|f| metric[*f].is_object()).collect();
@@ -157,6 +164,10 @@ fn metric(metric: &Value, path: &Path, errors: &mut Errors) {
         && !present.contains(&wanted)
     {
         errors.required(&path.child(wanted), "must populate information for the given metric source");
+    }
+    if wanted.is_none() {
+        // Upstream finds this a second time.
+        errors.unsupported(&path.child("type"), kind, &KINDS);
     }
     if present.len() != 1 {
         let mut others: Vec<&str> = present.into_iter().filter(|f| Some(*f) != wanted).collect();
@@ -176,14 +187,23 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
     }
     if matches!(kind, "object" | "external" | "pods") {
         let identifier = path.child("metric");
-        checks::required_name(NameRule::PathSegment, &source["metric"], "name", &identifier, errors);
+        match text(source, &["metric", "name"]) {
+            "" => errors.required(&identifier.child("name"), "must specify a metric name"),
+            name => checks::named(NameRule::PathSegment, name, &identifier.child("name"), errors),
+        }
         checks::label_selector(&source["metric"]["selector"], &identifier.child("selector"), errors);
     } else {
-        if kind == "containerResource" && text(source, &["container"]).is_empty() {
-            errors.required(&path.child("container"), "must specify a container");
-        }
-        if text(source, &["name"]).is_empty() {
+        let name = text(source, &["name"]);
+        if name.is_empty() {
             errors.required(&path.child("name"), "must specify a resource name");
+        } else if kind == "containerResource" {
+            container_resource_name(name, &path.child("name"), errors);
+        }
+        if kind == "containerResource" {
+            match text(source, &["container"]) {
+                "" => errors.required(&path.child("container"), "must specify a container"),
+                container => checks::named(NameRule::Label, container, &path.child("container"), errors),
+            }
         }
     }
     self::target(target, &at, errors);
@@ -197,7 +217,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
             &at.child("averageValue"),
             "must set either a target value for metric or a per-pod target",
         ),
-        "pods" if amount(&target["averageValue"]).is_none_or(|q| q.is_zero() || q.is_negative()) => {
+        "pods" if !has("averageValue") => {
             errors.required(&at.child("averageValue"), "must specify a positive target averageValue");
         }
         "resource" | "containerResource" => match (has("averageUtilization"), has("averageValue")) {
@@ -270,5 +290,44 @@ fn rules(rules: &Value, path: &Path, errors: &mut Errors) {
     }
     if amount(&rules["tolerance"]).is_some_and(|q| q.is_negative()) {
         errors.invalid(&path.child("tolerance"), rules["tolerance"].clone(), checks::NOT_NEGATIVE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_say_what_is_measured() {
+        let utilization = json!({"type": "Utilization", "averageUtilization": 50});
+        for (given, expected) in [
+            (json!({"type": "Resource", "resource": {"name": "cpu", "target": utilization}}), vec![]),
+            (
+                json!({"type": "Galaxy"}),
+                vec![
+                    "m.type: Unsupported value: \"Galaxy\": supported values: \"ContainerResource\", \"External\", \
+                     \"Object\", \"Pods\", \"Resource\"";
+                    2
+                ],
+            ),
+            (
+                json!({"type": "ContainerResource", "containerResource": {"target": utilization}}),
+                vec![
+                    "m.containerResource.name: Required value: must specify a resource name",
+                    "m.containerResource.container: Required value: must specify a container",
+                ],
+            ),
+            (
+                json!({"type": "Pods", "pods": {"metric": {}, "target": {"type": "AverageValue", "averageValue": "0"}}}),
+                vec![
+                    "m.pods.metric.name: Required value: must specify a metric name",
+                    "m.pods.target.averageValue: Invalid value: \"0\": must be positive",
+                ],
+            ),
+        ] {
+            let mut errors = Errors::default();
+            metric(&given, &Path::new("m"), &mut errors);
+            assert_eq!(errors.messages(), expected, "{given}");
+        }
     }
 }

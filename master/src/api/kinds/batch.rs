@@ -8,7 +8,7 @@ use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{at, copy_field, default, list, name, object_mut, text};
+use crate::api::object::{at, copy_field, default, list, list_mut, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
 mod job_status;
@@ -33,8 +33,18 @@ fn path(name: &str) -> Path {
     Path::new("spec").child(name)
 }
 
-fn job_spec_defaults(spec: &mut Value) {
+/// Defaults of what a Job and a CronJob's template say of pods.
+fn template_defaults(spec: &mut Value) {
     pod_spec(&mut spec["template"]["spec"]);
+    for rule in list_mut(spec, &["podFailurePolicy", "rules"]) {
+        for condition in list_mut(rule, &["onPodConditions"]) {
+            default(object_mut(condition, &[]), "status", "True");
+        }
+    }
+}
+
+fn job_spec_defaults(spec: &mut Value) {
+    template_defaults(spec);
     let fields = object_mut(spec, &[]);
     let unset = |fields: &Map<String, Value>, name: &str| fields.get(name).is_none_or(Value::is_null);
     if unset(fields, "completions") && unset(fields, "parallelism") {
@@ -451,7 +461,7 @@ pub(super) fn cron_job() -> Strategy {
             default(spec, "suspend", false);
             default(spec, "successfulJobsHistoryLimit", 3);
             default(spec, "failedJobsHistoryLimit", 1);
-            pod_spec(&mut object["spec"]["jobTemplate"]["spec"]["template"]["spec"]);
+            template_defaults(&mut object["spec"]["jobTemplate"]["spec"]);
         },
         validate: |object, errors| {
             let spec = &object["spec"];

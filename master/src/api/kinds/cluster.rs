@@ -164,6 +164,8 @@ fn taints(taints: &[Value], path: &Path, errors: &mut Errors) {
 
 pub(super) fn disruption_budget() -> Strategy {
     Strategy {
+        // Upstream's validation of the kind does not look at metadata.
+        names: NameRule::PathSegment,
         validate: |object, errors| {
             let budget = &object["spec"];
             if !budget["minAvailable"].is_null() && !budget["maxUnavailable"].is_null() {

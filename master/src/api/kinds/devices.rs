@@ -5,24 +5,28 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::checks::{self, named, qualified};
+use super::resources::is_extended;
 use super::{Strategy, base, keep_metadata};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
 mod selectors;
+mod slices;
+mod status;
+#[cfg(test)]
+mod tests;
 
 use selectors::selectors;
+pub(super) use slices::slice;
 
 const REQUESTS_MAX: usize = 32;
 const ALTERNATIVES_MAX: usize = 8;
 const CONSTRAINTS_MAX: usize = 32;
 const CONFIGS_MAX: usize = 32;
-const DEVICES_MAX: usize = 128;
-const ATTRIBUTES_MAX: usize = 32;
 const DRIVER_CHARS_MAX: usize = 63;
 const IDENTIFIER_CHARS_MAX: usize = 32;
-const ATTRIBUTE_CHARS_MAX: usize = 64;
+const OPAQUE_BYTES_MAX: usize = 10 * 1024;
 
 fn request_defaults(request: &mut Value) {
     if request["exactly"].is_object() {
@@ -56,7 +60,8 @@ pub(super) fn claim() -> Strategy {
             list_mut(object, &["spec", "devices", "requests"]).iter_mut().for_each(request_defaults);
         },
         prepare_status: keep_metadata,
-        validate: |object, errors| {
+        // What may not change is not looked at again.
+        validate_create: |object, errors| {
             claim_spec(&object["spec"], &Path::new("spec"), errors);
         },
         validate_update: |new, old, errors| {
@@ -68,6 +73,7 @@ pub(super) fn claim() -> Strategy {
                 errors,
             );
         },
+        validate_status: status::validate,
         ..base()
     }
 }
@@ -77,7 +83,7 @@ pub(super) fn claim_template() -> Strategy {
         defaults: |object| {
             list_mut(object, &["spec", "spec", "devices", "requests"]).iter_mut().for_each(request_defaults);
         },
-        validate: |object, errors| {
+        validate_create: |object, errors| {
             let path = Path::new("spec");
             let meta = &object["spec"]["metadata"];
             crate::api::meta::labels(&meta["labels"], &path.child("metadata").child("labels"), errors);
@@ -98,20 +104,46 @@ pub(super) fn claim_template() -> Strategy {
     }
 }
 
+/// A list that has a limit; of one beyond it nothing else is told.
 fn limited<'a>(value: &'a Value, field: &str, max: usize, path: &Path, errors: &mut Errors) -> &'a [Value] {
     let found = list(value, &[field]);
     if found.len() > max {
         errors.too_many(&path.child(field), found.len(), max);
+        return &[];
     }
     found
 }
 
+/// Names that appear twice, told after what is wrong with each.
+fn unique<'a>(names: impl Iterator<Item = &'a str>, path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    for (i, name) in names.enumerate() {
+        if !seen.insert(name) {
+            errors.duplicate(&path.index(i), name);
+        }
+    }
+}
+
+/// The names of a claim's requests, and `request/alternative` for those with alternatives.
+fn names_of(devices: &Value) -> HashSet<String> {
+    let mut names = HashSet::new();
+    for request in list(devices, &["requests"]) {
+        let name = text(request, &["name"]);
+        names.insert(name.to_owned());
+        let alternatives = list(request, &["firstAvailable"]).iter();
+        names.extend(alternatives.map(|other| format!("{name}/{}", text(other, &["name"]))));
+    }
+    names
+}
+
 fn claim_spec(claim: &Value, path: &Path, errors: &mut Errors) {
     let (devices, path) = (&claim["devices"], path.child("devices"));
-    let mut names: HashSet<String> = HashSet::new();
-    for (i, request) in limited(devices, "requests", REQUESTS_MAX, &path, errors).iter().enumerate() {
-        self::request(request, &mut names, &path.child("requests").index(i), errors);
+    let names = names_of(devices);
+    let requests = limited(devices, "requests", REQUESTS_MAX, &path, errors);
+    for (i, request) in requests.iter().enumerate() {
+        self::request(request, &path.child("requests").index(i), errors);
     }
+    unique(requests.iter().map(|r| text(r, &["name"])), &path.child("requests"), errors);
     for (i, constraint) in limited(devices, "constraints", CONSTRAINTS_MAX, &path, errors).iter().enumerate()
     {
         self::constraint(constraint, &names, &path.child("constraints").index(i), errors);
@@ -123,12 +155,8 @@ fn claim_spec(claim: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn request(request: &Value, names: &mut HashSet<String>, path: &Path, errors: &mut Errors) {
-    let name = text(request, &["name"]);
-    checks::required_name(NameRule::Label, request, "name", path, errors);
-    if !name.is_empty() && !names.insert(name.to_owned()) {
-        errors.duplicate(&path.child("name"), name);
-    }
+fn request(request: &Value, path: &Path, errors: &mut Errors) {
+    named(NameRule::Label, text(request, &["name"]), &path.child("name"), errors);
     let (exactly, first) = (&request["exactly"], list(request, &["firstAvailable"]));
     match (exactly.is_object(), !first.is_empty()) {
         (false, false) => {
@@ -141,18 +169,14 @@ fn request(request: &Value, names: &mut HashSet<String>, path: &Path, errors: &m
         }
         (true, false) => exact(exactly, &path.child("exactly"), errors),
         (false, true) => {
-            if first.len() > ALTERNATIVES_MAX {
-                errors.too_many(&path.child("firstAvailable"), first.len(), ALTERNATIVES_MAX);
-            }
+            let first = limited(request, "firstAvailable", ALTERNATIVES_MAX, path, errors);
+            let path = path.child("firstAvailable");
             for (i, alternative) in first.iter().enumerate() {
-                let path = path.child("firstAvailable").index(i);
-                checks::required_name(NameRule::Label, alternative, "name", &path, errors);
-                let inner = text(alternative, &["name"]);
-                if !inner.is_empty() && !names.insert(format!("{name}/{inner}")) {
-                    errors.duplicate(&path.child("name"), inner);
-                }
+                let path = path.index(i);
+                named(NameRule::Label, text(alternative, &["name"]), &path.child("name"), errors);
                 exact(alternative, &path, errors);
             }
+            unique(first.iter().map(|a| text(a, &["name"])), &path, errors);
         }
     }
 }
@@ -208,53 +232,65 @@ fn toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
 
 fn request_names(object: &Value, names: &HashSet<String>, path: &Path, errors: &mut Errors) {
     let given = limited(object, "requests", REQUESTS_MAX, path, errors);
+    let path = path.child("requests");
     for (i, name) in given.iter().filter_map(Value::as_str).enumerate() {
-        let path = path.child("requests").index(i);
-        if !names.contains(name) {
-            let detail = "must be the name of a request in the claim or the name of a request and a subrequest \
-                          separated by '/'";
-            errors.invalid(&path, name, detail);
-        }
-        if given[..i].iter().any(|n| n == name) {
-            errors.duplicate(&path, name);
-        }
+        request_name(name, names, &path.index(i), errors);
+    }
+    unique(given.iter().filter_map(Value::as_str), &path, errors);
+}
+
+/// The name of a request of the claim.
+fn request_name(name: &str, names: &HashSet<String>, path: &Path, errors: &mut Errors) {
+    let detail = "must be the name of a request in the claim or the name of a request and a subrequest separated by \
+                  '/'";
+    if name.matches('/').count() > 1 {
+        errors.invalid(path, name, detail);
+        return;
+    }
+    name.split('/').for_each(|part| named(NameRule::Label, part, path, errors));
+    if !names.contains(name) {
+        errors.invalid(path, name, detail);
     }
 }
 
 fn constraint(constraint: &Value, names: &HashSet<String>, path: &Path, errors: &mut Errors) {
     request_names(constraint, names, path, errors);
-    match constraint["matchAttribute"].as_str() {
-        Some(attribute) => qualified_attribute(attribute, true, &path.child("matchAttribute"), errors),
-        None if constraint["distinctAttribute"].is_null() => {
-            errors.required(&path.child("matchAttribute"), "");
+    for field in ["matchAttribute", "distinctAttribute"] {
+        if let Some(attribute) = constraint[field].as_str() {
+            qualified_attribute(attribute, true, &path.child(field), errors);
+            return;
         }
-        None => {}
     }
+    errors.required(&path.child("matchAttribute"), "");
 }
 
+/// The name of an attribute or capacity, with a driver's name before it or without.
 fn qualified_attribute(name: &str, full: bool, path: &Path, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.required(path, "name required");
-        return;
-    }
-    let (domain, id) = match name.split_once('/') {
-        Some((domain, id)) => (Some(domain), id),
-        None => (None, name),
+    let identifier = |id: &str, errors: &mut Errors| {
+        if id.len() > IDENTIFIER_CHARS_MAX {
+            errors.too_long(path, IDENTIFIER_CHARS_MAX);
+        }
+        checks::c_identifier(id, path, errors);
     };
-    match domain {
-        None if full => errors.invalid(path, name, "must include a domain"),
-        None => {}
-        Some("") => errors.required(path, "the domain must not be empty"),
-        Some(domain) => driver(domain, path, errors),
+    match name.split('/').collect::<Vec<_>>()[..] {
+        [id] => identifier(id, errors),
+        [domain, id] => {
+            match domain {
+                "" => errors.invalid(path, "", "the domain must not be empty"),
+                domain => driver(domain, path, errors),
+            }
+            match id {
+                "" => errors.invalid(path, "", "the name must not be empty"),
+                id => identifier(id, errors),
+            }
+        }
+        // Upstream lets more parts pass.
+        _ => {}
     }
-    if id.is_empty() {
-        errors.required(path, "the name must not be empty");
-        return;
+    if full && !name.contains('/') {
+        let detail = "a fully qualified name must be a domain and a name separated by a slash";
+        errors.invalid(path, name, detail);
     }
-    if id.len() > IDENTIFIER_CHARS_MAX {
-        errors.too_long(path, IDENTIFIER_CHARS_MAX);
-    }
-    checks::c_identifier(id, path, errors);
 }
 
 fn driver(name: &str, path: &Path, errors: &mut Errors) {
@@ -277,18 +313,22 @@ fn configuration(config: &Value, path: &Path, errors: &mut Errors) {
         return;
     }
     driver(text(opaque, &["driver"]), &path.child("driver"), errors);
-    match &opaque["parameters"] {
-        Value::Null => errors.required(&path.child("parameters"), ""),
+    object_of(&opaque["parameters"], &path.child("parameters"), errors);
+}
+
+/// What a driver alone understands: an object, and not a big one.
+fn object_of(given: &Value, path: &Path, errors: &mut Errors) {
+    match given {
+        Value::Null => errors.required(path, ""),
+        given if given.to_string().len() > OPAQUE_BYTES_MAX => errors.too_long(path, OPAQUE_BYTES_MAX),
         Value::Object(_) => {}
-        other => {
-            let detail = "parameters must be a valid JSON object";
-            errors.invalid(&path.child("parameters"), other.clone(), detail);
-        }
+        _ => errors.invalid(path, "<value omitted>", "must be a valid JSON object"),
     }
 }
 
 pub(super) fn class() -> Strategy {
     Strategy {
+        names: NameRule::LongName,
         validate: |object, errors| {
             let path = Path::new("spec");
             selectors(&object["spec"], &path, errors);
@@ -296,118 +336,13 @@ pub(super) fn class() -> Strategy {
             for (i, config) in configs.iter().enumerate() {
                 configuration(config, &path.child("config").index(i), errors);
             }
-        },
-        ..base()
-    }
-}
-
-pub(super) fn slice() -> Strategy {
-    Strategy {
-        validate: |object, errors| {
-            let (slice, path) = (&object["spec"], Path::new("spec"));
-            placement(slice, &path, errors);
-            driver(text(slice, &["driver"]), &path.child("driver"), errors);
-            pool(&slice["pool"], &path.child("pool"), errors);
-            let devices = limited(slice, "devices", DEVICES_MAX, &path, errors);
-            let mut names = HashSet::new();
-            for (i, device) in devices.iter().enumerate() {
-                self::device(device, &mut names, &path.child("devices").index(i), errors);
+            if let Some(name) = object["spec"]["extendedResourceName"].as_str()
+                && !is_extended(name)
+            {
+                let detail = "must be a valid extended resource name";
+                errors.invalid(&path.child("extendedResourceName"), name, detail);
             }
         },
-        validate_update: |new, old, errors| {
-            for field in ["driver", "nodeName"] {
-                let path = Path::new("spec").child(field);
-                checks::immutable(&new["spec"][field], &old["spec"][field], &path, errors);
-            }
-            let path = Path::new("spec.pool.name");
-            checks::immutable(&new["spec"]["pool"]["name"], &old["spec"]["pool"]["name"], &path, errors);
-        },
         ..base()
-    }
-}
-
-fn placement(slice: &Value, path: &Path, errors: &mut Errors) {
-    const WAYS: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
-    let given: Vec<String> = WAYS
-        .iter()
-        .filter(|way| match &slice[**way] {
-            Value::Null => false,
-            Value::Bool(set) => *set,
-            Value::String(text) => !text.is_empty(),
-            _ => true,
-        })
-        .map(|way| format!("`{way}`"))
-        .collect();
-    let all = WAYS.map(|way| format!("`{way}`")).join(", ");
-    match given.len() {
-        0 => errors.required(path, &format!("exactly one of {all} is required")),
-        1 => {}
-        _ => {
-            let detail = format!("exactly one of {all} is required, but multiple fields are set");
-            errors.invalid(path, format!("{{{}}}", given.join(", ")), detail);
-        }
-    }
-    checks::named_if_set(NameRule::Subdomain, slice, "nodeName", path, errors);
-    if slice["nodeSelector"].is_object() {
-        let path = path.child("nodeSelector");
-        checks::node_selector(&slice["nodeSelector"], &path, errors);
-        if list(&slice["nodeSelector"], &["nodeSelectorTerms"]).len() > 1 {
-            let detail = "must have exactly one node selector term";
-            let terms = slice["nodeSelector"]["nodeSelectorTerms"].clone();
-            errors.invalid(&path.child("nodeSelectorTerms"), terms, detail);
-        }
-    }
-}
-
-fn pool(pool: &Value, path: &Path, errors: &mut Errors) {
-    let name = text(pool, &["name"]);
-    if name.is_empty() {
-        errors.required(&path.child("name"), "");
-    } else {
-        for part in name.split('/') {
-            named(NameRule::Subdomain, part, &path.child("name"), errors);
-        }
-    }
-    let count = pool["resourceSliceCount"].as_i64().unwrap_or(0);
-    if count <= 0 {
-        errors.invalid(&path.child("resourceSliceCount"), count, checks::POSITIVE);
-    }
-    checks::non_negative(&pool["generation"], &path.child("generation"), errors);
-}
-
-fn device<'a>(device: &'a Value, names: &mut HashSet<&'a str>, path: &Path, errors: &mut Errors) {
-    let name = text(device, &["name"]);
-    checks::required_name(NameRule::Label, device, "name", path, errors);
-    if !name.is_empty() && !names.insert(name) {
-        errors.duplicate(path, name);
-    }
-    let count = |field: &str| device[field].as_object().map_or(0, Map::len);
-    if count("attributes") + count("capacity") > ATTRIBUTES_MAX {
-        let detail =
-            format!("the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}");
-        errors.invalid(path, count("attributes") + count("capacity"), detail);
-    }
-    for (name, value) in device["attributes"].as_object().into_iter().flatten() {
-        let path = path.child("attributes").key(name);
-        qualified_attribute(name, false, &path, errors);
-        attribute(value, &path, errors);
-    }
-    for (name, _) in device["capacity"].as_object().into_iter().flatten() {
-        qualified_attribute(name, false, &path.child("capacity").key(name), errors);
-    }
-}
-
-fn attribute(value: &Value, path: &Path, errors: &mut Errors) {
-    let given = ["int", "bool", "string", "version"].iter().filter(|k| !value[**k].is_null()).count();
-    if given == 0 {
-        errors.required(path, "exactly one value must be specified");
-    } else if given > 1 {
-        let shown = checks::internal("a.resource.v1.DeviceAttribute", value);
-        errors.invalid_shown(path, &shown, "exactly one value must be specified");
-    }
-    for kind in ["string", "version"] {
-        if value[kind].as_str().is_some_and(|v| v.len() > ATTRIBUTE_CHARS_MAX) {
-            errors.too_long(&path.child(kind), ATTRIBUTE_CHARS_MAX);
-        }
     }
 }

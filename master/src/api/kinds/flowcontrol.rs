@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::checks::{self, internal, named};
 use super::{Strategy, base, keep_metadata};
 use crate::api::invalid::{Errors, Path};
-use crate::api::meta::NameRule;
-use crate::api::object::{default, list, name, object_mut, text};
+use crate::api::meta::{NameRule, name_errors};
+use crate::api::object::{list, name, object_mut, text};
+use crate::bootstrap;
+
+mod levels;
+
+pub(super) use levels::priority_level;
 
 const PRECEDENCE_MAX: i64 = 10_000;
-const QUEUES_MAX: i64 = 10_000_000;
-const ENTROPY_BITS_MAX: u32 = 60;
 const VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 const PLAIN_VERBS: &[&str] =
@@ -50,6 +53,7 @@ pub(super) fn flow_schema() -> Strategy {
             for (i, rule) in list(schema, &["rules"]).iter().enumerate() {
                 self::rule(rule, &spec("rules").index(i), errors);
             }
+            mandatory("flowschemas", "a.flowcontrol.v1.FlowSchemaSpec", object, errors);
         },
         validate_status: conditions,
         ..base()
@@ -65,8 +69,29 @@ fn conditions(new: &Value, _: &Value, errors: &mut Errors) {
             errors.duplicate(&path, kind);
         }
         if kind.is_empty() {
-            errors.required(&path, "");
+            errors.required(&path, "must not be empty");
         }
+    }
+}
+
+/// Those that a server cannot do without are as they are. What exempt requests borrow and lend may change.
+fn mandatory(plural: &str, definition: &str, object: &Value, errors: &mut Errors) {
+    let name = name(object);
+    if !["exempt", "catch-all"].contains(&name) {
+        return;
+    }
+    let Some(mut wanted) = bootstrap::table_object(plural, name) else { return };
+    let mut given = object["spec"].clone();
+    let mut but = "";
+    if plural == "prioritylevelconfigurations" && name == "exempt" {
+        but = " except the 'spec.exempt' field";
+        for spec in [&mut wanted["spec"], &mut given] {
+            object_mut(spec, &[]).remove("exempt");
+        }
+    }
+    if wanted["spec"] != given {
+        let detail = format!("spec of '{name}'{but} must equal the fixed value");
+        errors.invalid_shown(&Path::new("spec"), &internal(definition, &object["spec"]), detail);
     }
 }
 
@@ -185,7 +210,10 @@ fn resource_rule(rule: &Value, path: &Path, errors: &mut Errors) {
         }
     } else {
         for (i, namespace) in namespaces.iter().filter_map(Value::as_str).enumerate() {
-            named(NameRule::Label, namespace, &path.index(i), errors);
+            for wrong in name_errors(NameRule::Label, namespace, false) {
+                let detail = format!("each member of this list must be '*' or a DNS-1123 label; {wrong}");
+                errors.invalid(&path.index(i), namespace, detail);
+            }
         }
     }
 }
@@ -225,134 +253,32 @@ fn url_error(url: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) fn priority_level() -> Strategy {
-    Strategy {
-        defaults: level_defaults,
-        prepare_status: keep_metadata,
-        validate: |object, errors| {
-            let level = &object["spec"];
-            let kind = text(level, &["type"]);
-            if (name(object) == "exempt") != (kind == "Exempt") {
-                let detail = "must be 'Exempt' if and only if `name` is 'exempt'";
-                errors.invalid(&spec("type"), kind, detail);
-            }
-            match kind {
-                "Exempt" => {
-                    if level["limited"].is_object() {
-                        errors.forbidden(&spec("limited"), "must be nil if the type is not Limited");
-                    }
-                    shares(&level["exempt"], &spec("exempt"), errors);
-                }
-                "Limited" => {
-                    if level["exempt"].is_object() {
-                        errors.forbidden(&spec("exempt"), "must be nil if the type is Limited");
-                    }
-                    if level["limited"].is_null() {
-                        let detail = "must not be empty when type is Limited";
-                        errors.required(&spec("limited"), detail);
-                    } else {
-                        limited(&level["limited"], &spec("limited"), errors);
-                    }
-                }
-                other => errors.unsupported(&spec("type"), other, &["Exempt", "Limited"]),
-            }
-        },
-        validate_status: conditions,
-        ..base()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn level_defaults(object: &mut Value) {
-    for (kind, shares) in [("limited", 30), ("exempt", 0)] {
-        if object["spec"][kind].is_object() {
-            let fields = object_mut(object, &["spec", kind]);
-            default(fields, "nominalConcurrencyShares", shares);
-            default(fields, "lendablePercent", 0);
-        }
+    #[test]
+    fn what_a_server_needs_is_as_it_is() {
+        let check = |plural: &str, name: &str, field: &str, value: Value| {
+            let mut object = bootstrap::table_object(plural, name).expect("in the table");
+            object["spec"][field] = value;
+            let mut errors = Errors::default();
+            let strategy = if plural == "flowschemas" { flow_schema() } else { priority_level() };
+            (strategy.defaults)(&mut object);
+            (strategy.validate)(&object, &mut errors);
+            errors
+                .messages()
+                .into_iter()
+                .map(|m| m.rsplit(": ").next().unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let exempt =
+            |shares: i64| serde_json::json!({"nominalConcurrencyShares": shares, "lendablePercent": 0});
+        let levels = "prioritylevelconfigurations";
+        assert!(check(levels, "exempt", "exempt", exempt(7)).is_empty());
+        assert!(check(levels, "system", "exempt", Value::Null).is_empty());
+        assert!(check("flowschemas", "catch-all", "matchingPrecedence", 10_000.into()).is_empty());
+        let told = check("flowschemas", "catch-all", "matchingPrecedence", 9_999.into());
+        assert_eq!(told, ["spec of 'catch-all' must equal the fixed value"]);
     }
-    if object["spec"]["limited"]["limitResponse"]["queuing"].is_object() {
-        let fields = object_mut(object, &["spec", "limited", "limitResponse", "queuing"]);
-        for (name, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-            if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
-                fields.insert(name.to_owned(), value.into());
-            }
-        }
-    }
-}
-
-fn shares(level: &Value, path: &Path, errors: &mut Errors) {
-    if level["nominalConcurrencyShares"].as_i64().is_some_and(|n| n < 0) {
-        let path = path.child("nominalConcurrencyShares");
-        let detail = "must be a non-negative integer";
-        errors.invalid(&path, level["nominalConcurrencyShares"].clone(), detail);
-    }
-    if level["lendablePercent"].as_i64().is_some_and(|n| !(0..=100).contains(&n)) {
-        let path = path.child("lendablePercent");
-        let detail = "must be between 0 and 100, inclusive";
-        errors.invalid(&path, level["lendablePercent"].clone(), detail);
-    }
-}
-
-fn limited(level: &Value, path: &Path, errors: &mut Errors) {
-    shares(level, path, errors);
-    if level["borrowingLimitPercent"].as_i64().is_some_and(|n| n < 0) {
-        let path = path.child("borrowingLimitPercent");
-        let detail = "if specified, must be a non-negative integer";
-        errors.invalid(&path, level["borrowingLimitPercent"].clone(), detail);
-    }
-    let (response, path) = (&level["limitResponse"], path.child("limitResponse"));
-    let at = path.child("queuing");
-    match text(response, &["type"]) {
-        "Reject" => {
-            if !response["queuing"].is_null() {
-                let detail = "must be nil if limited.limitResponse.type is not Limited";
-                errors.forbidden(&at, detail);
-            }
-        }
-        "Queue" => {
-            if response["queuing"].is_null() {
-                let detail = "must not be empty if limited.limitResponse.type is Limited";
-                errors.required(&at, detail);
-            } else {
-                queuing(&response["queuing"], &at, errors);
-            }
-        }
-        other => errors.unsupported(&path.child("type"), other, &["Queue", "Reject"]),
-    }
-}
-
-fn queuing(queuing: &Value, path: &Path, errors: &mut Errors) {
-    let number = |name: &str| queuing[name].as_i64().unwrap_or(0);
-    if number("queueLengthLimit") <= 0 {
-        let path = path.child("queueLengthLimit");
-        errors.invalid(&path, number("queueLengthLimit"), "must be positive");
-    }
-    let (queues, hand) = (number("queues"), number("handSize"));
-    if queues <= 0 {
-        errors.invalid(&path.child("queues"), queues, "must be positive");
-    } else if queues > QUEUES_MAX {
-        let detail = format!("must not be greater than {QUEUES_MAX}");
-        errors.invalid(&path.child("queues"), queues, detail);
-    }
-    let at = path.child("handSize");
-    if hand <= 0 {
-        errors.invalid(&at, hand, "must be positive");
-    } else if hand > queues {
-        errors.invalid(&at, hand, format!("should not be greater than queues ({queues})"));
-    } else {
-        let bits = entropy_bits(queues, hand);
-        if bits > ENTROPY_BITS_MAX {
-            let detail = format!(
-                "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than \
-                 {ENTROPY_BITS_MAX}"
-            );
-            errors.invalid(&at, hand, detail);
-        }
-    }
-}
-
-/// How many random bits dealing a hand takes.
-fn entropy_bits(deck: i64, hand: i64) -> u32 {
-    let bits: f64 = (0..hand).map(|i| ((deck - i) as f64).log2()).sum();
-    bits.ceil() as u32
 }

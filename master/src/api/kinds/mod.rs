@@ -29,13 +29,15 @@ mod rbac;
 mod resources;
 mod services;
 mod storage;
+mod templates;
 mod volume_notes;
 mod volumes;
 pub mod webhooks;
 mod workloads;
 
-pub use notices::{notices, selects_namespace, unknown_field};
+pub use notices::{left_behind, notices, selects_namespace, unknown_field};
 pub use pods::{qos_class, totals};
+pub use templates::{template, without_disabled};
 
 /// What checks a new state against an old one.
 pub type Change = fn(&Value, &Value, &mut Errors);
@@ -189,18 +191,20 @@ const CREATED_BY_UPDATE: &[&str] = &[
 /// Kinds whose own validation does not look at metadata again after the common one.
 const CHECKED_ONCE: &[&str] = &[
     "csinodes",
+    "endpointslices",
     "events",
-    "limitranges",
-    "validatingwebhookconfigurations",
-    "volumeattachments",
     "flowschemas",
+    "limitranges",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
     "persistentvolumes",
     "poddisruptionbudgets",
+    "prioritylevelconfigurations",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
 ];
 /// Kinds whose validation of an update looks at all of the metadata again.
 const CHECKED_AGAIN: &[&str] = &[
@@ -212,23 +216,32 @@ const CHECKED_AGAIN: &[&str] = &[
     "csinodes",
     "csistoragecapacities",
     "daemonsets",
+    "deviceclasses",
     "endpoints",
     "endpointslices",
     "flowschemas",
+    "ingressclasses",
+    "ingresses",
+    "ipaddresses",
     "jobs",
     "limitranges",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
+    "namespaces",
+    "networkpolicies",
+    "nodes",
     "persistentvolumeclaims",
     "persistentvolumes",
     "pods",
     "prioritylevelconfigurations",
     "replicasets",
     "replicationcontrollers",
+    "resourceclaims",
     "runtimeclasses",
     "secrets",
     "serviceaccounts",
+    "servicecidrs",
     "services",
     "storageclasses",
     "validatingadmissionpolicies",
@@ -236,10 +249,17 @@ const CHECKED_AGAIN: &[&str] = &[
     "validatingwebhookconfigurations",
 ];
 /// Kinds that do so twice.
-const CHECKED_AGAIN_TWICE: &[&str] =
-    &["clusterrolebindings", "clusterroles", "rolebindings", "roles", "volumeattachments"];
+const CHECKED_AGAIN_TWICE: &[&str] = &[
+    "clusterrolebindings",
+    "clusterroles",
+    "rolebindings",
+    "roles",
+    "volumeattachments",
+    "volumeattributesclasses",
+];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
+    "csidrivers",
     "csinodes",
     "deviceclasses",
     "namespaces",

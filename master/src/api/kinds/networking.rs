@@ -1,13 +1,19 @@
-//! Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR.
+//! The kinds of `networking.k8s.io`; Ingress and IngressClass here.
 
 use serde_json::{Value, json};
 
-use super::checks::{self, IMMUTABLE, cidr, named, port_name_errors, port_number};
+use super::checks::{self, named, port_name_errors, port_number};
 use super::services::balancer_ingress;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::object::{default, list, object_mut, text};
+
+mod addresses;
+mod policies;
+
+pub(super) use addresses::{ip_address, service_cidr};
+pub(super) use policies::network_policy;
 
 const CLASS: &str = "kubernetes.io/ingress.class";
 const CONTROLLER_BYTES_MAX: usize = 250;
@@ -62,8 +68,7 @@ fn ingress_spec(ingress: &Value, errors: &mut Errors) {
     for (i, rule) in rules.iter().enumerate() {
         host(text(rule, &["host"]), &spec("rules").index(i).child("host"), errors);
         if rule["http"].is_object() {
-            // Upstream speaks of the first rule here, whichever it is.
-            paths(&rule["http"], &spec("rules").index(0).child("http"), errors);
+            paths(&rule["http"], &spec("rules").index(i).child("http"), errors);
         }
     }
     for (i, tls) in list(ingress, &["tls"]).iter().enumerate() {
@@ -201,6 +206,7 @@ pub(super) fn ingress_class() -> Strategy {
             let (new, old) = (&new["spec"]["controller"], &old["spec"]["controller"]);
             checks::immutable(new, old, &spec("controller"), errors);
         },
+        change_first: true,
         ..base()
     }
 }
@@ -224,179 +230,16 @@ fn parameters(parameters: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-pub(super) fn network_policy() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            for direction in ["ingress", "egress"] {
-                for rule in list_mut(object, &["spec", direction]) {
-                    for port in list_mut(rule, &["ports"]) {
-                        default(object_mut(port, &[]), "protocol", "TCP");
-                    }
-                }
-            }
-            if list(object, &["spec", "policyTypes"]).is_empty() {
-                let egress = !list(object, &["spec", "egress"]).is_empty();
-                object["spec"]["policyTypes"] =
-                    if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
-            }
-        },
-        validate: |object, errors| {
-            checks::label_selector(&object["spec"]["podSelector"], &spec("podSelector"), errors);
-            for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
-                for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
-                    let path = spec(direction).index(i);
-                    for (j, port) in list(rule, &["ports"]).iter().enumerate() {
-                        policy_port(port, &path.child("ports").index(j), errors);
-                    }
-                    for (j, peer) in list(rule, &[peers]).iter().enumerate() {
-                        policy_peer(peer, &path.child(peers).index(j), errors);
-                    }
-                }
-            }
-            let types = list(object, &["spec", "policyTypes"]);
-            if types.len() > 2 {
-                let detail = "may not specify more than two policyTypes";
-                errors.invalid(&spec("policyTypes"), types.to_vec(), detail);
-                return;
-            }
-            for (i, kind) in types.iter().enumerate() {
-                checks::choice(kind, &["Ingress", "Egress"], &spec("policyTypes").index(i), errors);
-            }
-        },
-        ..base()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn policy_port(port: &Value, path: &Path, errors: &mut Errors) {
-    checks::choice(&port["protocol"], &["TCP", "UDP", "SCTP"], &path.child("protocol"), errors);
-    let (at, end, given) = (path.child("port"), path.child("endPort"), &port["endPort"]);
-    match &port["port"] {
-        Value::Null => {
-            if !given.is_null() {
-                errors.invalid(&end, given.clone(), "may not be specified when `port` is not specified");
-            }
-        }
-        Value::String(name) => {
-            if !given.is_null() {
-                errors.invalid(&end, given.clone(), "may not be specified when `port` is non-numeric");
-            }
-            for error in port_name_errors(name) {
-                errors.invalid(&at, name.as_str(), error);
-            }
-        }
-        number => {
-            let number = number.as_i64().unwrap_or(0);
-            port_number(number, &at, errors);
-            if let Some(last) = given.as_i64() {
-                if last < number {
-                    // The message shows the port, though it is about the other.
-                    errors.invalid(&end, number, "must be greater than or equal to `port`");
-                }
-                port_number(last, &end, errors);
-            }
-        }
-    }
-}
-
-fn policy_peer(peer: &Value, path: &Path, errors: &mut Errors) {
-    let mut peers = 0;
-    for name in ["podSelector", "namespaceSelector"] {
-        if peer[name].is_object() {
-            peers += 1;
-            checks::label_selector(&peer[name], &path.child(name), errors);
-        }
-    }
-    if peer["ipBlock"].is_object() {
-        peers += 1;
-        ip_block(&peer["ipBlock"], &path.child("ipBlock"), errors);
-    }
-    if peers == 0 {
-        errors.required(path, "must specify a peer");
-    } else if peers > 1 && peer["ipBlock"].is_object() {
-        errors.forbidden(path, "may not specify both ipBlock and another peer");
-    }
-}
-
-fn ip_block(block: &Value, path: &Path, errors: &mut Errors) {
-    let given = text(block, &["cidr"]);
-    if given.is_empty() {
-        errors.required(&path.child("cidr"), "");
-        return;
-    }
-    let Some(network) = cidr(given, &path.child("cidr"), errors) else { return };
-    for (i, except) in list(block, &["except"]).iter().filter_map(Value::as_str).enumerate() {
-        let path = path.child("except").index(i);
-        let Some(inner) = cidr(except, &path, errors) else { continue };
-        if !network.contains(&inner.addr()) || network.prefix_len() >= inner.prefix_len() {
-            errors.invalid(&path, inner.trunc().to_string(), "must be a strict subset of `cidr`");
-        }
-    }
-}
-
-pub(super) fn ip_address() -> Strategy {
-    Strategy {
-        names: NameRule::Address,
-        validate: |object, errors| {
-            let (parent, path) = (&object["spec"]["parentRef"], spec("parentRef"));
-            if parent.is_null() {
-                errors.required(&path, "");
-                return;
-            }
-            checks::named_if_set(NameRule::Subdomain, parent, "group", &path, errors);
-            checks::required_name(NameRule::PathSegment, parent, "resource", &path, errors);
-            checks::required_name(NameRule::PathSegment, parent, "name", &path, errors);
-            checks::named_if_set(NameRule::PathSegment, parent, "namespace", &path, errors);
-        },
-        validate_update: |new, old, errors| {
-            checks::immutable_struct(
-                "a.networking.v1.ParentReference",
-                &new["spec"]["parentRef"],
-                &old["spec"]["parentRef"],
-                &spec("parentRef"),
-                errors,
-            );
-        },
-        ..base()
-    }
-}
-
-pub(super) fn service_cidr() -> Strategy {
-    Strategy {
-        validate: |object, errors| {
-            let (ranges, path) = (list(object, &["spec", "cidrs"]), spec("cidrs"));
-            let shown = || checks::internal("a.networking.v1.ServiceCIDRSpec", &object["spec"]);
-            if ranges.is_empty() {
-                errors.required(&path, "at least one CIDR required");
-                return;
-            }
-            if ranges.len() > 2 {
-                errors.invalid_shown(&path, &shown(), "may only hold up to 2 values");
-                return;
-            }
-            let is_v6 = |range: &Value| range.as_str().is_some_and(|r| r.contains(':'));
-            if let [one, other] = ranges
-                && is_v6(one) == is_v6(other)
-            {
-                let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
-                errors.invalid_shown(&path, &shown(), detail);
-            }
-            for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
-                checks::strict_cidr(range, &path.index(i), errors);
-            }
-        },
-        validate_update: |new, old, errors| {
-            let (after, before) = (list(new, &["spec", "cidrs"]), list(old, &["spec", "cidrs"]));
-            for (i, range) in before.iter().enumerate() {
-                match after.get(i) {
-                    Some(other) if other != range => {
-                        errors.invalid(&spec("cidrs").index(i), other.clone(), IMMUTABLE);
-                    }
-                    None => errors.invalid(&spec("cidrs"), after.to_vec(), IMMUTABLE),
-                    _ => {}
-                }
-            }
-        },
-        prepare_status: super::keep_metadata,
-        ..base()
+    #[test]
+    fn what_is_wrong_with_an_ingress_is_told_of_the_rule_it_is_in() {
+        let rule = json!({"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {}}]}});
+        let mut errors = Errors::default();
+        ingress_spec(&json!({"rules": [{}, rule]}), &mut errors);
+        let expected = "spec.rules[1].http.paths[0].backend: Invalid value: \"\": resource or service backend is required";
+        assert_eq!(errors.messages(), [expected]);
     }
 }

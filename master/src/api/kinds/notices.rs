@@ -16,12 +16,16 @@ pub fn notices(resource: &Resource, request: &ApiRequest) -> Vec<String> {
     }
     let old =
         DEPRECATED.iter().find(|(group, plural, _)| (*group, *plural) == (resource.group, resource.plural));
-    let mut said: Vec<String> = old.map(|(_, _, text)| (*text).to_owned()).into_iter().collect();
-    let undecided = request.options.propagation_policy.is_none();
-    if (resource.group, resource.plural, request.verb) == ("batch", "jobs", Verb::Delete) && undecided {
-        said.push(ORPHANS.to_owned());
-    }
-    said
+    old.map(|(_, _, text)| (*text).to_owned()).into_iter().collect()
+}
+
+/// The warning that a delete leaves behind what was made for the object, as its author may not know.
+pub fn left_behind(resource: &Resource, request: &ApiRequest) -> Option<&'static str> {
+    let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
+    let options = &request.options;
+    let undecided = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
+    let jobs = (resource.group, resource.plural) == ("batch", "jobs");
+    (jobs && deletes && undecided && request.target.subresource.is_none()).then_some(ORPHANS)
 }
 
 /// The refusal of a field that a kind's objects cannot be selected by.

@@ -2,19 +2,23 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::checks::{self, IMMUTABLE, named, qualified};
+use super::checks::{self, named, qualified};
 use super::volumes::protect;
 use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
-use crate::api::meta::{NameRule, name_errors};
+use crate::api::meta::NameRule;
 use crate::api::object::{default, list, object_mut, text};
 
 const PARAMETERS_MAX: usize = 512;
 const PARAMETER_BYTES_MAX: usize = 256 * 1024;
-const DRIVER_CHARS_MAX: usize = 63;
-const NODE_ID_CHARS_MAX: usize = 192;
+
+mod attachments;
+mod drivers;
+
+pub(super) use attachments::attachment;
+pub(super) use drivers::{csi_driver, csi_node, driver_name, token_lifetime};
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -36,11 +40,7 @@ fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
     let map = parameters.as_object();
     let count = map.map_or(0, serde_json::Map::len);
     if count > PARAMETERS_MAX {
-        errors.too_long(&Path::new("Provisioner Parameters"), PARAMETERS_MAX);
-        return;
-    }
-    if needed && count == 0 {
-        errors.required(&path, "must contain at least one key/value pair");
+        errors.too_long(&path, PARAMETERS_MAX);
         return;
     }
     let mut size = 0;
@@ -52,6 +52,9 @@ fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
     }
     if size > PARAMETER_BYTES_MAX {
         errors.too_long(&path, PARAMETER_BYTES_MAX);
+    }
+    if needed && count == 0 {
+        errors.required(&path, "must contain at least one key/value pair");
     }
 }
 
@@ -127,175 +130,30 @@ fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
 pub(super) fn attributes_class() -> Strategy {
     Strategy {
         prepare_create: |object| protect(object, "kubernetes.io/vac-protection"),
-        validate: |object, errors| {
-            provisioner(text(object, &["driverName"]), &Path::new("driverName"), errors);
-            parameters(&object["parameters"], true, errors);
-        },
+        validate: valid_attributes,
         validate_update: |new, old, errors| {
             frozen(new, old, "driverName", errors);
             frozen(new, old, "parameters", errors);
+            // Upstream comes by here twice.
+            valid_attributes(new, errors);
         },
         ..base()
     }
+}
+
+fn valid_attributes(object: &Value, errors: &mut Errors) {
+    provisioner(text(object, &["driverName"]), &Path::new("driverName"), errors);
+    parameters(&object["parameters"], true, errors);
 }
 
 /// The name of a CSI driver.
-pub(super) fn driver_name(name: &str, path: &Path, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.required(path, "");
-    }
-    if name.len() > DRIVER_CHARS_MAX {
-        errors.too_long(path, DRIVER_CHARS_MAX);
-    }
-    if !name.is_empty() {
-        for error in name_errors(NameRule::Subdomain, &name.to_lowercase(), false) {
-            errors.invalid(path, name, error);
-        }
-    }
-}
-
-pub(super) fn csi_driver() -> Strategy {
-    Strategy {
-        defaults: |object| {
-            let spec = object_mut(object, &["spec"]);
-            default(spec, "attachRequired", true);
-            for name in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
-                default(spec, name, false);
-            }
-            default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-            if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
-            }
-        },
-        validate: |object, errors| {
-            let driver = &object["spec"];
-            checks::choice(
-                &driver["fsGroupPolicy"],
-                &["File", "None", "ReadWriteOnceWithFSType"],
-                &spec("fsGroupPolicy"),
-                errors,
-            );
-            token_requests(list(driver, &["tokenRequests"]), &spec("tokenRequests"), errors);
-            for mode in list(driver, &["volumeLifecycleModes"]) {
-                checks::choice(mode, &["Persistent", "Ephemeral"], &spec("volumeLifecycleModes"), errors);
-            }
-            if let Some(period) = driver["nodeAllocatableUpdatePeriodSeconds"].as_i64()
-                && period < 10
-            {
-                let path = spec("nodeAllocatableUpdatePeriodSeconds");
-                errors.invalid(&path, period, "must be greater than or equal to 10 seconds");
-            }
-        },
-        validate_update: |new, old, errors| {
-            let (new, old) = (&new["spec"], &old["spec"]);
-            checks::immutable(
-                &new["attachRequired"],
-                &old["attachRequired"],
-                &spec("attachedRequired"),
-                errors,
-            );
-            checks::immutable(
-                &new["volumeLifecycleModes"],
-                &old["volumeLifecycleModes"],
-                &spec("volumeLifecycleModes"),
-                errors,
-            );
-        },
-        warnings: |object, _, said| {
-            let driver = &object["spec"];
-            if !list(driver, &["tokenRequests"]).is_empty()
-                && driver["serviceAccountTokenInSecrets"].is_null()
-            {
-                said.push(
-                    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
-                     prevent possible logging of tokens in volume attributes"
-                        .to_owned(),
-                );
-            }
-        },
-        ..base()
-    }
-}
-
-fn token_requests(requests: &[Value], path: &Path, errors: &mut Errors) {
-    let mut audiences = HashSet::new();
-    for (i, request) in requests.iter().enumerate() {
-        let path = path.index(i);
-        let audience = text(request, &["audience"]);
-        if !audiences.insert(audience) {
-            errors.duplicate(&path.child("audience"), audience);
-        }
-        token_lifetime(&request["expirationSeconds"], &path.child("expirationSeconds"), errors);
-    }
-}
-
-/// How long a service account's token may be good for.
-pub(super) fn token_lifetime(seconds: &Value, path: &Path, errors: &mut Errors) {
-    let Some(given) = seconds.as_i64() else { return };
-    if given < 600 {
-        errors.invalid(path, given, "may not specify a duration less than 10 minutes");
-    }
-    if given > 1 << 32 {
-        errors.invalid(path, given, "may not specify a duration larger than 2^32 seconds");
-    }
-}
-
-pub(super) fn csi_node() -> Strategy {
-    Strategy {
-        validate: |object, errors| {
-            let mut names = HashSet::new();
-            for (i, driver) in list(object, &["spec", "drivers"]).iter().enumerate() {
-                node_driver(driver, &mut names, &spec("drivers").index(i), errors);
-            }
-        },
-        validate_update: |new, old, errors| {
-            for before in list(old, &["spec", "drivers"]) {
-                for after in list(new, &["spec", "drivers"]) {
-                    if before["name"] == after["name"] && before != after {
-                        let shown = checks::internal("a.storage.v1.CSINodeDriver", after);
-                        errors.invalid_shown(&Path::new("CSINodeDriver"), &shown, IMMUTABLE);
-                    }
-                }
-            }
-        },
-        ..base()
-    }
-}
-
-fn node_driver<'a>(driver: &'a Value, names: &mut HashSet<&'a str>, path: &Path, errors: &mut Errors) {
-    let name = text(driver, &["name"]);
-    driver_name(name, &path.child("name"), errors);
-    let id = text(driver, &["nodeID"]);
-    if id.is_empty() {
-        errors.required(&path.child("nodeID"), "");
-    } else if id.len() > NODE_ID_CHARS_MAX {
-        let detail = format!("must be {NODE_ID_CHARS_MAX} characters or less");
-        errors.invalid(&path.child("nodeID"), id, detail);
-    }
-    let count = path.child("allocatable").child("count");
-    checks::non_negative(&driver["allocatable"]["count"], &count, errors);
-    if !names.insert(name) {
-        errors.duplicate(&path.child("name"), name);
-    }
-    let mut keys = HashSet::new();
-    for key in list(driver, &["topologyKeys"]).iter().filter_map(Value::as_str) {
-        let path = path.child("topologyKeys");
-        if !keys.insert(key) {
-            errors.duplicate(&path, key);
-        }
-        qualified(key, &path, errors);
-    }
-}
-
 pub(super) fn storage_capacity() -> Strategy {
     Strategy {
         validate: |object, errors| {
             checks::label_selector(&object["nodeTopology"], &Path::new("nodeTopology"), errors);
             let class = text(object, &["storageClassName"]);
             named(NameRule::Subdomain, class, &Path::new("storageClassName"), errors);
-            for name in ["capacity", "maximumVolumeSize"] {
-                checks::quantity(&object[name], &Path::new(name), errors);
-            }
+            checks::quantity(&object["capacity"], &Path::new("capacity"), errors);
         },
         validate_update: |new, old, errors| {
             checks::immutable_struct(
@@ -312,44 +170,27 @@ pub(super) fn storage_capacity() -> Strategy {
     }
 }
 
-pub(super) fn attachment() -> Strategy {
-    Strategy {
-        prepare_create: |object| object["status"] = json!({"attached": false}),
-        prepare_status: super::keep_metadata,
-        validate: |object, errors| {
-            let (attachment, source) = (&object["spec"], &object["spec"]["source"]);
-            driver_name(text(attachment, &["attacher"]), &spec("attacher"), errors);
-            let both = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            match (source["inlineVolumeSpec"].is_object(), source["persistentVolumeName"].as_str()) {
-                (false, None) => errors.required(&spec("source"), both),
-                (true, Some(_)) => errors.forbidden(&spec("source"), both),
-                (false, Some(name)) => {
-                    let path = spec("source").child("persistentVolumeName");
-                    match name {
-                        "" => errors.required(&path, ""),
-                        name => named(NameRule::Subdomain, name, &path, errors),
-                    }
-                }
-                (true, None) => super::volumes::volume_spec(
-                    &source["inlineVolumeSpec"],
-                    "",
-                    true,
-                    &spec("source").child("inlineVolumeSpec"),
-                    errors,
-                ),
-            }
-            let node = text(attachment, &["nodeName"]);
-            named(NameRule::Subdomain, node, &spec("nodeName"), errors);
-        },
-        validate_update: |new, old, errors| {
-            checks::immutable_struct(
-                "a.storage.v1.VolumeAttachmentSpec",
-                &new["spec"],
-                &old["spec"],
-                &Path::new("spec"),
-                errors,
-            );
-        },
-        ..base()
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
+        let mut errors = Errors::default();
+        check(&mut errors);
+        errors.messages()
+    }
+
+    #[test]
+    fn parameters_are_few_and_small() {
+        let check = |given: Value| said(|errors| parameters(&given, true, errors));
+        assert_eq!(
+            check(json!({})),
+            ["parameters: Required value: must contain at least one key/value pair"]
+        );
+        assert_eq!(check(json!({"": "x"})), ["parameters: Invalid value: \"\": field can not be empty."]);
+        let many: serde_json::Map<String, Value> = (0..513).map(|i| (i.to_string(), "".into())).collect();
+        assert_eq!(check(many.into()), ["parameters: Too long: may not be more than 512 bytes"]);
     }
 }

@@ -116,6 +116,7 @@ impl Inner {
             object::object_mut(&mut value, &[]).remove("status");
         }
         (strategy.prepare_create)(&mut value);
+        kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
         let mut errors = Errors::default();
         meta::validate(

@@ -84,53 +84,68 @@ fn field_manager(manager: &str, errors: &mut Errors) {
 
 /// Checks the options of a list or watch.
 pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
-    let options = &request.options;
     let mut errors = Errors::default();
-    let path = Path::new("resourceVersionMatch");
-    let (version, matching) =
-        (options.resource_version.as_deref().unwrap_or_default(), options.resource_version_match.as_deref());
-    let watching = request.verb == Verb::Watch;
-    if options.send_initial_events.is_some() {
-        if !watching {
-            errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
-        } else {
-            if matching != Some("NotOlderThan") {
-                errors.forbidden(
-                    &path,
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-        }
-    } else if let Some(matching) = matching.filter(|m| !m.is_empty()) {
-        if watching {
-            errors.forbidden(
-                &path,
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
-        } else {
-            if version.is_empty() {
-                errors
-                    .forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
-            }
-            if options.continue_token.as_deref().is_some_and(|c| !c.is_empty()) {
-                errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
-            }
-            match matching {
-                "Exact" if version == "0" => {
-                    errors.forbidden(
-                        &path,
-                        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                    );
-                }
-                "Exact" | "NotOlderThan" => {}
-                other => errors.unsupported(&path, other, &["Exact", "NotOlderThan", ""]),
-            }
-        }
-    }
-    if watching && options.continue_token.as_deref().is_some_and(|c| !c.is_empty()) {
-        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+    if request.verb == Verb::Watch {
+        watch_options(&request.options, &mut errors);
+    } else {
+        list_options(&request.options, &mut errors);
     }
     check(errors, "meta.k8s.io", "ListOptions", "")
+}
+
+const ONE_PLACE: &str = "resourceVersionMatch is forbidden when continue is provided";
+
+/// A text option, where it says something.
+fn said(option: &Option<String>) -> Option<&str> {
+    option.as_deref().filter(|text| !text.is_empty())
+}
+
+fn list_options(options: &Options, errors: &mut Errors) {
+    let path = Path::new("resourceVersionMatch");
+    if let Some(matching) = said(&options.resource_version_match) {
+        let version = said(&options.resource_version);
+        if version.is_none() {
+            errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if said(&options.continue_token).is_some() {
+            errors.forbidden(&path, ONE_PLACE);
+        }
+        if !["Exact", "NotOlderThan"].contains(&matching) {
+            errors.unsupported(&path, matching, &["Exact", "NotOlderThan", ""]);
+        }
+        if matching == "Exact" && version == Some("0") {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.forbidden(&path, why);
+        }
+    }
+    if options.send_initial_events.is_some() {
+        errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
+    }
+}
+
+fn watch_options(options: &Options, errors: &mut Errors) {
+    let path = Path::new("resourceVersionMatch");
+    let (mut sends, mut matching) =
+        (options.send_initial_events.is_some(), said(&options.resource_version_match));
+    // A watch from no version in particular sends what there is, said or not.
+    let from_any = matches!(said(&options.resource_version), None | Some("0"));
+    if !sends && matching.is_none() && from_any {
+        (sends, matching) = (true, Some("NotOlderThan"));
+    }
+    if sends && matching != Some("NotOlderThan") {
+        errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    let Some(matching) = matching else { return };
+    if !sends {
+        let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        errors.forbidden(&path, why);
+    }
+    if matching != "NotOlderThan" {
+        errors.unsupported(&path, matching, &["NotOlderThan"]);
+    }
+    if said(&options.continue_token).is_some() {
+        errors.forbidden(&path, ONE_PLACE);
+    }
 }
 
 /// A list's resourceVersion as a number.
@@ -183,5 +198,35 @@ mod tests {
                  \"Orphan\", \"nil\"",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_asked_of_a_list_must_go_together() {
+        let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+        // Version, match, continuation, initial events; for a list and for a watch: how many things are wrong.
+        for (version, matching, token, sends, listed, watched) in [
+            ("", "", "", None, 0, 0),
+            ("5", "", "x", None, 0, 0),
+            ("", "", "x", None, 0, 1),
+            ("5", "Exact", "", None, 0, 2),
+            ("0", "Exact", "x", None, 2, 3),
+            ("", "Sideways", "", Some(true), 3, 2),
+            ("5", "NotOlderThan", "", Some(false), 1, 0),
+            ("5", "", "", Some(true), 1, 1),
+        ] {
+            let options = Options {
+                resource_version: text(version),
+                resource_version_match: text(matching),
+                continue_token: text(token),
+                send_initial_events: sends,
+                ..Options::default()
+            };
+            let count = |check: fn(&Options, &mut Errors)| {
+                let mut errors = Errors::default();
+                check(&options, &mut errors);
+                errors.len()
+            };
+            assert_eq!((count(list_options), count(watch_options)), (listed, watched), "{options:?}");
+        }
     }
 }

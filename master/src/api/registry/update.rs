@@ -421,6 +421,7 @@ impl Inner {
                 }
                 if part == Part::Main {
                     (strategy.prepare_update)(new, old);
+                    kinds::without_disabled(subject.stored, new, Some(old));
                 } else {
                     (strategy.prepare_resize)(new, old);
                 }

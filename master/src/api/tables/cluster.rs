@@ -1,8 +1,8 @@
 //! The columns of nodes, events and the cluster's configuration.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{age, human, int, int_or_string, joined, n, or, parse, s, since};
+use super::{age, human, int, int_or_string, n, or, parse, s, since};
 use crate::api::object::{list, name, text};
 
 const ROLE_LABEL: &str = "node-role.kubernetes.io/";
@@ -52,6 +52,7 @@ fn roles(item: &Value) -> String {
         })
         .collect();
     roles.sort_unstable();
+    roles.dedup();
     roles.join(",")
 }
 
@@ -61,26 +62,23 @@ pub(super) fn event(item: &Value) -> Vec<Value> {
     let first =
         [at("firstTimestamp"), at("eventTime")].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
     let series = &item["series"];
-    let last = if series.is_object() {
-        text(series, &["lastObservedTime"])
-    } else {
-        [at("lastTimestamp"), at("eventTime")].into_iter().find(|t| !t.is_empty()).unwrap_or_default()
+    let last = match at("lastTimestamp") {
+        _ if series.is_object() => text(series, &["lastObservedTime"]),
+        "" => first,
+        last => last,
     };
     let when = |time: &str| match parse(time) {
         Some(_) => since(time),
         None => "<unknown>".into(),
     };
-    let count = series["count"].as_i64().or(item["count"].as_i64()).filter(|c| *c > 0).unwrap_or(1);
-    let source = match (text(item, &["source", "component"]), at("reportingComponent")) {
-        ("", component) => match at("reportingInstance") {
-            "" => component.to_owned(),
-            instance => format!("{component}, {instance}"),
-        },
-        (component, _) => match text(item, &["source", "host"]) {
-            "" => component.to_owned(),
-            host => format!("{component}, {host}"),
-        },
+    let count = match series.is_object() {
+        true => series["count"].as_i64().unwrap_or(0),
+        false => item["count"].as_i64().filter(|c| *c != 0).unwrap_or(1),
     };
+    let either = |old: &str, new: &str| if old.is_empty() { new.to_owned() } else { old.to_owned() };
+    let component = either(text(item, &["source", "component"]), at("reportingComponent"));
+    let instance = either(text(item, &["source", "host"]), at("reportingInstance"));
+    let source = if instance.is_empty() { component } else { format!("{component}, {instance}") };
     let about = &item["involvedObject"];
     let object = match text(about, &["name"]) {
         "" => text(about, &["kind"]).to_lowercase(),
@@ -105,7 +103,7 @@ pub(super) fn quota(item: &Value) -> Vec<Value> {
     for (name, hard) in item["status"]["hard"].as_object().into_iter().flatten() {
         let used = item["status"]["used"][name.as_str()].as_str().unwrap_or("0");
         let shown = format!("{name}: {used}/{}", hard.as_str().unwrap_or_default());
-        if name.starts_with("limits") { limits.push(shown) } else { requests.push(shown) }
+        if name.starts_with("limits.") { limits.push(shown) } else { requests.push(shown) }
     }
     vec![n(item), requests.join(", ").into(), limits.join(", ").into(), age(item)]
 }
@@ -177,74 +175,6 @@ pub(super) fn signing_request(item: &Value) -> Vec<Value> {
     ]
 }
 
-pub(super) fn admission(plural: &str, item: &Value) -> Vec<Value> {
-    let parameter = |value: &Value| {
-        let kind = text(value, &["kind"]);
-        if kind.is_empty() {
-            "<unset>".into()
-        } else {
-            format!("{}/{kind}", text(value, &["apiVersion"])).into()
-        }
-    };
-    match plural {
-        "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => {
-            vec![n(item), list(item, &["webhooks"]).len().into(), age(item)]
-        }
-        "validatingadmissionpolicies" => vec![
-            n(item),
-            list(item, &["spec", "validations"]).len().into(),
-            parameter(&item["spec"]["paramKind"]),
-            age(item),
-        ],
-        "mutatingadmissionpolicies" => {
-            vec![
-                n(item),
-                list(item, &["spec", "mutations"]).len().into(),
-                parameter(&item["spec"]["paramKind"]),
-                age(item),
-            ]
-        }
-        _ => {
-            let reference = &item["spec"]["paramRef"];
-            let name = text(reference, &["name"]);
-            let shown: Value = if !reference.is_object() {
-                "<unset>".into()
-            } else if name.is_empty() {
-                go_selector(&reference["selector"]).into()
-            } else {
-                let namespace = text(reference, &["namespace"]);
-                format!("{}/{name}", if namespace.is_empty() { "*" } else { namespace }).into()
-            };
-            vec![n(item), s(text(item, &["spec", "policyName"])), shown, age(item)]
-        }
-    }
-}
-
-/// A label selector as Go prints the struct.
-fn go_selector(selector: &Value) -> String {
-    let labels: String = selector["matchLabels"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default()))
-        .collect();
-    let expressions: String = list(selector, &["matchExpressions"])
-        .iter()
-        .map(|e| {
-            let values: Vec<&str> = list(e, &["values"]).iter().filter_map(Value::as_str).collect();
-            format!(
-                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
-                text(e, &["key"]),
-                text(e, &["operator"]),
-                values.join(" ")
-            )
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
-}
-
 pub(super) fn flow(plural: &str, item: &Value) -> Vec<Value> {
     let spec = &item["spec"];
     if plural == "flowschemas" {
@@ -253,20 +183,21 @@ pub(super) fn flow(plural: &str, item: &Value) -> Vec<Value> {
             n(item),
             s(text(spec, &["priorityLevelConfiguration", "name"])),
             spec["matchingPrecedence"].as_i64().unwrap_or(0).into(),
-            or(text(spec, &["distinguisherMethod", "type"]), "<none>"),
+            spec["distinguisherMethod"]["type"].as_str().unwrap_or("<none>").into(),
             age(item),
             or(missing.map_or("", |c| text(c, &["status"])), "?"),
         ];
     }
-    let kind = if spec["limited"].is_object() { "limited" } else { "exempt" };
     let queuing = &spec["limited"]["limitResponse"]["queuing"];
+    // Numbers as numbers, though the columns promise texts.
+    let number = |value: &Value| value.as_i64().map_or("<none>".into(), Value::from);
     vec![
         n(item),
         s(text(spec, &["type"])),
-        int_or_string(&spec[kind]["nominalConcurrencyShares"], "<none>"),
-        int_or_string(&queuing["queues"], "<none>"),
-        int_or_string(&queuing["handSize"], "<none>"),
-        int_or_string(&queuing["queueLengthLimit"], "<none>"),
+        number(&spec["limited"]["nominalConcurrencyShares"]),
+        number(&queuing["queues"]),
+        number(&queuing["handSize"]),
+        number(&queuing["queueLengthLimit"]),
         age(item),
     ]
 }
@@ -290,28 +221,75 @@ pub(super) fn api_service(item: &Value) -> Vec<Value> {
 pub(super) fn device(plural: &str, item: &Value) -> Vec<Value> {
     match plural {
         "resourceclaims" => {
-            let mut states = Vec::new();
-            if crate::api::object::is_deleting(item) {
-                states.push(json!("deleted"));
+            let (deleting, mut states) = (crate::api::object::is_deleting(item), Vec::new());
+            if deleting {
+                states.push("deleted");
             }
             if item["status"]["allocation"].is_object() {
-                states.push(json!("allocated"));
+                states.push("allocated");
+                if !list(item, &["status", "reservedFor"]).is_empty() {
+                    states.push("reserved");
+                }
+            } else if !deleting {
+                states.push("pending");
             }
-            if !list(item, &["status", "reservedFor"]).is_empty() {
-                states.push(json!("reserved"));
-            }
-            let shown = if states.is_empty() { "pending".to_owned() } else { joined(&states) };
-            vec![n(item), shown.into(), age(item)]
+            vec![n(item), states.join(",").into(), age(item)]
         }
         "resourceslices" => {
             let spec = &item["spec"];
-            let node = match text(spec, &["nodeName"]) {
-                "" if spec["allNodes"] == Value::Bool(true) => "<all>",
-                "" => "<by selector>",
-                node => node,
-            };
+            let node = text(spec, &["nodeName"]);
             vec![n(item), s(node), s(text(spec, &["driver"])), s(text(spec, &["pool", "name"])), age(item)]
         }
         _ => vec![s(name(item)), age(item)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_say_who_told_them_when_and_how_often() {
+        let series = json!({"count": 0, "lastObservedTime": null});
+        let cases = [
+            (json!({}), 1, ""),
+            (json!({"count": 3, "source": {"component": "a"}}), 3, "a"),
+            (json!({"count": 3, "series": series}), 0, ""),
+            (json!({"source": {"component": "a"}, "reportingInstance": "i"}), 1, "a, i"),
+            (
+                json!({"source": {"host": "h"}, "reportingComponent": "c", "reportingInstance": "i"}),
+                1,
+                "c, h",
+            ),
+        ];
+        for (event, count, source) in cases {
+            let cells = super::event(&event);
+            assert_eq!((&cells[8], &cells[5]), (&json!(count), &json!(source)), "{event}");
+        }
+        let only_first =
+            json!({"firstTimestamp": "2020-01-01T00:00:00Z", "eventTime": "2026-01-01T00:00:00.000000Z"});
+        let cells = super::event(&only_first);
+        assert_eq!(cells[0], cells[7]);
+    }
+
+    #[test]
+    fn claims_tell_how_far_they_are() {
+        let state = |item: Value| device("resourceclaims", &item)[1].clone();
+        let deleting = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(state(json!({})), "pending");
+        assert_eq!(state(json!({"status": {"reservedFor": [{}]}})), "pending");
+        assert_eq!(state(json!({"status": {"allocation": {}, "reservedFor": [{}]}})), "allocated,reserved");
+        assert_eq!(state(json!({"metadata": deleting})), "deleted");
+    }
+
+    #[test]
+    fn levels_without_a_limit_have_no_numbers() {
+        let cells = |spec: Value| flow("prioritylevelconfigurations", &json!({"spec": spec}))[2..6].to_vec();
+        assert_eq!(cells(json!({"exempt": {"nominalConcurrencyShares": 0}})), vec![json!("<none>"); 4]);
+        let queuing = json!({"queues": 64, "handSize": 8, "queueLengthLimit": 50});
+        let limited = json!({"nominalConcurrencyShares": 30, "limitResponse": {"queuing": queuing}});
+        assert_eq!(cells(json!({"limited": limited})), [30, 64, 8, 50].map(Value::from));
     }
 }

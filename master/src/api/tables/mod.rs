@@ -3,6 +3,8 @@
 //! The headers are in the resource table; the cells are computed here, one function a kind, in the order of
 //! the headers. A kind without a function has name and age (or creation time).
 
+use std::borrow::Cow;
+
 use protocol::Resource;
 use protocol::resources::Column;
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::object::{at, list, name, text};
 
+mod admission;
+mod autoscaling;
 mod cluster;
 mod pods;
 mod services;
@@ -66,7 +70,7 @@ pub fn cells(resource: &Resource, item: &Value) -> Vec<Value> {
         ("", "nodes") => cluster::node(item),
         ("", "namespaces") => vec![n(item), s(text(item, &["status", "phase"])), age(item)],
         ("", "events") => cluster::event(item),
-        ("events.k8s.io", "events") => cluster::event(&renamed_event(item)),
+        ("events.k8s.io", "events") => cluster::event(&stored(resource, item)),
         ("", "configmaps") => {
             vec![n(item), (entries(&item["data"]) + entries(&item["binaryData"])).into(), age(item)]
         }
@@ -91,9 +95,9 @@ pub fn cells(resource: &Resource, item: &Value) -> Vec<Value> {
         ("node.k8s.io", "runtimeclasses") => vec![n(item), s(text(item, &["handler"])), age(item)],
         ("scheduling.k8s.io", "priorityclasses") => cluster::priority_class(item),
         ("policy", "poddisruptionbudgets") => cluster::disruption_budget(item),
-        ("autoscaling", _) => workloads::autoscaler(item),
+        ("autoscaling", _) => autoscaling::autoscaler(&stored(resource, item)),
         ("certificates.k8s.io", _) => cluster::signing_request(item),
-        ("admissionregistration.k8s.io", plural) => cluster::admission(plural, item),
+        ("admissionregistration.k8s.io", plural) => admission::row(plural, item),
         ("flowcontrol.apiserver.k8s.io", plural) => cluster::flow(plural, item),
         ("apiregistration.k8s.io", _) => cluster::api_service(item),
         ("resource.k8s.io", plural) => cluster::device(plural, item),
@@ -223,10 +227,21 @@ fn containers(spec: &Value) -> (Value, Value) {
     (of("name").into(), of("image").into())
 }
 
-/// An event of the newer API under the older names.
-fn renamed_event(item: &Value) -> Value {
-    let resource = protocol::resources::find("events.k8s.io", "v1", "events");
-    resource.map_or_else(|| item.clone(), |r| super::convert::to_storage(r, item.clone()))
+/// An object in the version that is stored: columns are the same for all.
+fn stored<'a>(resource: &Resource, item: &'a Value) -> Cow<'a, Value> {
+    match resource.is_view() {
+        true => Cow::Owned(super::convert::to_storage(resource, item.clone())),
+        false => Cow::Borrowed(item),
+    }
+}
+
+/// The rows of a list, in the order that upstream shows them in.
+pub fn in_order<'a>(resource: &Resource, items: &'a [Value]) -> Vec<&'a Value> {
+    let mut items: Vec<&Value> = items.iter().collect();
+    if resource.group == "flowcontrol.apiserver.k8s.io" && resource.plural == "flowschemas" {
+        items.sort_by_key(|item| (at(item, &["spec", "matchingPrecedence"]).as_i64(), name(item)));
+    }
+    items
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use crate::api::object::{is_deleting, list, text};
 /// A pod's row.
 pub fn pod(item: &Value) -> Vec<Value> {
     let seen = look(item);
-    let restarts = match &seen.last_restart {
-        Some(time) if seen.restarts > 0 => {
-            format!("{} ({} ago)", seen.restarts, since(time).as_str().unwrap_or_default())
-        }
-        _ => seen.restarts.to_string(),
+    let count = seen.restarts.count;
+    let restarts = match &seen.restarts.last {
+        Some(time) if count != 0 => format!("{count} ({} ago)", since(time).as_str().unwrap_or_default()),
+        _ => count.to_string(),
     };
     let gates = list(item, &["spec", "readinessGates"]);
     let gates = if gates.is_empty() {
@@ -39,8 +38,7 @@ struct Seen {
     reason: String,
     ready: usize,
     total: usize,
-    restarts: i64,
-    last_restart: Option<String>,
+    restarts: Restarts,
 }
 
 fn condition(item: &Value, kind: &str) -> Option<bool> {
@@ -48,10 +46,28 @@ fn condition(item: &Value, kind: &str) -> Option<bool> {
     Some(text(found, &["status"]) == "True")
 }
 
-fn restartable(item: &Value, name: &str) -> bool {
-    list(item, &["spec", "initContainers"])
-        .iter()
-        .any(|c| text(c, &["name"]) == name && text(c, &["restartPolicy"]) == "Always")
+fn is_sidecar(container: &Value) -> bool {
+    text(container, &["restartPolicy"]) == "Always"
+}
+
+/// How often containers began anew, and when one did last.
+#[derive(Clone, Default)]
+struct Restarts {
+    count: i64,
+    last: Option<String>,
+}
+
+impl Restarts {
+    fn add(&mut self, status: &Value) {
+        self.count += status["restartCount"].as_i64().unwrap_or(0);
+        let finished = text(status, &["lastState", "terminated", "finishedAt"]);
+        let newer = |known: &Option<String>| {
+            known.as_deref().is_none_or(|k| parse(finished).zip(parse(k)).is_some_and(|(a, b)| a > b))
+        };
+        if !finished.is_empty() && newer(&self.last) {
+            self.last = Some(finished.to_owned());
+        }
+    }
 }
 
 fn look(item: &Value) -> Seen {
@@ -64,64 +80,17 @@ fn look(item: &Value) -> Seen {
     if gated {
         reason = "SchedulingGated".to_owned();
     }
-    let sidecars: Vec<&Value> = list(item, &["spec", "initContainers"])
-        .iter()
-        .filter(|c| text(c, &["restartPolicy"]) == "Always")
-        .collect();
-    let total = list(item, &["spec", "containers"]).len() + sidecars.len();
-    let mut seen = Seen { reason, ready: 0, total, restarts: 0, last_restart: None };
-
-    let initial = list(item, &["spec", "initContainers"]).len();
-    let mut initializing = false;
-    for (i, status) in list(item, &["status", "initContainerStatuses"]).iter().enumerate() {
-        let sidecar = restartable(item, text(status, &["name"]));
-        count(status, &mut seen);
-        if sidecar && status["ready"] == Value::Bool(true) {
-            seen.ready += 1;
-        }
-        let state = &status["state"];
-        let done =
-            state["terminated"].is_object() && state["terminated"]["exitCode"].as_i64().unwrap_or(0) == 0;
-        if initializing || done || (sidecar && status["started"] == Value::Bool(true)) {
-            continue;
-        }
-        initializing = true;
-        seen.reason = if state["terminated"].is_object() {
-            format!("Init:{}", ended(&state["terminated"]))
-        } else {
-            match text(state, &["waiting", "reason"]) {
-                "" | "PodInitializing" => format!("Init:{i}/{initial}"),
-                reason => format!("Init:{reason}"),
-            }
-        };
-    }
-    if !initializing || condition(item, "Initialized") == Some(true) {
-        if !initializing {
-            seen.restarts = if sidecars.is_empty() { 0 } else { seen.restarts };
-        }
-        let mut running = false;
-        for status in list(item, &["status", "containerStatuses"]).iter().rev() {
-            count(status, &mut seen);
-            let state = &status["state"];
-            let waiting = text(state, &["waiting", "reason"]);
-            if !waiting.is_empty() {
-                seen.reason = waiting.to_owned();
-            } else if state["terminated"].is_object() {
-                seen.reason = ended(&state["terminated"]);
-            } else if status["ready"] == Value::Bool(true) && state["running"].is_object() {
-                running = true;
-                seen.ready += 1;
-            }
-        }
-        // A pod that runs on beside a container that is done.
-        if seen.reason == "Completed" && running {
-            seen.reason =
-                if condition(item, "Ready") == Some(true) { "Running" } else { "NotReady" }.to_owned();
-        }
+    let sidecars = list(item, &["spec", "initContainers"]).iter().filter(|c| is_sidecar(c)).count();
+    let total = list(item, &["spec", "containers"]).len() + sidecars;
+    let mut seen = Seen { reason, ready: 0, total, restarts: Restarts::default() };
+    let (waits, of_sidecars) = initialization(item, &mut seen);
+    if !waits || condition(item, "Initialized") == Some(true) {
+        // What init containers did is over; sidecars go on.
+        seen.restarts = of_sidecars;
+        main_containers(item, &mut seen);
     }
     if is_deleting(item) {
-        let lost = text(item, &["status", "reason"]) == "NodeLost";
-        if lost {
+        if given == "NodeLost" {
             seen.reason = "Unknown".to_owned();
         } else if !matches!(phase, "Succeeded" | "Failed") {
             seen.reason = "Terminating".to_owned();
@@ -130,14 +99,67 @@ fn look(item: &Value) -> Seen {
     seen
 }
 
-fn count(status: &Value, seen: &mut Seen) {
-    seen.restarts += status["restartCount"].as_i64().unwrap_or(0);
-    let finished = text(status, &["lastState", "terminated", "finishedAt"]);
-    let newer = |known: &Option<String>| {
-        known.as_deref().is_none_or(|k| parse(finished).zip(parse(k)).is_some_and(|(a, b)| a > b))
-    };
-    if !finished.is_empty() && newer(&seen.last_restart) {
-        seen.last_restart = Some(finished.to_owned());
+/// Looks at init containers up to the first that is not done, which says what the pod waits for. Tells whether
+/// there is one, and how often sidecars restarted.
+fn initialization(item: &Value, seen: &mut Seen) -> (bool, Restarts) {
+    let containers = list(item, &["spec", "initContainers"]);
+    let mut of_sidecars = Restarts::default();
+    for (i, status) in list(item, &["status", "initContainerStatuses"]).iter().enumerate() {
+        let name = text(status, &["name"]);
+        let sidecar = containers.iter().any(|c| text(c, &["name"]) == name && is_sidecar(c));
+        seen.restarts.add(status);
+        if sidecar {
+            of_sidecars.add(status);
+        }
+        let state = &status["state"];
+        if state["terminated"].is_object() && state["terminated"]["exitCode"].as_i64().unwrap_or(0) == 0 {
+            continue;
+        }
+        if sidecar && status["started"] == Value::Bool(true) {
+            seen.ready += usize::from(status["ready"] == Value::Bool(true));
+            continue;
+        }
+        seen.reason = if state["terminated"].is_object() {
+            format!("Init:{}", ended(&state["terminated"]))
+        } else {
+            match text(state, &["waiting", "reason"]) {
+                "" | "PodInitializing" => format!("Init:{i}/{}", containers.len()),
+                reason => format!("Init:{reason}"),
+            }
+        };
+        return (true, of_sidecars);
+    }
+    (false, of_sidecars)
+}
+
+fn main_containers(item: &Value, seen: &mut Seen) {
+    let (mut running, mut failure) = (false, None);
+    for status in list(item, &["status", "containerStatuses"]).iter().rev() {
+        seen.restarts.add(status);
+        let state = &status["state"];
+        let waiting = text(state, &["waiting", "reason"]);
+        if !waiting.is_empty() {
+            seen.reason = waiting.to_owned();
+        } else if state["terminated"].is_object() {
+            seen.reason = ended(&state["terminated"]);
+            if state["terminated"]["exitCode"].as_i64().unwrap_or(0) != 0 {
+                failure = Some(seen.reason.clone());
+            }
+        } else if status["ready"] == Value::Bool(true) && state["running"].is_object() {
+            running = true;
+            seen.ready += 1;
+        }
+    }
+    if seen.reason != "Completed" {
+        return;
+    }
+    // One is done; what matters is what became of the others.
+    if running && condition(item, "Ready") == Some(true) {
+        seen.reason = "Running".to_owned();
+    } else if let Some(failure) = failure {
+        seen.reason = failure;
+    } else if running {
+        seen.reason = "NotReady".to_owned();
     }
 }
 
@@ -164,6 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn init_containers_count_while_the_pod_waits_for_them() {
+        let sidecar = json!({"name": "s", "restartPolicy": "Always"});
+        let spec = json!({"initContainers": [{"name": "i"}, sidecar], "containers": [{"name": "c"}]});
+        let row = |statuses: Value, main: Value| {
+            let status =
+                json!({"phase": "Pending", "initContainerStatuses": statuses, "containerStatuses": main});
+            let cells = pod(&json!({"metadata": {"name": "p"}, "spec": spec, "status": status}));
+            [1, 2, 3].map(|i| cells[i].as_str().unwrap_or_default().to_owned())
+        };
+        let done = json!({"name": "i", "restartCount": 2, "state": {"terminated": {"exitCode": 0}}});
+        let runs =
+            json!({"name": "s", "restartCount": 1, "started": true, "ready": true, "state": {"running": {}}});
+        let stuck =
+            json!({"name": "i", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+        assert_eq!(row(json!([stuck, runs]), json!([])), ["0/2", "Init:CrashLoopBackOff", "2"]);
+        let ready = json!([{"name": "c", "ready": true, "restartCount": 4, "state": {"running": {}}}]);
+        assert_eq!(row(json!([done, runs]), ready), ["2/2", "Pending", "5"]);
+        let slow = json!({"name": "s", "ready": true, "state": {"running": {}}});
+        assert_eq!(row(json!([done, slow]), json!([])), ["0/2", "Init:1/2", "2"]);
+    }
+
+    #[test]
     fn a_pods_status_tells_what_matters() {
         let cases = [
             (json!({"phase": "Pending"}), ("0/2", "Pending", "0")),
@@ -181,6 +225,12 @@ mod tests {
             (
                 json!({"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": 3}}}]}),
                 ("0/2", "ExitCode:3", "0"),
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [
+                    {"name": "a", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}},
+                    {"name": "b", "restartCount": 1, "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}),
+                ("0/2", "OOMKilled", "1"),
             ),
         ];
         for (status, (ready, reason, restarts)) in cases {

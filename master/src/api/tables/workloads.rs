@@ -1,8 +1,8 @@
 //! The columns of workloads.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{age, containers, human, int, int_or_string, labels, n, or, parse, s, selector, since};
+use super::{age, containers, human, int, labels, n, parse, s, selector, since};
 use crate::api::object::{list, text};
 
 pub(super) fn deployment(item: &Value) -> Vec<Value> {
@@ -67,7 +67,7 @@ pub(super) fn revision(item: &Value) -> Vec<Value> {
         let version = text(o, &["apiVersion"]);
         let group = version.split_once('/').map_or("", |(g, _)| g);
         let kind = text(o, &["kind"]).to_lowercase();
-        let kind = if group.is_empty() { kind } else { format!("{kind}.{group}") };
+        let kind = if group.is_empty() { kind } else { format!("{kind}.{}", group.to_lowercase()) };
         format!("{kind}/{}", text(o, &["name"]))
     });
     vec![n(item), controller.into(), item["revision"].as_i64().unwrap_or(0).into(), age(item)]
@@ -109,9 +109,8 @@ pub(super) fn job(item: &Value) -> Vec<Value> {
 
 fn job_status(item: &Value) -> &'static str {
     let has = |kind: &str| {
-        list(item, &["status", "conditions"])
-            .iter()
-            .any(|c| text(c, &["type"]) == kind && text(c, &["status"]) == "True")
+        let mut all = list(item, &["status", "conditions"]).iter();
+        all.find(|c| text(c, &["type"]) == kind).is_some_and(|c| text(c, &["status"]) == "True")
     };
     if has("Complete") {
         "Complete"
@@ -133,12 +132,16 @@ fn job_status(item: &Value) -> &'static str {
 pub(super) fn cron_job(item: &Value) -> Vec<Value> {
     let last = text(item, &["status", "lastScheduleTime"]);
     let (names, images) = containers(&item["spec"]["jobTemplate"]["spec"]["template"]["spec"]);
-    let suspended = item["spec"]["suspend"] == Value::Bool(true);
+    let suspended = match item["spec"]["suspend"].as_bool() {
+        None => "<unset>",
+        Some(true) => "True",
+        Some(false) => "False",
+    };
     vec![
         n(item),
         s(text(item, &["spec", "schedule"])),
-        or(text(item, &["spec", "timeZone"]), "<none>"),
-        if suspended { "True" } else { "False" }.into(),
+        item["spec"]["timeZone"].as_str().unwrap_or("<none>").into(),
+        suspended.into(),
         list(item, &["status", "active"]).len().into(),
         if last.is_empty() { "<none>".into() } else { since(last) },
         age(item),
@@ -149,65 +152,4 @@ pub(super) fn cron_job(item: &Value) -> Vec<Value> {
             given => selector(given),
         },
     ]
-}
-
-pub(super) fn autoscaler(item: &Value) -> Vec<Value> {
-    let target = &item["spec"]["scaleTargetRef"];
-    let reference = format!("{}/{}", text(target, &["kind"]), text(target, &["name"]));
-    vec![
-        n(item),
-        reference.into(),
-        targets(item).into(),
-        int_or_string(&item["spec"]["minReplicas"], "<unset>"),
-        int(item, &["spec", "maxReplicas"]),
-        int(item, &["status", "currentReplicas"]),
-        age(item),
-    ]
-}
-
-fn targets(item: &Value) -> String {
-    if let Some(wanted) = item["spec"]["targetCPUUtilizationPercentage"].as_i64() {
-        let now = item["status"]["currentCPUUtilizationPercentage"].as_i64();
-        let now = now.map_or("<unknown>".to_owned(), |n| format!("{n}%"));
-        return format!("cpu: {now}/{wanted}%");
-    }
-    let metrics = list(item, &["spec", "metrics"]);
-    if metrics.is_empty() {
-        return "<none>".to_owned();
-    }
-    let shown: Vec<String> = metrics
-        .iter()
-        .enumerate()
-        .map(|(i, metric)| {
-            let source = match text(metric, &["type"]) {
-                "Resource" => "resource",
-                "ContainerResource" => "containerResource",
-                "Pods" => "pods",
-                "Object" => "object",
-                "External" => "external",
-                _ => return "<unknown type>".to_owned(),
-            };
-            let none = json!({});
-            let current = list(item, &["status", "currentMetrics"]).get(i).unwrap_or(&none);
-            let (now, target) = (&current[source]["current"], &metric[source]["target"]);
-            let prefix = match text(metric, &[source, "name"]) {
-                "" => String::new(),
-                name => format!("{name}: "),
-            };
-            let pair = |field: &str, percent: &str| {
-                let show = |v: &Value| int_or_string(v, "<unknown>").as_str().unwrap_or_default().to_owned();
-                let now = show(&now[field]);
-                let now = if now == "<unknown>" { now } else { format!("{now}{percent}") };
-                format!("{prefix}{now}/{}{percent}", show(&target[field]))
-            };
-            if target["averageUtilization"].is_number() {
-                pair("averageUtilization", "%")
-            } else if target["averageValue"].is_string() {
-                pair("averageValue", "")
-            } else {
-                pair("value", "")
-            }
-        })
-        .collect();
-    shown.join(", ")
 }

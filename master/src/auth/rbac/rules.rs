@@ -80,6 +80,23 @@ fn break_down(rule: &PolicyRule) -> Vec<PolicyRule> {
     parts
 }
 
+/// Puts together the verbs of parts that are about the same resource and name; others stay as they are.
+pub fn compact(parts: Vec<PolicyRule>) -> Vec<PolicyRule> {
+    let same = |a: &PolicyRule, b: &PolicyRule| {
+        a.resources.is_some()
+            && (&a.api_groups, &a.resources, &a.resource_names)
+                == (&b.api_groups, &b.resources, &b.resource_names)
+    };
+    let mut made: Vec<PolicyRule> = Vec::new();
+    for part in parts {
+        match made.iter_mut().find(|rule| same(rule, &part)) {
+            Some(rule) => rule.verbs.extend(part.verbs),
+            None => made.push(part),
+        }
+    }
+    made
+}
+
 /// Whether a rule includes a part as [`break_down`] makes it.
 fn includes(rule: &PolicyRule, part: &PolicyRule) -> bool {
     if !part.verbs.iter().all(|verb| has(&rule.verbs, verb)) {
@@ -132,4 +149,36 @@ pub fn aggregate<'a>(
         }
     }
     Some(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_of_one_resource_are_told_together() {
+        let texts = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+        let wanted = PolicyRule {
+            api_groups: Some(texts(&[""])),
+            resources: Some(texts(&["pods", "secrets"])),
+            verbs: texts(&["get", "list"]),
+            ..PolicyRule::default()
+        };
+        let urls = PolicyRule {
+            non_resource_urls: Some(texts(&["/a"])),
+            verbs: texts(&["get", "head"]),
+            ..PolicyRule::default()
+        };
+        let made = compact(uncovered(&[], &[wanted, urls]));
+        let shown: Vec<_> = made.iter().map(|r| (list(&r.resources).to_vec(), r.verbs.clone())).collect();
+        assert_eq!(
+            shown,
+            [
+                (texts(&["pods"]), texts(&["get", "list"])),
+                (texts(&["secrets"]), texts(&["get", "list"])),
+                (texts(&[]), texts(&["get"])),
+                (texts(&[]), texts(&["head"])),
+            ]
+        );
+    }
 }

@@ -32,13 +32,11 @@ pub fn refusal(signer: &str, asked: &Asked, usages: &[String]) -> Option<String>
         CLIENT => {
             let allowed =
                 |u: &String| matches!(u.as_str(), "digital signature" | "key encipherment" | "client auth");
-            let fits = usages.iter().all(allowed) && usages.iter().any(|u| u == "client auth");
-            (!fits).then(|| {
-                format!(
-                    "usages did not match [client auth digital signature key encipherment]: [{}]",
-                    usages.join(" ")
-                )
-            })
+            match usages.iter().find(|u| !allowed(u)) {
+                Some(other) => Some(format!("invalid usage for client certificate: {other}")),
+                None if usages.iter().any(|u| u == "client auth") => None,
+                None => Some("missing required usage for client certificate: client auth".to_owned()),
+            }
         }
         KUBELET_CLIENT => node(asked).or_else(|| {
             if !asked.dns_names.is_empty() {
@@ -47,13 +45,13 @@ pub fn refusal(signer: &str, asked: &Asked, usages: &[String]) -> Option<String>
             if !asked.addresses.is_empty() {
                 return Some("IP subjectAltNames are not allowed".to_owned());
             }
-            others(asked).or_else(|| (!only("client auth")).then(|| mismatch("client auth", usages)))
+            others(asked).or_else(|| (!only("client auth")).then(|| mismatch("client auth")))
         }),
         KUBELET_SERVING => node(asked).or_else(|| {
             if asked.dns_names.is_empty() && asked.addresses.is_empty() {
                 return Some("DNS or IP subjectAltName is required".to_owned());
             }
-            others(asked).or_else(|| (!only("server auth")).then(|| mismatch("server auth", usages)))
+            others(asked).or_else(|| (!only("server auth")).then(|| mismatch("server auth")))
         }),
         _ => None,
     }
@@ -65,8 +63,11 @@ fn sorted_three<'a>(a: &'a str, b: &'a str, c: &'a str) -> Vec<&'a str> {
     all
 }
 
-fn mismatch(required: &str, usages: &[String]) -> String {
-    format!("usages did not match [digital signature key encipherment {required}]: [{}]", usages.join(" "))
+fn mismatch(required: &str) -> String {
+    format!(
+        "usages did not match [{}]",
+        sorted_three("digital signature", "key encipherment", required).join(" ")
+    )
 }
 
 fn node(asked: &Asked) -> Option<String> {
@@ -112,5 +113,21 @@ mod tests {
         ] {
             assert_eq!(refusal(signer, asked, usages).is_none(), fits, "{signer} {asked:?} {usages:?}");
         }
+    }
+
+    #[test]
+    fn a_clients_usages_are_told_one_by_one() {
+        for (usages, expected) in [
+            (&["client auth"][..], None),
+            (&["client auth", "server auth"], Some("invalid usage for client certificate: server auth")),
+            (&["key encipherment"], Some("missing required usage for client certificate: client auth")),
+        ] {
+            let usages: Vec<String> = usages.iter().map(|u| (*u).to_owned()).collect();
+            assert_eq!(refusal(CLIENT, &Asked::default(), &usages).as_deref(), expected);
+        }
+        assert_eq!(
+            mismatch("client auth"),
+            "usages did not match [client auth digital signature key encipherment]"
+        );
     }
 }

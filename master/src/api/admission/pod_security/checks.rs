@@ -48,9 +48,9 @@ const BASELINE: &[Check] = &[
     check(0, host_ports),
     check(34, probe_hosts),
     check(0, privileged),
-    check(0, proc_mount_baseline),
+    Check { since: 0, run: proc_mount_baseline, stricter_since: Some(35) },
     check(0, se_linux),
-    Check { since: 19, run: seccomp_baseline, stricter_since: Some(19) },
+    Check { since: 0, run: seccomp_baseline, stricter_since: Some(19) },
     check(0, sysctls),
     check(0, windows_host_process),
 ];
@@ -109,8 +109,9 @@ impl Subject<'_> {
     }
 }
 
+/// Each in quotes, whatever is in it.
 fn quoted<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
-    names.into_iter().map(|n| go_quote(n.as_ref())).collect::<Vec<_>>().join(", ")
+    names.into_iter().map(|n| format!("\"{}\"", n.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
@@ -263,7 +264,7 @@ fn host_ports(pod: &Subject<'_>) -> Option<Violation> {
         plural("hostPort", "hostPorts", ports.len()),
         ports.iter().cloned().collect::<Vec<_>>().join(", ")
     );
-    found(plural("hostPort", "hostPorts", ports.len()), detail)
+    found("hostPort", detail)
 }
 
 fn probe_hosts(pod: &Subject<'_>) -> Option<Violation> {
@@ -386,7 +387,31 @@ fn seccomp_setters(pod: &Subject<'_>, bad: impl Fn(&str) -> bool) -> Option<Viol
     )
 }
 
+/// What once stood in annotations, before profiles were fields.
+fn seccomp_annotations(pod: &Subject<'_>) -> Option<Violation> {
+    const OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    const OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+    let names = pod.containers().map(|(name, _)| format!("{OF_CONTAINER}{name}"));
+    let bad: BTreeSet<String> = std::iter::once(OF_POD.to_owned())
+        .chain(names)
+        .filter_map(|key| {
+            let value = pod.meta["annotations"][key.as_str()].as_str()?;
+            let fine =
+                matches!(value, "" | "runtime/default" | "docker/default") || value.starts_with("localhost/");
+            (!fine).then(|| format!("{key}={}", go_quote(value)))
+        })
+        .collect();
+    if bad.is_empty() {
+        return None;
+    }
+    let shown = bad.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    found("seccompProfile", format!("forbidden {} {shown}", plural("annotation", "annotations", bad.len())))
+}
+
 fn seccomp_baseline(pod: &Subject<'_>) -> Option<Violation> {
+    if !pod.version.has(19) {
+        return seccomp_annotations(pod);
+    }
     seccomp_setters(pod, |kind| kind == "Unconfined")
 }
 
@@ -433,11 +458,8 @@ const SAFE_SYSCTLS: [(&str, u32); 12] = [
 fn sysctls(pod: &Subject<'_>) -> Option<Violation> {
     let safe = |name: &str| SAFE_SYSCTLS.iter().any(|(n, since)| *n == name && pod.version.has(*since));
     let names = list(pod.security(), &["sysctls"]).iter().map(|s| text(s, &["name"]));
-    let bad: BTreeSet<&str> = names.filter(|name| !safe(name)).collect();
-    if bad.is_empty() {
-        return None;
-    }
-    found("forbidden sysctls", bad.into_iter().collect::<Vec<_>>().join(", "))
+    let bad: Vec<&str> = names.filter(|name| !safe(name)).collect();
+    if bad.is_empty() { None } else { found("forbidden sysctls", bad.join(", ")) }
 }
 
 fn windows_host_process(pod: &Subject<'_>) -> Option<Violation> {

@@ -7,8 +7,8 @@ use protocol::ApiError;
 use serde_json::Value;
 
 use super::Write;
-use crate::api::invalid;
 use crate::api::object::{self, at, list, text};
+use crate::api::{invalid, kinds};
 
 mod checks;
 mod policy;
@@ -18,18 +18,6 @@ use policy::{Level, Standard, of_labels};
 
 /// The most pods that a changed label is tried on.
 const PODS_MAX: usize = 3000;
-
-/// Where a kind keeps the pod that it describes.
-fn template(group: &str, plural: &str) -> Option<&'static [&'static str]> {
-    Some(match (group, plural) {
-        ("", "podtemplates") => &["template"],
-        ("", "replicationcontrollers")
-        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs") => &["spec", "template"],
-        ("batch", "cronjobs") => &["spec", "jobTemplate", "spec", "template"],
-        _ => return None,
-    })
-}
 
 pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
@@ -43,7 +31,7 @@ pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiEr
         }
         return pod(write, &value["metadata"], &value["spec"], true);
     }
-    match template(group, plural) {
+    match kinds::template(group, plural) {
         Some(path) if subresource.is_empty() => {
             let template = at(value, path);
             // A ReplicationController may do without.
@@ -89,30 +77,21 @@ fn told(found: &[Violation]) -> String {
     found.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether an update of a pod touches what the checks look at: of the fields that may change, images (for
-/// whom standards may differ by image some day), profiles in annotations, and ephemeral containers.
+/// Whether an update of a pod touches what upstream looks at: of the fields that may change, images, for whom
+/// standards may differ some day, and new ephemeral containers.
 fn is_significant(new: &Value, old: &Value) -> bool {
-    const PROFILES: [&str; 2] =
-        ["seccomp.security.alpha.kubernetes.io/", "container.seccomp.security.alpha.kubernetes.io/"];
-    const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-    let profiles = |pod: &Value| -> Vec<(String, Value)> {
-        let all = pod["metadata"]["annotations"].as_object().into_iter().flatten();
-        all.filter(|(k, _)| k.starts_with(APP_ARMOR) || PROFILES.iter().any(|p| k.starts_with(p)))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
+    let of = |pod: &'_ Value, kind: &str| -> Vec<(String, String)> {
+        let all = list(pod, &["spec", kind]).iter();
+        all.map(|c| (text(c, &["name"]).to_owned(), text(c, &["image"]).to_owned())).collect()
     };
-    if profiles(new) != profiles(old) {
-        return true;
-    }
-    ["containers", "initContainers", "ephemeralContainers"].iter().any(|kind| {
-        let (new, old) = (list(new, &["spec", kind]), list(old, &["spec", kind]));
-        new.len() != old.len()
-            || new.iter().zip(old).any(|(n, o)| {
-                n["image"] != o["image"]
-                    || n["name"] != o["name"]
-                    || n["securityContext"] != o["securityContext"]
-            })
-    })
+    let images_differ = |kind: &str| {
+        let (new, old) = (of(new, kind), of(old, kind));
+        new.len() != old.len() || new.iter().zip(&old).any(|((_, new), (_, old))| new != old)
+    };
+    let before = of(old, "ephemeralContainers");
+    images_differ("containers")
+        || images_differ("initContainers")
+        || of(new, "ephemeralContainers").iter().any(|container| !before.contains(container))
 }
 
 /// Labels must be understood; a stricter level is tried on the pods that exist.

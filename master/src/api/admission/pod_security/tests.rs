@@ -43,7 +43,7 @@ fn the_baseline_names_what_it_forbids() {
     check(
         json!({"containers": [{"name": "a", "ports": [{"hostPort": 80}, {"hostPort": 8080}]},
             {"name": "b", "ports": [{"hostPort": 443}]}, {"name": "c", "ports": [{"containerPort": 1}]}]}),
-        "hostPorts (containers \"a\", \"b\" use hostPorts 443, 80, 8080)",
+        "hostPort (containers \"a\", \"b\" use hostPorts 443, 80, 8080)",
     );
     check(
         one(json!({"seLinuxOptions": {"type": "spc_t", "user": "u"}})),
@@ -131,4 +131,52 @@ fn labels_stand_for_a_policy() {
             "metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"v1.01\": must be \"latest\" or \"v1.x\"",
         ]
     );
+}
+
+#[test]
+fn profiles_stood_in_annotations_once() {
+    let meta = json!({"annotations": {
+        "seccomp.security.alpha.kubernetes.io/pod": "unconfined",
+        "container.seccomp.security.alpha.kubernetes.io/c": "docker/default",
+        "container.seccomp.security.alpha.kubernetes.io/gone": "unconfined",
+    }});
+    let spec = one(json!({"seccompProfile": {"type": "Unconfined"}}));
+    let told = |at: &str| told(&violations(standard(at), &meta, &spec));
+    assert_eq!(
+        told("baseline:v1.18"),
+        "seccompProfile (forbidden annotation seccomp.security.alpha.kubernetes.io/pod=\"unconfined\")"
+    );
+    assert_eq!(
+        told("baseline:v1.19"),
+        "seccompProfile (container \"c\" must not set securityContext.seccompProfile.type to \"Unconfined\")"
+    );
+}
+
+#[test]
+fn what_is_in_quotes_stays_as_it_is() {
+    let meta = json!({"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}});
+    let found = violations(standard("baseline:latest"), &meta, &one(json!({})));
+    assert_eq!(
+        told(&found),
+        "forbidden AppArmor profile (annotation must not set AppArmor profile type to \
+         \"container.apparmor.security.beta.kubernetes.io/c=\"unconfined\"\")"
+    );
+}
+
+#[test]
+fn an_unmasked_proc_is_told_once() {
+    let spec = json!({"hostUsers": false, "containers": [{"name": "c", "securityContext": {"procMount": "Unmasked"}}]});
+    let count = |at: &str| {
+        violations(standard(at), &json!({}), &spec).iter().filter(|v| v.reason == "procMount").count()
+    };
+    assert_eq!((count("restricted:latest"), count("restricted:v1.34"), count("baseline:latest")), (1, 1, 0));
+}
+
+#[test]
+fn updates_matter_where_images_change() {
+    let pod = |image: &str, ephemeral: Value| json!({"spec": {"containers": [{"name": "c", "image": image}], "ephemeralContainers": ephemeral}});
+    let debug = json!([{"name": "d", "image": "x"}]);
+    assert!(!is_significant(&pod("a", json!([])), &pod("a", debug.clone())));
+    assert!(is_significant(&pod("b", json!([])), &pod("a", json!([]))));
+    assert!(is_significant(&pod("a", debug), &pod("a", json!([]))));
 }

@@ -20,18 +20,31 @@ pub fn pod_spec(spec: &mut Value) {
         fields.insert("serviceAccountName".to_owned(), account.clone().into());
         fields.insert("serviceAccount".to_owned(), account.into());
     }
-    let host_network = fields.get("hostNetwork") == Some(&Value::Bool(true));
     for kind in ["initContainers", "containers", "ephemeralContainers"] {
-        for item in list_mut(spec, &[kind]) {
-            container(item, host_network && kind != "ephemeralContainers");
-        }
+        list_mut(spec, &[kind]).iter_mut().for_each(container);
     }
     for item in list_mut(spec, &["volumes"]) {
         volume(item);
     }
 }
 
-fn container(container: &mut Value, host_network: bool) {
+/// In the host's network a container's ports are the host's. Templates are left alone.
+pub fn host_ports(spec: &mut Value) {
+    if spec["hostNetwork"] != Value::Bool(true) {
+        return;
+    }
+    for kind in ["initContainers", "containers"] {
+        for container in list_mut(spec, &[kind]) {
+            for port in list_mut(container, &["ports"]) {
+                if port["hostPort"].as_i64().unwrap_or(0) == 0 {
+                    port["hostPort"] = port["containerPort"].clone();
+                }
+            }
+        }
+    }
+}
+
+fn container(container: &mut Value) {
     let image = container["image"].as_str().unwrap_or_default().to_owned();
     let Some(fields) = container.as_object_mut() else { return };
     default(fields, "imagePullPolicy", if is_latest(&image) { "Always" } else { "IfNotPresent" });
@@ -56,11 +69,6 @@ fn container(container: &mut Value, host_network: bool) {
             default(field, "apiVersion", "v1");
         }
     }
-    for port in list_mut(container, &["ports"]) {
-        if host_network && port["hostPort"].as_i64().unwrap_or(0) == 0 {
-            port["hostPort"] = port["containerPort"].clone();
-        }
-    }
 }
 
 /// An image without a tag or digest means `latest`.
@@ -83,7 +91,7 @@ fn probe(probe: &mut Value) {
     }
     http_get(probe);
     if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
-        grpc.entry("service").or_insert_with(|| "".into());
+        default(grpc, "service", "");
     }
 }
 
@@ -149,5 +157,25 @@ mod tests {
         ] {
             assert_eq!(is_latest(image), latest, "{image}");
         }
+    }
+
+    #[test]
+    fn ports_are_the_hosts_in_its_network_alone() {
+        let spec =
+            |host: bool| json!({"hostNetwork": host, "containers": [{"ports": [{"containerPort": 80}]}]});
+        for (host, expected) in [(true, json!(80)), (false, Value::Null)] {
+            let mut spec = spec(host);
+            pod_spec(&mut spec);
+            assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], Value::Null);
+            host_ports(&mut spec);
+            assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], expected);
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_not_named_is_the_empty_one() {
+        let mut container = json!({"livenessProbe": {"grpc": {"port": 1, "service": null}}});
+        self::container(&mut container);
+        assert_eq!(container["livenessProbe"]["grpc"]["service"], "");
     }
 }

@@ -24,8 +24,10 @@ pub fn drop_disabled(spec: &mut Value, old: &Value) {
     if !signals(old) {
         for kind in KINDS {
             for item in list_mut(spec, &[kind]) {
-                if let Some(lifecycle) = existing_mut(item, &["lifecycle"]) {
-                    lifecycle.remove("stopSignal");
+                let Some(lifecycle) = existing_mut(item, &["lifecycle"]) else { continue };
+                // Who said nothing else said nothing.
+                if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
+                    object_mut(item, &[]).remove("lifecycle");
                 }
             }
         }
@@ -101,10 +103,7 @@ mod tests {
         });
         let mut new = with.clone();
         drop_disabled(&mut new, &Value::Null);
-        assert_eq!(
-            new,
-            json!({"containers": [{"lifecycle": {}}], "volumes": [{"projected": {"sources": [{}]}}]})
-        );
+        assert_eq!(new, json!({"containers": [{}], "volumes": [{"projected": {"sources": [{}]}}]}));
         let mut kept = with.clone();
         drop_disabled(&mut kept, &with);
         assert_eq!(kept, with);

@@ -39,6 +39,7 @@ pub(super) fn strategy() -> Strategy {
         prepare_update: |new, old| drop_disabled(&mut new["spec"], &old["spec"]),
         prepare_status: |new, old| {
             copy_meta(old, new, "ownerReferences");
+            status::keep(new, old);
             status::addresses(new);
         },
         validate,
@@ -55,6 +56,7 @@ pub(super) fn strategy() -> Strategy {
 
 fn fill_in(pod: &mut Value) {
     defaults::pod_spec(&mut pod["spec"]);
+    defaults::host_ports(&mut pod["spec"]);
     if let Some(spec) = pod["spec"].as_object_mut() {
         default(spec, "enableServiceLinks", true);
     }

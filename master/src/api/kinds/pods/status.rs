@@ -1,12 +1,37 @@
 //! What a pod's status may say.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::annotations;
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, ip};
 use crate::api::meta::NameRule;
-use crate::api::object::{list, object_mut, text};
+use crate::api::object::{default, list, list_mut, object_mut, text};
+
+/// Keeps what writers that do not know of it leave out: the class of service, and which generation was seen.
+pub(super) fn keep(new: &mut Value, old: &Value) {
+    let fields = object_mut(new, &["status"]);
+    let class = text(old, &["status", "qosClass"]);
+    if !class.is_empty() {
+        default(fields, "qosClass", class);
+    }
+    keep_generation(fields, &old["status"]);
+    let mut before: Vec<&Value> = list(old, &["status", "conditions"]).iter().collect();
+    for condition in list_mut(new, &["status", "conditions"]) {
+        // A type may be there more than once, and then counts in its order.
+        let found = before.iter().position(|was| was["type"] == condition["type"]);
+        if let Some(was) = found.map(|at| before.remove(at)) {
+            keep_generation(object_mut(condition, &[]), was);
+        }
+    }
+}
+
+fn keep_generation(fields: &mut Map<String, Value>, old: &Value) {
+    let given = fields.get("observedGeneration").and_then(Value::as_i64).unwrap_or(0);
+    if let (0, Some(seen)) = (given, old["observedGeneration"].as_i64()) {
+        fields.insert("observedGeneration".to_owned(), seen.into());
+    }
+}
 
 /// Makes the single address and the list of addresses agree: where they differ the single one is right, since
 /// older clients know only that.
@@ -194,5 +219,28 @@ mod tests {
             validate(&new, &old, &mut errors);
             assert_eq!(errors.is_empty(), fine, "{old}: {:?}", errors.messages());
         }
+    }
+
+    #[test]
+    fn what_older_kubelets_leave_out_is_kept() {
+        let old = json!({"status": {
+            "qosClass": "Burstable",
+            "observedGeneration": 2,
+            "conditions": [
+                {"type": "a", "observedGeneration": 1},
+                {"type": "a", "observedGeneration": 2},
+                {"type": "b", "observedGeneration": 3},
+            ],
+        }});
+        let conditions =
+            json!([{"type": "a"}, {"type": "c"}, {"type": "a"}, {"type": "b", "observedGeneration": 4}]);
+        let mut new = json!({"status": {"conditions": conditions}});
+        keep(&mut new, &old);
+        assert_eq!(
+            (&new["status"]["qosClass"], &new["status"]["observedGeneration"]),
+            (&json!("Burstable"), &json!(2))
+        );
+        let seen = |i: usize| new["status"]["conditions"][i]["observedGeneration"].as_i64();
+        assert_eq!([0, 1, 2, 3].map(seen), [Some(1), None, Some(2), Some(4)]);
     }
 }

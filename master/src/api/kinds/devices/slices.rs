@@ -1,0 +1,321 @@
+//! ResourceSlice: the devices of a pool, or some of them.
+
+use serde_json::{Map, Value};
+
+use super::{driver, limited, qualified_attribute, unique};
+use crate::api::invalid::{Errors, Path};
+use crate::api::kinds::checks::{self, named, qualified};
+use crate::api::kinds::{Strategy, base};
+use crate::api::meta::NameRule;
+use crate::api::object::{default, list, list_mut, now, object_mut, text};
+
+const DEVICES_MAX: usize = 128;
+/// How many devices a slice may have where some are tainted or share counters.
+const COMPLEX_DEVICES_MAX: usize = 64;
+const ATTRIBUTES_MAX: usize = 32;
+const VALUE_CHARS_MAX: usize = 64;
+const POOL_CHARS_MAX: usize = 253;
+const TAINTS_MAX: usize = 16;
+const COUNTER_SETS_MAX: usize = 8;
+const COUNTERS_MAX: usize = 32;
+const CONSUMED_MAX: usize = 2;
+const PER_DEVICE: &str = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set \
+                          to true in the ResourceSlice spec";
+const ONE_PLACE: &str = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when \
+                         `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+
+pub(in crate::api::kinds) fn slice() -> Strategy {
+    Strategy {
+        defaults: |object| {
+            for device in list_mut(object, &["spec", "devices"]) {
+                for taint in list_mut(device, &["taints"]) {
+                    default(object_mut(taint, &[]), "timeAdded", now());
+                }
+            }
+        },
+        validate: |object, errors| slice_spec(&object["spec"], &Path::new("spec"), errors),
+        validate_update: |new, old, errors| {
+            let (path, new, old) = (Path::new("spec"), &new["spec"], &old["spec"]);
+            let pool = path.child("pool").child("name");
+            checks::immutable(&new["pool"]["name"], &old["pool"]["name"], &pool, errors);
+            for field in ["driver", "nodeName"] {
+                checks::immutable(&new[field], &old[field], &path.child(field), errors);
+            }
+        },
+        ..base()
+    }
+}
+
+fn slice_spec(slice: &Value, path: &Path, errors: &mut Errors) {
+    driver(text(slice, &["driver"]), &path.child("driver"), errors);
+    pool(&slice["pool"], &path.child("pool"), errors);
+    placement(slice, path, errors);
+    if !slice["sharedCounters"].is_null() && !slice["devices"].is_null() {
+        errors.invalid(path, "", "only one of `sharedCounters` or `devices` is allowed");
+    }
+    let complex = |device: &Value| {
+        ["taints", "consumesCounters"].iter().any(|field| !list(device, &[field]).is_empty())
+    };
+    let max = match list(slice, &["devices"]).iter().any(complex) {
+        true => COMPLEX_DEVICES_MAX,
+        false => DEVICES_MAX,
+    };
+    let per_device = slice["perDeviceNodeSelection"] == Value::Bool(true);
+    let (devices, at) = (limited(slice, "devices", max, path, errors), path.child("devices"));
+    for (i, device) in devices.iter().enumerate() {
+        self::device(device, per_device, &at.index(i), errors);
+    }
+    unique(devices.iter().map(|d| text(d, &["name"])), &at, errors);
+    let (sets, at) =
+        (limited(slice, "sharedCounters", COUNTER_SETS_MAX, path, errors), path.child("sharedCounters"));
+    for (i, set) in sets.iter().enumerate() {
+        checks::required_name(NameRule::Label, set, "name", &at.index(i), errors);
+        counters(set, &at.index(i), errors);
+    }
+    unique(sets.iter().map(|s| text(s, &["name"])), &at, errors);
+}
+
+/// The ways to say where something is that are given, and what is wrong with them.
+fn places(value: &Value, ways: &[&str], path: &Path, errors: &mut Errors) -> Vec<String> {
+    let mut given = Vec::new();
+    for way in ways {
+        let at = path.child(way);
+        match &value[*way] {
+            Value::Null => continue,
+            Value::Bool(false) => {
+                errors.invalid(&at, false, "must be either unset or set to true");
+                continue;
+            }
+            Value::String(name) if name.is_empty() => {
+                errors.invalid(&at, "", "must be either unset or set to a non-empty string");
+                continue;
+            }
+            Value::String(name) => named(NameRule::Subdomain, name, &at, errors),
+            Value::Object(_) => checks::node_selector(&value[*way], &at, errors),
+            _ => {}
+        }
+        given.push(format!("`{way}`"));
+    }
+    given
+}
+
+fn placement(slice: &Value, path: &Path, errors: &mut Errors) {
+    const WAYS: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
+    let mut given = places(slice, &WAYS[..2], path, errors);
+    let terms = list(&slice["nodeSelector"], &["nodeSelectorTerms"]);
+    if slice["nodeSelector"].is_object() && terms.len() != 1 {
+        let at = path.child("nodeSelector").child("nodeSelectorTerms");
+        errors.invalid(&at, terms.to_vec(), "must have exactly one node selector term");
+    }
+    given.extend(places(slice, &WAYS[2..], path, errors));
+    let all = WAYS.map(|way| format!("`{way}`")).join(", ");
+    match given.len() {
+        0 => errors.required(path, &format!("exactly one of {all} is required")),
+        1 => {}
+        _ => {
+            let detail = format!("exactly one of {all} is required, but multiple fields are set");
+            errors.invalid(path, format!("{{{}}}", given.join(", ")), detail);
+        }
+    }
+}
+
+/// The name of a pool: parts like domains, with slashes between.
+pub(super) fn pool_name(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    if name.len() > POOL_CHARS_MAX {
+        errors.too_long(path, POOL_CHARS_MAX);
+    }
+    name.split('/').for_each(|part| named(NameRule::Subdomain, part, path, errors));
+}
+
+fn pool(pool: &Value, path: &Path, errors: &mut Errors) {
+    pool_name(text(pool, &["name"]), &path.child("name"), errors);
+    let count = pool["resourceSliceCount"].as_i64().unwrap_or(0);
+    if count <= 0 {
+        errors.invalid(&path.child("resourceSliceCount"), count, checks::POSITIVE);
+    }
+    let generation = pool["generation"].as_i64().unwrap_or(0);
+    if generation < 0 {
+        errors.invalid(&path.child("generation"), generation, "must be greater than or equal to zero");
+    }
+}
+
+fn device(device: &Value, per_device: bool, path: &Path, errors: &mut Errors) {
+    named(NameRule::Label, text(device, &["name"]), &path.child("name"), errors);
+    let count = |field: &str| device[field].as_object().map_or(0, Map::len);
+    let total = count("attributes") + count("capacity");
+    if total > ATTRIBUTES_MAX {
+        let detail =
+            format!("the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}");
+        errors.invalid(path, total, detail);
+    }
+    for (name, value) in device["attributes"].as_object().into_iter().flatten() {
+        let path = path.child("attributes").key(name);
+        qualified_attribute(name, false, &path, errors);
+        attribute(value, &path, errors);
+    }
+    let shared = device["allowMultipleAllocations"] == Value::Bool(true);
+    for (name, value) in device["capacity"].as_object().into_iter().flatten() {
+        let path = path.child("capacity").key(name);
+        qualified_attribute(name, false, &path, errors);
+        if !shared && !value["requestPolicy"].is_null() {
+            errors.forbidden(&path.child("requestPolicy"), "allowMultipleAllocations must be true");
+        }
+    }
+    for (i, taint) in limited(device, "taints", TAINTS_MAX, path, errors).iter().enumerate() {
+        self::taint(taint, &path.child("taints").index(i), errors);
+    }
+    let consumed = limited(device, "consumesCounters", CONSUMED_MAX, path, errors);
+    let at = path.child("consumesCounters");
+    for (i, set) in consumed.iter().enumerate() {
+        checks::required_name(NameRule::Label, set, "counterSet", &at.index(i), errors);
+        counters(set, &at.index(i), errors);
+    }
+    unique(consumed.iter().map(|c| text(c, &["counterSet"])), &at, errors);
+    let ways = ["nodeName", "nodeSelector", "allNodes"];
+    if !per_device {
+        if ways.iter().any(|way| !device[*way].is_null()) {
+            errors.invalid(path, Value::Null, PER_DEVICE);
+        }
+        return;
+    }
+    let given = places(device, &ways, path, errors);
+    match given.len() {
+        0 => errors.required(path, ONE_PLACE),
+        1 => {}
+        _ => errors.invalid(path, format!("{{{}}}", given.join(", ")), ONE_PLACE),
+    }
+}
+
+fn counters(set: &Value, path: &Path, errors: &mut Errors) {
+    let (counters, path) = (set["counters"].as_object(), path.child("counters"));
+    match counters.map_or(0, Map::len) {
+        0 => errors.required(&path, ""),
+        many if many > COUNTERS_MAX => errors.too_many(&path, many, COUNTERS_MAX),
+        _ => {
+            for (name, _) in counters.into_iter().flatten() {
+                named(NameRule::Label, name, &path.key(name), errors);
+            }
+        }
+    }
+}
+
+fn taint(taint: &Value, path: &Path, errors: &mut Errors) {
+    qualified(text(taint, &["key"]), &path.child("key"), errors);
+    for error in protocol::selector::label_value_error(text(taint, &["value"])) {
+        errors.invalid(&path.child("value"), taint["value"].clone(), error);
+    }
+    checks::required_choice(
+        &taint["effect"],
+        &["NoExecute", "NoSchedule", "None"],
+        &path.child("effect"),
+        errors,
+    );
+}
+
+fn attribute(value: &Value, path: &Path, errors: &mut Errors) {
+    for kind in ["string", "version"] {
+        let (given, path) = (value[kind].as_str().unwrap_or_default(), path.child(kind));
+        if kind == "version" && value[kind].is_string() && !is_version(given) {
+            errors.invalid(&path, given, "must be a string compatible with semver.org spec 2.0.0");
+        }
+        if given.len() > VALUE_CHARS_MAX {
+            errors.too_long(&path, VALUE_CHARS_MAX);
+        }
+    }
+    let given = ["int", "bool", "string", "version"].iter().filter(|k| !value[**k].is_null()).count();
+    if given == 0 {
+        errors.invalid(path, "", "exactly one value must be specified");
+    } else if given > 1 {
+        let shown = checks::internal("a.resource.v1.DeviceAttribute", value);
+        errors.invalid_shown(path, &shown, "exactly one value must be specified");
+    }
+}
+
+/// Whether a text is a semantic version.
+fn is_version(text: &str) -> bool {
+    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
+    let (core, release) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let number = |part: &str| digits(part) && (part == "0" || !part.starts_with('0'));
+    let identifier = |part: &str| plain(part) && (!digits(part) || number(part));
+    core.split('.').count() == 3
+        && core.split('.').all(number)
+        && release.is_none_or(|r| r.split('.').all(identifier))
+        && build.is_none_or(|b| b.split('.').all(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(spec: Value) -> Vec<String> {
+        let mut errors = Errors::default();
+        slice_spec(&spec, &Path::new("spec"), &mut errors);
+        errors.messages()
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut spec =
+            json!({"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1}, "nodeName": "n"});
+        spec[field] = value;
+        spec
+    }
+
+    #[test]
+    fn versions_are_semantic() {
+        for (text, is) in [
+            ("1.2.3", true),
+            ("1.2.3-a.1+b.01", true),
+            ("1.2", false),
+            ("01.2.3", false),
+            ("1.2.3-", false),
+            ("1.2.3-01", false),
+            ("1.2.3-0a", true),
+        ] {
+            assert_eq!(is_version(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slice_is_somewhere() {
+        assert!(said(with("driver", json!("d"))).is_empty());
+        assert_eq!(
+            said(with("allNodes", json!(false))),
+            ["spec.allNodes: Invalid value: false: must be either unset or set to true"]
+        );
+        let told = said(with("nodeName", json!("")));
+        assert_eq!(
+            told[0],
+            "spec.nodeName: Invalid value: \"\": must be either unset or set to a non-empty string"
+        );
+        assert_eq!(
+            said(with("devices", json!([{"name": "a", "nodeName": "n"}]))),
+            [format!("spec.devices[0]: Invalid value: null: {PER_DEVICE}")]
+        );
+    }
+
+    #[test]
+    fn devices_have_one_value_for_an_attribute() {
+        let devices =
+            |attribute: Value| with("devices", json!([{"name": "a", "attributes": {"x": attribute}}]));
+        assert_eq!(
+            said(devices(json!({}))),
+            ["spec.devices[0].attributes[x]: Invalid value: \"\": exactly one value must be specified"]
+        );
+        assert_eq!(
+            said(devices(json!({"version": "1"}))),
+            [
+                "spec.devices[0].attributes[x].version: Invalid value: \"1\": must be a string compatible with semver.org spec 2.0.0"
+            ]
+        );
+        let two = with("devices", json!([{"name": "a"}, {"name": "a"}]));
+        assert_eq!(said(two), ["spec.devices[1]: Duplicate value: \"a\""]);
+    }
+}
