@@ -1,7 +1,7 @@
 //! Ranges of addresses: of IPv4 and, where a cluster is dual-stack, of IPv6 beside it.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
