@@ -261,6 +261,7 @@ mod tests {
     fn what_a_server_needs_is_as_it_is() {
         let check = |plural: &str, name: &str, field: &str, value: Value| {
             let mut object = bootstrap::table_object(plural, name).expect("in the table");
+            object["metadata"]["name"] = name.into();
             object["spec"][field] = value;
             let mut errors = Errors::default();
             let strategy = if plural == "flowschemas" { flow_schema() } else { priority_level() };
