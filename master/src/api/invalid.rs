@@ -234,17 +234,22 @@ impl Errors {
         self.list.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 
-    /// The answer to a request whose object has these errors; `None` when there are none.
-    pub fn into_error(self, group: &str, kind: &str, name: &str) -> Option<ApiError> {
+    /// What is wrong, each once, in one text; `None` when nothing is.
+    pub fn text(&self) -> Option<String> {
         if self.list.is_empty() {
             return None;
         }
         let mut seen = HashSet::new();
         let messages: Vec<String> = self.messages().into_iter().filter(|m| seen.insert(m.clone())).collect();
-        let text = match messages.as_slice() {
+        Some(match messages.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
-        };
+        })
+    }
+
+    /// The answer to a request whose object has these errors; `None` when there are none.
+    pub fn into_error(self, group: &str, kind: &str, name: &str) -> Option<ApiError> {
+        let text = self.text()?;
         let causes: Vec<Value> = self
             .list
             .into_iter()

@@ -122,6 +122,9 @@ impl Inner {
         let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
         let name =
             if subject.name.is_empty() { object::name(&binding).to_owned() } else { subject.name.to_owned() };
+        if object::name(&binding) != name {
+            return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+        }
         let pod = Subject::new(pods, subject.namespace, &name)?;
         let target = text(&binding, &["target", "name"]).to_owned();
         let kind = text(&binding, &["target", "kind"]);
@@ -132,7 +135,10 @@ impl Inner {
         if target.is_empty() {
             errors.required(&Path::new("target.name"), "");
         }
-        check(errors, "", "Binding", &name)?;
+        if let Some(why) = errors.text() {
+            // Upstream makes no refusal of it.
+            return Err(ApiError::new(500, "", why));
+        }
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         let wanted_uid = text(&binding, &["metadata", "uid"]).to_owned();
         let labels = pod_topology::labels_of(&self.cache.snapshot(), &target);
@@ -140,7 +146,10 @@ impl Inner {
         self.rewrite_raw(request, pod, |old| {
             let uid = text(old, &["metadata", "uid"]);
             if !wanted_uid.is_empty() && wanted_uid != uid {
-                return Err(refuse(format!("uid mismatch: {wanted_uid} is not {uid}")));
+                let why = format!(
+                    "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
+                );
+                return Err(ApiError::conflict("", "pods", &name, &why));
             }
             if object::is_deleting(old) {
                 return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
@@ -177,8 +186,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let eviction = body::decode("policy", "v1", "Eviction", &request.body, validation, warnings)?;
-        let name = object::name(&eviction);
-        if !name.is_empty() && name != subject.name {
+        if object::name(&eviction) != subject.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
         let options = &eviction["deleteOptions"];

@@ -34,9 +34,8 @@ pub(super) fn row(plural: &str, item: &Value) -> Vec<Value> {
         _ => {
             let reference = &item["spec"]["paramRef"];
             let name = text(reference, &["name"]);
-            let shown: Value = if !reference.is_object() {
-                "<unset>".into()
-            } else if name.is_empty() && reference["selector"].is_null() {
+            let unset = name.is_empty() && reference["selector"].is_null();
+            let shown: Value = if !reference.is_object() || unset {
                 "<unset>".into()
             } else if name.is_empty() {
                 go_selector(&reference["selector"]).into()
