@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fuzz::{anything, definition, object, text};
 use libfuzzer_sys::fuzz_target;
 use master::auth::authenticate::Authenticator;
+use master::auth::request_header::RequestHeaders;
 use master::auth::tokens::TokenKeys;
 use master::auth::ClusterAuthorizer;
 use master::cache::{self, Cache};
@@ -38,9 +39,10 @@ fn server() -> Server {
             advertise_address: "192.0.2.1".parse().expect("an address"),
             port: 6443,
             service_address: "10.96.0.1".parse().expect("an address"),
-            service_cidr: "10.96.0.0/16".to_owned(),
+            service_cidr: "10.96.0.0/16".parse().expect("a range"),
             client_ca: String::new(),
             front_proxy_ca: String::new(),
+            request_headers: RequestHeaders::own(),
         };
         bootstrap::reconcile(&*store, &settings).await.expect("what a cluster begins with");
         let cache = Cache::new();
