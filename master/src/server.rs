@@ -33,7 +33,7 @@ use crate::link::{ClusterFacts, LinkConfig, LinkServer, Nodes, TokenJoining};
 use crate::metrics::cluster::Cluster;
 use crate::metrics::process::Process;
 use crate::options::ServingOptions;
-use crate::pki::{Pair, Pki};
+use crate::pki::{Pair, Pki, roots};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::encrypted::EncryptedStore;
@@ -393,10 +393,7 @@ const CHECK_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 /// TLS towards kubelets: their certificates are the cluster's, and they see who we are.
 fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, StartError> {
     let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-    }
+    let roots = roots::of_pem(ca.as_bytes()).map_err(StartError::Tls)?;
     let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad(&e))?;
@@ -428,10 +425,7 @@ fn tls_for(
     ca: &str,
 ) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>, StartError> {
     let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-    }
+    let roots = roots::of_pem(ca.as_bytes()).map_err(StartError::Tls)?;
     let clients = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots))
         .allow_unauthenticated()
         .build()

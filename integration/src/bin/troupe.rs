@@ -10,7 +10,7 @@ use integration::tools::trace::TraceArgs;
 use integration::tools::{Cluster, ToolError, actors, bench, kubeconfig_path, panic, token, trace};
 use integration::up::{DownArgs, UpArgs, down, up};
 
-/// Small objects by the hundred thousand, made and dropped on all threads: a third of the cost that the C library's has.
+/// Objects are small, many, and dropped on other threads than they were made on; the C library's allocator is slow at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -266,6 +266,14 @@ impl Errors {
     }
 }
 
+/// What a check finds, as tests read it.
+#[cfg(test)]
+pub fn said(check: impl FnOnce(&mut Errors)) -> Vec<String> {
+    let mut errors = Errors::default();
+    check(&mut errors);
+    errors.messages()
+}
+
 /// Fails with the `Invalid` answer where anything is wrong.
 pub fn check(errors: Errors, group: &str, kind: &str, name: &str) -> Result<(), ApiError> {
     errors.into_error(group, kind, name).map_or(Ok(()), Err)

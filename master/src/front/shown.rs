@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+
+use crate::pki::roots;
 
 /// A client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +31,8 @@ pub struct Certifiers {
 }
 
 fn verifier(ca: &str) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        let certificate = certificate.map_err(|e| e.to_string())?;
-        roots.add(certificate).map_err(|e| e.to_string())?;
-    }
-    let built = WebPkiClientVerifier::builder(Arc::new(roots)).build().map_err(|e| e.to_string())?;
+    let roots = Arc::new(roots::of_pem(ca.as_bytes())?);
+    let built = WebPkiClientVerifier::builder(roots).build().map_err(|e| e.to_string())?;
     Ok(built)
 }
 
@@ -63,6 +60,8 @@ impl Certifiers {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::pem::PemObject;
+
     use super::*;
     use crate::pki::Pki;
 

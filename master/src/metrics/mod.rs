@@ -16,6 +16,12 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
+/// Upper ends of the buckets of the durations of requests, here and at the store, in seconds: upstream's.
+pub const DURATIONS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
+];
+
 /// A counter that upstream gave a name without `_total`. OpenMetrics knows no such counters, so there it is of no
 /// known type.
 #[derive(Clone, Debug, Default)]

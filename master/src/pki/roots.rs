@@ -31,11 +31,19 @@ pub fn of_bundle(bundle: &str) -> Result<RootCertStore, String> {
     if bundle.is_empty() {
         return Ok(system().clone());
     }
-    let failed = |e: &dyn std::fmt::Display| format!("unable to load root certificates: {e}");
     let bundle = STANDARD.decode(bundle).map_err(|e| format!("caBundle: {e}"))?;
+    of_pem(&bundle).map_err(|e| format!("unable to load root certificates: {e}"))
+}
+
+/// The CAs of a text (PEM).
+///
+/// # Errors
+/// When one of its certificates is none.
+pub fn of_pem(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bundle) {
-        roots.add(certificate.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| e.to_string())?;
+        roots.add(certificate).map_err(|e| e.to_string())?;
     }
     Ok(roots)
 }

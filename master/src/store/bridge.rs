@@ -1,9 +1,9 @@
 //! The actor in front of the store: every read and write is a message to it, and it forwards what the
 //! store's watch tells to the cache's actor.
 //!
-//! Many calls are in flight at once; the actor itself never waits for the store. Rebuilt after a panic, it
-//! goes on from the cache's revision: nobody notices but those whose call was in flight, who get
-//! [`StoreError::Unavailable`].
+//! Many calls are in flight at once, each a task of its own; the actor itself never waits for the store. Rebuilt after
+//! a panic, it goes on from the cache's revision: nobody notices but who asked for the newest revision just then, and
+//! whose message it panicked on. They get [`StoreError::Unavailable`].
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -232,6 +232,10 @@ fn full() -> StoreError {
     StoreError::Unavailable(format!("{IN_FLIGHT_MAX} calls are in flight already"))
 }
 
+fn rebuilt() -> StoreError {
+    StoreError::Unavailable("its actor was rebuilt meanwhile".to_owned())
+}
+
 fn closed() -> StoreError {
     StoreError::Unavailable("the cache has ended".to_owned())
 }
@@ -284,7 +288,7 @@ impl Handler<CurrentRevision> for StoreBridge {
         let (answer, answered) = oneshot::channel();
         self.revision_asked.push(answer);
         self.ask_revision(ctx);
-        Box::pin(handling(async move { answered.await.unwrap_or_else(|_| Err(closed())) }))
+        Box::pin(handling(async move { answered.await.unwrap_or_else(|_| Err(rebuilt())) }))
     }
 }
 

@@ -13,12 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::{
     BatchStream, KeyRange, LeaseId, Op, Range, RangeResult, Store, StoreError, Txn, TxnResult, parse_key,
 };
-
-/// Upper ends of the buckets of durations, in seconds: upstream's.
-const DURATIONS: [f64; 23] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
-    20.0, 30.0, 45.0, 60.0,
-];
+use crate::metrics::DURATIONS;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {

@@ -18,7 +18,7 @@ use node::{Node, NodeConfig};
 use protocol::link::JoinGrant;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Small objects by the hundred thousand, made and dropped on all threads: a third of the cost that the C library's has.
+/// Objects are small, many, and dropped on other threads than they were made on; the C library's allocator is slow at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

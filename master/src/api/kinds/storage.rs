@@ -175,12 +175,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&mut errors);
-        errors.messages()
-    }
+    use crate::api::invalid::said;
 
     #[test]
     fn parameters_are_few_and_small() {

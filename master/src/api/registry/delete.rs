@@ -182,7 +182,7 @@ impl Inner {
             ..Txn::default()
         };
         match fate {
-            Fate::Same if !self.is_current(&subject, &stored, snapshot).await? => Ok(None),
+            Fate::Same if !self.is_current(&subject, &stored).await? => Ok(None),
             Fate::Same => Ok(Some(Answer {
                 code: 200,
                 body: super::view(&subject, shown_to.json.clone(), stored.revision)?,

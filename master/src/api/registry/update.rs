@@ -320,7 +320,7 @@ impl Inner {
         };
         let before = canonical(&subject, before);
         let same = is_same(&subject, &sealed, &before);
-        if same && !self.is_current(&subject, &stored, snapshot).await? {
+        if same && !self.is_current(&subject, &stored).await? {
             return Ok(None);
         }
         if same || request.options.dry_run {
@@ -356,16 +356,10 @@ impl Inner {
         Ok(subject.find(&*self.recent().await?).is_none() && subject.find(&*self.fresh().await?).is_none())
     }
 
-    /// Whether a stored object is still what a snapshot showed, now that no write will find out.
-    pub(super) async fn is_current(
-        &self,
-        subject: &Subject<'_>,
-        stored: &Stored,
-        shown_by: &Snapshot,
-    ) -> Result<bool, ApiError> {
-        let newest = self.fresh().await?;
-        let found = subject.find(&newest);
-        Ok(newest.revision() == shown_by.revision() || found.is_some_and(|f| f.revision == stored.revision))
+    /// Whether a stored object is still as it was seen, now that no write will find out.
+    pub(super) async fn is_current(&self, subject: &Subject<'_>, seen: &Stored) -> Result<bool, ApiError> {
+        let found = subject.find(&*self.fresh().await?);
+        Ok(found.is_some_and(|found| found.revision == seen.revision))
     }
 
     /// The new state, once everything is known that making it needs converted.

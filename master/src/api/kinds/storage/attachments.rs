@@ -95,12 +95,7 @@ fn attachment_status(status: &Value, path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&mut errors);
-        errors.messages()
-    }
+    use crate::api::invalid::said;
 
     #[test]
     fn attachments_name_a_driver_and_a_volume() {

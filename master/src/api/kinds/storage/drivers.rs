@@ -175,12 +175,7 @@ fn node_driver<'a>(driver: &'a Value, names: &mut HashSet<&'a str>, path: &Path,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&mut errors);
-        errors.messages()
-    }
+    use crate::api::invalid::said;
 
     #[test]
     fn nodes_may_find_out_anew_how_many_volumes_they_take() {
