@@ -42,6 +42,8 @@ pub enum Answer {
     Lines(Vec<Value>),
     /// Nothing, for so long.
     Late(Duration),
+    /// Nothing, until this says so or is dropped.
+    Held(tokio::sync::watch::Receiver<bool>),
 }
 
 type Handler = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
@@ -124,6 +126,11 @@ impl Server {
         Server { address, ca_bundle: STANDARD.encode(pem), asked, handle, thread: Some(thread) }
     }
 
+    /// Whether it was asked anything below a path that is not forgotten yet.
+    pub fn was_asked(&self, path: &str) -> bool {
+        self.asked.lock().expect("nobody panicked").iter().any(|one| one.path().starts_with(path))
+    }
+
     /// What it was asked below a path, and forgets that.
     pub fn take(&self, path: &str) -> Vec<Asked> {
         let mut asked = self.asked.lock().expect("nobody panicked");
@@ -179,6 +186,10 @@ async fn serve(
         }
         Answer::Late(time) => {
             tokio::time::sleep(time).await;
+            HttpResponse::Ok().finish()
+        }
+        Answer::Held(mut until) => {
+            let _ = until.wait_for(|now| *now).await;
             HttpResponse::Ok().finish()
         }
     }

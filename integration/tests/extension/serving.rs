@@ -210,8 +210,9 @@ fn long_answers_are_compressed_for_who_can_read_them_and_all_are_counted() {
 
 #[test]
 fn who_finds_no_seat_is_told_when_to_come_again() {
-    let late = |asked: &Asked| match asked.path() {
-        "/late" => Answer::Late(Duration::from_secs(3)),
+    let (release, held) = tokio::sync::watch::channel(false);
+    let late = move |asked: &Asked| match asked.path() {
+        "/late" => Answer::Held(held.clone()),
         _ => Answer::Json(500, json!({})),
     };
     let (plane, server) = (Plane::start(), Server::start(&[], None, late));
@@ -240,23 +241,42 @@ fn who_finds_no_seat_is_told_when_to_come_again() {
         let client = admin(&plane);
         let path = plane.url("/api/v1/namespaces/default/configmaps");
         let narrow = |request: reqwest::RequestBuilder| request.header("impersonate-user", "narrow");
-        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "slow", "labels": {"late": "yes"}}});
-        let slow =
-            narrow(client.post(&path).header("content-type", "application/json").body(body.to_string()))
-                .send();
-        let meanwhile = async {
-            for _ in 0..500 {
-                let answer = narrow(client.get(&path)).send().await.expect("an answer");
-                if answer.status() == 429 {
-                    return Some(answer);
-                }
-                assert_eq!(answer.status(), 200);
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        let schema = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/narrow";
+        let schema = json_of(client.get(plane.url(schema)).send().await.expect("an answer")).await;
+        let uid = schema["metadata"]["uid"].as_str().expect("a uid");
+        // What is declared holds soon, not at once; nobody else is of this level, so each is served.
+        loop {
+            let answer = narrow(client.get(&path)).send().await.expect("an answer");
+            assert_eq!(answer.status(), 200);
+            if answer.headers()["x-kubernetes-pf-flowschema-uid"] == uid {
+                break;
             }
-            None
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"generateName": "slow-", "labels": {"late": "yes"}}});
+        let create = || {
+            let create = client.post(&path).header("content-type", "application/json");
+            narrow(create.body(body.to_string())).send()
+        };
+        // So does the webhook: one that it is not asked about is made and takes its seat along.
+        let mut slow = Box::pin(create());
+        while !server.was_asked("/late") {
+            match tokio::time::timeout(Duration::from_millis(5), &mut slow).await {
+                Ok(made) => {
+                    assert_eq!(made.expect("an answer").status(), 201);
+                    slow = Box::pin(create());
+                }
+                Err(_) => continue,
+            }
+        }
+        let meanwhile = async {
+            let refused = narrow(client.get(&path)).send().await.expect("an answer");
+            release.send(true).expect("the webhook waits");
+            refused
         };
         let (slow, refused) = tokio::join!(slow, meanwhile);
-        let refused = refused.expect("while one is served, the other is refused");
+        assert_eq!(refused.status(), 429, "while one is served, the other is refused");
         assert_eq!(refused.headers()["retry-after"], "1");
         assert!(refused.headers().contains_key("x-kubernetes-pf-flowschema-uid"));
         assert_eq!(refused.text().await.expect("text"), "Too many requests, please try again later.\n");
