@@ -13,6 +13,13 @@ net=${TROUPE_NET:-$(setting TROUPE_NET)}
 api_port=${TROUPE_API_PORT:-$(setting TROUPE_API_PORT)}
 registry_port=${TROUPE_REGISTRY_PORT:-$(setting TROUPE_REGISTRY_PORT)}
 
+# Both families where the kernel has IPv6, else the first of each pair.
+cluster_cidr=${TROUPE_CLUSTER_CIDR:-$(setting TROUPE_CLUSTER_CIDR)}
+service_cidr=${TROUPE_SERVICE_CIDR:-$(setting TROUPE_SERVICE_CIDR)}
+has_ipv6() { [ -e /proc/net/if_inet6 ]; }
+has_ipv6 || { cluster_cidr=${cluster_cidr%%,*} service_cidr=${service_cidr%%,*}; }
+export TROUPE_CLUSTER_CIDR="$cluster_cidr" TROUPE_SERVICE_CIDR="$service_cidr"
+
 compose() {
     if docker compose version >/dev/null 2>&1; then
         docker compose --project-directory "$top" --file "$top/docker-compose.yml" "$@"

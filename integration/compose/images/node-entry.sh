@@ -33,6 +33,10 @@ fi
 # Only the network's sysctls, which are the container's own; the kernel's others stay read-only.
 mount --bind /proc/sys/net /proc/sys/net
 mount -o remount,bind,rw /proc/sys/net
+# Engines switch IPv6 off in containers on a network without it. The pods' network has it all the same.
+if [ -e /proc/net/if_inet6 ]; then
+    for which in all default lo; do echo 0 >/proc/sys/net/ipv6/conf/$which/disable_ipv6; done
+fi
 # As on a machine that boots: mounts made here are seen in pods that ask for it.
 mount --make-rshared /
 
