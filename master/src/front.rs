@@ -26,6 +26,7 @@ pub mod health;
 pub mod metadata;
 pub mod metrics;
 pub mod negotiate;
+mod packed;
 mod pages;
 pub mod path;
 mod pieces;

@@ -6,15 +6,19 @@
 //! - [`element`], [`set`], [`encode`]: paths, sets of them, and their `FieldsV1` form.
 //! - [`shape`], [`table`]: what is asked of a schema.
 //! - [`validate`], [`compare`], [`merge`], [`remove`], [`fields`]: operations on values of a shape.
+//! - [`created`]: the short way for new objects.
 //! - [`managers`], [`update`]: an object's managers, and what writes and applied configurations do to them.
 
 pub mod compare;
+mod created;
 pub mod element;
 pub mod encode;
 pub mod fields;
 pub mod managers;
 pub mod merge;
 pub mod remove;
+#[cfg(test)]
+mod samples;
 pub mod set;
 pub mod shape;
 pub mod table;

@@ -23,7 +23,8 @@ pub trait Api: Send + Sync + 'static {
     async fn call(&self, request: ApiRequest) -> Result<ApiResponse, ApiError>;
 
     /// Performs a list whose answer's body comes in pieces, one after another, that may lie where the objects lie; the
-    /// answer's own body is empty. A refusal is an answer without pieces.
+    /// answer's own body is empty. There are one before the items, two for each item and one after them; or a single
+    /// one. A refusal is an answer without pieces.
     async fn list(&self, request: ApiRequest) -> Result<(ApiResponse, Vec<Bytes>), ApiError> {
         let mut response = self.call(request).await?;
         let pieces = if response.code < 400 { vec![std::mem::take(&mut response.body)] } else { Vec::new() };

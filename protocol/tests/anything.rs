@@ -115,11 +115,11 @@ proptest! {
     #[test]
     fn objects_are_read_or_refused(value in any_value(), definition in any_definition()) {
         let _ = patch::typed::problem(definition, &value);
-        if let Ok(decoded) = schema::decode_value(definition, value) {
+        if let Ok(decoded) = schema::decode_value(definition, &value) {
             let mut value = decoded.value;
             schema::apply_defaults(definition, &mut value);
             // What was read can be read again, and is the same.
-            let again = schema::decode_value(definition, value.clone()).map(|d| d.value);
+            let again = schema::decode_value(definition, &value).map(|d| d.value);
             prop_assert_eq!(again, Ok(schema::decode::finish(definition, value)));
         }
     }

@@ -23,7 +23,7 @@ writer a &
 writer b &
 writer c &
 more_than() { [ "$(count acknowledged)" -gt "$1" ]; }
-eventually 30 "writes are acknowledged" more_than 200
+eventually 90 "writes are acknowledged" more_than 200
 # The leader, as its loss costs most.
 leader=$(for e in etcd1 etcd2 etcd3; do
     inside $e etcdctl endpoint status -w fields | awk -v e=$e '/"MemberID"/ {m=$3} /"Leader"/ {if (m == $3) print e}'
@@ -31,10 +31,10 @@ done)
 [ -n "$leader" ] || fail "the store's leader is not found"
 docker kill "$(machine "$leader")" >/dev/null
 at=$(count acknowledged)
-eventually 30 "$leader, the leader, is killed; writes are acknowledged again" more_than $((at + 200))
+eventually 90 "$leader, the leader, is killed; writes are acknowledged again" more_than $((at + 200))
 docker start "$(machine "$leader")" >/dev/null
 at=$(count acknowledged)
-eventually 30 "it is back; writes go on" more_than $((at + 200))
+eventually 90 "it is back; writes go on" more_than $((at + 200))
 stop_hammers
 k get configmaps -o name | sed 's,.*/,,' | sort >"$scratch/there"
 lost=$(sort "$scratch/acknowledged" | comm -23 - "$scratch/there" | wc -l)

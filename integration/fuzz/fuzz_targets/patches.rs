@@ -16,10 +16,10 @@ fn run(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     let kind = definition(u)?;
     let current = object(u, kind, 0)?;
     let given = object(u, kind, 0)?;
-    if let Ok(decoded) = schema::decode_value(kind, current.clone()) {
+    if let Ok(decoded) = schema::decode_value(kind, &current) {
         let mut value = decoded.value;
         schema::apply_defaults(kind, &mut value);
-        let again = schema::decode_value(kind, value.clone()).map(|d| d.value);
+        let again = schema::decode_value(kind, &value).map(|d| d.value);
         assert_eq!(again, Ok(schema::decode::finish(kind, value)));
     }
     let _ = patch::typed::problem(kind, &given);

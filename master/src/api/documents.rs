@@ -135,7 +135,7 @@ fn row(resource: &Resource, cells: Vec<Value>, item: &Value, include: &str) -> V
         _ => {
             row["object"] = json!({
                 "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata::own(resource, item.clone()),
+                "metadata": metadata::own(resource, item["metadata"].clone()),
             });
         }
     }

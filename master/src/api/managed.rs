@@ -6,8 +6,9 @@
 //! - [`apply`]: applying a configuration. - [`scale`]: ownership of replicas through the scale subresource.
 //! - [`agent`]: what a writer is called. - [`entries`]: entries as they lie in objects.
 
+use std::borrow::Cow;
+
 use protocol::ApiRequest;
-use protocol::apply::compare::Comparison;
 use protocol::apply::managers::is_reset;
 use protocol::apply::update::Write;
 use protocol::apply::{Managed, Manager, Operation, Refusal};
@@ -83,10 +84,15 @@ impl<'a> Tracking<'a> {
         let new = self.versions.shown(value, &self.version);
         let now = object::now();
         let write = self.write(&empty, &now, Operation::Update);
-        let owned = write.changes(&new).and_then(|changes| write.update(&new, &changes, managed));
+        let owned = if managed.0.is_empty() {
+            write.create(&new)
+        } else {
+            let owned = write.changes(&new).and_then(|changes| write.update(&new, &changes, managed));
+            owned.map(|managed| managed.encode())
+        };
         drop(new);
         match owned {
-            Ok(managed) => entries::set(value, managed.encode()),
+            Ok(managed) => entries::set(value, managed),
             Err(why) => untracked(&why),
         }
     }
@@ -102,8 +108,9 @@ impl<'a> Tracking<'a> {
 
     /// The managed fields after a write; `None` for none.
     fn updated(&self, old: &Value, new: &Value, live: &Value, given: Value) -> Option<Value> {
+        let same = given == *live;
         // Through subresources nobody sets managed fields by hand.
-        let by_hand = self.subresource.is_empty() && !given.is_null() && given != *live;
+        let by_hand = self.subresource.is_empty() && !given.is_null() && !same;
         if by_hand && is_reset(&given) {
             return None;
         }
@@ -111,6 +118,8 @@ impl<'a> Tracking<'a> {
         if chosen.is_none() && live.is_null() {
             return None;
         }
+        // Most writes bring what is there.
+        let live = if same { Cow::Owned(given) } else { Cow::Borrowed(live) };
         let (before, after) =
             (self.versions.shown(old, &self.version), self.versions.shown(new, &self.version));
         let now = object::now();
@@ -119,22 +128,23 @@ impl<'a> Tracking<'a> {
             Ok(changes) => changes,
             Err(why) => {
                 untracked(&why);
-                return Some(live.clone());
+                return Some(live.into_owned());
             }
         };
         let managed = match chosen {
             Some(managed) => managed,
+            None if changes.is_same() => return Some(live.into_owned()),
             // Most writes change fields that their writer owns already: then nothing is taken apart.
-            None => match unchanged(live, &changes, &write.manager, &self.version, &now) {
-                Some(kept) => return Some(kept),
-                None => Managed::decode(live).ok().filter(|m| !m.0.is_empty())?,
+            None => match entries::holder(&live, &changes, &write.manager, &self.version) {
+                Some(holder) => return Some(entries::dated(live.into_owned(), holder, &now)),
+                None => Managed::decode(&live).ok().filter(|m| !m.0.is_empty())?,
             },
         };
         match write.update(&after, &changes, managed) {
             Ok(managed) => Some(managed.encode()).filter(|m| !m.is_null()),
             Err(why) => {
                 untracked(&why);
-                Some(live.clone())
+                Some(live.into_owned())
             }
         }
     }
@@ -143,40 +153,6 @@ impl<'a> Tracking<'a> {
 /// An object that does not have the form of its kind keeps the managers that it had.
 fn untracked(why: &Refusal) {
     tracing::warn!(%why, "fields of an object change without a manager");
-}
-
-/// The entries after a write of fields that belong to nobody but the writer already: at most its time differs.
-fn unchanged(
-    live: &Value,
-    changes: &Comparison,
-    writer: &Manager,
-    version: &str,
-    now: &str,
-) -> Option<Value> {
-    if changes.is_same() {
-        return Some(live.clone());
-    }
-    if !changes.removed.is_empty() {
-        return None;
-    }
-    let changed = changes.changed();
-    let all = live.as_array()?;
-    let mut own = None;
-    for (i, entry) in all.iter().enumerate() {
-        let fields = &entry["fieldsV1"];
-        if entries::is_of(entry, writer, version) {
-            if !changed.is_held_by(fields) {
-                return None;
-            }
-            own = Some(i);
-        } else if entry["apiVersion"] != version || changed.may_touch(fields) {
-            return None;
-        }
-    }
-    let mut kept = all.clone();
-    kept.get_mut(own?)?["time"] = now.into();
-    entries::sort(&mut kept);
-    Some(Value::Array(kept))
 }
 
 #[cfg(test)]

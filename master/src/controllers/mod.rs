@@ -46,6 +46,7 @@ pub mod token_secrets;
 pub mod volumes;
 
 use machinery::Reconciler;
+use machinery::dispatch::Dispatch;
 use machinery::driver::{self, Setup};
 use machinery::metrics::QueueMetrics;
 
@@ -95,6 +96,7 @@ struct Starter<'a, F> {
     stage: &'a Stage,
     cache: &'a Cache,
     api_for: F,
+    dispatch: Dispatch,
     metrics: QueueMetrics,
 }
 
@@ -104,6 +106,7 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
         let setup = Setup {
             reconciler: Arc::new(reconciler),
             cache: self.cache.clone(),
+            dispatch: self.dispatch.clone(),
             events: Recorder::start(self.stage, Source::master(R::COMPONENT, machinery::AGENT), api.clone()),
             api,
             metrics: self.metrics.clone(),
@@ -114,7 +117,8 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
 
 /// Starts every controller. Once per stage.
 pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
-    let s = Starter { stage, cache, api_for, metrics: QueueMetrics::register(stage) };
+    let dispatch = Dispatch::start(stage, cache.clone());
+    let s = Starter { stage, cache, api_for, dispatch, metrics: QueueMetrics::register(stage) };
     s.start(custom_resources::CustomResourceController);
     s.start(policy_types::PolicyTypeController);
     s.start(api_services::RegistrationController);

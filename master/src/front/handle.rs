@@ -15,10 +15,10 @@ use serde_json::json;
 use super::audited::Audited;
 use super::counted::{Counted, seated};
 use super::metrics::Request;
-use super::negotiate::{self, Chosen, Form, Offer};
+use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
 use super::shown::Shown;
-use super::{Admitted, Documents, Shared, body, deadline, elsewhere, pieces, watch, write};
+use super::{Admitted, Documents, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
 use crate::auth::Attributes;
 
@@ -224,11 +224,18 @@ async fn serve(
         let kept = (audited.last(200).await, counted);
         return Ok(watch::respond(events, resource, chosen, columns, kept, &warnings));
     }
-    if verb == Verb::List && chosen == Chosen::PLAIN && !audited.keeps_responses() {
-        let (response, list) = door.list(request).await?;
+    let packed = chosen.form == Form::Object && chosen.syntax == Syntax::Protobuf;
+    if verb == Verb::List && (packed || chosen == Chosen::PLAIN) && !audited.keeps_responses() {
+        let (mut response, list) = door.list(request).await?;
         audited.response(response.code, &response.body);
-        if !list.is_empty() {
+        if !packed && !list.is_empty() {
             return Ok(pieces::respond(&response.warnings, list));
+        }
+        if packed && let Some(answer) = packed::respond(&response.warnings, &list).await? {
+            return Ok(answer);
+        }
+        if response.body.is_empty() {
+            response.body = list.concat().into();
         }
         return write::object(&response, chosen, resource, &*config.documents, &include);
     }

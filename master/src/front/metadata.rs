@@ -7,9 +7,8 @@ use serde_json::Value;
 /// only what shows all of the object has it.
 pub const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// The metadata out of an object.
-pub fn own(resource: &Resource, mut object: Value) -> Value {
-    let mut metadata = object.get_mut("metadata").map_or(Value::Null, Value::take);
+/// The metadata out of an object, as it is shown alone.
+pub fn own(resource: &Resource, mut metadata: Value) -> Value {
     if resource.plural == "daemonsets"
         && !resource.custom
         && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
@@ -31,8 +30,8 @@ mod tests {
     #[test]
     fn what_is_no_part_of_the_object_is_left_out() {
         let find = |plural: &str| protocol::resources::find("apps", "v1", plural).expect("a kind");
-        let object = json!({"metadata": {"name": "x", "annotations": {TEMPLATE_GENERATION: "1"}}});
-        assert_eq!(own(find("daemonsets"), object.clone()), json!({"name": "x"}));
-        assert_eq!(own(find("deployments"), object.clone()), object["metadata"]);
+        let metadata = json!({"name": "x", "annotations": {TEMPLATE_GENERATION: "1"}});
+        assert_eq!(own(find("daemonsets"), metadata.clone()), json!({"name": "x"}));
+        assert_eq!(own(find("deployments"), metadata.clone()), metadata);
     }
 }

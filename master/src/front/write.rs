@@ -197,10 +197,11 @@ pub(super) fn cached(bytes: Bytes, media: &'static str, control: &'static str) -
 
 /// An object or a list reduced to its metadata. Asking for the one where the other is, is refused.
 pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Result<Value, ApiError> {
-    let reduce = |object: Value| {
+    let reduce = |mut object: Value| {
+        let whole = object.get_mut("metadata").map_or(Value::Null, Value::take);
         json!({
             "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-            "metadata": metadata::own(resource, object),
+            "metadata": metadata::own(resource, whole),
         })
     };
     let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource));

@@ -1,7 +1,7 @@
 //! One step of a path into an object: a field, or an entry of a list found by keys, by value or by place.
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde_json::{Map, Number, Value};
 
@@ -74,11 +74,14 @@ impl Element {
         match self {
             Element::Field(name) => format!("f:{name}"),
             Element::Key(fields) => {
-                let fields: Vec<String> = fields
-                    .iter()
-                    .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
-                    .collect();
-                format!("k:{{{}}}", fields.join(","))
+                let mut text = String::from("k:{");
+                for (i, (name, value)) in fields.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { "," };
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "{comma}{}:{value}", Value::from(name.as_str()));
+                }
+                text.push('}');
+                text
             }
             Element::Value(value) => format!("v:{value}"),
             Element::Index(index) => format!("i:{index}"),

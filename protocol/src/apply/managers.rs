@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -221,19 +221,27 @@ pub fn order(entry: &Value) -> impl Ord + use<> {
 }
 
 fn encode(manager: &Manager, owned: &Owned) -> Value {
-    let mut entry = json!({
-        "operation": manager.operation.as_str(), "apiVersion": owned.version,
-        "fieldsType": "FieldsV1", "fieldsV1": owned.fields.encode(),
-    });
-    for (name, value) in [("manager", &manager.name), ("subresource", &manager.subresource)] {
-        if !value.is_empty() {
-            entry[name] = value.as_str().into();
-        }
+    entry(manager, &owned.version, owned.time.as_deref(), owned.fields.encode())
+}
+
+/// One entry of `metadata.managedFields`, of fields that are encoded already.
+pub(super) fn entry(manager: &Manager, version: &str, time: Option<&str>, fields: Value) -> Value {
+    let mut entry = Map::new();
+    let mut put = |name: &str, value: Value| drop(entry.insert(name.to_owned(), value));
+    put("apiVersion", version.into());
+    put("fieldsType", "FieldsV1".into());
+    put("fieldsV1", fields);
+    if !manager.name.is_empty() {
+        put("manager", manager.name.as_str().into());
     }
-    if let Some(time) = &owned.time {
-        entry["time"] = time.as_str().into();
+    put("operation", manager.operation.as_str().into());
+    if !manager.subresource.is_empty() {
+        put("subresource", manager.subresource.as_str().into());
     }
-    entry
+    if let Some(time) = time {
+        put("time", time.into());
+    }
+    Value::Object(entry)
 }
 
 fn seconds(time: Option<&str>) -> i64 {
@@ -245,7 +253,7 @@ pub fn is_reset(entries: &Value) -> bool {
     match entries {
         Value::Array(entries) => match entries.as_slice() {
             [] => true,
-            [only] => only.as_object().is_some_and(serde_json::Map::is_empty),
+            [only] => only.as_object().is_some_and(Map::is_empty),
             _ => false,
         },
         _ => false,

@@ -93,6 +93,11 @@ pub trait Shape<'s>: Copy {
 
     /// A field of the object or a value of the map here; `None` where the schema knows no such field.
     fn field(self, name: &str) -> Option<Member<'s, Self>>;
+
+    /// Whether values come here only after they were read as what the schema says: then equal ones need no look.
+    fn is_read(self) -> bool {
+        false
+    }
 }
 
 /// No schema: maps merge by key, lists are single values.

@@ -108,6 +108,10 @@ impl<'s> Shape<'s> for Table {
         };
         Some(Member { shape: Table::place(element, None), declared: false, default: None })
     }
+
+    fn is_read(self) -> bool {
+        true
+    }
 }
 
 /// What Go prints for a field that it always prints.

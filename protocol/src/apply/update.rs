@@ -7,9 +7,10 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::compare::{Comparison, Filter, compare};
+use super::created::created;
 use super::element::{Element, same};
 use super::fields::{fields, reconcile};
-use super::managers::{Conflict, Managed, Manager, Operation, Owned};
+use super::managers::{Conflict, Managed, Manager, Operation, Owned, entry};
 use super::merge::merge;
 use super::remove::remove;
 use super::set::Set;
@@ -101,6 +102,19 @@ impl<V: Versions> Write<'_, V> {
             modified: compared.modified.difference(&NOBODYS),
             added: compared.added.difference(&NOBODYS),
         })
+    }
+
+    /// The managed fields of a new object that nobody managed yet, written: all that is in it is its writer's. Null
+    /// where that is nothing. `live` is the object with nothing in it.
+    pub fn create(&self, new: &Value) -> Result<Value, Refusal> {
+        let shape = self.shape()?;
+        match created(shape, self.live, new, self.versions.filter(self.version), &NOBODYS) {
+            Some(Value::Object(fields)) if fields.is_empty() => Ok(Value::Null),
+            Some(fields) => {
+                Ok(Value::Array(vec![entry(&self.manager, self.version, Some(self.now), fields)]))
+            }
+            None => self.update(new, &self.changes(new)?, Managed::default()).map(|managed| managed.encode()),
+        }
     }
 
     /// Gives the writer what it changes, and takes that from everybody else.

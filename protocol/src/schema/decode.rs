@@ -33,7 +33,7 @@ pub fn decode(definition: &'static Definition, text: &[u8]) -> Result<Decoded, S
 }
 
 /// Reads a JSON value as an object of `definition`.
-pub fn decode_value(definition: &'static Definition, value: Value) -> Result<Decoded, String> {
+pub fn decode_value(definition: &'static Definition, value: &Value) -> Result<Decoded, String> {
     read(definition, value)
 }
 

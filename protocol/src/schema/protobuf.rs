@@ -4,14 +4,16 @@
 //! from JSON when somebody asks for it.
 //!
 //! - [`read`]: messages to JSON. Fields that the table does not know are passed over, as protobuf readers do.
-//! - [`write`](mod@write): JSON to messages.
+//! - [`write`](mod@write): JSON to messages. - [`list`]: lists, an item at a time.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+mod list;
 mod read;
 mod write;
 
+pub use list::List;
 pub use read::to_json;
 pub use write::{envelope, watch_frame};
 

@@ -108,7 +108,7 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &merged) {
             return Err(why);
         }
-        let mut value = protocol::schema::decode_value(definition, merged)?.value;
+        let mut value = protocol::schema::decode_value(definition, &merged)?.value;
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
                 // Strict validation is not for apply: what is unknown was refused by the schema.

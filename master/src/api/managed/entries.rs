@@ -1,7 +1,7 @@
 //! Managed fields as they lie in an object.
 
 use protocol::apply::managers;
-use protocol::apply::{Manager, Operation};
+use protocol::apply::{Comparison, Manager, Operation};
 use serde_json::Value;
 
 use crate::api::invalid::{Errors, Path};
@@ -35,9 +35,37 @@ pub fn is_of(entry: &Value, writer: &Manager, version: &str) -> bool {
         && text(entry, &["apiVersion"]) == version
 }
 
-/// Puts entries into upstream's order.
-pub fn sort(entries: &mut [Value]) {
-    entries.sort_by_cached_key(managers::order);
+/// The entry of a writer that holds all fields which a write changes, where they belong to nobody else: then the write
+/// changes nothing of the entries but its time.
+pub fn holder(entries: &Value, changes: &Comparison, writer: &Manager, version: &str) -> Option<usize> {
+    if !changes.removed.is_empty() {
+        return None;
+    }
+    let changed = changes.changed();
+    let mut own = None;
+    for (i, entry) in entries.as_array()?.iter().enumerate() {
+        let fields = &entry["fieldsV1"];
+        if is_of(entry, writer, version) {
+            if !changed.is_held_by(fields) {
+                return None;
+            }
+            own = Some(i);
+        } else if entry["apiVersion"] != version || changed.may_touch(fields) {
+            return None;
+        }
+    }
+    own
+}
+
+/// Entries of which one is of now; in upstream's order.
+pub fn dated(mut entries: Value, which: usize, now: &str) -> Value {
+    if let Value::Array(list) = &mut entries {
+        if let Some(entry) = list.get_mut(which) {
+            entry["time"] = now.into();
+        }
+        list.sort_by_cached_key(managers::order);
+    }
+    entries
 }
 
 /// Whether two lists of entries differ in nothing but times.

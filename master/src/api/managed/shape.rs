@@ -161,6 +161,14 @@ impl<'s> Shape<'s> for Place<'s> {
             Place::Declared(declared) => declared.field(name),
         }
     }
+
+    fn is_read(self) -> bool {
+        match self {
+            Place::Table(table) => table.is_read(),
+            // A schema may say something else by now than when the object was stored.
+            Place::Declared(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use protocol::apply::Comparison;
 use protocol::{ApiError, Client, Verb, resources, schema};
 use serde_json::json;
 
@@ -62,13 +63,13 @@ fn what_a_writer_owns_already_is_found_without_taking_entries_apart() {
     let live = &made["metadata"]["managedFields"];
     let changes =
         |path: &[&str]| Comparison { modified: protocol::apply::Set::of(&[path]), ..Comparison::default() };
-    let later = "2030-01-01T00:00:00Z";
-    let kept = unchanged(live, &changes(&["data", "k"]), &writer, "v1", later).expect("kept");
-    assert_eq!((kept[0]["time"].as_str(), &kept[0]["fieldsV1"]), (Some(later), &live[0]["fieldsV1"]));
-    assert_eq!(unchanged(live, &changes(&["data", "z"]), &writer, "v1", later), None);
+    assert_eq!(entries::holder(live, &changes(&["data", "k"]), &writer, "v1"), Some(0));
+    assert_eq!(entries::holder(live, &changes(&["data", "z"]), &writer, "v1"), None);
     let other = Manager::new("b", Operation::Update, "v1", "");
-    assert_eq!(unchanged(live, &changes(&["data", "k"]), &other, "v1", later), None);
-    assert_eq!(unchanged(live, &Comparison::default(), &other, "v1", later).as_ref(), Some(live));
+    assert_eq!(entries::holder(live, &changes(&["data", "k"]), &other, "v1"), None);
+    let later = "2030-01-01T00:00:00Z";
+    let kept = entries::dated(live.clone(), 0, later);
+    assert_eq!((kept[0]["time"].as_str(), &kept[0]["fieldsV1"]), (Some(later), &live[0]["fieldsV1"]));
 }
 
 #[test]

@@ -89,12 +89,15 @@ pub fn apply_patch(
         PatchKind::Apply => return Err(unsupported_media()),
     };
     let typed = if kind == PatchKind::Strategic { patch::typed::problem(definition, &patched) } else { None };
-    let display = display.unwrap_or_else(|| patched.to_string());
-    let invalid = |why: &str| invalid_patch(&display, why);
+    // Only refusals show the object.
+    let invalid = |why: &str| match &display {
+        Some(display) => invalid_patch(display, why),
+        None => invalid_patch(&patched.to_string(), why),
+    };
     if let Some(why) = typed {
         return Err(invalid(&why));
     }
-    let decoded = schema::decode_value(definition, patched).map_err(|e| invalid(&e))?;
+    let decoded = schema::decode_value(definition, &patched).map_err(|e| invalid(&e))?;
     strict.extend(decoded.strict);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
     Ok(decoded.value)

@@ -1,5 +1,6 @@
 //! Replacing and patching objects.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use protocol::schema::{self, decode::finish};
@@ -420,12 +421,20 @@ impl Inner {
                     (strategy.prepare_resize)(new, old);
                 }
                 if strategy.generation || strategy.generation_of_changes {
-                    let canonical = finish(subject.definition, new.clone());
-                    let differs = canonical.as_object().into_iter().flatten().any(|(name, value)| {
-                        let own = matches!(name.as_str(), "metadata" | "kind" | "apiVersion");
-                        let put_back = has_status && name == "status";
-                        !own && !put_back && old.get(name) != Some(value)
-                    });
+                    let canonical = LazyCell::new(|| finish(subject.definition, new.clone()));
+                    let counts = |(name, _): &(&String, &Value)| match name.as_str() {
+                        "metadata" | "kind" | "apiVersion" => false,
+                        "status" => !has_status,
+                        _ => true,
+                    };
+                    let fields = |v: &'_ Value| v.as_object().into_iter().flatten().filter(counts).count();
+                    let differs = |v: &Value| {
+                        let mut all = v.as_object().into_iter().flatten().filter(counts);
+                        all.any(|(name, value)| old.get(name) != Some(value))
+                    };
+                    // What is as it was needs no form: it had it already.
+                    let same = fields(new) == fields(old) && !differs(new);
+                    let differs = !same && differs(&canonical);
                     let annotated = subject.stored.plural == "deployments"
                         && !object::same(&canonical, old, &["metadata", "annotations"]);
                     if differs || annotated {

@@ -1,6 +1,6 @@
 //! The actors that drive a [`Reconciler`].
 //!
-//! The controller actor follows the cache and owns the queue; its worker actors reconcile one key at a time
+//! The controller actor is told of changes and owns the queue; its worker actors reconcile one key at a time
 //! each. A reconcile is a message that carries the causes of everything that woke it, so it stands in the
 //! trace below the writes that it answers. A panicking reconcile takes down its worker alone, and its key
 //! is retried like after any failure.
@@ -13,13 +13,14 @@ use actors::time::Instant;
 use actors::trace::TraceContext;
 use actors::{
     Actor, ActorFutureExt, ActorRef, AskError, AsyncContext, AtomicResponse, Context, Handler, Props,
-    SpawnHandle, Stage, WorkQueue, WrapFuture, message,
+    SpawnHandle, Stage, WorkQueue, WrapFuture,
 };
 use protocol::{Api, Client};
 
+use super::dispatch::{Changed, Dispatch, Follower, Unfollowed};
 use super::metrics::{OneQueue, QueueMetrics};
-use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, Writes, declared, meta, trace_key};
-use crate::cache::{Cache, WatchFrom};
+use super::{Cx, Key, Outcome, ReconcileError, Reconciler, Writes, meta, trace_key};
+use crate::cache::Cache;
 use protocol::events::Recorder;
 
 /// A reconcile that takes longer is given up and retried.
@@ -33,6 +34,8 @@ pub struct Setup<R> {
     pub reconciler: Arc<R>,
     /// What it reads.
     pub cache: Cache,
+    /// Who tells it of changes.
+    pub dispatch: Dispatch,
     /// Its door to the API, under its identity.
     pub api: Arc<dyn Api>,
     /// Its events.
@@ -46,6 +49,7 @@ impl<R> Clone for Setup<R> {
         Setup {
             reconciler: self.reconciler.clone(),
             cache: self.cache.clone(),
+            dispatch: self.dispatch.clone(),
             api: self.api.clone(),
             events: self.events.clone(),
             metrics: self.metrics.clone(),
@@ -58,13 +62,6 @@ pub fn start<R: Reconciler>(stage: &Stage, setup: Setup<R>) -> ActorRef<Controll
     let path = format!("master/controllers/{}", R::NAME);
     stage.spawn(Props::new(path, move || Controller::new(setup.clone())).capacity(1024))
 }
-
-/// A key may have changed.
-pub struct Changed {
-    key: Key,
-    resource: &'static str,
-}
-message!(Changed => (), |m| Some(trace_key(m.resource, &m.key)), coalesce);
 
 /// Make one object as it should be.
 pub struct Reconcile {
@@ -84,27 +81,7 @@ impl actors::Message for Reconcile {
     }
 }
 
-/// Tells a controller of the keys that changes of a kind concern. Ends with the controller.
-async fn follow<R: Reconciler>(me: ActorRef<Controller<R>>, cache: Cache, watch: Watch) {
-    cache.ready().await;
-    loop {
-        let cursor = cache.watch(watch.group, watch.resource, "", WatchFrom::InitialState);
-        let Ok(mut cursor) = cursor else { return };
-        // Falling off the log's tail means to begin anew with what exists.
-        while let Ok(changes) = cursor.next().await {
-            for change in changes {
-                for key in (watch.map)(&change, &cache) {
-                    let changed = Changed { key, resource: R::RESOURCE };
-                    if actors::trace::under(change.trace, me.tell(changed)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Follows the cache and hands keys to workers.
+/// Queues the keys that it is told of and hands them to workers.
 pub struct Controller<R: Reconciler> {
     setup: Setup<R>,
     queue: WorkQueue<Key>,
@@ -194,16 +171,14 @@ impl<R: Reconciler> Actor for Controller<R> {
                 Props::new(path, move || Worker { setup: setup.clone() }).instance(n.to_string()).capacity(1);
             self.idle.push_back(ctx.spawn_child(props));
         }
-        for watch in self.setup.reconciler.watches() {
-            let follow = follow(ctx.me(), self.setup.cache.clone(), watch);
-            ctx.run(follow, |_, (), _| {});
-        }
-        let (me, setup) = (ctx.me(), self.setup.clone());
-        let (cache, reconciler) = (setup.cache.clone(), setup.reconciler.clone());
-        let each = move |kind| {
-            reconciler.watch_declared(kind).map(|watch| follow(me.clone(), setup.cache.clone(), watch))
-        };
-        ctx.run(declared::follow(cache, each), |_, (), _| {});
+        // A controller that was rebuilt is told of everything that exists.
+        self.setup.dispatch.register(Follower {
+            name: R::NAME,
+            resource: R::RESOURCE,
+            follows: self.setup.reconciler.clone(),
+            changed: ctx.me().recipient(),
+            unfollowed: ctx.me().recipient(),
+        });
     }
 }
 
@@ -214,6 +189,14 @@ impl<R: Reconciler> Handler<Changed> for Controller<R> {
         self.metrics.adds.inc();
         self.queue.add(m.key, actors::trace::current());
         self.work(ctx);
+    }
+}
+
+impl<R: Reconciler> Handler<Unfollowed> for Controller<R> {
+    type Result = ();
+
+    fn handle(&mut self, m: Unfollowed, ctx: &mut Context<Self>) {
+        ctx.fail(m.why);
     }
 }
 

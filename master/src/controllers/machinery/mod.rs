@@ -2,8 +2,9 @@
 //! objects that several of them share.
 //!
 //! A controller only says what it watches, how a change maps to keys, and how to reconcile one key. The
-//! [`driver`] does the rest: it follows the cache, queues keys, gives them to workers, waits until the cache
-//! shows what a reconcile wrote before the same key is looked at again, and retries.
+//! [`dispatch`] reads changes once for all and tells whom they concern. The [`driver`] does the rest: it queues keys,
+//! gives them to workers, waits until the cache shows what a reconcile wrote before the same key is looked at again,
+//! and retries.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::cache::{Cache, Change};
 use protocol::events::Recorder;
 
 pub mod claim;
-mod declared;
+pub mod dispatch;
 pub mod driver;
 pub mod history;
 pub mod labels;

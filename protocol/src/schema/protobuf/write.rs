@@ -17,9 +17,7 @@ pub fn envelope(object: &Value) -> Option<Vec<u8>> {
     let name = message_of(version, kind)?;
     let mut raw = Vec::new();
     message(&mut raw, name, object, 0);
-    let mut types = Vec::new();
-    bytes(&mut types, 1, version.as_bytes());
-    bytes(&mut types, 2, kind.as_bytes());
+    let types = types(version, kind);
     let mut out = Vec::with_capacity(raw.len() + types.len() + 32);
     out.extend_from_slice(MAGIC);
     bytes(&mut out, 1, &types);
@@ -28,6 +26,14 @@ pub fn envelope(object: &Value) -> Option<Vec<u8>> {
     bytes(&mut out, 3, b"");
     bytes(&mut out, 4, b"");
     Some(out)
+}
+
+/// What an envelope says of its content.
+pub(super) fn types(version: &str, kind: &str) -> Vec<u8> {
+    let mut types = Vec::new();
+    bytes(&mut types, 1, version.as_bytes());
+    bytes(&mut types, 2, kind.as_bytes());
+    types
 }
 
 /// One event of a watch: its length in four bytes, then a `WatchEvent` that carries the enveloped object.
@@ -56,13 +62,18 @@ fn integer(out: &mut Vec<u8>, number: u64, value: i64) {
     varint(out, value as u64);
 }
 
-fn bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+/// The beginning of a field of so many bytes.
+pub(super) fn length_of(out: &mut Vec<u8>, number: u64, length: u64) {
     varint(out, number << 3 | 2);
-    varint(out, bytes.len() as u64);
+    varint(out, length);
+}
+
+pub(super) fn bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+    length_of(out, number, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn message(out: &mut Vec<u8>, name: &str, value: &Value, depth: usize) {
+pub(super) fn message(out: &mut Vec<u8>, name: &str, value: &Value, depth: usize) {
     if depth > DEPTH_MAX || value.is_null() {
         return;
     }
@@ -70,7 +81,17 @@ fn message(out: &mut Vec<u8>, name: &str, value: &Value, depth: usize) {
         return self::special(out, special, value, depth);
     }
     let Some(table) = MESSAGES.get(name) else { return };
-    let definition = schema::definition(name);
+    put_entries(out, table, schema::definition(name), value, depth);
+}
+
+/// Writes those fields of a message that a value has.
+pub(super) fn put_entries(
+    out: &mut Vec<u8>,
+    table: &[Entry],
+    definition: Option<&schema::Definition>,
+    value: &Value,
+    depth: usize,
+) {
     for entry in table {
         if let (true, Kind::Message(inner)) = (entry.is_embedded(definition), entry.kind) {
             let mut embedded = Vec::new();
