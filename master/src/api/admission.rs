@@ -72,15 +72,22 @@ pub async fn settled(
     subject: &Subject<'_>,
     value: &Value,
 ) -> Result<Arc<Snapshot>, ApiError> {
-    let mut snapshot = if request.options.dry_run { inner.fresh().await? } else { inner.recent().await? };
-    let namespace = subject.namespace;
-    if !namespace.is_empty() && snapshot.get("", "namespaces", "", namespace).is_none() {
-        snapshot = inner.fresh().await?;
-    }
+    let snapshot = if request.options.dry_run { inner.fresh().await? } else { inner.recent().await? };
+    let snapshot = with_namespace(inner, snapshot, subject.namespace).await?;
     if !inner.config.admission.is_on("ServiceAccount") {
         return Ok(snapshot);
     }
     Ok(service_account::awaited(inner, subject, value, snapshot).await)
+}
+
+/// A snapshot that shows a namespace, if there is one; the one given does if it can.
+pub async fn with_namespace(
+    inner: &Inner,
+    snapshot: Arc<Snapshot>,
+    namespace: &str,
+) -> Result<Arc<Snapshot>, ApiError> {
+    let known = namespace.is_empty() || snapshot.get("", "namespaces", "", namespace).is_some();
+    if known { Ok(snapshot) } else { inner.fresh().await }
 }
 
 /// Changes a new object, or a new state of one.

@@ -3,7 +3,7 @@
 use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
-use super::admission::{Write, calls, pod_topology};
+use super::admission::{Write, calls, pod_topology, with_namespace};
 use super::invalid::{Errors, Path, check};
 use super::managed::apply;
 use super::managed::scale::ScaleTracking;
@@ -119,7 +119,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
-        let snapshot = self.recent().await?;
+        let snapshot = with_namespace(self, self.recent().await?, subject.namespace).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut binding).await?;
         let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
