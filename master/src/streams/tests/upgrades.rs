@@ -34,7 +34,7 @@ impl NodeStreams for Pod {
     async fn dial(&self, node: &str, to: DialRequest) -> Result<FrameStream, ApiError> {
         assert_eq!((node, to.port), ("n", 81));
         let (client, mut pod) = FrameStream::pair();
-        let wanted = format!("\r\nupgrade: {}\r\n", self.protocol);
+        let wanted = format!("\r\nupgrade: {}\r\n", self.protocol.to_lowercase());
         let switching = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {}\r\nX-Pod: yes\r\n\r\n",
             self.protocol
