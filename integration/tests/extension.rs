@@ -8,6 +8,8 @@ mod admission;
 mod aggregation;
 #[path = "extension/autoscaling.rs"]
 mod autoscaling;
+#[path = "extension/calls.rs"]
+mod calls;
 #[path = "extension/conversion.rs"]
 mod conversion;
 #[path = "extension/plane.rs"]

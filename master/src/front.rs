@@ -72,6 +72,9 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Whether a request that the pipeline will not see (a stream into a pod) may be made.
     fn may(&self, request: &ApiRequest) -> Result<(), ApiError>;
+
+    /// Whether policies and webhooks let such a request connect; `rest` is what follows a `proxy`. Its warnings.
+    async fn admit(&self, request: &ApiRequest, rest: &str) -> Result<Vec<String>, ApiError>;
 }
 
 /// Somebody who came in.

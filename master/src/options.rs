@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::api::admission::config::AdmissionConfig;
 use crate::api::cel::time::parse_duration;
 use crate::audit::{LogConfig, Policy};
 use crate::auth::oidc::OidcConfig;
@@ -33,6 +34,15 @@ pub struct ServingOptions {
     /// Days that audit logs put aside are kept; 0 keeps them for ever.
     #[arg(long, value_name = "DAYS", default_value_t = 0)]
     pub audit_log_maxage: u64,
+    /// A file that configures admission plugins (AdmissionConfiguration: PodSecurity and ResourceQuota).
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
+    /// Admission plugins to have on beside those that are on by default, separated by commas; this server has no others.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins to turn off, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// A file that says which objects are encrypted at rest (EncryptionConfiguration; aesgcm and identity).
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
@@ -113,6 +123,8 @@ fn of_file<T>(path: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<
 pub struct Loaded {
     /// What is audited, and where to.
     pub audit: Option<(Policy, LogConfig)>,
+    /// How admission is configured.
+    pub admission: AdmissionConfig,
     /// What is encrypted at rest.
     pub encryption: Option<EncryptionConfig>,
     /// Identities from outside.
@@ -141,7 +153,13 @@ impl ServingOptions {
             .as_deref()
             .map(|p| of_file(p, EncryptionConfig::parse))
             .transpose()?;
-        Ok(Loaded { audit, encryption, oidc: self.oidc()?, proxies: self.proxies()? })
+        Ok(Loaded {
+            audit,
+            admission: self.admission()?,
+            encryption,
+            oidc: self.oidc()?,
+            proxies: self.proxies()?,
+        })
     }
 
     /// The same options with paths that mean the same from everywhere.
@@ -149,6 +167,7 @@ impl ServingOptions {
         for path in [
             &mut self.audit_policy_file,
             &mut self.audit_log_path,
+            &mut self.admission_control_config_file,
             &mut self.encryption_provider_config,
             &mut self.tls_cert_file,
             &mut self.tls_private_key_file,
@@ -162,6 +181,23 @@ impl ServingOptions {
             }
         }
         Ok(self)
+    }
+
+    fn admission(&self) -> Result<AdmissionConfig, StartError> {
+        let config = match &self.admission_control_config_file {
+            None => AdmissionConfig::default(),
+            Some(file) => {
+                // What it names lies beside it.
+                let beside = |name: &str| {
+                    let path = file.parent().unwrap_or(Path::new("")).join(name);
+                    std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
+                };
+                of_file(file, |text| AdmissionConfig::parse(text, beside))?
+            }
+        };
+        config
+            .switch(&self.enable_admission_plugins, &self.disable_admission_plugins)
+            .map_err(StartError::File)
     }
 
     fn proxies(&self) -> Result<Option<(String, RequestHeaders)>, StartError> {

@@ -252,6 +252,7 @@ impl Master {
             request_headers: request_headers.clone(),
         };
         bootstrap::reconcile(&*store, &settings).await?;
+        let authentication = bootstrap::authentication(&settings);
         let cache = Cache::new();
         feed::load(&cache, &*store).await?;
         let bridge = crate::store::bridge::start(stage, store.clone(), &cache);
@@ -268,8 +269,11 @@ impl Master {
             .with_aggregation(aggregation.clone());
         let started = Arc::new(AtomicBool::new(false));
         let checks = checks(&cache, &bridge, &started);
-        let pipeline_config =
-            PipelineConfig { service_cidr: config.service_cidr, aggregation: Some(aggregation.clone()) };
+        let pipeline_config = PipelineConfig {
+            service_cidr: config.service_cidr,
+            aggregation: Some(aggregation.clone()),
+            admission: loaded.admission,
+        };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
         let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
@@ -297,7 +301,7 @@ impl Master {
                 tls: front_tls,
                 certifiers,
                 public_address,
-                gate: Arc::new(ClusterGate::new(authenticator.clone(), authorizer, metrics.clone(), proxies)),
+                gate: Arc::new(ClusterGate::new(pipeline.clone(), metrics.clone(), proxies)),
                 door: door.clone(),
                 streams: streams::router(
                     cache.clone(),
@@ -345,6 +349,7 @@ impl Master {
             root_ca_pem: pki.ca().to_owned(),
             token_keys: Some(token_keys),
             pki: Some(pki.clone()),
+            authentication,
             aggregation: Some(aggregation),
             ..controllers::Config::default()
         };

@@ -285,3 +285,32 @@ fn who_finds_no_seat_is_told_when_to_come_again() {
         assert_eq!(narrow(client.get(&path)).send().await.expect("an answer").status(), 200);
     });
 }
+
+#[test]
+fn who_prefers_protobuf_gets_what_has_no_form_but_json() {
+    let plane = Plane::start();
+    run(async {
+        let client = admin(&plane);
+        for (path, accept, code) in [
+            ("/version", "application/vnd.kubernetes.protobuf,application/json", 200),
+            ("/version", "application/vnd.kubernetes.protobuf", 406),
+            ("/", "application/vnd.kubernetes.protobuf", 200),
+        ] {
+            let answer =
+                client.get(plane.url(path)).header("accept", accept).send().await.expect("an answer");
+            assert_eq!(answer.status(), code, "{path} {accept}");
+            if code == 200 {
+                assert!(json_of(answer).await.is_object(), "{path}");
+            }
+        }
+        let answer = client.get(plane.url("/metrics")).send().await.expect("metrics");
+        let metrics = answer.text().await.expect("a text");
+        for name in [
+            "apiserver_request_sli_duration_seconds_bucket{",
+            "authorization_attempts_total{result=\"allowed\"}",
+            "authorization_duration_seconds_count{result=\"allowed\"}",
+        ] {
+            assert!(metrics.contains(name), "{name}");
+        }
+    });
+}

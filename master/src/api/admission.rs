@@ -12,7 +12,9 @@ use super::pipeline::Inner;
 use super::registry::Subject;
 use crate::cache::Snapshot;
 
+pub mod calls;
 mod certificates;
+pub mod config;
 mod default_class;
 mod default_tolerations;
 mod limit_ranger;
@@ -70,38 +72,79 @@ pub async fn settled(
     subject: &Subject<'_>,
     value: &Value,
 ) -> Result<Arc<Snapshot>, ApiError> {
-    let mut snapshot = if request.options.dry_run { inner.fresh().await? } else { inner.recent().await? };
-    let namespace = subject.namespace;
-    if !namespace.is_empty() && snapshot.get("", "namespaces", "", namespace).is_none() {
-        snapshot = inner.fresh().await?;
+    let snapshot = if request.options.dry_run { inner.fresh().await? } else { inner.recent().await? };
+    let snapshot = with_namespace(inner, snapshot, subject.namespace).await?;
+    if !inner.config.admission.is_on("ServiceAccount") {
+        return Ok(snapshot);
     }
     Ok(service_account::awaited(inner, subject, value, snapshot).await)
 }
 
+/// A snapshot that shows a namespace, if there is one; the one given does if it can.
+pub async fn with_namespace(
+    inner: &Inner,
+    snapshot: Arc<Snapshot>,
+    namespace: &str,
+) -> Result<Arc<Snapshot>, ApiError> {
+    let known = namespace.is_empty() || snapshot.get("", "namespaces", "", namespace).is_some();
+    if known { Ok(snapshot) } else { inner.fresh().await }
+}
+
 /// Changes a new object, or a new state of one.
 pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+    let on = |plugin| inner.config.admission.is_on(plugin);
     namespace_lifecycle::mutate(write, value)?;
-    limit_ranger::mutate(write, value);
-    service_account::mutate(write, value)?;
+    if on("LimitRanger") {
+        limit_ranger::mutate(write, value);
+    }
+    if on("ServiceAccount") {
+        service_account::mutate(write, value)?;
+    }
     node_restriction::write(write, value)?;
-    node_taint::mutate(write, value);
-    priority::mutate(write, value)?;
-    default_tolerations::mutate(write, value);
-    default_class::storage(write, value);
-    storage::protect(write, value);
-    runtime_class::mutate(write, value)?;
+    if on("TaintNodesByCondition") {
+        node_taint::mutate(write, value);
+    }
+    if on("Priority") {
+        priority::mutate(write, value)?;
+    }
+    if on("DefaultTolerationSeconds") {
+        default_tolerations::mutate(write, value);
+    }
+    if on("DefaultStorageClass") {
+        default_class::storage(write, value);
+    }
+    if on("StorageObjectInUseProtection") {
+        storage::protect(write, value);
+    }
+    if on("RuntimeClass") {
+        runtime_class::mutate(write, value)?;
+    }
     certificates::mutate(write, value);
-    default_class::ingress(write, value)?;
+    if on("DefaultIngressClass") {
+        default_class::ingress(write, value)?;
+    }
     inner.apply_policies(write, value).await
 }
 
 /// Refuses what policy forbids.
 pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
-    limit_ranger::validate(write, value)?;
-    pod_security::validate(write, value)?;
-    priority::validate(write, value)?;
-    storage::resize(write, value)?;
-    runtime_class::validate(write, value)?;
+    let config = &inner.config.admission;
+    let on = |plugin| config.is_on(plugin);
+    if on("LimitRanger") {
+        limit_ranger::validate(write, value)?;
+    }
+    if on("PodSecurity") {
+        pod_security::validate(&config.pod_security, write, value)?;
+    }
+    if on("Priority") {
+        priority::validate(write, value)?;
+    }
+    if on("PersistentVolumeClaimResize") {
+        storage::resize(write, value)?;
+    }
+    if on("RuntimeClass") {
+        runtime_class::validate(write, value)?;
+    }
     certificates::validate(inner, write, value)?;
     if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
         inner.check_escalation(write, value)?;

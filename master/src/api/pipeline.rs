@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use protocol::{Api, ApiError, ApiRequest, ApiResponse, Caller, DualRange, Verb, WatchStream};
 use serde_json::json;
 
+use super::admission::config::AdmissionConfig;
 use super::custom::Catalog;
 use super::custom::catalog::Found;
 use super::custom::conversion::Converter;
@@ -33,12 +34,18 @@ pub struct Config {
     pub service_cidr: DualRange,
     /// The way to other API servers, for reads from within.
     pub aggregation: Option<Aggregation>,
+    /// How admission is configured.
+    pub admission: AdmissionConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let network = std::net::Ipv4Addr::new(10, 96, 0, 0);
-        Config { service_cidr: ipnet::Ipv4Net::new_assert(network, 16).into(), aggregation: None }
+        Config {
+            service_cidr: ipnet::Ipv4Net::new_assert(network, 16).into(),
+            aggregation: None,
+            admission: AdmissionConfig::default(),
+        }
     }
 }
 
@@ -102,6 +109,7 @@ impl Pipeline {
     /// Registers what the pipeline counts with a stage. Once per stage.
     pub fn register_metrics(&self, stage: &actors::Stage) {
         self.inner.hook_metrics.register(stage);
+        self.inner.authorizer.metrics().register(stage);
     }
 
     /// The cache that reads come from.
@@ -180,6 +188,16 @@ impl Pipeline {
             return Err(method_not_allowed());
         }
         self.inner.watch(request, subject, &found).await
+    }
+
+    /// Authorizes, and lets policies and webhooks refuse, a connection into a pod, Service or node, or warn of it; `path` is what follows
+    /// a `proxy`.
+    pub async fn connecting(&self, request: &ApiRequest, path: &str) -> Result<Vec<String>, ApiError> {
+        let (found, mut warnings) = (self.inner.kind_of(request).await?, Vec::new());
+        let subject = Subject::of(request, &found)?;
+        self.authorize(request).await?;
+        self.inner.admit_connection(request, subject, path, &mut warnings).await?;
+        Ok(warnings)
     }
 
     /// Refuses what the caller may not do.
@@ -269,7 +287,7 @@ impl Inner {
                         _ => Err(ApiError::not_found("", "componentstatus", subject.name)),
                     }
                 }
-                (_, Verb::Create) => self.review(request, subject, warnings),
+                (_, Verb::Create) => self.review(request, subject, warnings).await,
                 _ => Err(not_served()),
             };
         }
@@ -286,8 +304,8 @@ impl Inner {
             Verb::Create => self.create(request, subject, warnings).await,
             Verb::Update => self.update(request, subject, Part::Main, warnings).await,
             Verb::Patch => self.patch(request, subject, Part::Main, warnings).await,
-            Verb::Delete => self.delete(request, subject).await,
-            Verb::DeleteCollection => self.delete_collection(request, subject).await,
+            Verb::Delete => self.delete(request, subject, warnings).await,
+            Verb::DeleteCollection => self.delete_collection(request, subject, warnings).await,
             Verb::Watch => Err(ApiError::bad_request("a watch is opened, not called")),
         }
     }

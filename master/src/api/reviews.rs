@@ -5,7 +5,7 @@ use protocol::selector::{label_value_error, qualified_name_error};
 use protocol::{ApiError, ApiRequest, Caller};
 use serde_json::{Value, json};
 
-use super::admission;
+use super::admission::{self, Write, calls};
 use super::invalid::{Errors, Path, check};
 use super::managed::Tracking;
 use super::object::{self, list, text};
@@ -22,18 +22,21 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let body =
+        let mut body =
             body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
         // The account may have been made just now; what follows reads the cache.
         let snapshot = self.fresh().await?;
+        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        calls::mutate(self, &mut write, &mut body).await?;
         admission::node_restriction::token(&snapshot, request, &body)?;
+        calls::validate(self, &mut write, &body).await?;
         let keys = self.authenticator.keys();
         let made = reviews::token_request(keys, &self.cache, subject.namespace, subject.name, &body)?;
         Ok(Answer::json(201, &made))
     }
 
     /// Answers one of the review kinds, which are only ever created.
-    pub fn review(
+    pub async fn review(
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
@@ -42,6 +45,10 @@ impl Inner {
         let r = subject.resource;
         let validation = request.options.field_validation.as_deref();
         let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
+        let snapshot = self.recent().await?;
+        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        calls::mutate(self, &mut write, &mut body).await?;
+        calls::validate(self, &mut write, &body).await?;
         let spec = body["spec"].clone();
         // Those that come back as they were given have their fields' managers, as all that is made has.
         if !matches!(r.kind, "SelfSubjectReview" | "SelfSubjectRulesReview") {

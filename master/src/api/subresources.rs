@@ -3,7 +3,7 @@
 use protocol::{ApiError, ApiRequest, PatchKind, Selector, Verb};
 use serde_json::{Value, json};
 
-use super::admission::pod_topology;
+use super::admission::{Write, calls, pod_topology, with_namespace};
 use super::invalid::{Errors, Path, check};
 use super::managed::apply;
 use super::managed::scale::ScaleTracking;
@@ -118,7 +118,10 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
+        let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
+        let snapshot = with_namespace(self, self.recent().await?, subject.namespace).await?;
+        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        calls::mutate(self, &mut write, &mut binding).await?;
         let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
         let name =
             if subject.name.is_empty() { object::name(&binding).to_owned() } else { subject.name.to_owned() };
@@ -139,17 +142,22 @@ impl Inner {
             // Upstream makes no refusal of it.
             return Err(ApiError::new(500, "", why));
         }
+        calls::validate(self, &mut write, &binding).await?;
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
-        let wanted_uid = text(&binding, &["metadata", "uid"]).to_owned();
+        let wanted = ["uid", "resourceVersion"].map(|name| text(&binding, &["metadata", name]).to_owned());
         let labels = pod_topology::labels_of(&self.cache.snapshot(), &target);
         let refuse = |why: String| ApiError::conflict("", "pods/binding", &name, &why);
-        self.rewrite_raw(request, pod, |old| {
-            let uid = text(old, &["metadata", "uid"]);
-            if !wanted_uid.is_empty() && wanted_uid != uid {
-                let why = format!(
-                    "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}"
-                );
-                return Err(ApiError::conflict("", "pods", &name, &why));
+        self.rewrite_raw(request, pod, |old, revision| {
+            for (what, wanted, found) in [
+                ("UID", &wanted[0], text(old, &["metadata", "uid"]).to_owned()),
+                ("ResourceVersion", &wanted[1], revision.to_string()),
+            ] {
+                if !wanted.is_empty() && *wanted != found {
+                    let why = format!(
+                        "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                    );
+                    return Err(ApiError::conflict("", "pods", &name, &why));
+                }
             }
             if object::is_deleting(old) {
                 return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
@@ -185,7 +193,10 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let eviction = body::decode("policy", "v1", "Eviction", &request.body, validation, warnings)?;
+        let mut eviction = body::decode("policy", "v1", "Eviction", &request.body, validation, warnings)?;
+        let snapshot = self.fresh().await?;
+        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        calls::mutate(self, &mut write, &mut eviction).await?;
         if object::name(&eviction) != subject.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
@@ -199,8 +210,8 @@ impl Inner {
         delete.options.propagation_policy = options["propagationPolicy"].as_str().map(str::to_owned);
         delete.options.dry_run |= list(options, &["dryRun"]).iter().any(|d| d == "All");
 
-        let snapshot = self.fresh().await?;
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
+        calls::validate(self, &mut write, &eviction).await?;
         let pod = stored.value().map_err(ApiError::internal)?;
         super::admission::node_restriction::eviction(request, &pod)?;
         let phase = text(&pod, &["status", "phase"]);
@@ -220,7 +231,7 @@ impl Inner {
                 }
             }
         }
-        self.delete(&delete, subject).await?;
+        self.delete(&delete, subject, warnings).await?;
         Ok(success(201))
     }
 
@@ -254,7 +265,7 @@ impl Inner {
         };
         let mut quiet = request.clone();
         quiet.options.dry_run = dry;
-        self.rewrite_raw(&quiet, subject, |old| {
+        self.rewrite_raw(&quiet, subject, |old, _| {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
             let observed = old["status"]["observedGeneration"].as_i64().unwrap_or(0);
             if observed < generation {
@@ -281,19 +292,20 @@ impl Inner {
         .map(drop)
     }
 
-    /// Rewrites an object as the server itself, without the checks of a client's update.
+    /// Rewrites an object as the server itself, without the checks of a client's update. `produce` is given the object and
+    /// its revision.
     async fn rewrite_raw(
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
-        mut produce: impl FnMut(&Value) -> Result<Value, ApiError>,
+        mut produce: impl FnMut(&Value, u64) -> Result<Value, ApiError>,
     ) -> Result<Answer, ApiError> {
         use crate::store::{Compare, Txn, TxnResult};
         for _ in 0..super::registry::RETRIES_MAX {
             let snapshot = self.fresh().await?;
             let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
             let old = stored.value().map_err(ApiError::internal)?;
-            let new = produce(&old)?;
+            let new = produce(&old, stored.revision)?;
             if request.options.dry_run {
                 return Ok(success(200));
             }

@@ -14,7 +14,10 @@ use protocol::{ApiError, ApiRequest, Caller, Verb};
 
 use crate::cache::Cache;
 
+pub use measured::AuthorizationMetrics;
+
 pub mod authenticate;
+mod measured;
 pub mod node;
 pub mod oidc;
 pub mod rbac;
@@ -190,12 +193,22 @@ pub trait Authorizer: Send + Sync + 'static {
 pub struct ClusterAuthorizer {
     rbac: Rbac,
     node: node::NodeAuthorizer,
+    metrics: AuthorizationMetrics,
 }
 
 impl ClusterAuthorizer {
     /// Decides by what the cache holds.
     pub fn new(cache: Cache) -> Self {
-        ClusterAuthorizer { rbac: Rbac::new(cache.clone()), node: node::NodeAuthorizer::new(cache) }
+        ClusterAuthorizer {
+            rbac: Rbac::new(cache.clone()),
+            node: node::NodeAuthorizer::new(cache),
+            metrics: AuthorizationMetrics::default(),
+        }
+    }
+
+    /// What is counted of decisions about requests.
+    pub fn metrics(&self) -> &AuthorizationMetrics {
+        &self.metrics
     }
 
     /// The RBAC part, for reviews and escalation checks.
@@ -203,7 +216,15 @@ impl ClusterAuthorizer {
         &self.rbac
     }
 
-    /// Decides; the trait's method without its future.
+    /// Decides about a request; it counts.
+    pub fn decide_counted(&self, attributes: &Attributes) -> Decision {
+        let begun = std::time::Instant::now();
+        let decision = self.decide(attributes);
+        self.metrics.decided(&decision, begun.elapsed());
+        decision
+    }
+
+    /// Decides what somebody may do who need not be asking for it.
     pub fn decide(&self, attributes: &Attributes) -> Decision {
         if attributes.in_group(MASTERS) {
             return Decision::Allow(String::new());
@@ -223,7 +244,7 @@ impl ClusterAuthorizer {
 #[async_trait]
 impl Authorizer for ClusterAuthorizer {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
-        self.decide(attributes)
+        self.decide_counted(attributes)
     }
 }
 

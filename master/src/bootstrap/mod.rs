@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::auth::rbac::aggregate;
 use crate::auth::request_header::RequestHeaders;
+use crate::controllers::authentication_trust;
 use crate::store::{self, Record, Store, StoreError, Txn, TxnResult};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -500,26 +501,32 @@ fn api_services() -> impl Iterator<Item = Seed> {
     })
 }
 
+/// What other API servers are told of whom to believe.
+pub fn authentication(settings: &Settings) -> BTreeMap<String, String> {
+    let headers = &settings.request_headers;
+    let texts = |all: &[String]| json!(all).to_string();
+    let mut data = BTreeMap::from([
+        ("client-ca-file", settings.client_ca.clone()),
+        ("requestheader-allowed-names", texts(&headers.allowed_names)),
+        ("requestheader-client-ca-file", settings.front_proxy_ca.clone()),
+        ("requestheader-extra-headers-prefix", texts(&headers.extra_prefix)),
+        ("requestheader-group-headers", texts(&headers.group)),
+        ("requestheader-username-headers", texts(&headers.username)),
+    ]);
+    if !headers.uid.is_empty() {
+        data.insert("requestheader-uid-headers", texts(&headers.uid));
+    }
+    data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 fn config_maps(settings: &Settings) -> [Seed; 2] {
     let today = now();
-    let headers = &settings.request_headers;
-    let mut data = json!({
-        "client-ca-file": settings.client_ca,
-        "requestheader-allowed-names": json!(headers.allowed_names).to_string(),
-        "requestheader-client-ca-file": settings.front_proxy_ca,
-        "requestheader-extra-headers-prefix": json!(headers.extra_prefix).to_string(),
-        "requestheader-group-headers": json!(headers.group).to_string(),
-        "requestheader-username-headers": json!(headers.username).to_string(),
-    });
-    if !headers.uid.is_empty() {
-        data["requestheader-uid-headers"] = json!(headers.uid).to_string().into();
-    }
     let authentication = make(
         "",
         "configmaps",
         json!({
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": data,
+            "metadata": {"name": authentication_trust::NAME, "namespace": authentication_trust::NAMESPACE},
+            "data": authentication(settings),
         }),
     );
     let tracking = make(

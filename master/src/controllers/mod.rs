@@ -2,6 +2,7 @@
 //!
 //! A controller is a [`machinery::Reconciler`]; adding one is its own file and one line in [`start`].
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::pki::Pki;
 use protocol::events::{Recorder, Source};
 
 pub mod api_services;
+pub mod authentication_trust;
 pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod certificates;
@@ -59,6 +61,8 @@ pub struct Config {
     pub token_keys: Option<Arc<TokenKeys>>,
     /// The CA that signs what is approved; without one, nothing is signed.
     pub pki: Option<Arc<Pki>>,
+    /// What other API servers are told of whom to believe; nothing where there is nothing to tell.
+    pub authentication: BTreeMap<String, String>,
     /// The way to other API servers; without it, nobody looks whether they are there.
     pub aggregation: Option<Aggregation>,
     /// Pods get their addresses from here: each node a part of it. Without, nodes get none.
@@ -77,6 +81,7 @@ impl Default for Config {
             root_ca_pem: String::new(),
             token_keys: None,
             pki: None,
+            authentication: BTreeMap::new(),
             aggregation: None,
             cluster_cidr: Some(Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into()),
             load_balancer_pool: None,
@@ -127,6 +132,7 @@ pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn A
     }
     s.start(namespace::NamespaceController { aggregation: config.aggregation.clone() });
     s.start(service_account::ServiceAccountController);
+    s.start(authentication_trust::AuthenticationTrust { data: config.authentication.clone() });
     s.start(root_ca::RootCaController { pem: config.root_ca_pem.clone() });
     s.start(deployment::DeploymentController);
     s.start(replicaset::ReplicaSetController);

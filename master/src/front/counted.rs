@@ -1,7 +1,7 @@
 //! What a request counts for: its metrics, and its seat.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,6 +12,7 @@ use super::handle::{header, is_long};
 use super::metrics::{self, FrontMetrics, Running};
 use super::path::Named;
 use super::{Shared, path, write};
+use crate::api::policy::matching::CONNECTIONS;
 
 /// What metrics say of a request.
 pub(super) struct Counted<'a> {
@@ -49,10 +50,12 @@ impl<'a> Counted<'a> {
         }
     }
 
-    pub(super) fn answered(self, code: u16, bytes: Option<u64>) {
+    /// The request was answered; others made it wait for so long.
+    pub(super) fn answered(self, code: u16, bytes: Option<u64>, waited: Duration) {
         let Counted { target, verb, dry_run, page, .. } = &self;
         let request = metrics::Request { target: target.as_ref(), verb, dry_run: *dry_run, page };
-        let took = (!self.long).then(|| self.started.elapsed());
+        let took = self.started.elapsed();
+        let took = (!self.long).then(|| (took, took.saturating_sub(waited)));
         self.metrics.answered(&request, code, took, bytes);
     }
 }
@@ -70,7 +73,7 @@ fn verb(http: &HttpRequest, named: Option<&Named>, watching: bool) -> &'static s
             _ => "other",
         };
     };
-    if named.target.subresource.as_deref().is_some_and(|sub| CONNECTED.contains(&sub)) {
+    if named.target.subresource.as_deref().is_some_and(|sub| CONNECTIONS.contains(&sub)) {
         return "CONNECT";
     }
     match path::verb(method, named, watching) {
@@ -86,9 +89,6 @@ fn verb(http: &HttpRequest, named: Option<&Named>, watching: bool) -> &'static s
         None => "other",
     }
 }
-
-/// Subresources that are connections.
-const CONNECTED: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
 
 /// Does the work under a permit, and says in the answer whose it was. A watch keeps no seat once it runs.
 pub(super) async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(

@@ -5,7 +5,7 @@ use protocol::{ApiError, Caller};
 
 use super::counted::seated;
 use super::handle::{Asked, header, method_not_allowed, not_found, plain};
-use super::negotiate::{Form, Offer};
+use super::negotiate::{Chosen, Form, Offer};
 use super::{Documents, Shared, body, health, negotiate, pages, write};
 use crate::aggregation::services::Backend;
 
@@ -61,7 +61,12 @@ pub(super) async fn answer(
         return Err(method_not_allowed());
     }
     let offer = Offer { aggregates, ..Offer::PLAIN };
-    let mut chosen = plain(accept, offer)?;
+    let mut chosen = match root {
+        // These two are no objects: clients that prefer protobuf get JSON.
+        "" => Chosen::PLAIN,
+        "/version" => negotiate::produces_json(accept).map(|()| Chosen::PLAIN)?,
+        _ => plain(accept, offer)?,
+    };
     let query = super::path::query(http.query_string());
     let asked = query.iter().find(|(n, _)| n == "pretty").map(|(_, v)| v.as_str());
     chosen.pretty |= negotiate::wants_pretty(asked, header(http.headers(), "user-agent"));

@@ -1,4 +1,5 @@
-//! The cluster's gate: authentication, impersonation and authorization as the front asks for them.
+//! The cluster's gate: authentication, impersonation, authorization and, for connections, admission as the front asks
+//! for them.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::handle::header;
 use super::metrics::FrontMetrics;
 use super::shown::Shown;
 use super::{Admitted, Gate};
+use crate::api::pipeline::Pipeline;
 use crate::auth::request_header::RequestHeaders;
 use crate::auth::{ANONYMOUS, Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
 
@@ -17,19 +19,16 @@ use crate::auth::{ANONYMOUS, Attributes, Authenticator, ClusterAuthorizer, Decis
 pub struct ClusterGate {
     authenticator: Authenticator,
     authorizer: Arc<ClusterAuthorizer>,
+    pipeline: Pipeline,
     metrics: FrontMetrics,
     proxies: Option<RequestHeaders>,
 }
 
 impl ClusterGate {
-    /// Over the cluster's authenticator and authorizer.
-    pub fn new(
-        authenticator: Authenticator,
-        authorizer: Arc<ClusterAuthorizer>,
-        metrics: FrontMetrics,
-        proxies: Option<RequestHeaders>,
-    ) -> Self {
-        ClusterGate { authenticator, authorizer, metrics, proxies }
+    /// Over the pipeline's authenticator, authorizer and admission.
+    pub fn new(pipeline: Pipeline, metrics: FrontMetrics, proxies: Option<RequestHeaders>) -> Self {
+        let (authenticator, authorizer) = (pipeline.authenticator().clone(), pipeline.authorizer().clone());
+        ClusterGate { authenticator, authorizer, pipeline, metrics, proxies }
     }
 
     /// Who asks, before impersonation: whom a proxy names, else by certificate, else by token.
@@ -52,10 +51,15 @@ impl ClusterGate {
     }
 
     fn require(&self, attributes: &Attributes) -> Result<(), ApiError> {
-        match self.authorizer.decide(attributes) {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
-        }
+        refused(attributes, self.authorizer.decide(attributes))
+    }
+}
+
+/// The refusal, where it is one.
+fn refused(attributes: &Attributes, decision: Decision) -> Result<(), ApiError> {
+    match decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
     }
 }
 
@@ -86,10 +90,20 @@ impl Gate for ClusterGate {
 
     fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError> {
         let verb = if method == "HEAD" { "GET" } else { method };
-        self.require(&Attributes::path(caller.clone(), verb, path))
+        let attributes = Attributes::path(caller.clone(), verb, path);
+        refused(&attributes, self.authorizer.decide_counted(&attributes))
     }
 
     fn may(&self, request: &ApiRequest) -> Result<(), ApiError> {
-        self.require(&Attributes::of(request))
+        let attributes = Attributes::of(request);
+        match self.authorizer.decide(&attributes) {
+            // The pipeline decides once more, and counts then.
+            Decision::Allow(_) => Ok(()),
+            _ => refused(&attributes, self.authorizer.decide_counted(&attributes)),
+        }
+    }
+
+    async fn admit(&self, request: &ApiRequest, rest: &str) -> Result<Vec<String>, ApiError> {
+        self.pipeline.connecting(request, rest).await
     }
 }

@@ -21,6 +21,7 @@ use super::shown::Shown;
 use super::{Admitted, Documents, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
 use crate::auth::Attributes;
+use crate::metrics::waited;
 
 /// Subresources that are streams, not objects.
 const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
@@ -34,7 +35,8 @@ pub(super) async fn handle(
     let syntax = Chosen::for_errors(header(http.headers(), "accept"));
     let encodings = header(http.headers(), "accept-encoding").to_owned();
     let counted = Counted::new(&http, &shared);
-    let response = match answer(http, payload, &shared).await {
+    let (answered, waited) = waited::measure(answer(http, payload, &shared)).await;
+    let response = match answered {
         Ok(response) => response,
         Err(error) => write::error(&error, syntax),
     };
@@ -44,7 +46,7 @@ pub(super) async fn handle(
         BodySize::Sized(bytes) => Some(bytes),
         BodySize::Stream => None,
     };
-    counted.answered(response.status().as_u16(), bytes);
+    counted.answered(response.status().as_u16(), bytes, waited);
     response
 }
 
@@ -141,7 +143,7 @@ async fn work(
     let Asked { named, query, request, attributes } = asked;
     let fairness = &shared.config.fairness;
     let Some(named) = named else {
-        let permit = fairness.admit(&attributes, 1).await;
+        let permit = waited::wait(fairness.admit(&attributes, 1)).await;
         return seated(permit, || elsewhere::answer(http, payload, shared, request.caller)).await;
     };
     if is_stream(&named.target) {
@@ -150,7 +152,7 @@ async fn work(
     let kind = shared.config.documents.kind(&named.target);
     let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
     let seats = fairness.width(&attributes, stored);
-    let permit = fairness.admit(&attributes, seats).await;
+    let permit = waited::wait(fairness.admit(&attributes, seats)).await;
     seated(permit, || serve(http, payload, shared, request, named, query, audited)).await
 }
 
@@ -203,7 +205,13 @@ async fn serve(
     if is_stream(&named.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.
         config.gate.may(&request)?;
-        return Ok(stream(http, payload, shared, request, named.rest).await);
+        let admitting = config.gate.admit(&request, &named.rest);
+        let (warnings, annotations) = annotations::collect(admitting).await;
+        audited.annotate(annotations);
+        let warnings = warnings?;
+        let mut response = stream(http, payload, shared, request, named.rest).await;
+        write::warn(&mut response, &warnings);
+        return Ok(response);
     }
     let protobuf = protocol::schema::protobuf::knows(resource.group, resource.version, resource.kind);
     let offer = Offer { protobuf, stream: verb == Verb::Watch, ..Offer::OBJECTS };

@@ -180,12 +180,20 @@ fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<
 
 /// The router's look at what a client accepts. `watchable` routes make streams as well.
 pub fn produces(header: &str, watchable: bool) -> Result<(), ApiError> {
-    let made = || [JSON, YAML, PROTOBUF].into_iter().chain(STREAMS.iter().copied().filter(|_| watchable));
+    let streams = STREAMS.iter().copied().filter(|_| watchable);
+    made_as(header, &[JSON, YAML, PROTOBUF].into_iter().chain(streams).collect::<Vec<_>>())
+}
+
+/// The same for a route whose document has no form but JSON.
+pub fn produces_json(header: &str) -> Result<(), ApiError> {
+    made_as(header, &[JSON])
+}
+
+fn made_as(header: &str, made: &[&str]) -> Result<(), ApiError> {
     let bare = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
-    if header.is_empty() || header.split(',').map(bare).any(|t| t == "*/*" || made().any(|m| m == t)) {
+    if header.is_empty() || header.split(',').map(bare).any(|t| t == "*/*" || made.contains(&t.as_str())) {
         return Ok(());
     }
-    let made: Vec<&str> = made().collect();
     let message = format!("406: Not Acceptable\n\nAvailable representations: {}", made.join(", "));
     Err(ApiError::about(406, "NotAcceptable", message, json!({})))
 }

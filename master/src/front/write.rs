@@ -1,11 +1,12 @@
 //! Answers.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 
 use actix_http::encoding::Encoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ContentEncoding, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{ContentEncoding, HeaderMap, HeaderName, HeaderValue, WARNING};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use protocol::schema::protobuf;
@@ -57,14 +58,54 @@ fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax, indented:
     }
 }
 
+/// Characters of all warnings of an answer; where there are more, each is cut, and what is still too much is left out.
+const WARNINGS_CHARS_MAX: usize = 4 << 10;
+/// Characters of a warning that is cut.
+const WARNING_CHARS_MAX: usize = 256;
+
+/// The warnings that an answer has room for, each once.
+fn told(warnings: &[String]) -> Vec<&str> {
+    let mut texts: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
+    texts.extend(warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && seen.insert(*text)));
+    let mut room = WARNINGS_CHARS_MAX;
+    if texts.iter().map(|text| text.chars().count()).sum::<usize>() > room {
+        for text in &mut texts {
+            let end = text.char_indices().nth(WARNING_CHARS_MAX).map_or(text.len(), |(at, _)| at);
+            *text = text.get(..end).unwrap_or_default();
+        }
+    }
+    texts.retain(|text| match room.checked_sub(text.chars().count()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    });
+    texts
+}
+
+/// The value of a `Warning` header.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 pub(super) fn with_warnings(code: u16, warnings: &[String]) -> HttpResponseBuilder {
     let mut builder = builder(code);
-    for text in warnings {
-        let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        builder.append_header(("Warning", format!("299 - \"{quoted}\"")));
+    for text in told(warnings) {
+        builder.append_header(("Warning", quoted(text)));
     }
     builder
+}
+
+/// Adds warnings to an answer that somebody else made.
+pub(super) fn warn(response: &mut HttpResponse, warnings: &[String]) {
+    for text in told(warnings) {
+        if let Ok(value) = HeaderValue::from_str(&quoted(text)) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
 }
 
 /// What the pipeline answered, in the form that the client chose.

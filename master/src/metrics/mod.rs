@@ -2,15 +2,16 @@
 //! `front::metrics`, `front::fairness::measured`, `api::webhook::measured`, `store::measured`.
 //!
 //! - [`cluster`]: what the snapshot shows: objects by kind, other servers that are away. - [`process`]: what the
-//!   kernel counts of this process.
+//!   kernel counts of this process. - [`waited`]: which part of a request's time others took.
 //!
 //! Names, labels, buckets and help are upstream's where the thing measured is the same. What has no meaning here is
 //! left out rather than made up: Go's runtime, gRPC and REST clients, the caches for tokens and data keys, watch
-//! caches by kind, work queues (actors' mailboxes have metrics of their own), and fairness by virtual time.
+//! caches by kind, and fairness by virtual time.
 //! Labels have few values: kinds that are served, names of configured objects, never what a request brought.
 
 pub mod cluster;
 pub mod process;
+pub mod waited;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;

@@ -1,10 +1,10 @@
-//! A connection whose first request may ask for SPDY.
+//! A connection whose first request may ask to upgrade to something else than a WebSocket.
 //!
 //! actix-http gives a handler the bytes that follow a request only where the request upgrades to
 //! `websocket`; after any other upgrade it reads them as the next request. This wrapper looks at the head of
-//! a connection's first request, and where that upgrades to SPDY it adds a second `Upgrade: websocket` line
-//! behind the client's own, which stays the one that handlers see first. kubectl dials anew for each
-//! upgrade, so the first request is enough.
+//! a connection's first request, and where that upgrades to something else (SPDY, or whatever a pod behind the
+//! proxy speaks) it adds a second `Upgrade: websocket` line behind the client's own, which stays the one that
+//! handlers see first. Clients dial anew for each upgrade, so the first request is enough.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A head longer than this is passed on unseen.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-const ASKED: &[u8] = b"\r\nupgrade: spdy/3.1\r\n";
+/// What is no upgrade of ours: actix's own, and an offer that HTTP/1 clients make and servers may pass over.
+const LEFT: [&[u8]; 2] = [b"websocket", b"h2c"];
 const ADDED: &[u8] = b"Upgrade: websocket\r\n";
 
 /// A connection, watched until its first request's head has been read.
@@ -48,10 +49,24 @@ fn decide(read: &[u8], ended: bool) -> Option<Bytes> {
     }
     // The blank line's first line end belongs to the last header.
     let head = read.get(..head.map_or(0, |at| at + 2)).unwrap_or_default();
-    let asked = head.windows(ASKED.len()).position(|w| w.eq_ignore_ascii_case(ASKED));
-    let Some(at) = asked.map(|at| at + ASKED.len()) else { return Some(Bytes::copy_from_slice(read)) };
+    let Some(at) = asked(head) else { return Some(Bytes::copy_from_slice(read)) };
     let (before, after) = read.split_at(at);
     Some([before, ADDED, after].concat().into())
+}
+
+/// Where the line ends in which a head asks for an upgrade that actix would not see.
+fn asked(head: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"upgrade") && !value.is_empty() {
+            return (!LEFT.iter().any(|left| value.eq_ignore_ascii_case(left))).then_some(end);
+        }
+    }
+    None
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Door<T> {
@@ -120,14 +135,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_a_spdy_upgrade_is_changed() {
+    async fn only_upgrades_that_actix_would_not_see_are_changed() {
         let spdy = "POST /x HTTP/1.1\r\nHost: a\r\nupgrade: SPDY/3.1\r\nConnection: Upgrade\r\n\r\n";
         let changed = spdy.replace("SPDY/3.1\r\n", "SPDY/3.1\r\nUpgrade: websocket\r\n");
         let in_body = "POST /x HTTP/1.1\r\nHost: a\r\n\r\n\r\nUpgrade: SPDY/3.1\r\n";
+        let other = "GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade:raw\r\n\r\nrest";
+        let changed_other = other.replace(":raw\r\n", ":raw\r\nUpgrade: websocket\r\n");
+        let own = "GET /x HTTP/1.1\r\nUpgrade: WebSocket\r\n\r\n";
+        let h2c = "GET /x HTTP/1.1\r\nUpgrade: h2c\r\n\r\n";
         let h2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        for (sent, expected) in
-            [(spdy, changed.as_str()), (in_body, in_body), (h2, h2), ("GET", "GET"), ("", "")]
-        {
+        for (sent, expected) in [
+            (spdy, changed.as_str()),
+            (other, &changed_other),
+            (own, own),
+            (h2c, h2c),
+            (in_body, in_body),
+            (h2, h2),
+            ("GET", "GET"),
+            ("", ""),
+        ] {
             for piece in [1, 7, 1000] {
                 let (mut client, server) = tokio::io::duplex(64);
                 let sent = sent.as_bytes().to_vec();

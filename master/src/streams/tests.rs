@@ -109,3 +109,5 @@ fn a_pod_that_does_not_exist_is_not_found() {
     let missing = router.pod(&ApiRequest::new(Verb::Get, target)).unwrap_err();
     assert_eq!(missing.to_string(), "pods \"p\" not found");
 }
+
+mod upgrades;

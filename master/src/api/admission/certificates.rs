@@ -49,14 +49,21 @@ pub(super) fn validate(inner: &Inner, write: &Write<'_>, value: &Value) -> Resul
     }
     let signer = text(value, &["spec", "signerName"]);
     let forbidden = |why: String| Err(write.forbidden(object::name(value), &why));
+    let on = |plugin| inner.config.admission.is_on(plugin);
     match (write.subresource(), write.old) {
-        ("approval", Some(_)) if !may(inner, write, "approve", signer) => {
+        ("approval", Some(_)) if on("CertificateApproval") && !may(inner, write, "approve", signer) => {
             forbidden(format!("user not permitted to approve requests with signerName \"{signer}\""))
         }
-        ("status", Some(old)) if signs(value, old) && !may(inner, write, "sign", signer) => {
+        ("status", Some(old))
+            if on("CertificateSigning") && signs(value, old) && !may(inner, write, "sign", signer) =>
+        {
             forbidden(format!("user not permitted to sign requests with signerName \"{signer}\""))
         }
-        ("", None) if signer == "kubernetes.io/kube-apiserver-client" && asks_for_masters(value) => {
+        ("", None)
+            if on("CertificateSubjectRestriction")
+                && signer == "kubernetes.io/kube-apiserver-client"
+                && asks_for_masters(value) =>
+        {
             forbidden(format!("use of {signer} signer with {MASTERS} group is not allowed"))
         }
         _ => Ok(()),

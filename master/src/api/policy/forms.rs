@@ -2,7 +2,8 @@
 //!
 //! The same objects may be served by several resources: versions of a declared kind, `events` of two groups,
 //! `autoscaling/v1` and `v2`. A rule that is not `Exact` matches through any of them, and then its webhook or
-//! policy sees, and changes, the object as that resource shows it. Through `scale` everybody sees a Scale.
+//! policy sees, and changes, the object as that resource shows it. Through `scale` everybody sees a Scale; what is
+//! called rather than stored (an Eviction) everybody sees as it is.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
 use super::matching::Attempt;
-use crate::api::admission::Write;
+use crate::api::admission::{Write, calls};
 use crate::api::pipeline::Inner;
 use crate::api::registry::body::defaulted;
 use crate::api::subresources::scale_of;
@@ -102,7 +103,7 @@ impl Inner {
         form: &'static Resource,
         value: &'v Value,
     ) -> Result<Cow<'v, Value>, ApiError> {
-        if value.is_null() {
+        if value.is_null() || calls::is_call(write) {
             return Ok(Cow::Borrowed(value));
         }
         let scaled = write.subject.custom.and_then(|custom| custom.scale.as_ref());
@@ -128,6 +129,9 @@ impl Inner {
         mut changed: Value,
     ) -> Result<Value, ApiError> {
         let subject = write.subject;
+        if calls::is_call(write) {
+            return Ok(changed);
+        }
         if is_scale(write) {
             let replicas = changed["spec"]["replicas"].as_i64().unwrap_or(0);
             let mut new = object.clone();

@@ -10,6 +10,9 @@ use crate::api::custom::Version;
 use crate::api::object::{list, text};
 use crate::cache::Snapshot;
 
+/// Subresources that are connections: what happens to them is a CONNECT.
+pub const CONNECTIONS: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
+
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -19,6 +22,8 @@ pub enum Operation {
     Update,
     /// It is deleted.
     Delete,
+    /// Somebody connects to it.
+    Connect,
 }
 
 impl Operation {
@@ -28,6 +33,7 @@ impl Operation {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
             Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
         }
     }
 }
@@ -59,7 +65,9 @@ impl<'a> Attempt<'a> {
     /// A write of an object.
     pub fn of(write: &'a Write<'_>, object: Option<&'a Value>) -> Attempt<'a> {
         let request = write.request;
+        let under = request.target.subresource.as_deref().unwrap_or_default();
         let operation = match (request.verb, write.old) {
+            _ if CONNECTIONS.contains(&under) => Operation::Connect,
             (Verb::Delete | Verb::DeleteCollection, _) => Operation::Delete,
             (_, None) => Operation::Create,
             _ => Operation::Update,
@@ -70,7 +78,7 @@ impl<'a> Attempt<'a> {
         Attempt {
             resource: write.subject.resource,
             custom: write.subject.custom,
-            subresource: request.target.subresource.as_deref().unwrap_or_default(),
+            subresource: under,
             operation,
             namespace: write.subject.namespace,
             name: named.or(own).unwrap_or_default(),

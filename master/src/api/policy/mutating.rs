@@ -19,6 +19,9 @@ use crate::auth::Attributes;
 impl Inner {
     /// Changes an object as mutating policies say, one policy after the other by name.
     pub async fn apply_policies(&self, write: &Write<'_>, object: &mut Value) -> Result<(), ApiError> {
+        if !self.config.admission.is_on("MutatingAdmissionPolicy") {
+            return Ok(());
+        }
         let policies = self.cache.derived_at::<Mutating>(write.snapshot);
         for policy in &policies.0.0 {
             for binding in &policy.bindings {

@@ -67,24 +67,11 @@ pub fn described(request: &ApiRequest, attempt: &Attempt<'_>, form: &Resource) -
     if !caller.extra.is_empty() {
         user["extra"] = json!(caller.extra);
     }
-    let options = match attempt.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update if request.patch.is_some() => "PatchOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
-    };
-    let mut options = json!({"kind": options, "apiVersion": "meta.k8s.io/v1"});
-    if let Some(manager) = &request.options.field_manager {
-        options["fieldManager"] = manager.as_str().into();
-    }
-    if request.options.dry_run {
-        options["dryRun"] = json!(["All"]);
-    }
     let mut made = json!({
         "kind": kind(form), "resource": resource(form),
         "requestKind": kind(own), "requestResource": resource(own),
         "operation": attempt.operation.as_str(), "userInfo": user, "dryRun": request.options.dry_run,
-        "options": options,
+        "options": options(request, attempt.operation),
     });
     for (name, value) in
         [("name", attempt.name), ("namespace", attempt.namespace), ("subResource", attempt.subresource)]
@@ -95,6 +82,51 @@ pub fn described(request: &ApiRequest, attempt: &Attempt<'_>, form: &Resource) -
     }
     if !attempt.subresource.is_empty() {
         made["requestSubResource"] = attempt.subresource.into();
+    }
+    made
+}
+
+/// The options of a request, as an object of their kind; connections have none.
+fn options(request: &ApiRequest, operation: Operation) -> Value {
+    let given = &request.options;
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update if request.patch.is_some() => "PatchOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut made = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if given.dry_run {
+        made["dryRun"] = json!(["All"]);
+    }
+    if operation == Operation::Delete {
+        let texts =
+            [("uid", &given.precondition_uid), ("resourceVersion", &given.precondition_resource_version)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                made["preconditions"][name] = text.as_str().into();
+            }
+        }
+        if let Some(seconds) = given.grace_period_seconds {
+            made["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(policy) = &given.propagation_policy {
+            made["propagationPolicy"] = policy.as_str().into();
+        }
+        if let Some(orphan) = given.orphan_dependents {
+            made["orphanDependents"] = orphan.into();
+        }
+        return made;
+    }
+    if kind == "PatchOptions" && given.force {
+        made["force"] = true.into();
+    }
+    for (name, text) in [("fieldManager", &given.field_manager), ("fieldValidation", &given.field_validation)]
+    {
+        if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+            made[name] = text.into();
+        }
     }
     made
 }

@@ -121,6 +121,9 @@ impl Inner {
         write: &mut Write<'_>,
         object: Option<&Value>,
     ) -> Result<(), ApiError> {
+        if !self.config.admission.is_on("ValidatingAdmissionPolicy") {
+            return Ok(());
+        }
         let policies = self.cache.derived_at::<Validating>(write.snapshot);
         let matched: Vec<(&Policy, &'static Resource)> = {
             let attempt = Attempt::of(write, object);

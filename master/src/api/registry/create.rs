@@ -2,7 +2,7 @@
 
 use protocol::{ApiError, ApiRequest};
 use rand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Answer, RETRIES_MAX, Subject, body, canonical};
 use crate::api::admission::{self, Write};
@@ -54,6 +54,21 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     if unnamed && !prefix.is_empty() {
         meta.insert("name".to_owned(), generate_name(&prefix).into());
     }
+}
+
+/// The answer to a name that was made up as often as may be, and that other objects had each time.
+fn never_free(subject: &Subject<'_>) -> ApiError {
+    let resource = subject.resource;
+    let mut details = json!({"name": subject.name, "kind": resource.plural, "retryAfterSeconds": 1});
+    if !resource.group.is_empty() {
+        details["group"] = resource.group.into();
+    }
+    let message = format!(
+        "{} \"{}\" already exists, the server was not able to generate a unique name for the object",
+        protocol::error::qualified(resource.group, resource.plural),
+        subject.name
+    );
+    ApiError::about(409, "AlreadyExists", message, details)
 }
 
 /// The answer to a name that another object has.
@@ -137,7 +152,7 @@ impl Inner {
         (strategy.warnings)(&value, None, write.warnings);
         subject.warn_of_finalizers(&value, None, write.warnings);
 
-        let limited = admission::quota::concerns(&write);
+        let limited = admission::quota::concerns(&self.config.admission, &write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
         let mut current_state = if limited { self.fresh().await? } else { snapshot.clone() };
         for attempt in 0..RETRIES_MAX {
@@ -150,7 +165,7 @@ impl Inner {
             let mut unsaid = Vec::new();
             let write =
                 Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
-            let charge = admission::quota::charge(&write, &sealed)?;
+            let charge = admission::quota::charge(&self.config.admission, &write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
                     return Err(taken_by(&at, &snapshot));
@@ -174,6 +189,8 @@ impl Inner {
                     if taken && generated && attempt < NAMES_MAX {
                         let prefix = object::text(&value, &["metadata", "generateName"]).to_owned();
                         value["metadata"]["name"] = generate_name(&prefix).into();
+                    } else if taken && generated {
+                        return Err(never_free(&at));
                     } else if taken {
                         return Err(taken_by(&at, &*self.fresh().await?));
                     }

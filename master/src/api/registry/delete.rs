@@ -15,6 +15,8 @@ use crate::api::{kinds, object};
 use crate::cache::{Snapshot, Stored};
 use crate::store::{Compare, Op, Txn, TxnResult};
 
+/// Warnings that the deletion of a collection gives at most.
+const WARNINGS_MAX: usize = 64;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -122,19 +124,27 @@ struct Ended {
 
 impl Inner {
     /// Deletes one object.
-    pub async fn delete(&self, request: &ApiRequest, subject: Subject<'_>) -> Result<Answer, ApiError> {
+    pub async fn delete(
+        &self,
+        request: &ApiRequest,
+        subject: Subject<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
         let mut ended = None;
         for attempt in 0..RETRIES_MAX {
             let (snapshot, fresh) = self.to_write_from(request, attempt > 0).await?;
-            match self.delete_once(request, subject, &snapshot, &mut ended).await {
+            let mut said = Vec::new();
+            let done = match self.delete_once(request, subject, &snapshot, &mut ended, &mut said).await {
                 // Somebody changed it meanwhile: what the delete meant is decided anew.
-                Ok(None) => {}
+                Ok(None) => continue,
                 // It may be about a state that is no more.
-                Err(_) if !fresh => {}
-                Ok(Some(answer)) => return Ok(answer),
-                Err(error) => return Err(error),
-            }
+                Err(_) if !fresh => continue,
+                Ok(Some(answer)) => Ok(answer),
+                Err(error) => Err(error),
+            };
+            warnings.append(&mut said);
+            return done;
         }
         Err(ApiError::conflict(resource.group, resource.plural, subject.name, "too many conflicting writes"))
     }
@@ -146,6 +156,7 @@ impl Inner {
         subject: Subject<'_>,
         snapshot: &Arc<Snapshot>,
         ended: &mut Option<Ended>,
+        said: &mut Vec<String>,
     ) -> Result<Option<Answer>, ApiError> {
         let found = subject.find(snapshot);
         let stored = match (found, &*ended) {
@@ -169,10 +180,12 @@ impl Inner {
             None => Cow::Borrowed(&old),
             Some(_) => Cow::Owned(subject.opened(&shown_to)?),
         };
-        let mut unsaid = Vec::new();
-        let mut write = Write { request, subject, old: Some(&seen), snapshot, warnings: &mut unsaid };
-        admission::deletion(self, &mut write).await?;
-        self.call_validating(&mut write, None).await?;
+        let mut write = Write { request, subject, old: Some(&seen), snapshot, warnings: said };
+        // An eviction was admitted as one.
+        if request.target.subresource.is_none() {
+            admission::deletion(self, &mut write).await?;
+            self.call_validating(&mut write, None).await?;
+        }
         let fate = decide(subject.stored, &old, request, actors::time::now().into());
         drop(seen);
         let strategy = kinds::strategy(subject.stored);
@@ -234,6 +247,7 @@ impl Inner {
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
+        warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let chosen = self.select(request, &subject).await?;
         let mut items = Vec::new();
@@ -241,7 +255,15 @@ impl Inner {
             let one = Subject { name: &stored.meta.name, namespace: &stored.meta.namespace, ..subject };
             let mut single = request.clone();
             single.verb = Verb::Delete;
-            match self.delete(&single, one).await {
+            let mut said = Vec::new();
+            let deleted = self.delete(&single, one, &mut said).await;
+            // They may all be told the same.
+            for text in said {
+                if warnings.len() < WARNINGS_MAX && !warnings.contains(&text) {
+                    warnings.push(text);
+                }
+            }
+            match deleted {
                 Ok(_) => items.push(stored.clone()),
                 Err(e) if e.is_not_found() => {}
                 Err(e) => return Err(e),

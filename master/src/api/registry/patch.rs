@@ -40,6 +40,32 @@ fn object(text: &[u8]) -> Result<Value, String> {
     Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
 }
 
+/// The answer to a JSON patch that is none, where nobody looked at it strictly before it was read: another reader with
+/// other types, which finds out about the fields of an operation only when it performs it.
+fn unread(text: &[u8]) -> ApiError {
+    let of = |value: &Value, ty: &str| {
+        let what = match value {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            Value::Null => return None,
+        };
+        Some(ApiError::bad_request(format!(
+            "json: cannot unmarshal {what} into Go value of type jsonpatch.{ty}"
+        )))
+    };
+    match serde_json::from_slice(text) {
+        Err(error) => ApiError::bad_request(syntax::error(text).unwrap_or_else(|| error.to_string())),
+        Ok(Value::Array(items)) => {
+            let wrong = items.iter().filter(|item| !item.is_object()).find_map(|item| of(item, "Operation"));
+            wrong.unwrap_or_else(rejected)
+        }
+        Ok(other) => of(&other, "Patch").unwrap_or_else(rejected),
+    }
+}
+
 /// Fields that a merge patch has twice.
 fn repeated(text: &[u8]) -> Vec<String> {
     let read = schema::decode(schema::custom(), text);
@@ -65,6 +91,7 @@ pub fn apply_patch(
                 JsonPatchError::TooMany(_) => {
                     ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: {error}"))
                 }
+                _ if validation == Some("Ignore") => unread(text),
                 _ => undecoded(syntax::error(text).unwrap_or_else(|| error.to_string())),
             })?;
             let strict = std::mem::take(&mut patch.strict);
@@ -101,4 +128,56 @@ pub fn apply_patch(
     strict.extend(decoded.strict);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
     Ok(decoded.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_json_patch_that_is_none_is_told_by_whoever_reads_it_first() {
+        let definition = schema::kind("", "v1", "ConfigMap").expect("a kind");
+        let said = |text: &str, validation: Option<&str>| {
+            let target = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+            let patched = apply_patch(
+                definition,
+                PatchKind::Json,
+                target,
+                text.as_bytes(),
+                validation,
+                &mut Vec::new(),
+            );
+            let error = patched.expect_err(text);
+            (error.code(), error.to_string())
+        };
+        for (text, validation, code, expected) in [
+            (
+                "{}",
+                None,
+                400,
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+            (
+                "{}",
+                Some("Ignore"),
+                400,
+                "json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+            ),
+            (
+                r#"["a"]"#,
+                Some("Ignore"),
+                400,
+                "json: cannot unmarshal string into Go value of type jsonpatch.Operation",
+            ),
+            ("[", Some("Ignore"), 400, "unexpected end of JSON input"),
+            (
+                r#"[{"op": 1}]"#,
+                Some("Ignore"),
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+        ] {
+            assert_eq!(said(text, validation), (code, expected.to_owned()), "{text} {validation:?}");
+        }
+    }
 }

@@ -309,7 +309,7 @@ impl Inner {
         if part == Part::Main {
             subject.warn_of_finalizers(&new, Some(&old), write.warnings);
         }
-        let charge = admission::quota::charge(&write, &new)?;
+        let charge = admission::quota::charge(&self.config.admission, &write, &new)?;
 
         let mut new = new;
         let allocation = self.allocate(subject.stored, Some(&old), &mut new, snapshot)?;

@@ -24,6 +24,7 @@ use crate::api::policy::validating::conditions_hold;
 use crate::audit::annotations::annotate;
 use crate::auth::Attributes;
 use crate::cache::Snapshot;
+use crate::metrics::waited;
 
 static DYN: Type = Type::Dyn;
 
@@ -43,7 +44,7 @@ impl Inner {
     /// Lets webhooks change an object, one after the other.
     pub async fn call_mutating(&self, write: &mut Write<'_>, object: &mut Value) -> Result<(), ApiError> {
         let hooks = self.cache.derived_at::<MutatingHooks>(write.snapshot);
-        if hooks.0.is_empty() {
+        if hooks.0.is_empty() || !self.config.admission.is_on("MutatingAdmissionWebhook") {
             return Ok(());
         }
         // What each hook left behind: those that want to, see once more what others changed since.
@@ -58,7 +59,8 @@ impl Inner {
                 let form = hook.matcher.matches(&Attempt::of(write, Some(object))).filter(|_| wanted);
                 let Some(form) = form else { continue };
                 let seen = self.seen(write, form, Some(object)).await.map_err(unconverted)?;
-                let Some(verdict) = self.ask_hook(hook, write, form, &seen).await? else { continue };
+                let asked = waited::wait(self.ask_hook(hook, write, form, &seen)).await?;
+                let Some(verdict) = asked else { continue };
                 let mut changed = seen.object.clone().into_owned();
                 write.warnings.extend(verdict.warnings);
                 if let Some(patch) = verdict.patch {
@@ -79,6 +81,9 @@ impl Inner {
         write: &mut Write<'_>,
         object: Option<&Value>,
     ) -> Result<(), ApiError> {
+        if !self.config.admission.is_on("ValidatingAdmissionWebhook") {
+            return Ok(());
+        }
         let hooks = self.cache.derived_at::<ValidatingHooks>(write.snapshot);
         let matched: Vec<(&Hook, &'static Resource)> = {
             let attempt = Attempt::of(write, object);
@@ -91,13 +96,13 @@ impl Inner {
         }
         let asked = {
             let (write, forms) = (&*write, &forms);
-            join_all(matched.into_iter().map(|(hook, form)| async move {
+            waited::wait(join_all(matched.into_iter().map(|(hook, form)| async move {
                 match forms.get(form) {
                     Some(Ok(seen)) => self.ask_hook(hook, write, form, seen).await,
                     Some(Err(why)) => Err(unconverted(why.clone())),
                     None => Ok(None),
                 }
-            }))
+            })))
             .await
         };
         for verdict in asked {

@@ -1,7 +1,7 @@
 //! PodSecurity: namespaces say by labels how much their pods may do.
 //!
-//! [`policy`] reads the labels, [`checks`] are the standards. Pods are refused; templates of pods only make
-//! warnings, because their pods will be looked at anyway.
+//! [`policy`] reads the labels, [`checks`] are the standards, [`settings`] what holds without labels. Pods are refused;
+//! templates of pods only make warnings, because their pods will be looked at anyway.
 
 use protocol::ApiError;
 use serde_json::Value;
@@ -9,27 +9,32 @@ use serde_json::Value;
 use super::Write;
 use crate::api::object::{self, at, list, text};
 use crate::api::{invalid, kinds};
+use crate::audit::annotations::annotate;
 
 mod checks;
 mod policy;
+mod settings;
 
 use checks::{Violation, violations};
-use policy::{Level, Standard, of_labels};
+use policy::{Level, Policy, Standard, of_labels};
+pub use settings::Settings;
 
+/// What its annotations in the audit log, and the labels, begin with.
+const PREFIX: &str = "pod-security.kubernetes.io/";
 /// The most pods that a changed label is tried on.
 const PODS_MAX: usize = 3000;
 
-pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
+pub(super) fn validate(settings: &Settings, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
     let subresource = write.subresource();
     if (group, plural) == ("", "namespaces") && subresource.is_empty() {
-        return namespace(write, value);
+        return namespace(&settings.defaults, write, value);
     }
     if (group, plural) == ("", "pods") && matches!(subresource, "" | "ephemeralcontainers") {
         if write.old.is_some_and(|old| !is_significant(value, old)) {
             return Ok(());
         }
-        return pod(write, &value["metadata"], &value["spec"], true);
+        return pod(settings, write, &value["metadata"], &value["spec"], true);
     }
     match kinds::template(group, plural) {
         Some(path) if subresource.is_empty() => {
@@ -38,7 +43,7 @@ pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiEr
             if template.is_null() {
                 Ok(())
             } else {
-                pod(write, &template["metadata"], &template["spec"], false)
+                pod(settings, write, &template["metadata"], &template["spec"], false)
             }
         }
         _ => Ok(()),
@@ -46,17 +51,43 @@ pub(super) fn validate(write: &mut Write<'_>, value: &Value) -> Result<(), ApiEr
 }
 
 /// Checks a pod, or a template whose pods are checked when they come.
-fn pod(write: &mut Write<'_>, meta: &Value, spec: &Value, enforce: bool) -> Result<(), ApiError> {
+fn pod(
+    settings: &Settings,
+    write: &mut Write<'_>,
+    meta: &Value,
+    spec: &Value,
+    enforce: bool,
+) -> Result<(), ApiError> {
+    let exempt = &settings.exempt;
+    let exempted = if exempt.namespaces.contains(write.subject.namespace) {
+        Some("namespace")
+    } else if exempt.usernames.contains(&write.request.caller.user) {
+        Some("user")
+    } else {
+        let class = text(spec, &["runtimeClassName"]);
+        (!class.is_empty() && exempt.runtime_classes.contains(class)).then_some("runtimeClass")
+    };
+    if let Some(by) = exempted {
+        annotate(&format!("{PREFIX}exempt"), by);
+        return Ok(());
+    }
     let Some(stored) = write.snapshot.get("", "namespaces", "", write.subject.namespace) else {
         return Ok(());
     };
     // Most namespaces say nothing.
-    if !stored.meta.labels.iter().any(|(key, _)| key.starts_with("pod-security.kubernetes.io/")) {
-        return Ok(());
+    let policy = if stored.meta.labels.iter().any(|(key, _)| key.starts_with(PREFIX)) {
+        let namespace = stored.value().map_err(ApiError::internal)?;
+        of_labels(&namespace["metadata"]["labels"], &settings.defaults).0
+    } else {
+        settings.defaults
+    };
+    let audited = violations(policy.audit, meta, spec);
+    if !audited.is_empty() {
+        let told = format!("would violate PodSecurity \"{}\": {}", policy.audit, told(&audited));
+        annotate(&format!("{PREFIX}audit-violations"), &told);
     }
-    let namespace = stored.value().map_err(ApiError::internal)?;
-    let (policy, _) = of_labels(&namespace["metadata"]["labels"]);
     if enforce {
+        annotate(&format!("{PREFIX}enforce-policy"), &policy.enforce.to_string());
         let found = violations(policy.enforce, meta, spec);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, told(&found));
@@ -95,13 +126,13 @@ fn is_significant(new: &Value, old: &Value) -> bool {
 }
 
 /// Labels must be understood; a stricter level is tried on the pods that exist.
-fn namespace(write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
-    let (new, errors) = of_labels(&value["metadata"]["labels"]);
+fn namespace(defaults: &Policy, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
+    let (new, errors) = of_labels(&value["metadata"]["labels"], defaults);
     let name = object::name(value);
     let Some(old) = write.old else {
         return invalid::check(errors, "", "Namespace", name);
     };
-    let (before, errors_before) = of_labels(&old["metadata"]["labels"]);
+    let (before, errors_before) = of_labels(&old["metadata"]["labels"], defaults);
     if !errors.is_empty() && errors.messages() != errors_before.messages() {
         return invalid::check(errors, "", "Namespace", name);
     }

@@ -19,7 +19,8 @@ pub enum Level {
 }
 
 impl Level {
-    fn parse(text: &str) -> Option<Self> {
+    /// Of its name.
+    pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "privileged" => Level::Privileged,
             "baseline" => Level::Baseline,
@@ -50,7 +51,8 @@ pub enum Version {
 }
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// Of its name.
+    pub fn parse(text: &str) -> Option<Self> {
         if text == "latest" {
             return Some(Version::Latest);
         }
@@ -98,31 +100,31 @@ impl fmt::Display for Standard {
 pub struct Policy {
     /// What is refused.
     pub enforce: Standard,
+    /// What the audit log tells of.
+    pub audit: Standard,
     /// What clients are warned of.
     pub warn: Standard,
 }
 
 const PREFIX: &str = "pod-security.kubernetes.io";
 
-/// The policy that labels stand for, and what is wrong with them.
-pub fn of_labels(labels: &Value) -> (Policy, Errors) {
+/// The policy that labels stand for where `defaults` hold without them, and what is wrong with them.
+pub fn of_labels(labels: &Value, defaults: &Policy) -> (Policy, Errors) {
     let mut errors = Errors::default();
     // A mode whose level cannot be read is as strict as can be where it refuses, and silent where it warns.
     let enforce = mode(labels, "enforce", Level::Restricted, &mut errors);
-    mode(labels, "audit", Level::Privileged, &mut errors);
+    let audit = mode(labels, "audit", Level::Privileged, &mut errors);
     let warn = mode(labels, "warn", Level::Privileged, &mut errors);
     let mut policy = Policy {
-        enforce: Standard {
-            level: enforce.level.unwrap_or_default(),
-            version: enforce.version.unwrap_or_default(),
-        },
-        warn: Standard { level: warn.level.unwrap_or_default(), version: warn.version.unwrap_or_default() },
+        enforce: enforce.over(defaults.enforce),
+        audit: audit.over(defaults.audit),
+        warn: warn.over(defaults.warn),
     };
-    // Who enforces without saying anything about warnings is warned of the same: that is how one learns of
-    // templates whose pods will be refused.
-    if warn.level.is_none() && enforce.understood && policy.enforce.level > policy.warn.level {
-        policy.warn.level = policy.enforce.level;
-        policy.warn.version = warn.version.unwrap_or(policy.enforce.version);
+    // Who enforces without saying anything about the others is warned of the same, and the log tells of it: that is how one
+    // learns of templates whose pods will be refused.
+    if enforce.understood {
+        audit.follow(policy.enforce, &mut policy.audit);
+        warn.follow(policy.enforce, &mut policy.warn);
     }
     (policy, errors)
 }
@@ -131,6 +133,22 @@ struct Mode {
     level: Option<Level>,
     understood: bool,
     version: Option<Version>,
+}
+
+impl Mode {
+    fn over(&self, default: Standard) -> Standard {
+        Standard {
+            level: self.level.unwrap_or(default.level),
+            version: self.version.unwrap_or(default.version),
+        }
+    }
+
+    /// What this mode is where it says nothing of a level and something stricter is enforced.
+    fn follow(&self, enforced: Standard, standard: &mut Standard) {
+        if self.level.is_none() && enforced.level > standard.level {
+            *standard = Standard { level: enforced.level, version: self.version.unwrap_or(enforced.version) };
+        }
+    }
 }
 
 fn mode(labels: &Value, mode: &str, fallback: Level, errors: &mut Errors) -> Mode {

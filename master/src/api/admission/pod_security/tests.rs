@@ -6,7 +6,7 @@ fn standard(text: &str) -> Standard {
     let (level, version) = text.split_once(':').unwrap();
     let labels = json!({
         "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/enforce-version": version});
-    let (policy, errors) = of_labels(&labels);
+    let (policy, errors) = of_labels(&labels, &Policy::default());
     assert!(errors.is_empty(), "{:?}", errors.messages());
     policy.enforce
 }
@@ -115,13 +115,22 @@ fn older_versions_know_less() {
 
 #[test]
 fn labels_stand_for_a_policy() {
-    let (policy, errors) = of_labels(&json!({"pod-security.kubernetes.io/enforce": "baseline",
-        "pod-security.kubernetes.io/enforce-version": "v1.30"}));
+    let plain = Policy::default();
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/enforce-version": "v1.30"});
+    let (policy, errors) = of_labels(&labels, &plain);
     assert!(errors.is_empty());
     assert_eq!(policy.enforce.to_string(), "baseline:v1.30");
     assert_eq!(policy.warn.to_string(), "baseline:v1.30", "who enforces is warned too");
-    let (policy, errors) = of_labels(&json!({"pod-security.kubernetes.io/enforce": "x",
-        "pod-security.kubernetes.io/warn-version": "v1.01"}));
+    assert_eq!(policy.audit.to_string(), "baseline:v1.30");
+    let standard = |level| Standard { level, ..Standard::default() };
+    let strict = Policy { enforce: standard(Level::Baseline), audit: standard(Level::Restricted), ..plain };
+    assert_eq!(of_labels(&json!({}), &strict).0, strict, "what labels do not say is as configured");
+    let relaxed = of_labels(&json!({"pod-security.kubernetes.io/enforce": "privileged"}), &strict).0;
+    assert_eq!(relaxed, Policy { enforce: standard(Level::Privileged), ..strict });
+    let labels = json!({"pod-security.kubernetes.io/enforce": "x",
+        "pod-security.kubernetes.io/warn-version": "v1.01"});
+    let (policy, errors) = of_labels(&labels, &plain);
     assert_eq!(policy.enforce.level, Level::Restricted, "what cannot be read is refused at its strictest");
     assert_eq!(policy.warn.level, Level::Privileged);
     assert_eq!(

@@ -14,14 +14,18 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::Write;
+use super::config::AdmissionConfig;
 use crate::api::kinds::totals::{self, Amounts, amounts};
 use crate::api::object::{self, object_mut};
 use crate::api::registry::{Subject, seal};
 use crate::cache::Stored;
 use crate::store::{Compare, Op, Txn};
 
+mod limited;
 pub mod pods;
 pub mod usage;
+
+pub use limited::Limited;
 
 /// Changes of quotas that go with a write.
 #[derive(Default)]
@@ -40,9 +44,12 @@ impl Charge {
 }
 
 /// Whether quotas look at a write at all.
-pub fn concerns(write: &Write<'_>) -> bool {
+pub fn concerns(config: &AdmissionConfig, write: &Write<'_>) -> bool {
     let namespace = write.subject.namespace;
-    handles(write) && write.snapshot.list("", "resourcequotas", namespace).next().is_some()
+    if !config.is_on("ResourceQuota") || !handles(write) {
+        return false;
+    }
+    !config.limited.is_empty() || write.snapshot.list("", "resourcequotas", namespace).next().is_some()
 }
 
 fn handles(write: &Write<'_>) -> bool {
@@ -61,9 +68,9 @@ fn handles(write: &Write<'_>) -> bool {
 }
 
 /// What a write costs the quotas of its namespace, or why they don't allow it.
-pub fn charge(write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
+pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
     let mut charge = Charge::default();
-    if !concerns(write) {
+    if !concerns(config, write) {
         return Ok(charge);
     }
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
@@ -94,6 +101,12 @@ pub fn charge(write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
         delta.iter().filter(|(_, q)| q.is_negative()).map(|(n, _)| n.as_str()).collect();
     if !negative.is_empty() {
         return forbidden(format!("quota usage is negative for resource(s): {}", negative.join(",")));
+    }
+    let limited = limited::consumed(&config.limited, group, plural, &delta);
+    let covered = |name: &&str| interested.iter().any(|(_, _, _, hard, _)| hard.contains_key(*name));
+    let uncovered: Vec<&str> = limited.into_iter().filter(|name| !covered(name)).collect();
+    if !uncovered.is_empty() {
+        return forbidden(format!("insufficient quota to consume: {}", uncovered.join(",")));
     }
     if let Some(old) = write.old {
         let before = usage::usage(group, plural, old, now);

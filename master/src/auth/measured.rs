@@ -1,0 +1,65 @@
+//! What is counted of authorization, under upstream's names.
+
+use std::time::Duration;
+
+use actors::Stage;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+use super::Decision;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    result: &'static str,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// The metrics of authorization.
+#[derive(Clone)]
+pub struct AuthorizationMetrics {
+    attempts: Family<Decided, Counter>,
+    durations: Family<Decided, Histogram, fn() -> Histogram>,
+}
+
+impl Default for AuthorizationMetrics {
+    fn default() -> Self {
+        AuthorizationMetrics {
+            attempts: Family::default(),
+            durations: Family::new_with_constructor(seconds as fn() -> Histogram),
+        }
+    }
+}
+
+impl AuthorizationMetrics {
+    /// Registers them with the stage. Once per stage.
+    pub fn register(&self, stage: &Stage) {
+        stage.with_metrics(|r| {
+            r.register(
+                "authorization_attempts",
+                "[ALPHA] Counter of authorization attempts broken down by result",
+                self.attempts.clone(),
+            );
+            r.register(
+                "authorization_duration_seconds",
+                "[ALPHA] Authorization duration in seconds broken out by result",
+                self.durations.clone(),
+            );
+        });
+    }
+
+    /// It was decided about a request.
+    pub fn decided(&self, decision: &Decision, took: Duration) {
+        let result = match decision {
+            Decision::Allow(_) => "allowed",
+            Decision::Deny(_) => "denied",
+            Decision::NoOpinion(_) => "no-opinion",
+        };
+        self.attempts.get_or_create(&Decided { result }).inc();
+        self.durations.get_or_create(&Decided { result }).observe(took.as_secs_f64());
+    }
+}
