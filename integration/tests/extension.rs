@@ -10,14 +10,11 @@ mod aggregation;
 mod autoscaling;
 #[path = "extension/conversion.rs"]
 mod conversion;
-#[path = "extension/plane.rs"]
 mod plane;
 #[path = "extension/policies.rs"]
 mod policies;
 #[path = "extension/quotas.rs"]
 mod quotas;
-#[path = "extension/server.rs"]
-mod server;
 #[path = "extension/serving.rs"]
 mod serving;
 
