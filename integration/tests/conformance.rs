@@ -49,6 +49,8 @@ mod policies;
 mod quotas;
 #[path = "conformance/replicas.rs"]
 mod replicas;
+#[path = "conformance/sample.rs"]
+mod sample;
 #[path = "conformance/samples.rs"]
 mod samples;
 #[path = "conformance/scene.rs"]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Patch, Watch};
-use crate::samples::{Sample, Status};
+use crate::sample::{Sample, Status};
 use crate::scene::{Scene, collection, name};
 
 /// A kind in a scene.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::{Scene, pod, replication_controller, workload};
 
@@ -172,6 +172,8 @@ pub fn replace(scene: &Scene) {
     scene.kubectl(&["run", "replaced", "--image=some"]);
     let mut object = scene.get(&format!("{}/replaced", scene.core("pods")));
     object["spec"]["containers"][0]["image"] = "other".into();
+    // Whatever the scheduler wrote meanwhile.
+    object["metadata"]["resourceVersion"] = Value::Null;
     let said = scene.plane.run(&["replace", "-n", &scene.ns, "-f", "-"], &object.to_string());
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     assert_eq!(

@@ -1,27 +1,31 @@
 //! What the documents say of declared kinds, and what kubectl makes of it: it explains them, and sees what is wrong
 //! before it asks.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::crds::{DEFINITIONS, declaration, declare, open, served, words};
 use crate::plane::version;
 use crate::scene::Scene;
 
-/// The names of a scene's types in the document.
-fn published(scene: &Scene, group: &str) -> Vec<String> {
-    let document = scene.get("/openapi/v2");
+/// The names of a group's types in a document of version 2.
+fn types(document: &Value, group: &str) -> Vec<String> {
     let prefix: Vec<&str> = group.rsplit('.').collect();
     let prefix = format!("{}.", prefix.join("."));
-    let definitions = document["definitions"].as_object().expect("definitions");
-    let ours = definitions.keys().filter_map(|name| name.strip_prefix(&prefix));
+    let definitions = document["definitions"].as_object().into_iter().flatten();
+    let ours = definitions.filter_map(|(name, _)| name.strip_prefix(&prefix));
     ours.filter(|name| !name.ends_with("List")).map(str::to_owned).collect()
 }
 
 /// Waits until just these types of a group are in the documents of both versions.
 fn until_published(scene: &Scene, group: &str, expected: &[&str]) {
-    let ask = || scene.api.get("/openapi/v2");
-    scene.until_answered(ask, |_| published(scene, group) == expected);
-    let third = scene.get("/openapi/v3");
+    let third = scene.until("/openapi/v3", |index| {
+        let paths = index["paths"].as_object().into_iter().flatten();
+        let versions: BTreeSet<&str> =
+            paths.filter_map(|(path, _)| path.strip_prefix(&format!("apis/{group}/"))).collect();
+        versions == expected.iter().filter_map(|one| one.split('.').next()).collect()
+    });
     for one in expected {
         let (version, kind) = one.split_once('.').expect("a version and a kind");
         let url = third["paths"][format!("apis/{group}/{version}")]["serverRelativeURL"].as_str();
@@ -29,6 +33,7 @@ fn until_published(scene: &Scene, group: &str, expected: &[&str]) {
         let schemas = document["components"]["schemas"].as_object().expect("schemas");
         assert!(schemas.keys().any(|name| name.ends_with(&format!(".{version}.{kind}"))), "{kind}");
     }
+    scene.until("/openapi/v2", |document| types(document, group) == expected);
 }
 
 /// Tries kubectl with an object that fits, whose fields beside the metadata are these.

@@ -5,76 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::sample::{Sample, inside, named, outside, with_status, with_status_alone};
 use crate::scene::{pod_spec, template};
-
-/// What a kind's subresource `status` writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// There is none.
-    Absent,
-    /// The status, and the metadata.
-    Metadata,
-    /// The status alone.
-    Alone,
-}
-
-/// A kind, and what its objects look like.
-pub struct Sample {
-    pub group_version: &'static str,
-    pub plural: &'static str,
-    pub kind: &'static str,
-    pub namespaced: bool,
-    /// What its subresource `status` writes.
-    pub status: Status,
-    /// The fields beside the metadata, for a namespace and a number.
-    body: fn(&str, u8) -> Value,
-    /// Its objects' names, where not any name will do.
-    name: Option<fn(u8) -> String>,
-}
-
-impl Sample {
-    /// The object with this number of the namespace, or named and labelled for it.
-    pub fn object(&self, ns: &str, number: u8) -> Value {
-        let mut object = (self.body)(ns, number);
-        let name = self.name.map_or_else(|| format!("{ns}-{number}"), |name| name(number));
-        object["apiVersion"] = self.group_version.into();
-        object["kind"] = self.kind.into();
-        object["metadata"] = json!({"name": name, "labels": {"of": ns}});
-        object
-    }
-}
-
-/// A kind of namespaced objects.
-const fn inside(
-    group_version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-    body: fn(&str, u8) -> Value,
-) -> Sample {
-    Sample { group_version, plural, kind, namespaced: true, status: Status::Absent, body, name: None }
-}
-
-/// A kind of the cluster's objects.
-const fn outside(
-    group_version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-    body: fn(&str, u8) -> Value,
-) -> Sample {
-    Sample { group_version, plural, kind, namespaced: false, status: Status::Absent, body, name: None }
-}
-
-const fn with_status(sample: Sample) -> Sample {
-    Sample { status: Status::Metadata, ..sample }
-}
-
-const fn with_status_alone(sample: Sample) -> Sample {
-    Sample { status: Status::Alone, ..sample }
-}
-
-const fn named(sample: Sample, name: fn(u8) -> String) -> Sample {
-    Sample { name: Some(name), ..sample }
-}
 
 fn workload(_: &str, _: u8) -> Value {
     json!({"spec": {"replicas": 0, "selector": {"matchLabels": {"app": "sample"}}, "template": template("sample")}})
@@ -243,7 +175,7 @@ pub static ALL: &[Sample] = &[
         |n| format!("192.0.2.{}", n + 1),
     ),
     // Of the family that the cluster has none of: nobody takes an address of it meanwhile.
-    with_status(outside(
+    with_status_alone(outside(
         NETWORKING,
         "servicecidrs",
         "ServiceCIDR",
@@ -282,7 +214,7 @@ pub static ALL: &[Sample] = &[
         "CSIStorageCapacity",
         |_, n| json!({"storageClassName": "none", "capacity": format!("{}Gi", n + 1), "nodeTopology": {"matchLabels": {"of": "x"}}}),
     ),
-    with_status(outside(STORAGE, "volumeattachments", "VolumeAttachment", |_, _| {
+    with_status_alone(outside(STORAGE, "volumeattachments", "VolumeAttachment", |_, _| {
         json!({"spec": {"attacher": "none.example.com", "nodeName": "none",
             "source": {"persistentVolumeName": "none"}}})
     })),

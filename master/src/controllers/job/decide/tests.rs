@@ -234,9 +234,11 @@ fn too_many_failed_indexes_fail_the_job() {
     w.rest();
     assert_eq!((w.active(), w.reason("Failed")), (3, None));
     w.end_index(2, "Failed");
+    w.step();
+    assert_eq!(w.status().failed_indexes.as_deref(), Some("0,2"));
+    assert_eq!(w.reason("FailureTarget"), Some("MaxFailedIndexesExceeded"));
     w.rest();
     assert_eq!((w.active(), w.reason("Failed")), (0, Some("MaxFailedIndexesExceeded")));
-    assert_eq!(w.status().failed_indexes.as_deref(), Some("0,2"));
 }
 
 #[test]
