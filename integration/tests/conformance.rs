@@ -83,16 +83,21 @@ const THREADS: usize = 4;
 
 /// The plane that all share, started by who needs it first.
 #[derive(Default)]
-struct Stage(OnceLock<(Plane, Api)>);
+struct Stage(OnceLock<Shared>);
+
+/// The client ends before the plane does: the plane waits for connections that are open.
+struct Shared {
+    api: Api,
+    plane: Plane,
+}
 
 impl Stage {
     fn scene(&self, number: usize) -> Scene<'_> {
-        let (plane, api) = self.0.get_or_init(|| {
+        let shared = self.0.get_or_init(|| {
             let plane = Plane::start();
-            let api = Api::of(&plane);
-            (plane, api)
+            Shared { api: Api::of(&plane), plane }
         });
-        Scene::new(plane, api, format!("behaviour-{number}"))
+        Scene::new(&shared.plane, &shared.api, format!("behaviour-{number}"))
     }
 }
 
