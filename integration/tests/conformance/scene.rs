@@ -150,11 +150,10 @@ impl<'a> Scene<'a> {
         self.pod_status(pod, &json!({"phase": phase, "containerStatuses": containers}));
     }
 
-    /// Every pod of a list that is there and not ready yet becomes ready.
+    /// Every pod of a list that has not started yet becomes ready.
     pub fn all_ready(&self, pods: &str) {
         for pod in self.items(pods) {
-            let started = pod.pointer("/status/phase").is_some_and(|phase| phase == "Running");
-            if !started && !is_ending(&pod) {
+            if pod["status"]["phase"] == "Pending" && !is_ending(&pod) {
                 // It may be gone by now.
                 let path = format!("{}/{}/status", self.core("pods"), name(&pod));
                 self.api.patch(Patch::Strategic, &path, &json!({"status": ready()}));
