@@ -12,14 +12,11 @@ mod autoscaling;
 mod calls;
 #[path = "extension/conversion.rs"]
 mod conversion;
-#[path = "extension/plane.rs"]
 mod plane;
 #[path = "extension/policies.rs"]
 mod policies;
 #[path = "extension/quotas.rs"]
 mod quotas;
-#[path = "extension/server.rs"]
-mod server;
 #[path = "extension/serving.rs"]
 mod serving;
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
-use crate::server::{Answer, Asked, Server};
+use crate::plane::server::{Answer, Asked, Server};
 
 fn review(asked: &Asked, mut response: Value) -> Answer {
     response["uid"] = asked.body["request"]["uid"].clone();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
-use crate::server::{Answer, Asked, Server};
+use crate::plane::server::{Answer, Asked, Server};
 
 const GROUP: &str = "stars.example.org";
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
-use crate::server::{Answer, Asked, Server};
+use crate::plane::server::{Answer, Asked, Server};
 
 const CUSTOM: &str = "/apis/custom.metrics.k8s.io/v1beta2";
 const EXTERNAL: &str = "/apis/external.metrics.k8s.io/v1beta1";

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::plane::server::{Answer, Asked, Server};
 use crate::plane::{Plane, definition, version};
-use crate::server::{Answer, Asked, Server};
 
 /// What the versions call the same number.
 const FIELDS: [(&str, &str); 2] = [("example.com/v1", "size"), ("example.com/v2", "count")];

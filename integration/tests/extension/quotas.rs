@@ -1,12 +1,12 @@
 //! A quota that many clients run against at once, over connections of their own.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
+use crate::plane::etcd::Etcd;
 
 /// Clients, each with a connection of its own.
 const CLIENTS: usize = 8;
@@ -14,42 +14,6 @@ const CLIENTS: usize = 8;
 const EACH: usize = 6;
 /// Objects that the quota allows.
 const ALLOWED: usize = 20;
-
-/// An etcd of the test's own; it ends when this is dropped.
-struct Etcd {
-    process: Child,
-    endpoint: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Etcd {
-    fn start() -> Self {
-        let port = || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            listener.local_addr().expect("an address").port()
-        };
-        let dir = tempfile::tempdir().expect("a folder");
-        let (client, peer) = (format!("http://127.0.0.1:{}", port()), format!("http://127.0.0.1:{}", port()));
-        let process = Command::new("/usr/bin/etcd")
-            .args(["--name", "t", "--data-dir"])
-            .arg(dir.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("t={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("/usr/bin/etcd is installed");
-        Etcd { process, endpoint: client, _dir: dir }
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 fn client(plane: &Plane) -> Client {
     let ca = reqwest::Certificate::from_pem(plane.ca().as_bytes()).expect("a CA");

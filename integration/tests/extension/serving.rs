@@ -9,7 +9,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
-use crate::server::{Answer, Asked, Server};
+use crate::plane::server::{Answer, Asked, Server};
 
 /// A client that knows the plane's CA, and whatever else it is given.
 fn client(plane: &Plane, more: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {

@@ -1,4 +1,4 @@
-//! Namespaces: when one is deleted, everything in it goes first, wherever it is held.
+//! Namespaces: when one is deleted, everything in it goes first, wherever it is held; and its pods before the rest.
 //!
 //! - [`elsewhere`]: what other API servers hold.
 
@@ -54,13 +54,17 @@ impl Reconciler for NamespaceController {
         if !finalizers.iter().any(|f| f == FINALIZER) {
             return Ok(Outcome::DONE);
         }
-        let mut failures = delete_content(cx, &key.name).await;
         let others = self.aggregation.as_ref().map(|all| elsewhere::discover(cx, all)).unwrap_or_default();
-        let (held, failed) = elsewhere::clear(cx, &key.name, &others.kinds).await;
-        failures.extend(failed);
-        // What the cache shows now may be from before those deletions: wait for them.
-        let mut content = content(cx, &key.name).await;
-        content.extend(held);
+        // Pods go before what they may still need: a policy that guards them, a Secret they read.
+        let mut failures = delete_content(cx, &key.name, is_pods).await;
+        let mut content = content(cx, &key.name, is_pods).await;
+        if content.is_empty() && failures.is_empty() {
+            failures = delete_content(cx, &key.name, |_| true).await;
+            let (held, failed) = elsewhere::clear(cx, &key.name, &others.kinds).await;
+            failures.extend(failed);
+            content = self::content(cx, &key.name, |_| true).await;
+            content.extend(held);
+        }
         let mut next = (*namespace).clone();
         let status = next.status.get_or_insert_default();
         status.phase = Some("Terminating".to_owned());
@@ -104,9 +108,14 @@ fn kinds(catalog: &Catalog) -> Vec<&'static Resource> {
     catalog.stored().filter(|r| r.namespaced && r.allows(Verb::Delete)).collect()
 }
 
-async fn delete_content(cx: &Cx, namespace: &str) -> Vec<String> {
+fn is_pods(kind: &Resource) -> bool {
+    kind.group.is_empty() && kind.plural == "pods"
+}
+
+/// Deletes what a namespace holds of some kinds; what failed.
+async fn delete_content(cx: &Cx, namespace: &str, of: impl Fn(&Resource) -> bool) -> Vec<String> {
     let mut failures = Vec::new();
-    for kind in kinds(&cx.cache.derived()) {
+    for kind in kinds(&cx.cache.derived()).into_iter().filter(|kind| of(kind)) {
         let snapshot = cx.cache.snapshot();
         let mut doomed =
             snapshot.list(kind.storage_group(), kind.plural, namespace).filter(|s| !s.meta.is_deleting());
@@ -130,16 +139,16 @@ async fn delete_content(cx: &Cx, namespace: &str) -> Vec<String> {
     failures
 }
 
-/// What a namespace still holds, at the server's newest revision.
-async fn content(cx: &Cx, namespace: &str) -> Vec<Left> {
-    // A linearizable read of the namespace itself tells how far the cache has to be.
+/// What a namespace still holds of some kinds, at the server's newest revision.
+async fn content(cx: &Cx, namespace: &str, of: impl Fn(&Resource) -> bool) -> Vec<Left> {
+    // What the cache shows now may be from before deletions of ours. A linearizable read of the namespace itself tells how far the cache has to be.
     if let Ok(fresh) = cx.client.list::<Pod>(namespace).await {
         let newest = fresh.iter().map(|p| super::machinery::meta::revision(&p.metadata)).max().unwrap_or(0);
         cx.cache.wait_for(newest).await;
     }
     let snapshot = cx.cache.snapshot();
     let mut left = Vec::new();
-    for kind in kinds(&cx.cache.derived()) {
+    for kind in kinds(&cx.cache.derived()).into_iter().filter(|kind| of(kind)) {
         let mut finalizers: std::collections::BTreeMap<String, usize> = Default::default();
         let mut count = 0;
         for stored in snapshot.list(kind.storage_group(), kind.plural, namespace) {

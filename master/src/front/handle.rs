@@ -214,7 +214,13 @@ async fn serve(
         return Ok(response);
     }
     let protobuf = protocol::schema::protobuf::knows(resource.group, resource.version, resource.kind);
-    let offer = Offer { protobuf, stream: verb == Verb::Watch, ..Offer::OBJECTS };
+    // What is only ever created, a review or a binding say, has no rows.
+    let tables = match named.target.subresource.as_deref().map(|name| resource.subresource(name)) {
+        Some(Some(subresource)) => subresource.verbs.contains(&Verb::Get),
+        Some(None) => true,
+        None => resource.allows(Verb::Get),
+    };
+    let offer = Offer { protobuf, tables, stream: verb == Verb::Watch, ..Offer::OBJECTS };
     let Some(mut chosen) = negotiate::choose(&accept, offer) else {
         config.gate.may(&request)?;
         return Err(negotiate::not_acceptable(offer));

@@ -56,8 +56,10 @@ const STREAMS: &[&str] =
 pub struct Offer {
     /// The kind has a protobuf form (custom kinds have none).
     pub protobuf: bool,
-    /// Objects may become Tables and metadata.
+    /// Objects may become metadata.
     pub transforms: bool,
+    /// Objects may become Tables.
+    pub tables: bool,
     /// Discovery may be aggregated.
     pub aggregates: bool,
     /// The answer is a stream of events, which YAML has no form for.
@@ -66,9 +68,10 @@ pub struct Offer {
 
 impl Offer {
     /// What errors are written in.
-    pub const PLAIN: Offer = Offer { protobuf: true, transforms: false, aggregates: false, stream: false };
+    pub const PLAIN: Offer =
+        Offer { protobuf: true, transforms: false, tables: false, aggregates: false, stream: false };
     /// Objects of a kind.
-    pub const OBJECTS: Offer = Offer { transforms: true, ..Offer::PLAIN };
+    pub const OBJECTS: Offer = Offer { transforms: true, tables: true, ..Offer::PLAIN };
     /// Discovery documents that have an aggregated form.
     pub const DISCOVERY: Offer = Offer { aggregates: true, ..Offer::PLAIN };
 
@@ -162,7 +165,7 @@ fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<
     let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
     let form = match wanted {
         "" if group.is_empty() && version.is_empty() => Form::Object,
-        "Table" if offer.transforms && meta && syntax != Syntax::Protobuf => Form::Table,
+        "Table" if offer.tables && meta && syntax != Syntax::Protobuf => Form::Table,
         "PartialObjectMetadata" if offer.transforms && meta => Form::Partial,
         "PartialObjectMetadataList" if offer.transforms && meta => Form::PartialList,
         "APIGroupDiscoveryList"
@@ -298,6 +301,13 @@ mod tests {
         let watch = Offer { stream: true, ..Offer::OBJECTS };
         assert_eq!(choose("application/yaml", watch), None);
         assert_eq!(choose("application/json;stream=watch", watch).map(|c| c.syntax), Some(Json));
+        let review = Offer { tables: false, ..Offer::OBJECTS };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(choose(table, review), None);
+        assert_eq!(
+            choose(&table.replace("Table", "PartialObjectMetadata"), review).map(|c| c.form),
+            Some(Partial)
+        );
         let custom = Offer { protobuf: false, ..Offer::OBJECTS };
         assert_eq!(choose("application/vnd.kubernetes.protobuf", custom), None);
     }

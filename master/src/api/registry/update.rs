@@ -29,7 +29,7 @@ pub enum Part {
     Finalizers,
     /// A pod's ephemeral containers.
     EphemeralContainers,
-    /// A signing request's conditions about approval.
+    /// A signing request's conditions about approval (and metadata).
     Approval,
     /// The resources of a pod's containers.
     Resize,
@@ -477,9 +477,8 @@ impl Inner {
             }
             Part::Approval => {
                 let conditions = new["status"]["conditions"].clone();
-                let mut kept = kept_but_managed(old, new);
-                object::object_mut(&mut kept, &["status"]).insert("conditions".to_owned(), conditions);
-                *new = kept;
+                keep_all_but(new, old, "");
+                object::object_mut(new, &["status"]).insert("conditions".to_owned(), conditions);
                 (strategy.prepare_status)(new, old);
             }
         }
@@ -509,6 +508,7 @@ fn not_possible() -> ApiError {
     ApiError::internal("an error list was empty")
 }
 
+/// Puts everything but the metadata and this field back as it was.
 fn keep_all_but(new: &mut Value, old: &Value, field: &str) {
     let names: Vec<String> = new
         .as_object()

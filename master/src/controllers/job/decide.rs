@@ -12,9 +12,11 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus, UncountedTermina
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
-use super::failure_policy::{self, Verdict};
-use super::indexes;
-use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, uid, until};
+use super::account::{Counts, account};
+use super::backoff::backoff;
+use super::per_index::Failures;
+use super::success_policy;
+use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, until};
 use crate::controllers::machinery::pods::{is_active, is_finished, is_ready, phase};
 
 /// The finalizer of pods that are not accounted for.
@@ -22,8 +24,6 @@ pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 /// Annotation and label with a pod's completion index.
 pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
-const BACKOFF_SECONDS: i64 = 10;
-const BACKOFF_SECONDS_MAX: i64 = 600;
 /// Most pods made or deleted at once.
 const BURST_MAX: usize = 500;
 
@@ -38,6 +38,15 @@ pub struct Tell {
     pub message: String,
 }
 
+/// A pod to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its completion index, in indexed Jobs.
+    pub index: Option<i32>,
+    /// How often the index failed before, where that is bounded.
+    pub failures: Option<Failures>,
+}
+
 /// What to write, in this order.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -47,8 +56,8 @@ pub struct Plan {
     pub release: Vec<Arc<Pod>>,
     /// Pods to delete; with `true`, uncounted (their finalizer goes first).
     pub delete: Vec<(Arc<Pod>, bool)>,
-    /// Pods to make: with a completion index in indexed Jobs.
-    pub create: Vec<Option<i32>>,
+    /// Pods to make.
+    pub create: Vec<Wanted>,
     /// What to tell once all is written.
     pub tell: Vec<Tell>,
     /// Look again after this long.
@@ -65,11 +74,12 @@ pub fn is_over(job: &Job) -> bool {
     job.status.as_ref().is_some_and(|s| is_true(s, "Complete") || is_true(s, "Failed"))
 }
 
-fn has_finalizer(pod: &Pod) -> bool {
+pub(super) fn has_finalizer(pod: &Pod) -> bool {
     pod.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == TRACKING))
 }
 
-fn index_of(pod: &Pod) -> Option<i32> {
+/// A pod's completion index.
+pub fn index_of(pod: &Pod) -> Option<i32> {
     annotation(&pod.metadata, INDEX)?.parse().ok()
 }
 
@@ -96,13 +106,6 @@ fn set_condition(
     });
 }
 
-/// What is known of a Job's pods.
-struct Counts {
-    succeeded: i32,
-    failed: i32,
-    done: BTreeSet<i32>,
-}
-
 /// Decides the next writes. `pods` are the Job's own.
 pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let Some(spec) = &job.spec else { return Plan::default() };
@@ -117,9 +120,11 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let only_failed = spec.pod_replacement_policy.as_deref() == Some("Failed");
 
-    let failing =
-        old.conditions.iter().flatten().find(|c| c.type_ == "FailureTarget" && c.status == "True").cloned();
-    let (counts, verdict) = account(job, pods, &mut next, &mut plan, indexed, only_failed, failing.is_some());
+    let said =
+        |kind: &str| old.conditions.iter().flatten().find(|c| c.type_ == kind && c.status == "True").cloned();
+    let (failing, succeeding) = (said("FailureTarget"), said("SuccessCriteriaMet"));
+    let ending = failing.is_some() || succeeding.is_some();
+    let (counts, verdict) = account(job, pods, &mut next, &mut plan, indexed, only_failed, ending);
     let active: Vec<Arc<Pod>> = pods.iter().filter(|p| is_active(p)).cloned().collect();
     let terminating = pods.iter().filter(|p| is_deleting(&p.metadata) && !is_finished(p)).count();
 
@@ -144,19 +149,39 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
                 ("DeadlineExceeded".to_owned(), "Job was active longer than specified deadline".to_owned())
             })
         });
+    let failure = failure.or_else(|| {
+        let known = counts.per_index.as_ref()?;
+        let (failed, done) = (int(known.failed.len()), int(counts.done.len()));
+        let of = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
+        if spec.max_failed_indexes.is_some_and(|most| failed > most) {
+            let message = "Job has exceeded the specified maximal number of failed indexes";
+            return of("MaxFailedIndexesExceeded", message);
+        }
+        let all = failed > 0 && spec.completions.is_some_and(|n| failed.saturating_add(done) >= n);
+        if all { of("FailedIndexes", "Job has failed indexes") } else { None }
+    });
     let wanted = spec.completions;
-    let complete = failure.is_none()
-        && match wanted {
-            None => counts.succeeded > 0 && active.is_empty(),
-            Some(n) => counts.succeeded >= n && active.is_empty(),
-        };
+    let reached = match wanted {
+        None => counts.succeeded > 0 && active.is_empty(),
+        Some(n) => counts.succeeded >= n && active.is_empty(),
+    };
+    // What was said once holds, whatever comes of the pods that are still there.
+    let success =
+        succeeding.map(|c| (c.reason.unwrap_or_default(), c.message.unwrap_or_default())).or_else(|| {
+            let by_policy =
+                success_policy::met(spec, &counts.done).map(|why| ("SuccessPolicy".to_owned(), why));
+            let all =
+                || ("CompletionsReached".to_owned(), "Reached expected number of succeeded pods".to_owned());
+            by_policy.filter(|_| indexed).or_else(|| reached.then(all))
+        });
+    let success = success.filter(|_| failure.is_none());
 
     if let Some((reason, message)) = &failure {
         set_condition(&mut next, "FailureTarget", "True", reason, message, now);
         plan.delete = active.iter().map(|p| (p.clone(), false)).collect();
-    } else if complete {
-        let message = "Reached expected number of succeeded pods";
-        set_condition(&mut next, "SuccessCriteriaMet", "True", "CompletionsReached", message, now);
+    } else if let Some((reason, message)) = &success {
+        set_condition(&mut next, "SuccessCriteriaMet", "True", reason, message, now);
+        plan.delete = active.iter().map(|p| (p.clone(), false)).collect();
     } else if suspended {
         plan.delete = active.iter().map(|p| (p.clone(), true)).collect();
         if !is_true(&old, "Suspended") {
@@ -173,7 +198,10 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         let most = match wanted {
             None if counts.succeeded > 0 => int(active.len()),
             None => parallelism,
-            Some(n) => parallelism.min((n - counts.succeeded).max(0)),
+            Some(n) => {
+                let failed = counts.per_index.as_ref().map_or(0, |known| int(known.failed.len()));
+                parallelism.min((n - counts.succeeded - failed).max(0))
+            }
         };
         size(job, pods, &active, terminating, &counts, most, indexed, only_failed, now, &mut plan);
     }
@@ -192,9 +220,8 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         if let Some((reason, message)) = failure {
             set_condition(&mut next, "Failed", "True", &reason, &message, now);
             plan.tell.push(Tell { kind: "Warning", reason, message });
-        } else if complete {
-            let message = "Reached expected number of succeeded pods";
-            set_condition(&mut next, "Complete", "True", "CompletionsReached", message, now);
+        } else if let Some((reason, message)) = success {
+            set_condition(&mut next, "Complete", "True", &reason, &message, now);
             next.completion_time = Some(time(now));
             plan.tell.push(normal("Completed", "Job completed"));
         }
@@ -205,81 +232,6 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         plan.status = Some(next);
     }
     plan
-}
-
-/// Moves ended pods through "uncounted" into the counters. Returns the totals, uncounted ones included, and
-/// the failure policy's verdict where a pod fails the whole Job.
-fn account(
-    job: &Job,
-    pods: &[Arc<Pod>],
-    next: &mut JobStatus,
-    plan: &mut Plan,
-    indexed: bool,
-    only_failed: bool,
-    failing: bool,
-) -> (Counts, Option<String>) {
-    let spec = job.spec.clone().unwrap_or_default();
-    let completions = spec.completions.unwrap_or(i32::MAX);
-    let mut uncounted = next.uncounted_terminated_pods.clone().unwrap_or_default();
-    let mut done = indexes::parse(next.completed_indexes.as_deref().unwrap_or_default(), completions);
-    let tracked = |id: &String| pods.iter().any(|p| uid(&p.metadata) == id && has_finalizer(p));
-
-    // Noted earlier, and without their finalizer (or gone) by now: count them.
-    let fold = |list: &mut Option<Vec<String>>| -> i32 {
-        let all = list.take().unwrap_or_default();
-        let (stay, count): (Vec<String>, Vec<String>) = all.into_iter().partition(|id| tracked(id));
-        *list = (!stay.is_empty()).then_some(stay);
-        int(count.len())
-    };
-    let folded = (fold(&mut uncounted.succeeded), fold(&mut uncounted.failed));
-    next.failed = positive(next.failed.unwrap_or(0) + folded.1);
-    if !indexed {
-        next.succeeded = positive(next.succeeded.unwrap_or(0) + folded.0);
-    }
-
-    let mut verdict = None;
-    for pod in pods.iter().filter(|p| has_finalizer(p)) {
-        let id = uid(&pod.metadata).to_owned();
-        let noted = |list: &Option<Vec<String>>| list.iter().flatten().any(|x| *x == id);
-        if noted(&uncounted.succeeded) || noted(&uncounted.failed) {
-            plan.release.push(pod.clone());
-            continue;
-        }
-        let lost = phase(pod) == "Failed" || (is_deleting(&pod.metadata) && (!only_failed || failing));
-        if phase(pod) == "Succeeded" {
-            match index_of(pod).filter(|_| indexed) {
-                // The set of indexes is the counter itself: no note is needed.
-                Some(index) if index < completions => drop(done.insert(index)),
-                Some(_) => {}
-                None => uncounted.succeeded.get_or_insert_default().push(id),
-            }
-            plan.release.push(pod.clone());
-        } else if lost {
-            match failure_policy::judge(spec.pod_failure_policy.as_ref(), pod) {
-                Verdict::Ignore => {}
-                judged => {
-                    if let Verdict::FailJob(message) = judged {
-                        verdict.get_or_insert(message);
-                    }
-                    uncounted.failed.get_or_insert_default().push(id);
-                }
-            }
-            plan.release.push(pod.clone());
-        }
-    }
-    if indexed {
-        let text = indexes::format(&done);
-        next.completed_indexes = (!text.is_empty()).then_some(text);
-        next.succeeded = positive(int(done.len()));
-    }
-    let waiting = |list: &Option<Vec<String>>| int(list.as_ref().map_or(0, Vec::len));
-    let counts = Counts {
-        succeeded: next.succeeded.unwrap_or(0) + if indexed { 0 } else { waiting(&uncounted.succeeded) },
-        failed: next.failed.unwrap_or(0) + waiting(&uncounted.failed),
-        done,
-    };
-    next.uncounted_terminated_pods = Some(uncounted);
-    (counts, verdict)
 }
 
 /// Makes or deletes pods until `most` are active.
@@ -304,7 +256,7 @@ fn size(
         let mut seen = BTreeSet::new();
         keep.retain(|p| {
             let useful =
-                index_of(p).is_some_and(|i| i < completions && !counts.done.contains(&i) && seen.insert(i));
+                index_of(p).is_some_and(|i| i < completions && !counts.is_settled(i) && seen.insert(i));
             if !useful {
                 plan.delete.push(((*p).clone(), true));
             }
@@ -321,7 +273,8 @@ fn size(
     if missing == 0 || !plan.delete.is_empty() {
         return;
     }
-    if let Some(pause) = backoff(pods, now) {
+    // Where failures are bounded by index, each index waits for itself.
+    if let Some(pause) = backoff(pods, now).filter(|_| counts.per_index.is_none()) {
         sooner(&mut plan.again_after, pause);
         return;
     }
@@ -335,44 +288,22 @@ fn size(
                     .filter_map(|p| index_of(p)),
             );
         }
-        let open = (0..completions).filter(|i| !counts.done.contains(i) && !taken.contains(i));
-        plan.create = open.take(missing).map(Some).collect();
+        let spec = job.spec.clone().unwrap_or_default();
+        for index in (0..completions).filter(|i| !counts.is_settled(*i) && !taken.contains(i)) {
+            if plan.create.len() == missing {
+                break;
+            }
+            let pause = counts.per_index.as_ref().map_or(Duration::ZERO, |known| known.pause(index, now));
+            if pause.is_zero() {
+                let failures = counts.per_index.as_ref().map(|known| known.next(&spec, index));
+                plan.create.push(Wanted { index: Some(index), failures });
+            } else {
+                sooner(&mut plan.again_after, pause);
+            }
+        }
     } else {
-        plan.create = vec![None; missing];
+        plan.create = vec![Wanted::default(); missing];
     }
-}
-
-/// How long to wait before pods that failed are replaced: 10 s, doubling with each failure since the last
-/// success. `None` for no longer.
-fn backoff(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
-    let ended = |pod: &Pod| {
-        let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-        let times = statuses.into_iter().flatten().filter_map(|c| {
-            c.state
-                .as_ref()
-                .and_then(|s| s.terminated.as_ref())
-                .and_then(|t| t.finished_at.as_ref())
-                .map(|t| t.0)
-        });
-        let last = times.max();
-        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-        let turned =
-            conditions.into_iter().flatten().filter(|c| c.type_ == "Ready" || c.type_ == "DisruptionTarget");
-        last.or_else(|| turned.filter_map(|c| c.last_transition_time.as_ref().map(|t| t.0)).max())
-            .or_else(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0))
-    };
-    let last_success = pods.iter().filter(|p| phase(p) == "Succeeded").filter_map(|p| ended(p)).max();
-    let failures: Vec<Timestamp> = pods
-        .iter()
-        .filter(|p| phase(p) == "Failed")
-        .filter_map(|p| ended(p))
-        .filter(|at| last_success.is_none_or(|s| *at > s))
-        .collect();
-    let last = failures.iter().max()?;
-    let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(10);
-    let seconds = (BACKOFF_SECONDS << doublings).min(BACKOFF_SECONDS_MAX);
-    let pause = until(now, plus_seconds(*last, seconds));
-    (!pause.is_zero()).then_some(pause)
 }
 
 /// Containers of pods that restart in place count their restarts towards the limit.
@@ -410,11 +341,11 @@ fn sooner(at: &mut Option<Duration>, new: Duration) {
     *at = Some(at.map_or(new, |old| old.min(new)));
 }
 
-fn positive(n: i32) -> Option<i32> {
+pub(super) fn positive(n: i32) -> Option<i32> {
     (n > 0).then_some(n)
 }
 
-fn int(n: usize) -> i32 {
+pub(super) fn int(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 

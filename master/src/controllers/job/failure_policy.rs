@@ -12,6 +12,8 @@ pub enum Verdict {
     Count,
     /// It is replaced and not counted.
     Ignore,
+    /// Its index fails, and is not tried again.
+    FailIndex,
     /// The whole Job fails, with this message.
     FailJob(String),
 }
@@ -22,6 +24,7 @@ pub fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Verdict {
         let Some(why) = matches(rule, pod) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignore,
+            "FailIndex" => Verdict::FailIndex,
             "FailJob" => Verdict::FailJob(format!("{why} matching FailJob rule at index {at}")),
             _ => Verdict::Count,
         };
@@ -68,6 +71,7 @@ mod tests {
         let policy: PodFailurePolicy = serde_json::from_value(json!({"rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             {"action": "FailJob", "onExitCodes": {"containerName": "c", "operator": "In", "values": [42]}},
+            {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [43]}},
             {"action": "Count", "onExitCodes": {"operator": "NotIn", "values": [1]}},
         ]}))
         .unwrap();
@@ -82,6 +86,7 @@ mod tests {
         check(json!({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}), Verdict::Ignore);
         let text = "Container c for pod d/p failed with exit code 42 matching FailJob rule at index 1";
         check(exit(42), Verdict::FailJob(text.to_owned()));
+        check(exit(43), Verdict::FailIndex);
         check(exit(1), Verdict::Count);
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: run pods until enough of them have succeeded.
 //!
-//! [`decide`] is the thinking, [`failure_policy`] and [`indexes`] its parts; [`ttl`] deletes Jobs that have
+//! [`decide`] is the thinking; [`account`], [`backoff`], [`failure_policy`], [`success_policy`], [`per_index`] and
+//! [`indexes`] are its parts; [`ttl`] deletes Jobs that have
 //! been over for long enough.
 
 use std::sync::Arc;
@@ -19,12 +20,17 @@ use super::machinery::watches::{own, owned_or_selected};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use super::replicaset::decide::batches;
 
+pub mod account;
+pub mod backoff;
 pub mod decide;
 pub mod failure_policy;
 pub mod indexes;
+pub mod per_index;
+pub mod success_policy;
 pub mod ttl;
 
-use decide::{INDEX, TRACKING};
+use decide::{INDEX, TRACKING, Wanted};
+use per_index::{COUNTED, IGNORED};
 
 /// The controller.
 pub struct JobController;
@@ -84,12 +90,12 @@ impl Reconciler for JobController {
     }
 }
 
-async fn create(cx: &Cx, job: &Job, wanted: &[Option<i32>]) -> Result<(), ReconcileError> {
+async fn create(cx: &Cx, job: &Job, wanted: &[Wanted]) -> Result<(), ReconcileError> {
     let mut left = wanted;
     for batch in batches(wanted.len()) {
         let (now, later) = left.split_at(batch);
         left = later;
-        let pods: Vec<Pod> = now.iter().filter_map(|index| pod_of(job, *index)).collect();
+        let pods: Vec<Pod> = now.iter().filter_map(|one| pod_of(job, *one)).collect();
         let mut failure = None;
         for result in futures::future::join_all(pods.iter().map(|p| cx.client.create(p))).await {
             match result {
@@ -111,7 +117,8 @@ async fn create(cx: &Cx, job: &Job, wanted: &[Option<i32>]) -> Result<(), Reconc
 }
 
 /// The pod to make, with its index where it has one.
-fn pod_of(job: &Job, index: Option<i32>) -> Option<Pod> {
+fn pod_of(job: &Job, wanted: Wanted) -> Option<Pod> {
+    let index = wanted.index;
     let template = &job.spec.as_ref()?.template;
     let owner = name(&job.metadata);
     let prefix = match index {
@@ -120,6 +127,13 @@ fn pod_of(job: &Job, index: Option<i32>) -> Option<Pod> {
     };
     let mut pod = from_template(template, namespace(&job.metadata), &prefix, controller_reference(job));
     pod.metadata.finalizers.get_or_insert_default().push(TRACKING.to_owned());
+    if let Some(failures) = wanted.failures {
+        let annotations = pod.metadata.annotations.get_or_insert_default();
+        annotations.insert(COUNTED.to_owned(), failures.counted.to_string());
+        if failures.ignored > 0 {
+            annotations.insert(IGNORED.to_owned(), failures.ignored.to_string());
+        }
+    }
     if let Some(index) = index {
         for map in [&mut pod.metadata.labels, &mut pod.metadata.annotations] {
             map.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());

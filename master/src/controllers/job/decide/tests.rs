@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::per_index::COUNTED;
 use super::*;
 
 /// A Job with its pods, and a clock.
@@ -53,9 +54,11 @@ impl World {
         }
         // What is deleted and held by nothing is gone.
         self.pods.retain(|p| !is_deleting(&p.metadata) || p.metadata.finalizers.is_some());
-        for index in &plan.create {
+        for wanted in &plan.create {
             self.serial += 1;
-            let annotations = index.map(|i| json!({INDEX: i.to_string()}));
+            let failures = wanted.failures.map(|failures| failures.counted.to_string());
+            let annotations =
+                wanted.index.map(|i| json!({INDEX: i.to_string(), COUNTED: failures.unwrap_or_default()}));
             let pod = json!({"metadata": {"name": format!("p{}", self.serial), "uid": format!("p{}", self.serial),
                 "finalizers": [TRACKING], "annotations": annotations, "creationTimestamp": time(self.now)},
                 "status": {"phase": "Running"}});
@@ -85,6 +88,13 @@ impl World {
             "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 1, "finishedAt": now}}}))
             .unwrap(),
         ]);
+    }
+
+    /// Ends the active pod of an index.
+    fn end_index(&mut self, index: i32, phase: &str) {
+        let active = self.pods.iter().filter(|p| is_active(p));
+        let at = active.filter_map(index_of).position(|other| other == index).unwrap();
+        self.end(at, phase);
     }
 
     fn active(&self) -> usize {
@@ -185,6 +195,76 @@ fn indexed_jobs_run_each_index() {
     }
     assert_eq!((w.status().completed_indexes.as_deref(), w.status().succeeded), (Some("0-2"), Some(3)));
     assert_eq!(w.reason("Complete"), Some("CompletionsReached"));
+}
+
+#[test]
+fn an_index_that_fails_too_often_is_given_up() {
+    let mut w = World::new(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
+        "backoffLimitPerIndex": 1, "backoffLimit": i32::MAX}));
+    w.rest();
+    w.end_index(0, "Failed");
+    w.rest();
+    assert_eq!((w.active(), w.status().failed), (2, None), "it is kept until there is another");
+    assert_eq!(w.step().again_after, Some(Duration::from_secs(10)));
+    w.wait(10);
+    w.rest();
+    assert_eq!((w.active(), w.status().failed, w.status().failed_indexes.as_deref()), (3, Some(1), Some("")));
+    w.end_index(0, "Failed");
+    w.end_index(1, "Succeeded");
+    w.wait(1000);
+    w.rest();
+    assert_eq!((w.active(), w.status().failed_indexes.as_deref()), (1, Some("0")));
+    w.end_index(2, "Succeeded");
+    w.rest();
+    let status = w.status();
+    assert_eq!(
+        (status.completed_indexes.as_deref(), status.failed, status.succeeded),
+        (Some("1,2"), Some(2), Some(2))
+    );
+    assert_eq!(w.reason("Failed"), Some("FailedIndexes"));
+    assert!(w.pods.iter().all(|p| !has_finalizer(p)));
+}
+
+#[test]
+fn too_many_failed_indexes_fail_the_job() {
+    let mut w = World::new(json!({"completionMode": "Indexed", "completions": 4, "parallelism": 4,
+        "backoffLimitPerIndex": 0, "maxFailedIndexes": 1, "backoffLimit": i32::MAX}));
+    w.rest();
+    w.end_index(0, "Failed");
+    w.rest();
+    assert_eq!((w.active(), w.reason("Failed")), (3, None));
+    w.end_index(2, "Failed");
+    w.step();
+    assert_eq!(w.status().failed_indexes.as_deref(), Some("0,2"));
+    assert_eq!(w.reason("FailureTarget"), Some("MaxFailedIndexesExceeded"));
+    w.rest();
+    assert_eq!((w.active(), w.reason("Failed")), (0, Some("MaxFailedIndexesExceeded")));
+}
+
+#[test]
+fn a_policy_fails_an_index_at_once() {
+    let mut w = World::new(json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2,
+        "backoffLimitPerIndex": 5, "backoffLimit": i32::MAX, "podFailurePolicy": {"rules": [
+            {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [1]}}]}}));
+    w.rest();
+    w.end_index(1, "Failed");
+    w.wait(1000);
+    w.rest();
+    assert_eq!((w.active(), w.status().failed_indexes.as_deref()), (1, Some("1")));
+}
+
+#[test]
+fn a_success_policy_ends_the_job_before_its_time() {
+    let mut w = World::new(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
+        "successPolicy": {"rules": [{"succeededIndexes": "1"}]}}));
+    w.rest();
+    w.end_index(0, "Succeeded");
+    w.rest();
+    assert_eq!((w.active(), w.reason("SuccessCriteriaMet")), (2, None));
+    w.end_index(1, "Succeeded");
+    w.rest();
+    assert_eq!((w.active(), w.reason("Complete")), (0, Some("SuccessPolicy")));
+    assert_eq!(w.status().completed_indexes.as_deref(), Some("0,1"));
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! A control plane in a thread of its own, and kubectl against it.
+//! A control plane in a thread of its own, and kubectl against it; what the tests of several programs share.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod etcd;
+pub mod server;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
