@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
-use crate::server::{Answer, Asked, Server};
+use crate::plane::server::{Answer, Asked, Server};
 
 /// A webhook that lets nobody evict or enter the pod `kept`.
 fn answer(asked: &Asked) -> Answer {

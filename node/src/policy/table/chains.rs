@@ -40,7 +40,7 @@ fn ranges<T: fmt::Display + PartialEq>(ranges: &[Range<T>]) -> String {
 }
 
 /// The rules that say what a line says: one for each family, where it speaks of addresses.
-fn spelt(direction: Direction, line: &Line, families: &[Family]) -> Vec<String> {
+pub(super) fn spelt(direction: Direction, line: &Line, families: &[Family]) -> Vec<String> {
     if matches!(line.peers, Peers::Any) && !matches!(line.ports, Ports::Named(..)) {
         return rule(direction, line, Family::V4).into_iter().collect();
     }

@@ -1,4 +1,6 @@
+use super::chains::spelt;
 use super::*;
+use crate::policy::rules::{Direction, Line, Peers, Ports, Protocol};
 
 /// What a kernel would have after transactions; it refuses what a kernel would refuse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
