@@ -38,8 +38,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 use tokio::sync::broadcast;
 
-/// Numbers of Services.
-const SIZES: [usize; 3] = [10, 1_000, 10_000];
+/// Numbers of Services, each with two ports. In the userspace mode a port is a socket, and processes may not have any number.
+fn sizes(mode: ProxyMode) -> [usize; 3] {
+    [10, 1_000, if mode == ProxyMode::Userspace { 4_000 } else { 10_000 }]
+}
 /// Changes of one endpoint whose times are taken.
 const CHANGES: usize = 20;
 /// Connections whose times are taken.
@@ -260,7 +262,9 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         ratio(p99, direct.1),
         through / past,
     );
+    let start = Instant::now();
     proxy.stop().await.unwrap();
+    println!("  taken away again in {}", times(start.elapsed()));
     stage.shut_down(Duration::from_secs(10)).await;
 }
 
@@ -278,7 +282,7 @@ fn main() {
         let direct = (quantile(&mut direct, 0.5), quantile(&mut direct, 0.99));
         println!("direct: connection p50 {:.2?}, p99 {:.2?}", direct.0, direct.1);
         for mode in modes {
-            for size in SIZES {
+            for size in sizes(mode) {
                 measure(&lab, mode, size, direct).await;
             }
         }

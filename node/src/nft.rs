@@ -11,8 +11,13 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// A transaction that takes longer than this hangs; the largest clusters' full rule sets take seconds.
-const RUN_SECONDS_MAX: u64 = 60;
+/// How long a transaction may take before it is taken to hang. The largest clusters' rules, tens of megabytes, take nft seconds
+/// and `iptables-restore` minutes, more than in proportion.
+fn patience(input: &str) -> Duration {
+    const SECONDS_AT_LEAST: u64 = 60;
+    const BYTES_A_SECOND: u64 = 32 << 10;
+    Duration::from_secs(SECONDS_AT_LEAST + input.len() as u64 / BYTES_A_SECOND)
+}
 
 /// Why the kernel doesn't have our rules.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +39,12 @@ pub enum RulesError {
         why: String,
     },
     /// It neither finished nor failed.
-    #[error("{program} did not finish within {RUN_SECONDS_MAX} s")]
+    #[error("{program} did not finish within {} s", .patience.as_secs())]
     Stuck {
         /// Which program.
         program: String,
+        /// How long it was given.
+        patience: Duration,
     },
 }
 
@@ -80,9 +87,10 @@ pub async fn run(program: &str, arguments: &[&str], input: &str) -> Result<Strin
     };
     // Both at once: a program that says much while it reads would wait for its reader for ever.
     let work = async { tokio::join!(write, child.wait_with_output()).1 };
-    let output = match tokio::time::timeout(Duration::from_secs(RUN_SECONDS_MAX), work).await {
+    let patience = patience(input);
+    let output = match tokio::time::timeout(patience, work).await {
         Ok(output) => output.map_err(failed)?,
-        Err(_) => return Err(RulesError::Stuck { program: program.to_owned() }),
+        Err(_) => return Err(RulesError::Stuck { program: program.to_owned(), patience }),
     };
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

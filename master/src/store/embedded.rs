@@ -74,9 +74,13 @@ fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
 }
 
 impl EmbeddedStore {
-    /// Opens (or creates) the store in a file. Must be called within a tokio runtime.
+    /// Opens (or creates) the store in a file, and the folder that it lies in. Must be called within a tokio runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
+        if let Some(folder) = path.parent() {
+            let unavailable = |e| StoreError::Unavailable(format!("{}: {e}", folder.display()));
+            tokio::fs::create_dir_all(folder).await.map_err(unavailable)?;
+        }
         Self::opened_by(Box::new(move || create(&path))).await
     }
 

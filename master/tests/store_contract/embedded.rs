@@ -12,7 +12,7 @@ use super::{body, commit, get, pod, take, trace};
 
 async fn on_disk() -> (Arc<dyn Store>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(dir.path().join("store.redb")).await.unwrap();
+    let store = EmbeddedStore::open(dir.path().join("folders/that/are/not/there/store.redb")).await.unwrap();
     (Arc::new(store), dir)
 }
 
