@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Patch;
 use crate::plane::version;
-use crate::scene::{Scene, has_condition, name};
+use crate::scene::{Scene, by_hand, has_condition, name};
 
 /// Where declarations are.
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -54,13 +54,11 @@ pub fn status(scene: &Scene) {
     let status = format!("{DEFINITIONS}/{plural}.{group}/status");
     let seen = scene.get(&status);
     assert!(has_condition(&seen, "Established", "True") && has_condition(&seen, "NamesAccepted", "True"));
-    let condition =
-        |kind: &str| json!({"type": kind, "status": "True", "reason": "ByHand", "message": "set by hand"});
     scene.update(&status, |one| {
-        one["status"]["conditions"].as_array_mut().expect("conditions").push(condition("Updated"));
+        one["status"]["conditions"].as_array_mut().expect("conditions").push(by_hand("Updated"));
     });
     assert!(has_condition(&scene.get(&status), "Updated", "True"));
-    let add = json!([{"op": "add", "path": "/status/conditions/-", "value": condition("Patched")}]);
+    let add = json!([{"op": "add", "path": "/status/conditions/-", "value": by_hand("Patched")}]);
     scene.api.patch(Patch::Json, &status, &add).ok();
     let seen = scene.get(&status);
     assert!(has_condition(&seen, "Patched", "True") && has_condition(&seen, "Updated", "True"), "{seen}");

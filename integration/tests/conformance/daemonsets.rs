@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Patch;
-use crate::scene::{Scene, has_condition, is_ending, name, template, uid};
+use crate::scene::{Scene, is_ending, name, template, uid};
 
 /// Makes a node for the scene's pods.
 fn node(scene: &Scene, number: u8) -> String {
@@ -142,14 +142,7 @@ pub fn status(scene: &Scene) {
     node(scene, 0);
     let set = made(scene, &json!({"of": scene.ns}));
     set.until_available(1);
-    let status = format!("{}/status", set.path);
-    let condition =
-        |kind: &str| json!([{"type": kind, "status": "True", "reason": "ByHand", "message": "set by hand"}]);
-    let updated = scene.update(&status, |one| one["status"]["conditions"] = condition("StatusUpdate"));
-    assert!(has_condition(&updated, "StatusUpdate", "True"));
-    let patched =
-        scene.api.merge(&status, &json!({"status": {"conditions": condition("StatusPatched")}})).ok();
-    assert!(has_condition(&patched, "StatusPatched", "True"));
+    scene.set_conditions(&format!("{}/status", set.path));
     let list = format!("{}?labelSelector=app%3Dds", scene.at("apps/v1", "daemonsets"));
     assert_eq!(scene.items(&list).len(), 1);
     scene.api.delete(&list).ok();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Patch;
-use crate::scene::{Scene, has_condition, is_owned_by, items, name, workload};
+use crate::scene::{Scene, by_hand, has_condition, is_owned_by, items, name, workload};
 
 struct Deployed<'a> {
     scene: &'a Scene<'a>,
@@ -160,10 +160,8 @@ pub fn lifecycle(scene: &Scene) {
     scene.api.merge(&status, &json!({"status": {"readyReplicas": 0, "availableReplicas": 0}})).ok();
     watch.until("MODIFIED", |one| one["status"]["readyReplicas"].as_u64().unwrap_or(0) == 0);
     watch.until("MODIFIED", |one| one["status"]["readyReplicas"] == 2);
-    let condition =
-        json!({"type": "StatusUpdate", "status": "True", "reason": "ByHand", "message": "set by hand"});
     scene.update(&status, |one| {
-        one["status"]["conditions"].as_array_mut().expect("conditions").push(condition.clone());
+        one["status"]["conditions"].as_array_mut().expect("conditions").push(by_hand("StatusUpdate"));
     });
     watch.until("MODIFIED", |one| has_condition(one, "StatusUpdate", "True"));
     let condition = json!([{"type": "StatusPatched", "status": "True"}]);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Patch;
 use crate::scene::{
-    Scene, has_condition, is_ending, is_owned_by, name, pod, replication_controller, uid, workload,
+    Scene, by_hand, has_condition, is_ending, is_owned_by, name, pod, replication_controller, uid, workload,
 };
 
 /// The two kinds, which differ in little.
@@ -169,9 +169,7 @@ fn lifecycle(scene: &Scene, kind: Kind) {
     scene.api.merge(&status, &json!({"status": {"readyReplicas": 0, "availableReplicas": 0}})).ok();
     watch.until("MODIFIED", |object| object["status"]["readyReplicas"].as_i64().unwrap_or(0) == 0);
     watch.until("MODIFIED", |object| object["status"]["readyReplicas"] == 1);
-    let condition =
-        json!({"type": "StatusUpdate", "status": "True", "reason": "ByHand", "message": "set by hand"});
-    scene.update(&status, |object| object["status"]["conditions"] = json!([condition]));
+    scene.update(&status, |object| object["status"]["conditions"] = json!([by_hand("StatusUpdate")]));
     watch.until("MODIFIED", |object| has_condition(object, "StatusUpdate", "True"));
     scene.api.delete(&list).ok();
     watch.until("DELETED", |object| name(object) == "web");

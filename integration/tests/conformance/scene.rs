@@ -79,6 +79,16 @@ impl<'a> Scene<'a> {
         panic!("somebody always comes in between at {path}");
     }
 
+    /// Sets conditions of a status, by an update and by a patch.
+    #[track_caller]
+    pub fn set_conditions(&self, status: &str) {
+        let updated =
+            self.update(status, |one| one["status"]["conditions"] = json!([by_hand("StatusUpdate")]));
+        assert!(has_condition(&updated, "StatusUpdate", "True"));
+        let change = json!({"status": {"conditions": [by_hand("StatusPatched")]}});
+        assert!(has_condition(&self.api.merge(status, &change).ok(), "StatusPatched", "True"));
+    }
+
     /// Waits until something is there and this holds.
     #[track_caller]
     pub fn until(&self, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
@@ -217,6 +227,11 @@ pub fn is_ending(object: &Value) -> bool {
 pub fn has_condition(object: &Value, kind: &str, status: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == status))
+}
+
+/// A condition as nobody but a test sets it.
+pub fn by_hand(kind: &str) -> Value {
+    json!({"type": kind, "status": "True", "reason": "ByHand", "message": "set by hand"})
 }
 
 /// Whether an owner is among an object's owners.

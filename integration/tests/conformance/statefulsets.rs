@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Patch;
-use crate::scene::{Scene, has_condition, is_ending, items, name, uid, workload};
+use crate::scene::{Scene, is_ending, items, name, uid, workload};
 
 struct Set<'a> {
     scene: &'a Scene<'a>,
@@ -173,14 +173,7 @@ pub fn scale(scene: &Scene) {
 pub fn status(scene: &Scene) {
     let set = made(scene, 1, &json!({}));
     set.until_ready(1);
-    let status = format!("{}/status", set.path);
-    let condition =
-        |kind: &str| json!([{"type": kind, "status": "True", "reason": "ByHand", "message": "set by hand"}]);
-    let updated = scene.update(&status, |one| one["status"]["conditions"] = condition("StatusUpdate"));
-    assert!(has_condition(&updated, "StatusUpdate", "True"));
-    let patched =
-        scene.api.merge(&status, &json!({"status": {"conditions": condition("StatusPatched")}})).ok();
-    assert!(has_condition(&patched, "StatusPatched", "True"));
+    scene.set_conditions(&format!("{}/status", set.path));
     let list = format!("{}?labelSelector=app%3Dss", scene.at("apps/v1", "statefulsets"));
     let change = json!({"metadata": {"labels": {"patched": "yes"}}, "spec": {"replicas": 2}});
     scene.api.patch(Patch::Strategic, &set.path, &change).ok();

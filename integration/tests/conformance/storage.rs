@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Patch;
-use crate::scene::{Scene, has_condition, name, uid};
+use crate::scene::{Scene, by_hand, has_condition, name, uid};
 
 const VOLUMES: &str = "/api/v1/persistentvolumes";
 
@@ -68,13 +68,11 @@ pub fn status_of_volume_and_claim(scene: &Scene) {
     let (volume, claim) = bound(scene, 1);
     assert_eq!(scene.get(&format!("{claim}/status"))["status"]["phase"], "Bound");
     assert_eq!(scene.get(&format!("{volume}/status"))["status"]["phase"], "Bound");
-    let condition =
-        |kind: &str| json!({"type": kind, "status": "True", "reason": "ByHand", "message": "set by hand"});
-    let change = json!({"status": {"conditions": [condition("Patched")]}});
+    let change = json!({"status": {"conditions": [by_hand("Patched")]}});
     let patched = scene.api.merge(&format!("{claim}/status"), &change).ok();
     assert!(has_condition(&patched, "Patched", "True"));
     let updated = scene.update(&format!("{claim}/status"), |one| {
-        one["status"]["conditions"].as_array_mut().expect("conditions").push(condition("Updated"));
+        one["status"]["conditions"].as_array_mut().expect("conditions").push(by_hand("Updated"));
     });
     assert!(has_condition(&updated, "Updated", "True"));
     let change = json!({"status": {"message": "patched", "reason": "ByHand"}});

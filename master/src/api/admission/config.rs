@@ -45,10 +45,8 @@ pub struct AdmissionConfig {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Written {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     plugins: Vec<Plugin>,
 }
@@ -66,13 +64,8 @@ struct Plugin {
 impl AdmissionConfig {
     /// Reads an AdmissionConfiguration; `read` reads files that it names.
     pub fn parse(text: &str, read: impl Fn(&str) -> Result<String, String>) -> Result<Self, String> {
-        let written: Written = of(crate::yaml::read(text)?.value)?;
-        if written.api_version != "apiserver.config.k8s.io/v1" || written.kind != "AdmissionConfiguration" {
-            let (kind, version) = (&written.kind, &written.api_version);
-            return Err(format!(
-                "{kind} in {version} is no apiserver.config.k8s.io/v1 AdmissionConfiguration"
-            ));
-        }
+        let value = crate::yaml::read(text)?.value;
+        let written: Written = of(value, ("apiserver.config.k8s.io/v1", "AdmissionConfiguration"), &[])?;
         let mut config = AdmissionConfig::default();
         for plugin in written.plugins {
             let value = match plugin.path.as_str() {
@@ -116,8 +109,21 @@ impl AdmissionConfig {
     }
 }
 
-/// A value as a configuration, with what is wrong with it.
-pub(super) fn of<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
+/// A value as a configuration of this version and kind, or one of the others that mean the same; else what is wrong with it.
+pub(super) fn of<T: serde::de::DeserializeOwned>(
+    mut value: Value,
+    usual: (&str, &str),
+    others: &[(&str, &str)],
+) -> Result<T, String> {
+    let mut take = |field: &str| match value.as_object_mut().and_then(|fields| fields.remove(field)) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(format!("missing field `{field}`")),
+    };
+    let (version, kind) = (take("apiVersion")?, take("kind")?);
+    let form = (version.as_str(), kind.as_str());
+    if form != usual && !others.contains(&form) {
+        return Err(format!("{kind} in {version} is no {} {}", usual.0, usual.1));
+    }
     serde_json::from_value(value).map_err(|e| e.to_string())
 }
 

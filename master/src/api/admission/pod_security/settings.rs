@@ -30,10 +30,8 @@ pub struct Exempt {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Written {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     defaults: BTreeMap<String, String>,
     #[serde(default)]
@@ -43,14 +41,8 @@ struct Written {
 impl Settings {
     /// Reads a PodSecurityConfiguration.
     pub fn parse(value: Value) -> Result<Self, String> {
-        let written: Written = of(value)?;
-        let group = "pod-security.admission.config.k8s.io/v1";
-        if written.api_version != group || written.kind != "PodSecurityConfiguration" {
-            return Err(format!(
-                "{} in {} is no {group} PodSecurityConfiguration",
-                written.kind, written.api_version
-            ));
-        }
+        let usual = ("pod-security.admission.config.k8s.io/v1", "PodSecurityConfiguration");
+        let written: Written = of(value, usual, &[])?;
         let mut defaults = Policy::default();
         for (name, text) in &written.defaults {
             let standard = |standard: &mut Standard| -> Result<(), String> {

@@ -23,8 +23,6 @@ pub struct Limited {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
-    api_version: String,
-    kind: String,
     #[serde(default)]
     limited_resources: Vec<Limited>,
 }
@@ -32,13 +30,10 @@ struct Written {
 impl Limited {
     /// Reads a ResourceQuotaConfiguration. Scopes (`matchScopes`) are not known here, and refused.
     pub fn parse(value: Value) -> Result<Vec<Self>, String> {
-        let written: Written = of(value)?;
-        let known = ["apiserver.config.k8s.io/v1", "resourcequota.admission.k8s.io/v1"];
-        let kind = matches!(written.kind.as_str(), "ResourceQuotaConfiguration" | "Configuration");
-        if !known.contains(&written.api_version.as_str()) || !kind {
-            let (kind, version) = (&written.kind, &written.api_version);
-            return Err(format!("{kind} in {version} is no {} ResourceQuotaConfiguration", known[0]));
-        }
+        let (version, kind) = ("apiserver.config.k8s.io/v1", "ResourceQuotaConfiguration");
+        let (old_version, old_kind) = ("resourcequota.admission.k8s.io/v1", "Configuration");
+        let others = [(version, old_kind), (old_version, kind), (old_version, old_kind)];
+        let written: Written = of(value, (version, kind), &others)?;
         Ok(written.limited_resources)
     }
 }
