@@ -9,8 +9,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+mod binary;
 pub mod decode;
 mod defaults;
+mod embedded;
 pub mod internal;
 mod numbers;
 pub mod protobuf;

@@ -224,6 +224,29 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Leaves out owner references that repeat another one, and warns of it; `admitted` after mutating admission.
+pub fn without_repeated_owners(object: &mut Value, admitted: bool, warnings: &mut Vec<String>) {
+    let Some(Value::Array(owners)) = object.pointer_mut("/metadata/ownerReferences") else { return };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut repeated = Vec::new();
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            repeated.push(text(&owner, &["uid"]).to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    if !repeated.is_empty() {
+        let when = if admitted { " after mutating admission happens" } else { "" };
+        warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
+             and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        ));
+    }
+}
+
 /// Owner references as Go prints them: fields in the order of its struct.
 fn shown_owners(meta: &Value) -> String {
     let one = |owner: &Value| super::kinds::checks::internal("m.OwnerReference", owner);
@@ -236,10 +259,12 @@ const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDelet
 
 fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
     let names: Vec<&str> = list(meta, &["finalizers"]).iter().filter_map(Value::as_str).collect();
-    for (i, name) in names.iter().enumerate() {
+    for name in &names {
         for error in qualified_name_error(name) {
             errors.invalid(path, *name, error);
         }
+    }
+    for (i, name) in names.iter().enumerate() {
         let standard = STANDARD_FINALIZERS.contains(name);
         if !plain && !name.contains('/') && !standard {
             let path = path.index(i);

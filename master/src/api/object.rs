@@ -56,14 +56,16 @@ pub fn list_mut<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut [Value] {
         .map_or(&mut [], Vec::as_mut_slice)
 }
 
-/// Sets a field that is absent, null or (where Go cannot tell) empty.
+/// Sets a field that is absent or null. Where Go cannot tell empty text from none, reading left it out already.
 pub fn default(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
-    let unset = match object.get(name) {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text.is_empty(),
-        Some(_) => false,
-    };
-    if unset {
+    if object.get(name).is_none_or(Value::is_null) {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a text that is absent or empty, for fields that are there even when they are empty.
+pub fn default_text(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    if object.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
         object.insert(name.to_owned(), value.into());
     }
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Field, Type, numbers};
+use super::{Definition, Field, Type, binary, embedded, numbers};
 use crate::quantity::Quantity;
 
 /// An object as read.
@@ -62,7 +62,8 @@ struct Report {
 }
 
 enum Segment {
-    Name(String),
+    /// A field of a definition.
+    Name(String, &'static Definition),
     Key(String),
     Index(usize),
 }
@@ -73,7 +74,7 @@ impl Report {
         for segment in &self.path {
             match segment {
                 Segment::Index(i) => text.push_str(&format!("[{i}]")),
-                Segment::Name(name) | Segment::Key(name) => {
+                Segment::Name(name, _) | Segment::Key(name) => {
                     if !text.is_empty() {
                         text.push('.');
                     }
@@ -97,13 +98,16 @@ impl Report {
         }
     }
 
-    /// Go's path in type errors has only field names.
+    /// Go's path in type errors has only names of fields, and of the structs that they are embedded with.
     fn go_path(&self) -> String {
-        let names = self.path.iter().filter_map(|s| match s {
-            Segment::Name(name) => Some(name.as_str()),
-            _ => None,
-        });
-        names.collect::<Vec<_>>().join(".")
+        let mut names: Vec<&str> = Vec::new();
+        for segment in &self.path {
+            if let Segment::Name(name, definition) = segment {
+                names.extend(embedded::within(definition, name));
+                names.push(name);
+            }
+        }
+        names.join(".")
     }
 
     fn fail(&mut self, message: String) {
@@ -147,23 +151,22 @@ impl Seed<'_> {
     fn scalar_text(self, text: &str) -> Value {
         match self.ty {
             Some(Type::String | Type::Any | Type::IntOrString) => Value::String(text.to_owned()),
-            Some(Type::Bytes) => Value::String(text.to_owned()),
-            Some(Type::Quantity) => match Quantity::canonical(text) {
-                Ok(text) => Value::String(text),
-                Err(error) => {
-                    self.report.fail(error.to_string());
-                    Value::Null
-                }
-            },
-            Some(ty @ (Type::Time | Type::MicroTime)) => match time(text, *ty == Type::MicroTime) {
-                Ok(text) => Value::String(text),
-                Err(error) => {
-                    self.report.fail(error);
-                    Value::Null
-                }
-            },
+            Some(Type::Bytes) => self.checked(binary::canonical(text)),
+            Some(Type::Quantity) => self.checked(Quantity::canonical(text).map_err(|e| e.to_string())),
+            Some(ty @ (Type::Time | Type::MicroTime)) => self.checked(time(text, *ty == Type::MicroTime)),
             _ => self.mismatch("string"),
         }
+    }
+
+    /// A text in its form; one that has none is reported and read as absent.
+    fn checked(self, text: Result<String, String>) -> Value {
+        text.map_or_else(
+            |error| {
+                self.report.fail(error);
+                Value::Null
+            },
+            Value::String,
+        )
     }
 
     fn number(self, number: Number) -> Value {
@@ -285,8 +288,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     }
                 },
             };
-            let segment =
-                if definition.is_some() { Segment::Name(name.clone()) } else { Segment::Key(name.clone()) };
+            let segment = match definition {
+                Some(definition) => Segment::Name(name.clone(), definition),
+                None => Segment::Key(name.clone()),
+            };
             report.path.push(segment);
             let seed = Seed { ty, field: inner, parent: owner, root: false, report: &mut *report };
             let value = entries.next_value_seed(seed);

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::{Definition, Field, Type};
+use super::{Definition, Field, Type, embedded};
 
 /// A value in the form of an internal struct.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,41 +114,9 @@ fn go_name(name: &str) -> String {
 
 type Orders = HashMap<&'static str, Vec<&'static str>>;
 
-/// JSON names of each definition in the order of declaration, embedded structs unfolded.
-static DECLARED: LazyLock<Orders> = LazyLock::new(|| {
-    let mut messages: HashMap<&str, Vec<(&str, Option<&str>)>> = HashMap::new();
-    let mut current = "";
-    for line in include_str!("../../data/protobuf.txt").lines().filter(|l| !l.starts_with('#')) {
-        if let Some(name) = line.strip_prefix("msg ") {
-            current = name;
-            continue;
-        }
-        let mut words = line.split(' ').skip(1);
-        let (name, ty) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        messages.entry(current).or_default().push((name, ty.strip_prefix('@')));
-    }
-    super::all().iter().map(|d| (d.name, declared(d, d.name, &messages, 0))).collect()
-});
-
-fn declared(
-    definition: &Definition,
-    message: &str,
-    messages: &HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>,
-    depth: usize,
-) -> Vec<&'static str> {
-    const EMBEDDED_MAX: usize = 4;
-    let mut names = Vec::new();
-    for (name, inner) in messages.get(message).into_iter().flatten() {
-        match inner {
-            // A message that is no field of the JSON object is an embedded struct.
-            Some(inner) if definition.field(name).is_none() && depth < EMBEDDED_MAX => {
-                names.extend(declared(definition, inner, messages, depth + 1));
-            }
-            _ => names.push(*name),
-        }
-    }
-    names
-}
+/// JSON names of each definition in the order of declaration.
+static DECLARED: LazyLock<Orders> =
+    LazyLock::new(|| super::all().iter().map(|d| (d.name, embedded::declared(d))).collect());
 
 fn order(definition: &'static Definition) -> Vec<&'static Field> {
     let known = ORDERS.iter().find(|(name, _)| *name == definition.name);

@@ -8,7 +8,7 @@ use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{at, copy_field, default, list, list_mut, name, object_mut, text};
+use crate::api::object::{at, copy_field, default, default_text, list, list_mut, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
 mod job_status;
@@ -38,7 +38,7 @@ fn template_defaults(spec: &mut Value) {
     pod_spec(&mut spec["template"]["spec"]);
     for rule in list_mut(spec, &["podFailurePolicy", "rules"]) {
         for condition in list_mut(rule, &["onPodConditions"]) {
-            default(object_mut(condition, &[]), "status", "True");
+            default_text(object_mut(condition, &[]), "status", "True");
         }
     }
 }

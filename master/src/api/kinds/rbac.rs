@@ -6,7 +6,7 @@ use super::checks::{self, internal};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::object::{default, default_text, list, list_mut, object_mut, text};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -80,7 +80,7 @@ pub(super) fn binding() -> Strategy {
     Strategy {
         names: NameRule::PathSegment,
         defaults: |object| {
-            default(object_mut(object, &["roleRef"]), "apiGroup", GROUP);
+            default_text(object_mut(object, &["roleRef"]), "apiGroup", GROUP);
             for subject in list_mut(object, &["subjects"]) {
                 if matches!(text(subject, &["kind"]), "User" | "Group") {
                     default(object_mut(subject, &[]), "apiGroup", GROUP);

@@ -124,9 +124,13 @@ impl Inner {
         stamp(&mut value, subject.namespace, strategy.generation);
 
         let snapshot = admission::settled(self, request, &subject, &value).await?;
+        if request.patch.is_none() {
+            meta::without_repeated_owners(&mut value, false, warnings);
+        }
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value).await?;
         self.call_mutating(&mut write, &mut value).await?;
+        meta::without_repeated_owners(&mut value, true, write.warnings);
         if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
             object::object_mut(&mut value, &[]).remove("status");
         }

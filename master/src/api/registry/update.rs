@@ -276,9 +276,13 @@ impl Inner {
         }
         let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
+        if !patching {
+            meta::without_repeated_owners(&mut new, false, said);
+        }
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
         self.call_mutating(&mut write, &mut new).await?;
+        meta::without_repeated_owners(&mut new, true, write.warnings);
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;

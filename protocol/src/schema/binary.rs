@@ -1,0 +1,84 @@
+//! Bytes in base64, read as Go reads them: line breaks are skipped, and an error says where.
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Go does not mind bits after the last byte.
+const READER: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// The text in the one form that its bytes have. The error is Go's message.
+pub fn canonical(text: &str) -> Result<String, String> {
+    let broken = text.bytes().any(is_break);
+    let joined = if broken { text.chars().filter(|c| !"\r\n".contains(*c)).collect() } else { String::new() };
+    match READER.decode(if broken { joined.as_str() } else { text }) {
+        Ok(bytes) => Ok(READER.encode(bytes)),
+        Err(_) => Err(format!("illegal base64 data at input byte {}", fault(text.as_bytes()))),
+    }
+}
+
+fn is_break(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// Where Go finds fault with bytes that are not base64: what does not belong, or where a group of four that does not
+/// end begins.
+fn fault(text: &[u8]) -> usize {
+    let mut group = 0;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => group = (group + 1) % 4,
+            b'\r' | b'\n' => {}
+            b'=' if group >= 2 => return after_padding(text, at, group),
+            _ => return at,
+        }
+        at += 1;
+    }
+    text.len() - group
+}
+
+/// The same, from the first `=` on, after two or three letters of its group.
+fn after_padding(text: &[u8], at: usize, letters: usize) -> usize {
+    let next = |from: usize| text[from..].iter().position(|b| !is_break(*b)).map(|i| from + i);
+    match (letters, next(at + 1)) {
+        (2, None) => text.len(),
+        (2, Some(second)) if text[second] != b'=' => second - 1,
+        (2, Some(second)) => next(second + 1).unwrap_or(text.len()),
+        (_, rest) => rest.unwrap_or(text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn bytes_have_one_form() {
+        for (given, kept) in [("", ""), ("eA==", "eA=="), ("eB==", "eA=="), ("YWJj\r\nZA==\n", "YWJjZA==")] {
+            assert_eq!(canonical(given).as_deref(), Ok(kept));
+        }
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        for (given, at) in [
+            ("!!", 0),
+            ("v1", 0),
+            ("YWJjZ", 4),
+            ("YW=", 3),
+            ("YW=x", 2),
+            ("YQ==x", 4),
+            ("YWI=x", 4),
+            ("Y===", 1),
+            ("YW Jj", 2),
+        ] {
+            assert_eq!(canonical(given), Err(format!("illegal base64 data at input byte {at}")), "{given}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Structs that Go embeds: in JSON their fields lie in the object around them, under no name of their own.
+//!
+//! The protobuf table knows them: a message that is no field of the JSON object is an embedded struct.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::Definition;
+
+/// Fields of each message in the order of declaration, and the message that each holds.
+type Messages = HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>;
+
+static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
+    let mut messages = Messages::new();
+    let mut current = "";
+    for line in include_str!("../../data/protobuf.txt").lines().filter(|l| !l.starts_with('#')) {
+        if let Some(name) = line.strip_prefix("msg ") {
+            current = name;
+            continue;
+        }
+        let mut words = line.split(' ').skip(1);
+        let (name, ty) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        messages.entry(current).or_default().push((name, ty.strip_prefix('@')));
+    }
+    messages
+});
+
+/// How deep structs are embedded at most.
+const DEPTH_MAX: usize = 4;
+
+/// The JSON names of a definition in the order of declaration, embedded structs unfolded.
+pub fn declared(definition: &Definition) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    unfold(definition, definition.name, &mut Vec::new(), &mut |name, _| names.push(name));
+    names
+}
+
+/// The Go names of the structs through which a definition has a field, outermost first; mostly none.
+pub fn within(definition: &Definition, field: &str) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    unfold(definition, definition.name, &mut Vec::new(), &mut |name, within| {
+        if name == field {
+            found = within.iter().map(|message| message.rsplit('.').next().unwrap_or(message)).collect();
+        }
+    });
+    found
+}
+
+fn unfold(
+    definition: &Definition,
+    message: &str,
+    within: &mut Vec<&'static str>,
+    found: &mut impl FnMut(&'static str, &[&'static str]),
+) {
+    for (name, inner) in MESSAGES.get(message).into_iter().flatten() {
+        match inner {
+            Some(inner) if definition.field(name).is_none() && within.len() < DEPTH_MAX => {
+                within.push(inner);
+                unfold(definition, inner, within, found);
+                within.pop();
+            }
+            _ => found(name, within),
+        }
+    }
+}
