@@ -101,13 +101,14 @@ impl Errors {
 
     /// A value that makes no sense.
     pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl fmt::Display) {
-        let message = format!("Invalid value: {}: {detail}", shown(&value.into()));
-        self.push(path, "FieldValueInvalid", message);
+        self.invalid_shown(path, &shown(&value.into()), detail);
     }
 
-    /// A value that makes no sense, shown in a form of its own.
+    /// A value that makes no sense, shown in a form of its own; the detail may be empty.
     pub fn invalid_shown(&mut self, path: &Path, shown: &str, detail: impl fmt::Display) {
-        self.push(path, "FieldValueInvalid", format!("Invalid value: {shown}: {detail}"));
+        let message = format!("Invalid value: {shown}: {detail}");
+        let message = message.strip_suffix(": ").map_or(message.as_str(), |bare| bare).to_owned();
+        self.push(path, "FieldValueInvalid", message);
     }
 
     /// A value that is not one of a set.

@@ -8,6 +8,7 @@ use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{at, copy_field, default, default_text, list, list_mut, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
@@ -103,7 +104,18 @@ pub(super) fn job() -> Strategy {
 
 fn validate_job(job: &Value, errors: &mut Errors) {
     generated_selector(job, errors);
-    selected_spec(&job["spec"], errors);
+    let spec = &job["spec"];
+    selected_spec(spec, errors);
+    // The last pod has the longest name, and its host is named after it.
+    if let Some(last) = spec["completions"].as_i64().filter(|n| *n > 0).map(|n| n - 1)
+        && spec["completionMode"] == "Indexed"
+    {
+        let host = format!("{}-{last}", name(job));
+        if !name_errors(NameRule::Label, &host, false).is_empty() {
+            let detail = format!("will not able to create pod with invalid DNS label: {host}");
+            errors.invalid(&Path::new("metadata").child("name"), name(job), detail);
+        }
+    }
 }
 
 fn generated_selector(job: &Value, errors: &mut Errors) {
@@ -123,9 +135,10 @@ fn generated_selector(job: &Value, errors: &mut Errors) {
             Some(_) => {}
         }
     }
-    let own = |key: &str| json!({"matchLabels": {key: uid}});
-    let generated = [own("batch.kubernetes.io/controller-uid"), own("controller-uid")];
-    if !generated.contains(&spec["selector"]) {
+    let own = |key: &str| {
+        LABELS.iter().find(|(label, _)| *label == key).map(|(_, is_uid)| if *is_uid { uid } else { name })
+    };
+    if selector_of(&spec["selector"]).is_some_and(|selector| !selector.matches_by(own)) {
         let shown = checks::shown_selector(&spec["selector"]);
         errors.invalid_shown(&path("selector"), &shown, "`selector` not auto-generated");
     }
@@ -217,12 +230,16 @@ fn indexes(spec: &Value, path: &Path, errors: &mut Errors) {
             let detail = "must be less than or equal to completions";
             errors.invalid(&path.child("maxFailedIndexes"), failed, detail);
         }
-    } else if let Some(limit) = number("backoffLimitPerIndex") {
-        let detail = "requires indexed completion mode";
-        errors.invalid(&path.child("backoffLimitPerIndex"), limit, detail);
     }
     if !spec["maxFailedIndexes"].is_null() && spec["backoffLimitPerIndex"].is_null() {
         errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+    if mode.is_null() || mode == "NonIndexed" {
+        for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+            if let Some(number) = number(name) {
+                errors.invalid(&path.child(name), number, "requires indexed completion mode");
+            }
+        }
     }
 }
 
@@ -239,13 +256,21 @@ fn failure_policy(spec: &Value, path: &Path, errors: &mut Errors) {
         .map(|container| text(container, &["name"]))
         .collect();
     for (i, rule) in rules.iter().enumerate() {
-        failure_rule(rule, &names, &path.index(i), errors);
+        failure_rule(rule, !spec["backoffLimitPerIndex"].is_null(), &names, &path.index(i), errors);
     }
 }
 
-fn failure_rule(rule: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
-    let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
-    checks::required_choice(&rule["action"], &actions, &path.child("action"), errors);
+fn failure_rule(rule: &Value, per_index: bool, names: &[&str], path: &Path, errors: &mut Errors) {
+    match text(rule, &["action"]) {
+        "FailIndex" if !per_index => {
+            let detail = "requires the backoffLimitPerIndex to be set";
+            errors.invalid(&path.child("action"), "FailIndex", detail);
+        }
+        _ => {
+            let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
+            checks::required_one_of(&rule["action"], &actions, &path.child("action"), errors);
+        }
+    }
     let (codes, conditions) = (&rule["onExitCodes"], list(rule, &["onPodConditions"]));
     if codes.is_object() {
         exit_codes(codes, names, &path.child("onExitCodes"), errors);
@@ -254,17 +279,16 @@ fn failure_rule(rule: &Value, names: &[&str], path: &Path, errors: &mut Errors) 
         let path = path.child("onPodConditions").index(i);
         qualified(text(condition, &["type"]), &path.child("type"), errors);
         let known = ["False", "True", "Unknown"];
-        checks::required_choice(&condition["status"], &known, &path.child("status"), errors);
+        checks::required_one_of(&condition["status"], &known, &path.child("status"), errors);
     }
-    let shown = || internal("a.batch.v1.PodFailurePolicyRule", rule);
     match (codes.is_object(), !conditions.is_empty()) {
         (true, true) => {
             let detail = "specifying both OnExitCodes and OnPodConditions is not supported";
-            errors.invalid_shown(path, &shown(), detail);
+            errors.invalid_unshown(path, detail);
         }
         (false, false) => {
             let detail = "specifying one of OnExitCodes and OnPodConditions is required";
-            errors.invalid_shown(path, &shown(), detail);
+            errors.invalid_unshown(path, detail);
         }
         _ => {}
     }
@@ -369,7 +393,7 @@ fn indexes_of(text: &str, completions: i64) -> Result<i64, String> {
 
 fn exit_codes(codes: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
     let operator = text(codes, &["operator"]);
-    checks::required_choice(&codes["operator"], &["In", "NotIn"], &path.child("operator"), errors);
+    checks::required_one_of(&codes["operator"], &["In", "NotIn"], &path.child("operator"), errors);
     if let Some(container) = codes["containerName"].as_str()
         && !names.contains(&container)
     {

@@ -9,7 +9,7 @@ use protocol::schema::{self, internal};
 use protocol::selector::{label_value_error, qualified_name_error};
 use serde_json::Value;
 
-use crate::api::invalid::{Errors, Path};
+use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::meta::{self, NameRule, name_errors};
 use crate::api::object::{list, text};
 
@@ -109,6 +109,16 @@ pub fn required_choice(value: &Value, supported: &[&str], path: &Path, errors: &
         "" => errors.required(path, ""),
         given if !supported.contains(&given) => errors.unsupported(path, given, supported),
         _ => {}
+    }
+}
+
+/// The same, where what is missing is told what it could be.
+pub fn required_one_of(value: &Value, supported: &[&str], path: &Path, errors: &mut Errors) {
+    if value.as_str().is_none_or(str::is_empty) {
+        let known: Vec<String> = supported.iter().map(|known| go_quote(known)).collect();
+        errors.required(path, &format!("valid values: [{}]", known.join(" ")));
+    } else {
+        choice(value, supported, path, errors);
     }
 }
 

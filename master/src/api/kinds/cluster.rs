@@ -69,7 +69,14 @@ pub(super) fn namespace() -> Strategy {
 pub(super) fn node() -> Strategy {
     Strategy {
         keeps_status: true,
+        prepare_create: without_source,
+        prepare_update: |new, _| without_source(new),
         defaults: |object| {
+            // Two fields of one value.
+            let range = text(object, &["spec", "podCIDR"]).to_owned();
+            if !range.is_empty() && list(object, &["spec", "podCIDRs"]).first() != Some(&json!(range)) {
+                object["spec"]["podCIDRs"] = json!([range]);
+            }
             // What is there is there to be used, unless the node says less.
             let capacity = object["status"]["capacity"].as_object().cloned().unwrap_or_default();
             let unset = object["status"]["allocatable"].as_object().is_none_or(|a| a.is_empty());
@@ -118,6 +125,11 @@ pub(super) fn node() -> Strategy {
         },
         ..base()
     }
+}
+
+/// Where kubelets once had their configuration from is said no more.
+fn without_source(node: &mut Value) {
+    object_mut(node, &["spec"]).remove("configSource");
 }
 
 fn addresses(node: &Value, errors: &mut Errors) {

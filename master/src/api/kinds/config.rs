@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::checks::{config_key_errors, immutable};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{default, object_mut, text};
+use crate::api::object::{default, list_mut, object_mut, text};
 
 const DATA_BYTES_MAX: usize = 1024 * 1024;
 
@@ -86,6 +86,17 @@ fn registry_logins(data: Option<&Map<String, Value>>, key: &str, errors: &mut Er
         Err(error) => protocol::schema::syntax::error(&bytes).unwrap_or_else(|| error.to_string()),
     };
     errors.invalid(&path, "<secret contents redacted>", wrong);
+}
+
+/// An account's secrets are named, and nothing else is said of them.
+fn only_names(account: &mut Value) {
+    for secret in list_mut(account, &["secrets"]).iter_mut().filter_map(Value::as_object_mut) {
+        secret.retain(|field, _| field == "name");
+    }
+}
+
+pub(super) fn service_account() -> Strategy {
+    Strategy { prepare_create: only_names, prepare_update: |new, _| only_names(new), ..base() }
 }
 
 pub(super) fn secret() -> Strategy {

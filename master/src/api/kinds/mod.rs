@@ -296,6 +296,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         ("", "nodes") => cluster::node(),
         ("", "configmaps") => config::config_map(),
         ("", "secrets") => config::secret(),
+        ("", "serviceaccounts") => config::service_account(),
         ("", "limitranges") => quota::limit_range(),
         ("", "resourcequotas") => quota::resource_quota(),
         ("", "persistentvolumes") => volumes::volume(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::Quantity;
+use protocol::selector::qualified_name_error;
 use serde_json::Value;
 
 use super::checks::{self, amount, qualified};
@@ -41,7 +42,10 @@ fn is_native(name: &str) -> bool {
 
 /// Whether a resource is one that a device plugin or driver offers.
 pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.")
+    !is_native(name)
+        && !name.starts_with("requests.")
+        // It must have a name in quotas too.
+        && qualified_name_error(&format!("requests.{name}")).is_empty()
 }
 
 fn is_huge_page(name: &str) -> bool {
@@ -154,10 +158,15 @@ pub fn whole_pod(spec: &Value, claims: &[&str], path: &Path, errors: &mut Errors
     }
 }
 
+/// Whether a resource is one that a pod can have as a whole.
+pub fn is_whole_pods(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || is_huge_page(name)
+}
+
 fn pod_resource_name(name: &str, path: &Path, errors: &mut Errors) {
     let before = errors.len();
     resource_name(name, path, errors);
-    if errors.len() == before && !(matches!(name, "cpu" | "memory") || is_huge_page(name)) {
+    if errors.len() == before && !is_whole_pods(name) {
         errors.unsupported(path, name, &["cpu", "hugepages-", "memory"]);
     }
 }

@@ -572,6 +572,7 @@ fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
         }
     }
     checks::address_notes(list(spec, &["externalIPs"]), &path("externalIPs"), said);
+    checks::address_note(text(spec, &["loadBalancerIP"]), &path("loadBalancerIP"), said);
     if is(object, "ExternalName") && external_ips {
         said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }

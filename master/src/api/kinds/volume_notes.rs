@@ -42,10 +42,15 @@ pub(super) fn volume(object: &Value, _: Option<&Value>, said: &mut Vec<String>) 
 /// What is said about a claim.
 pub(super) fn claim(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
     old_annotation(object, CLASS, "v1.8", "storageClassName", said);
+    claim_spec(&object["spec"], &Path::new("spec"), said);
+}
+
+/// What is said about a claim's spec, of a claim or of a template.
+pub(super) fn claim_spec(spec: &Value, path: &Path, said: &mut Vec<String>) {
     for which in ["requests", "limits"] {
-        let value = &object["spec"]["resources"][which]["storage"];
+        let value = &spec["resources"][which]["storage"];
         if amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
-            let at = Path::new("spec.resources").child(which).key("storage");
+            let at = path.child("resources").child(which).key("storage");
             said.push(format!("{at}: fractional byte value {value} is invalid, must be an integer"));
         }
     }

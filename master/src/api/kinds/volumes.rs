@@ -348,6 +348,8 @@ pub(super) fn volume() -> Strategy {
             volume_spec(&object["spec"], name, false, &Path::new("spec"), errors);
         },
         validate_update: |new, old, errors| {
+            // Upstream checks the whole again here.
+            volume_spec(&new["spec"], text(new, &["metadata", "name"]), false, &Path::new("spec"), errors);
             let (mut after, before) = (new["spec"].clone(), &old["spec"]);
             // A secret for growing may be named later, once.
             if before["csi"].is_object()
@@ -618,7 +620,7 @@ fn normalize(spec: &mut Value) {
     let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
     if source.is_object() && reference.is_null() {
         spec["dataSourceRef"] = source;
-    } else if reference.is_object() && source.is_null() && reference["namespace"].is_null() {
+    } else if reference.is_object() && source.is_null() && text(&reference, &["namespace"]).is_empty() {
         spec["dataSource"] = reference;
     }
     let spec = object_mut(spec, &[]);

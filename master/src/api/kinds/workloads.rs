@@ -6,10 +6,11 @@ use super::checks::{self, immutable_struct, int_or_percent, internal, non_negati
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings::templated;
+use super::volumes::claim_spec;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{at, copy_field, default, list, list_mut, object_mut, text};
+use crate::api::object::{at, copy_field, default, list, list_mut, name, object_mut, text};
 use crate::front::metadata::TEMPLATE_GENERATION;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
@@ -194,12 +195,19 @@ fn strategy(spec: &Value, errors: &mut Errors) {
             }
             checks::at_most_all(&rolling["maxUnavailable"], &path.child("maxUnavailable"), errors);
         }
-        other => errors.unsupported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+        _ => {
+            let shown = internal("a.apps.v1.DeploymentStrategy", strategy);
+            errors.unsupported_shown(&path, &shown, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 
+/// Whether a number or a percentage is none; what is neither counts as none too.
 fn is_zero(value: &Value) -> bool {
-    value.as_i64() == Some(0) || percent(value) == Some(0)
+    match value.as_str() {
+        Some(text) => percent(value).or_else(|| text.parse().ok()).unwrap_or(0) == 0,
+        None => value.as_i64() == Some(0),
+    }
 }
 
 fn replica_status(new: &Value, _: &Value, errors: &mut Errors) {
@@ -284,22 +292,7 @@ pub(super) fn stateful_set() -> Strategy {
         names: NameRule::Label,
         defaults: stateful_set_defaults,
         prepare_create: |object| object["status"] = json!({"replicas": 0, "availableReplicas": 0}),
-        validate: |object, errors| {
-            let spec = &object["spec"];
-            stateful_strategy(spec, errors);
-            for name in ["whenDeleted", "whenScaled"] {
-                let policy = &spec["persistentVolumeClaimRetentionPolicy"][name];
-                let path = spec_path("persistentVolumeClaimRetentionPolicy").child(name);
-                checks::choice(policy, &["Delete", "Retain"], &path, errors);
-            }
-            for name in ["replicas", "minReadySeconds"] {
-                non_negative(&spec[name], &spec_path(name), errors);
-            }
-            let start = &spec["ordinals"]["start"];
-            non_negative(start, &spec_path("ordinals").child("start"), errors);
-            selector(spec, "statefulset", errors);
-            selected_template(&with_claims(spec), "", "StatefulSet", errors);
-        },
+        validate_create: |object, errors| stateful_spec(&object["spec"], true, errors),
         validate_update: stateful_set_update,
         validate_status: |new, old, errors| {
             let status = &new["status"];
@@ -317,23 +310,60 @@ pub(super) fn stateful_set() -> Strategy {
             available(status, "status.readyReplicas", errors);
             collisions(new, old, errors);
         },
-        warnings: templated,
+        warnings: |object, old, said| {
+            templated(object, old, said);
+            if object["spec"]["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
+                said.push(
+                    "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
+                     recommended"
+                        .to_owned(),
+                );
+            }
+        },
         ..base()
     }
+}
+
+/// Checks a spec. What may not change is looked at only when it is `new`.
+fn stateful_spec(spec: &Value, new: bool, errors: &mut Errors) {
+    stateful_strategy(spec, errors);
+    for name in ["whenDeleted", "whenScaled"] {
+        let policy = &spec["persistentVolumeClaimRetentionPolicy"][name];
+        let path = spec_path("persistentVolumeClaimRetentionPolicy").child(name);
+        checks::choice(policy, &["Retain", "Delete"], &path, errors);
+    }
+    let claims = list(spec, &["volumeClaimTemplates"]);
+    for (i, claim) in claims.iter().enumerate().filter(|_| new) {
+        claim_spec(&claim["spec"], &spec_path("volumeClaimTemplates").index(i).child("spec"), errors);
+    }
+    for name in ["replicas", "minReadySeconds"] {
+        non_negative(&spec[name], &spec_path(name), errors);
+    }
+    let start = &spec["ordinals"]["start"];
+    non_negative(start, &spec_path("ordinals.start"), errors);
+    if new {
+        checks::named_if_set(NameRule::Label, spec, "serviceName", &Path::new("spec"), errors);
+    }
+    selector(spec, "statefulset", errors);
+    selected_template(&with_claims(spec), "", "StatefulSet", errors);
 }
 
 /// A spec whose template has volumes for the claims that each pod gets, as the pods will have them.
 fn with_claims(spec: &Value) -> Value {
     let mut spec = spec.clone();
-    let mut volumes = list(&spec, &["template", "spec", "volumes"]).to_vec();
-    for claim in list(&spec, &["volumeClaimTemplates"]) {
-        let name = text(claim, &["metadata", "name"]);
-        if !volumes.iter().any(|v| text(v, &["name"]) == name) {
-            volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    let claims: Vec<String> =
+        list(&spec, &["volumeClaimTemplates"]).iter().map(|claim| name(claim).to_owned()).collect();
+    let mut volumes: Vec<Value> = Vec::new();
+    for claim in &claims {
+        if !volumes.iter().any(|v| text(v, &["name"]) == claim) {
+            volumes.push(json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}));
         }
     }
-    if !volumes.is_empty() && spec["template"]["spec"].is_object() {
-        spec["template"]["spec"]["volumes"] = volumes.into();
+    let own = list(&spec, &["template", "spec", "volumes"]).iter();
+    volumes
+        .extend(own.filter(|volume| !claims.iter().any(|claim| claim == text(volume, &["name"]))).cloned());
+    if let Some(pod) = spec["template"]["spec"].as_object_mut() {
+        pod.insert("volumes".to_owned(), volumes.into());
     }
     spec
 }
@@ -348,8 +378,10 @@ fn stateful_set_defaults(object: &mut Value) {
     default(retention, "whenDeleted", "Retain");
     default(retention, "whenScaled", "Retain");
     let strategy = object_mut(object, &["spec", "updateStrategy"]);
+    let unset = strategy.get("type").is_none_or(Value::is_null);
     default(strategy, "type", "RollingUpdate");
-    if strategy.get("type").is_some_and(|t| t == "RollingUpdate") {
+    let given = strategy.get("rollingUpdate").is_some_and(Value::is_object);
+    if strategy.get("type").is_some_and(|t| t == "RollingUpdate") && (unset || given) {
         let rolling = object_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
         default(rolling, "partition", 0);
     }
@@ -381,17 +413,7 @@ fn stateful_strategy(spec: &Value, errors: &mut Errors) {
                 errors.invalid_shown(&at, &shown, "only allowed for updateStrategy 'RollingUpdate'");
             }
         }
-        "RollingUpdate" => {
-            non_negative(&rolling["partition"], &at.child("partition"), errors);
-            let (most, at) = (&rolling["maxUnavailable"], at.child("maxUnavailable"));
-            if !most.is_null() {
-                int_or_percent(most, &at, errors);
-                checks::at_most_all(most, &at, errors);
-                if is_zero(most) {
-                    errors.invalid(&at, most.clone(), "cannot be 0");
-                }
-            }
-        }
+        "RollingUpdate" => non_negative(&rolling["partition"], &at.child("partition"), errors),
         _ => {
             let shown = internal("a.apps.v1.StatefulSetUpdateStrategy", strategy);
             errors.invalid_shown(&path, &shown, "must be 'RollingUpdate' or 'OnDelete'");
@@ -400,6 +422,7 @@ fn stateful_strategy(spec: &Value, errors: &mut Errors) {
 }
 
 fn stateful_set_update(new: &Value, old: &Value, errors: &mut Errors) {
+    stateful_spec(&new["spec"], false, errors);
     let mut masked = new["spec"].clone();
     for name in [
         "replicas",

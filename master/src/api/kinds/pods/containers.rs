@@ -84,10 +84,10 @@ pub fn validate(spec: &Value, around: &Around<'_>, path: &Path, errors: &mut Err
                 "containers" => {
                     unique(errors);
                     running(item, around, &path, errors);
-                    restart_policy(item, &path, errors);
+                    restart_policy(item, false, &path, errors);
                 }
                 "initContainers" => {
-                    restart_policy(item, &path, errors);
+                    restart_policy(item, true, &path, errors);
                     unique(errors);
                     // They run one after the other, so each has the host's ports to itself.
                     host_port_conflicts(std::slice::from_ref(item), &all, errors);
@@ -146,11 +146,14 @@ fn running(item: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
 }
 
 /// When a container is started again, where that differs from its pod.
-fn restart_policy(item: &Value, path: &Path, errors: &mut Errors) {
+fn restart_policy(item: &Value, initial: bool, path: &Path, errors: &mut Errors) {
     let (rules, at) = (list(item, &["restartPolicyRules"]), path.child("restartPolicy"));
     if item["restartPolicy"].is_null() {
         if !rules.is_empty() {
             errors.required(&at, "must specify restartPolicy when restart rules are used");
+        }
+        if initial {
+            return;
         }
     } else {
         checks::choice(&item["restartPolicy"], &["Always", "Never", "OnFailure"], &at, errors);

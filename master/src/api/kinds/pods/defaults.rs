@@ -1,5 +1,8 @@
 //! Defaults of pod specs, wherever they occur.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::api::object::{default, list_mut, object_mut};
@@ -47,7 +50,7 @@ pub fn host_ports(spec: &mut Value) {
 fn container(container: &mut Value) {
     let image = container["image"].as_str().unwrap_or_default().to_owned();
     let Some(fields) = container.as_object_mut() else { return };
-    default(fields, "imagePullPolicy", if is_latest(&image) { "Always" } else { "IfNotPresent" });
+    default(fields, "imagePullPolicy", pull_policy(&image));
     default(fields, "terminationMessagePath", "/dev/termination-log");
     default(fields, "terminationMessagePolicy", "File");
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -71,13 +74,27 @@ fn container(container: &mut Value) {
     }
 }
 
-/// An image without a tag or digest means `latest`.
+/// When an image is pulled that its author says nothing of: one that may change under its name always.
+fn pull_policy(image: &str) -> &'static str {
+    if is_latest(image) { "Always" } else { "IfNotPresent" }
+}
+
+/// References to images: host and port, path, tag, digest.
+static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    const HOST: &str = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?";
+    const PART: &str = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*";
+    const TAG: &str = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}";
+    const DIGEST: &str = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}";
+    Regex::new(&format!("^(?:{HOST}/)?{PART}(?:/{PART})*(?::(?P<tag>{TAG}))?(?P<digest>@{DIGEST})?$")).ok()
+});
+
+/// An image without a tag or digest means `latest`; what is no image means nothing.
 fn is_latest(image: &str) -> bool {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains('@') {
-        return false;
-    }
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest" || tag.is_empty())
+    let found = REFERENCE.as_ref().and_then(|reference| reference.captures(image));
+    found.is_some_and(|parts| match parts.name("tag") {
+        Some(tag) => tag.as_str() == "latest",
+        None => parts.name("digest").is_none(),
+    })
 }
 
 fn probe(probe: &mut Value) {
@@ -114,6 +131,10 @@ fn volume(volume: &mut Value) {
     }
     if let Some(source) = fields.get_mut("hostPath").and_then(Value::as_object_mut) {
         source.entry("type").or_insert_with(|| "".into());
+    }
+    if let Some(image) = fields.get_mut("image").and_then(Value::as_object_mut) {
+        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default().to_owned();
+        default(image, "pullPolicy", pull_policy(&reference));
     }
     if let Some(items) = volume.pointer_mut("/downwardAPI/items") {
         field_refs(items);
@@ -153,7 +174,11 @@ mod tests {
             ("a:1", false),
             ("host:5000/a", true),
             ("host:5000/a:1", false),
-            ("a@sha256:00", false),
+            ("a@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", false),
+            ("Host/a", true),
+            ("A", false),
+            ("a b", false),
+            ("", false),
         ] {
             assert_eq!(is_latest(image), latest, "{image}");
         }

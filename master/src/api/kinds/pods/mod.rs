@@ -11,7 +11,7 @@ use protocol::Quantity;
 use serde_json::{Value, json};
 
 use super::checks::amount;
-use super::{Strategy, base};
+use super::{Strategy, base, resources};
 use crate::api::invalid::{Errors, Path};
 use crate::api::object::{copy_meta, default, list, list_mut, object_mut};
 
@@ -19,6 +19,7 @@ mod annotations;
 mod containers;
 pub mod defaults;
 mod features;
+mod overlaps;
 mod probes;
 pub mod scheduling;
 mod security;
@@ -86,7 +87,7 @@ fn whole_requests(pod: &mut Value) {
         return;
     }
     let mut wanted = BTreeMap::new();
-    for (name, limit) in limits {
+    for (name, limit) in limits.into_iter().filter(|(name, _)| resources::is_whole_pods(name)) {
         let asked: Vec<Quantity> = list(pod, &["spec", "containers"])
             .iter()
             .filter_map(|c| amount(&c["resources"]["requests"][name.as_str()]))

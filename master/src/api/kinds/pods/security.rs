@@ -48,7 +48,13 @@ pub fn pod(spec: &Value, path: &Path, errors: &mut Errors) {
     windows::options(context, &path, errors);
     app_armor(&context["appArmorProfile"], &path.child("appArmorProfile"), errors);
     choice("supplementalGroupsPolicy", ["Merge", "Strict"], errors);
-    choice("seLinuxChangePolicy", ["MountOption", "Recursive"], errors);
+    // The other way to change labels, by mounting, is not switched on.
+    checks::choice(
+        &context["seLinuxChangePolicy"],
+        &["Recursive"],
+        &path.child("seLinuxChangePolicy"),
+        errors,
+    );
 }
 
 /// What a pod shares with its host it may not set.

@@ -238,6 +238,11 @@ fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
 
 /// The selector of a `LabelSelector` value; `None` where it is absent or not understood.
 pub fn selector_of(value: &Value) -> Option<Selector> {
+    let mut errors = Errors::default();
+    checks::label_selector(value, &Path::default(), &mut errors);
+    if !errors.is_empty() {
+        return None;
+    }
     let selector = serde_json::from_value(value.clone()).ok()?;
     Selector::from_label_selector(&selector).ok()
 }

@@ -113,7 +113,8 @@ fn source(volume: &Value, pod: Option<&Value>, path: &Path, errors: &mut Errors)
             };
             errors.forbidden(&path.child(shown), MORE);
         } else {
-            one(kind, source, &path.child(kind), errors);
+            let shown = if *kind == "gcePersistentDisk" { "persistentDisk" } else { kind };
+            one(kind, source, &path.child(shown), errors);
             if *kind == "ephemeral" {
                 claim_name(pod, name, path, errors);
             }

@@ -3,8 +3,10 @@
 use protocol::selector::label_value_error;
 use serde_json::Value;
 
+use super::overlaps;
 use crate::api::invalid::{Path, go_quote};
 use crate::api::kinds::checks::{address_note, address_notes, amount};
+use crate::api::kinds::volume_notes;
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{list, name, text};
 
@@ -88,8 +90,11 @@ pub fn spec(pod: &Value, root: &Path, said: &mut Vec<String>) {
             let shown = if *kind == "storageos" { "storageOS" } else { kind };
             said.push(format!("{}: {why}", path.child("volumes").index(i).child(shown)));
         }
+        let template = path.child("volumes").index(i).child("ephemeral").child("volumeClaimTemplate");
+        let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
+        volume_notes::claim_spec(claim, &template.child("spec"), said);
     }
-    token_paths(spec, &path.child("volumes"), said);
+    overlaps::volumes(spec, said);
     repeated(spec, "hostAliases", "ip", &path, said);
     for (i, alias) in list(spec, &["hostAliases"]).iter().enumerate() {
         address_note(text(alias, &["ip"]), &path.child("hostAliases").index(i).child("ip"), said);
@@ -157,38 +162,6 @@ fn repeated(spec: &Value, field: &str, by: &str, path: &Path, said: &mut Vec<Str
     }
 }
 
-/// Files of projected volumes that lie where a token does.
-fn token_paths(spec: &Value, path: &Path, said: &mut Vec<String>) {
-    let sources = |volume: &Value| list(volume, &["projected", "sources"]).to_vec();
-    let volumes = list(spec, &["volumes"]);
-    let tokens: Vec<String> = volumes
-        .iter()
-        .flat_map(sources)
-        .filter(|source| source["serviceAccountToken"].is_object())
-        .map(|source| text(&source, &["serviceAccountToken", "path"]).to_owned())
-        .collect();
-    let mut tell = |file: &str, at: &Path| {
-        if tokens.iter().any(|token| token == file) {
-            said.push(format!("{at}: has duplicated path with ServiceAccountToken {}", go_quote(file)));
-        }
-    };
-    for (i, volume) in volumes.iter().enumerate() {
-        let at = path.index(i).child("projected").child("sources");
-        for source in list(volume, &["projected", "sources"]) {
-            for (kind, shown) in
-                [("configMap", "configMap"), ("secret", "secrets"), ("downwardAPI", "downwardAPI")]
-            {
-                for (j, item) in list(source, &[kind, "items"]).iter().enumerate() {
-                    tell(text(item, &["path"]), &at.child(shown).index(j));
-                }
-            }
-            if source["clusterTrustBundle"].is_object() {
-                tell(text(source, &["clusterTrustBundle", "path"]), &at.child("ClusterTrustBundle"));
-            }
-        }
-    }
-}
-
 fn fractions(amounts: &Value, resources: &[&str], path: &Path, said: &mut Vec<String>) {
     for resource in resources {
         let value = &amounts[*resource];
@@ -231,6 +204,26 @@ fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
                 said.push(format!("{at}: {how} port definition with {there}"));
             }
             seen.push((port, at));
+        }
+    }
+    port_names(spec, path, said);
+}
+
+/// Names of ports that are there twice, of which only the first is found.
+fn port_names(spec: &Value, path: &Path, said: &mut Vec<String>) {
+    let mut seen: Vec<(&str, Path)> = Vec::new();
+    for (container, path) in containers(spec, path) {
+        for (i, port) in list(container, &["ports"]).iter().enumerate() {
+            let (name, at) = (text(port, &["name"]), path.child("ports").index(i));
+            match seen.iter().find(|(other, _)| *other == name) {
+                _ if name.is_empty() => {}
+                Some((_, first)) => said.push(format!(
+                    "{at}: duplicate port name {} with {first}, services and probes that select ports by name will use \
+                     {first}",
+                    go_quote(name)
+                )),
+                None => seen.push((name, at)),
+            }
         }
     }
 }
