@@ -115,8 +115,23 @@ pub struct Field {
     pub values: &'static [&'static str],
     /// Value of an absent field.
     pub default: Option<Value>,
-    /// The Go type in error messages, where it has a name of its own.
+    /// The Go type in error messages, where it has a name of its own; of what is in a list or a map, but for
+    /// those that have a name themselves.
     pub go: &'static str,
+    /// The Go type of a map's keys, where it has a name of its own.
+    pub keyed: &'static str,
+}
+
+impl Field {
+    /// The Go type in error messages, with its package, where it has a name of its own.
+    pub fn go_type(&self) -> Option<String> {
+        match self.go {
+            "" => None,
+            "UID" => Some("types.UID".to_owned()),
+            name if name.contains(['[', '.']) => Some(name.to_owned()),
+            name => Some(format!("v1.{name}")),
+        }
+    }
 }
 
 /// The fields of one object type.
@@ -293,6 +308,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
         values: &[],
         default: None,
         go: "",
+        keyed: "",
     };
     let split = |value: &'static str, by: char| -> &'static [&'static str] {
         value.split(by).collect::<Vec<_>>().leak()
@@ -316,6 +332,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
             "enum" => field.values = split(value, '|'),
             "default" => field.default = serde_json::from_str(value).ok(),
             "go" => field.go = value,
+            "keyed" => field.keyed = value,
             _ => {}
         }
     }

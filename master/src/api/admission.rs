@@ -12,6 +12,7 @@ use super::pipeline::Inner;
 use super::registry::Subject;
 use crate::cache::Snapshot;
 
+mod admin_access;
 pub mod calls;
 mod certificates;
 pub mod config;
@@ -130,6 +131,7 @@ pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> 
 pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     let config = &inner.config.admission;
     let on = |plugin| config.is_on(plugin);
+    admin_access::validate(write, value)?;
     if on("LimitRanger") {
         limit_ranger::validate(write, value)?;
     }

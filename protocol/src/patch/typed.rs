@@ -63,8 +63,8 @@ fn scalar(go: &str, field: Option<&Field>, value: &Value, fits: bool) -> Option<
     let number_to_text = go == "string" && value.as_i64().is_some();
     let fraction_to_whole = go.starts_with("int") && value.is_f64();
     if number_to_text || fraction_to_whole {
-        let named = field.map(|f| f.go).filter(|n| !n.is_empty() && !n.starts_with('['));
-        let to = named.map_or_else(|| go.to_owned(), |name| format!("v1.{name}"));
+        let named = field.and_then(Field::go_type).filter(|name| !name.starts_with('['));
+        let to = named.unwrap_or_else(|| go.to_owned());
         return Some(format!("cannot convert {} to {to}", kind(value)));
     }
     Some(format!("unrecognized type: {go}"))

@@ -309,9 +309,14 @@ fn struct_name(definition: &Definition) -> String {
     format!("{version}.{name}")
 }
 
+/// Lists and maps that have a name of their own in Go.
+const COLLECTIONS: [&str; 4] =
+    ["ExtraValue", "ValidationRules", "JSONSchemaDefinitions", "JSONSchemaDependencies"];
+
 fn go_type(ty: &Type, field: Option<&Field>) -> String {
-    let named = field.map(|f| f.go).filter(|g| !g.is_empty());
-    let scalar = |plain: &str| named.map_or_else(|| plain.to_owned(), go_named);
+    let collection = field.filter(|f| COLLECTIONS.contains(&f.go)).and_then(Field::go_type);
+    let named = if collection.is_some() { None } else { field.and_then(Field::go_type) };
+    let scalar = |plain: &str| named.clone().unwrap_or_else(|| plain.to_owned());
     match ty {
         Type::String => scalar("string"),
         Type::Bool => scalar("bool"),
@@ -323,23 +328,16 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
         Type::MicroTime => "string".to_owned(),
         Type::Quantity => "resource.Quantity".to_owned(),
         Type::IntOrString => "intstr.IntOrString".to_owned(),
-        Type::Any => "interface {}".to_owned(),
+        Type::Any => scalar("interface {}"),
         Type::Object(_) => ty.definition().map(struct_name).unwrap_or_default(),
-        Type::List(element) => format!("[]{}", go_type(element, field)),
-        Type::Map(element) => match (element, named) {
-            (Type::Quantity, _) => "v1.ResourceList".to_owned(),
-            _ => format!("map[string]{}", go_type(element, field)),
-        },
-    }
-}
-
-fn go_named(name: &str) -> String {
-    if name.starts_with('[') {
-        name.to_owned()
-    } else if name == "UID" {
-        "types.UID".to_owned()
-    } else {
-        format!("v1.{name}")
+        Type::List(element) => collection.unwrap_or_else(|| format!("[]{}", go_type(element, field))),
+        Type::Map(Type::Quantity) if named.is_some() => "v1.ResourceList".to_owned(),
+        Type::Map(Type::Object(_)) if collection.is_some() => collection.unwrap_or_default(),
+        Type::Map(element) => {
+            let key = field.map(|f| f.keyed).filter(|k| !k.is_empty());
+            let key = key.map_or_else(|| "string".to_owned(), |key| format!("v1.{key}"));
+            format!("map[{key}]{}", go_type(element, field))
+        }
     }
 }
 

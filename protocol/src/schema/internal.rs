@@ -53,6 +53,9 @@ const ORDERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Templates of objects: their metadata has no name of its own.
+const TEMPLATES: [&str; 2] = ["a.core.v1.PodTemplateSpec", "a.resource.v1.ResourceClaimTemplateSpec"];
+
 /// Fields of a pod's spec that its security context holds internally.
 const HOST_FIELDS: &[(&str, bool)] = &[
     ("hostNetwork", false),
@@ -141,7 +144,7 @@ pub fn internal(definition: &'static Definition, value: &Value) -> Shape {
     let mut fields = Vec::new();
     for field in order(definition) {
         let given = &value[field.name];
-        if definition.name == "a.core.v1.PodTemplateSpec" && field.name == "metadata" {
+        if TEMPLATES.contains(&definition.name) && field.name == "metadata" {
             // Embedded without a name of its own: its fields lie beside the spec's.
             if let Some(Shape::Fields(inner)) = external_of(&field.ty, given) {
                 fields.extend(inner);

@@ -114,3 +114,45 @@ fn the_tables_defaults_reach_into_lists() {
     apply_defaults(kind("", "v1", "Pod").expect("pod"), &mut pod);
     assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
 }
+
+#[test]
+fn types_with_names_of_their_own_are_told_by_these() {
+    let read = |group: &str, version: &str, name: &str, text: &str| {
+        decode(kind(group, version, name).expect(name), text.as_bytes()).map(|_| ()).unwrap_err()
+    };
+    for (group, version, name, text, of) in [
+        (
+            "authorization.k8s.io",
+            "v1",
+            "SubjectAccessReview",
+            r#"{"spec":{"extra":{"a":"b"}}}"#,
+            "v1.ExtraValue",
+        ),
+        (
+            "authorization.k8s.io",
+            "v1",
+            "SubjectAccessReview",
+            r#"{"spec":{"extra":[]}}"#,
+            "map[string]v1.ExtraValue",
+        ),
+        (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            r#"{"spec":{"metrics":[{"type":7}]}}"#,
+            "v2.MetricSourceType",
+        ),
+        (
+            "resource.k8s.io",
+            "v1",
+            "ResourceSlice",
+            r#"{"spec":{"devices":[{"capacity":[]}]}}"#,
+            "map[v1.QualifiedName]v1.DeviceCapacity",
+        ),
+        ("", "v1", "Pod", r#"{"spec":{"overhead":[]}}"#, "v1.ResourceList"),
+        ("", "v1", "Pod", r#"{"spec":{"nodeSelector":[]}}"#, "map[string]string"),
+    ] {
+        let told = read(group, version, name, text);
+        assert!(told.ends_with(&format!(" of type {of}")), "{told}");
+    }
+}

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::kind::is_true;
-use super::schema::structural;
-use crate::api::invalid::{Errors, Path};
+use super::schema::{formats, openapi, structural};
+use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::object::{self, list, text};
 
 pub mod columns;
@@ -115,7 +115,7 @@ impl Hoisted<'_> {
     }
 }
 
-/// Checks a definition.
+/// Checks what a definition asks for.
 pub fn validate(value: &Value, errors: &mut Errors) {
     let spec = &value["spec"];
     let path = Path::new("spec");
@@ -161,15 +161,50 @@ pub fn validate(value: &Value, errors: &mut Errors) {
         &path.child("conversion"),
         errors,
     );
-    names::check(&value["status"]["acceptedNames"], &Path::new("status.acceptedNames"), errors);
+}
+
+/// Checks a new definition beyond what it asks for.
+pub fn validate_create(value: &Value, errors: &mut Errors) {
+    validate_status(value, errors);
     stored_versions(value, errors);
-    if new {
-        names::approval(value, group, errors);
-    }
-    if spec["preserveUnknownFields"] == true {
+    names::approval(value, text(&value["spec"], &["group"]), errors);
+    preserving(value, errors);
+}
+
+/// Checks the status of a definition.
+pub fn validate_status(value: &Value, errors: &mut Errors) {
+    names::check(&value["status"]["acceptedNames"], &Path::new("status.acceptedNames"), errors);
+}
+
+fn preserving(value: &Value, errors: &mut Errors) {
+    if value["spec"]["preserveUnknownFields"] == true {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-        errors.invalid(&path.child("preserveUnknownFields"), true, why);
+        errors.invalid(&Path::new("spec.preserveUnknownFields"), true, why);
     }
+}
+
+/// What is allowed but unwise: forms of text that mean nothing here, where the definition did not have them before.
+pub fn warnings(value: &Value, old: Option<&Value>, said: &mut Vec<String>) {
+    let known = old.map(unknown_formats).unwrap_or_default();
+    let found = unknown_formats(value).into_iter().filter(|format| !known.contains(format));
+    said.extend(found.map(|format| format!("unrecognized format {}", go_quote(&format))));
+}
+
+fn unknown_formats(definition: &Value) -> Vec<String> {
+    let versions = list(definition, &["spec", "versions"]);
+    // A schema that all versions have alike is one.
+    let alike = versions.iter().all(|v| v["schema"] == versions[0]["schema"]);
+    let looked_at = if alike { versions.get(..1).unwrap_or_default() } else { versions };
+    let mut found = Vec::new();
+    for version in looked_at {
+        openapi::each_part(&version["schema"]["openAPIV3Schema"], &mut |schema| {
+            let (ty, format) = (text(schema, &["type"]), text(schema, &["format"]));
+            if !format.is_empty() && !formats::is_known(ty, format) {
+                found.push(format.to_owned());
+            }
+        });
+    }
+    found
 }
 
 fn has_selectable(version: &Value) -> bool {
@@ -205,8 +240,8 @@ fn versions(spec: &Value, hoisted: &Hoisted<'_>, path: &Path, errors: &mut Error
         errors.invalid_shown(&at, &shown, "must have exactly one version marked as storage version");
     }
     // The first version's name also stands where it stood before there were several.
-    if let Some(first) = versions.first() {
-        names::label(text(first, &["name"]), &path.child("version"), errors);
+    if let Some(name) = versions.first().map(|v| text(v, &["name"])).filter(|name| !name.is_empty()) {
+        names::label(name, &path.child("version"), errors);
     }
 }
 
@@ -266,25 +301,26 @@ fn stored_versions(value: &Value, errors: &mut Errors) {
     let versions = list(value, &["spec", "versions"]);
     let path = Path::new("status.storedVersions");
     if stored.is_empty() {
-        errors.invalid_shown(&path, "[]", "must have at least one stored version");
+        errors.invalid(&path, Value::Null, "must have at least one stored version");
         return;
     }
-    for version in versions.iter().filter(|v| v["storage"] == true) {
-        if !stored.contains(&version["name"]) {
+    let mut left: Vec<(usize, &Value)> = stored.iter().enumerate().collect();
+    for version in versions {
+        let known = left.iter().any(|(_, name)| **name == version["name"]);
+        if version["storage"] == true && !known {
             let why = format!("must have the storage version {}", text(version, &["name"]));
             errors.invalid(&path, json!(stored), why);
         }
+        left.retain(|(_, name)| **name != version["name"]);
     }
-    for (i, name) in stored.iter().enumerate() {
-        if !versions.iter().any(|v| v["name"] == *name) {
-            let v = name.as_str().unwrap_or_default();
-            let why = format!(
-                "missing from spec.versions; {v} was previously a storage version, and must remain in spec.versions \
-                 until a storage migration ensures no data remains persisted in {v} and removes {v} from \
-                 status.storedVersions"
-            );
-            errors.invalid(&path.index(i), v, why);
-        }
+    for (i, name) in left {
+        let v = name.as_str().unwrap_or_default();
+        let why = format!(
+            "missing from spec.versions; {v} was previously a storage version, and must remain in spec.versions \
+             until a storage migration ensures no data remains persisted in {v} and removes {v} from \
+             status.storedVersions"
+        );
+        errors.invalid(&path.index(i), v, why);
     }
 }
 
@@ -295,7 +331,7 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
         let (now, before) = (object::at(&new["spec"], names), object::at(&old["spec"], names));
         if now != before {
             let at = names.iter().fold(path.clone(), |at, name| at.child(name));
-            errors.invalid(&at, now.clone(), "field is immutable");
+            errors.invalid(&at, now.as_str().unwrap_or_default(), "field is immutable");
         }
     };
     if is_true(old, "Established") {
@@ -304,6 +340,8 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     }
     immutable(&["group"]);
     immutable(&["names", "plural"]);
+    validate_status(new, errors);
+    stored_versions(new, errors);
     // A group that was used without approval may go on so.
     let said = |definition: &Value| names::approval_state(definition).map_err(|(missing, _)| missing);
     let alike = match (said(new), said(old)) {
@@ -313,6 +351,7 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     if !alike {
         names::approval(new, text(&new["spec"], &["group"]), errors);
     }
+    preserving(new, errors);
 }
 
 #[cfg(test)]

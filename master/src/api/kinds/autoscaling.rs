@@ -1,13 +1,13 @@
 //! HorizontalPodAutoscaler.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::checks::{self, amount};
 use super::resources::container_resource_name;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::object::{default, list, object_mut, text};
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -31,7 +31,7 @@ pub(super) fn autoscaler() -> Strategy {
         validate: |object, errors| {
             let scaler = &object["spec"];
             replicas(scaler, errors);
-            reference(&scaler["scaleTargetRef"], &spec("scaleTargetRef"), errors);
+            reference(&scaler["scaleTargetRef"], false, &spec("scaleTargetRef"), errors);
             for (i, metric) in list(scaler, &["metrics"]).iter().enumerate() {
                 self::metric(metric, &spec("metrics").index(i), errors);
             }
@@ -64,9 +64,6 @@ fn defaults(object: &mut Value) {
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
         }]);
     }
-    for metric in list_mut(object, &["spec", "metrics"]) {
-        target_type(metric);
-    }
     if !object["spec"]["behavior"].is_object() {
         return;
     }
@@ -80,28 +77,6 @@ fn defaults(object: &mut Value) {
     );
     let down = behavior.entry("scaleDown").or_insert_with(|| json!({}));
     direction(down, None, &json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
-}
-
-/// Old clients leave out what kind of target they mean.
-fn target_type(metric: &mut Value) {
-    for (_, field) in SOURCES {
-        let Some(target) = metric.get_mut(*field).and_then(|m| m.get_mut("target")) else { continue };
-        let Some(target) = target.as_object_mut() else { continue };
-        if target.get("type").and_then(Value::as_str).is_some_and(|t| !t.is_empty()) {
-            continue;
-        }
-        let has = |target: &Map<String, Value>, name: &str| target.get(name).is_some_and(|v| !v.is_null());
-        let kind = if has(target, "averageUtilization") {
-            "Utilization"
-        } else if has(target, "averageValue") {
-            "AverageValue"
-        } else if has(target, "value") {
-            "Value"
-        } else {
-            continue;
-        };
-        target.insert("type".to_owned(), kind.into());
-    }
 }
 
 fn direction(rules: &mut Value, window: Option<i64>, policies: &Value) {
@@ -124,7 +99,7 @@ fn replicas(scaler: &Value, errors: &mut Errors) {
     }
     match max {
         0 => errors.required(&spec("maxReplicas"), "must be set and greater than 0"),
-        ..0 => errors.invalid(&spec("maxReplicas"), max, "must be greater than 0"),
+        ..0 => errors.invalid(&spec("maxReplicas"), max, "must be greater than or equal to 1"),
         _ => {}
     }
     if min.is_some_and(|m| max < m) {
@@ -132,7 +107,8 @@ fn replicas(scaler: &Value, errors: &mut Errors) {
     }
 }
 
-fn reference(reference: &Value, path: &Path, errors: &mut Errors) {
+/// What a field of the autoscaler refers to; `core` where that may be of the core group.
+fn reference(reference: &Value, core: bool, path: &Path, errors: &mut Errors) {
     for name in ["kind", "name"] {
         checks::required_name(NameRule::PathSegment, reference, name, path, errors);
     }
@@ -141,7 +117,7 @@ fn reference(reference: &Value, path: &Path, errors: &mut Errors) {
     if version.matches('/').count() > 1 {
         let detail = format!("unexpected GroupVersion string: {version}");
         errors.invalid(&path, version, detail);
-    } else if !version.contains('/') && text(reference, &["kind"]) != "ReplicationController" {
+    } else if !core && !version.contains('/') && text(reference, &["kind"]) != "ReplicationController" {
         errors.invalid(&path, version, "apiVersion must specify API group");
     }
 }
@@ -183,7 +159,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
     let has = |name: &str| !target[name].is_null();
     let at = path.child("target");
     if kind == "object" {
-        reference(&source["describedObject"], &path.child("describedObject"), errors);
+        reference(&source["describedObject"], true, &path.child("describedObject"), errors);
     }
     if matches!(kind, "object" | "external" | "pods") {
         let identifier = path.child("metric");
@@ -191,7 +167,7 @@ fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
             "" => errors.required(&identifier.child("name"), "must specify a metric name"),
             name => checks::named(NameRule::PathSegment, name, &identifier.child("name"), errors),
         }
-        checks::label_selector(&source["metric"]["selector"], &identifier.child("selector"), errors);
+        // Upstream leaves the selector to the metrics' source.
     } else {
         let name = text(source, &["name"]);
         if name.is_empty() {

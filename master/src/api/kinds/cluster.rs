@@ -218,7 +218,8 @@ const SYSTEM_PRIORITIES: &[(&str, i64)] =
 pub(super) fn priority_class() -> Strategy {
     Strategy {
         defaults: |object| default(object_mut(object, &[]), "preemptionPolicy", "PreemptLowerPriority"),
-        validate: |object, errors| {
+        // What may not change is not looked at again.
+        validate_create: |object, errors| {
             let (given, value) = (name(object), object["value"].as_i64().unwrap_or(0));
             if given.starts_with("system-") {
                 let wrong = match SYSTEM_PRIORITIES.iter().find(|(n, _)| *n == given) {
@@ -241,7 +242,7 @@ pub(super) fn priority_class() -> Strategy {
                 let detail = format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}");
                 errors.forbidden(&Path::new("value"), detail);
             }
-            checks::choice(
+            checks::required_choice(
                 &object["preemptionPolicy"],
                 &["PreemptLowerPriority", "Never"],
                 &Path::new("preemptionPolicy"),
@@ -306,6 +307,15 @@ pub(super) fn api_service() -> Strategy {
             }
             api_backend(service, errors);
         },
+        validate_status: |new, _, errors| {
+            for (i, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
+                let status = text(condition, &["status"]);
+                if !["True", "False", "Unknown"].contains(&status) {
+                    let path = Path::new("status.conditions").index(i).child("status");
+                    errors.unsupported(&path, status, &["True", "False", "Unknown"]);
+                }
+            }
+        },
         ..base()
     }
 }
@@ -369,7 +379,7 @@ pub(super) fn runtime_class() -> Strategy {
             checks::required_name(NameRule::Label, object, "handler", &path, errors);
             if object["overhead"].is_object() {
                 let limits = json!({"limits": object["overhead"]["podFixed"]});
-                resources::requirements(&limits, &[], &Path::new("overhead.podFixed"), errors);
+                resources::requirements(&limits, &[], &Path::new("overhead"), errors);
             }
             let scheduling = &object["scheduling"];
             let path = Path::new("scheduling");

@@ -11,6 +11,7 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
+mod policies;
 mod selectors;
 mod slices;
 mod status;
@@ -83,12 +84,9 @@ pub(super) fn claim_template() -> Strategy {
         defaults: |object| {
             list_mut(object, &["spec", "spec", "devices", "requests"]).iter_mut().for_each(request_defaults);
         },
-        validate_create: |object, errors| {
+        validate: |object, errors| {
             let path = Path::new("spec");
-            let meta = &object["spec"]["metadata"];
-            crate::api::meta::labels(&meta["labels"], &path.child("metadata").child("labels"), errors);
-            let at = path.child("metadata").child("annotations");
-            crate::api::meta::annotations(&meta["annotations"], &at, errors);
+            template_metadata(&object["spec"]["metadata"], &path.child("metadata"), errors);
             claim_spec(&object["spec"]["spec"], &path.child("spec"), errors);
         },
         validate_update: |new, old, errors| {
@@ -101,6 +99,40 @@ pub(super) fn claim_template() -> Strategy {
             );
         },
         ..base()
+    }
+}
+
+/// Metadata of what is made from a template: annotations and labels, and nothing else.
+fn template_metadata(meta: &Value, path: &Path, errors: &mut Errors) {
+    const OTHERS: [&str; 13] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    crate::api::meta::annotations(&meta["annotations"], &path.child("annotations"), errors);
+    crate::api::meta::labels(&meta["labels"], &path.child("labels"), errors);
+    for field in OTHERS {
+        let zero = match &meta[field] {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Number(number) => number.as_i64() == Some(0) && field == "generation",
+            _ => false,
+        };
+        if !zero {
+            // The path comes from the Go name here.
+            let shown = if field == "uid" { "uID" } else { field };
+            errors.forbidden(&path.child(shown), "cannot be set");
+        }
     }
 }
 
@@ -226,7 +258,7 @@ fn toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
     }
     let effect = text(toleration, &["effect"]);
     if !["", "NoExecute", "NoSchedule", "None"].contains(&effect) {
-        errors.unsupported(&path.child("effect"), effect, &["NoExecute", "NoSchedule"]);
+        errors.unsupported(&path.child("effect"), effect, &["NoExecute", "NoSchedule", "None"]);
     }
 }
 
@@ -261,7 +293,9 @@ fn constraint(constraint: &Value, names: &HashSet<String>, path: &Path, errors: 
             return;
         }
     }
-    errors.required(&path.child("matchAttribute"), "");
+    let detail =
+        "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
+    errors.required(path, detail);
 }
 
 /// The name of an attribute or capacity, with a driver's name before it or without.
@@ -303,6 +337,35 @@ fn driver(name: &str, path: &Path, errors: &mut Errors) {
     }
     for error in name_errors(NameRule::Subdomain, &name.to_lowercase(), false) {
         errors.invalid(path, name, error);
+    }
+}
+
+/// The conditions that a device waits for before it is used, and those that end the waiting.
+fn binding_conditions(device: &Value, path: &Path, errors: &mut Errors) {
+    const CONDITIONS_MAX: usize = 4;
+    let [fine, bad] = ["bindingConditions", "bindingFailureConditions"];
+    for field in [fine, bad] {
+        let given = limited(device, field, CONDITIONS_MAX, path, errors);
+        for (i, condition) in given.iter().filter_map(Value::as_str).enumerate() {
+            qualified(condition, &path.child(field).index(i), errors);
+        }
+    }
+    let named = |field: &str| list(device, &[field]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
+    unique(named(fine).into_iter(), &path.child(fine), errors);
+    for (i, condition) in named(bad).iter().enumerate() {
+        let at = path.child(bad).index(i);
+        if named(bad)[..i].contains(condition) {
+            errors.duplicate(&at, *condition);
+        }
+        if named(fine).contains(condition) {
+            let detail = "bindingFailureConditions must not overlap with bindingConditions";
+            errors.invalid(&at, *condition, detail);
+        }
+    }
+    for (lacks, has) in [(fine, bad), (bad, fine)] {
+        if named(lacks).is_empty() && !named(has).is_empty() {
+            errors.invalid(&path.child(lacks), Value::Null, format!("{lacks} are required to use {has}"));
+        }
     }
 }
 

@@ -65,8 +65,36 @@ fn subset(subset: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Drops the topology of endpoints that are new; this version of the API only shows it. A node's name in it
+/// that was there before becomes the endpoint's.
+fn without_topology(object: &mut Value, old: &Value) {
+    const HOST: &str = "kubernetes.io/hostname";
+    if object["endpoints"] == old["endpoints"] {
+        return;
+    }
+    let host = |endpoint: &Value| endpoint["deprecatedTopology"][HOST].as_str().map(str::to_owned);
+    let known: Vec<String> = list(old, &["endpoints"]).iter().filter_map(host).collect();
+    for endpoint in list_mut(object, &["endpoints"]) {
+        let node = host(endpoint).filter(|name| {
+            known.contains(name) && meta::name_errors(NameRule::Subdomain, name, false).is_empty()
+        });
+        let fields = object_mut(endpoint, &[]);
+        fields.remove("deprecatedTopology");
+        if let Some(node) = node {
+            default(fields, "nodeName", node);
+        }
+    }
+}
+
 pub(super) fn endpoint_slice() -> Strategy {
     Strategy {
+        prepare_create: |object| without_topology(object, &Value::Null),
+        prepare_update: without_topology,
+        warnings: |object, old, said| {
+            if old.is_none() && object["addressType"] == "FQDN" {
+                said.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+            }
+        },
         defaults: |object| {
             for port in list_mut(object, &["ports"]) {
                 let port = object_mut(port, &[]);
@@ -75,28 +103,30 @@ pub(super) fn endpoint_slice() -> Strategy {
             }
         },
         validate: |object, errors| {
-            let kind = text(object, &["addressType"]);
-            checks::required_choice(
-                &object["addressType"],
-                &["FQDN", "IPv4", "IPv6"],
-                &Path::new("addressType"),
-                errors,
-            );
-            let endpoints = list(object, &["endpoints"]);
-            let path = Path::new("endpoints");
-            if endpoints.len() > ENDPOINTS_MAX {
-                errors.too_many(&path, endpoints.len(), ENDPOINTS_MAX);
-            } else {
-                for (i, endpoint) in endpoints.iter().enumerate() {
-                    self::endpoint(endpoint, kind, &path.index(i), errors);
-                }
-            }
+            let kinds = ["FQDN", "IPv4", "IPv6"];
+            checks::required_choice(&object["addressType"], &kinds, &Path::new("addressType"), errors);
             slice_ports(list(object, &["ports"]), &Path::new("ports"), errors);
         },
+        validate_create: slice_endpoints,
         validate_update: |new, old, errors| {
+            // Older versions took more for good than this one; what is there may stay.
+            if new["endpoints"] != old["endpoints"] {
+                slice_endpoints(new, errors);
+            }
             checks::immutable(&new["addressType"], &old["addressType"], &Path::new("addressType"), errors);
         },
         ..base()
+    }
+}
+
+fn slice_endpoints(object: &Value, errors: &mut Errors) {
+    let (endpoints, path) = (list(object, &["endpoints"]), Path::new("endpoints"));
+    if endpoints.len() > ENDPOINTS_MAX {
+        errors.too_many(&path, endpoints.len(), ENDPOINTS_MAX);
+        return;
+    }
+    for (i, endpoint) in endpoints.iter().enumerate() {
+        self::endpoint(endpoint, text(object, &["addressType"]), &path.index(i), errors);
     }
 }
 
@@ -110,15 +140,7 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Errors) {
     }
     for (i, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
         match kind {
-            "IPv4" | "IPv6" => match checks::parse_ip(address) {
-                None => {
-                    ip(address, &at.index(i), errors);
-                }
-                Some(parsed) if parsed.is_ipv4() != (kind == "IPv4") => {
-                    errors.invalid(&at, address, format!("must be an {kind} address"));
-                }
-                Some(_) => checks::endpoint_ip(address, &at.index(i), errors),
-            },
+            "IPv4" | "IPv6" => slice_address(address, kind, &at, i, errors),
             "FQDN" => {
                 let name = address.strip_suffix('.').unwrap_or(address);
                 checks::fully_qualified(name, 2, &at.index(i), errors);
@@ -134,6 +156,22 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Errors) {
         named(NameRule::Label, host, &path.child("hostname"), errors);
     }
     hints(&endpoint["hints"], &path.child("hints"), errors);
+}
+
+/// An address of a family: IPv4 as old fields take it, IPv6 in its canonical form.
+fn slice_address(address: &str, kind: &str, path: &Path, index: usize, errors: &mut Errors) {
+    let (before, at) = (errors.len(), path.index(index));
+    let parsed = if kind == "IPv4" {
+        ip(address, &at, errors)
+    } else {
+        checks::strict_ip(address).into_iter().for_each(|wrong| errors.invalid(&at, address, wrong));
+        checks::parse_ip(address)
+    };
+    let Some(parsed) = parsed.filter(|_| errors.len() == before) else { return };
+    if parsed.is_ipv4() != (kind == "IPv4") {
+        errors.invalid(path, address, format!("must be an {kind} address"));
+    }
+    checks::endpoint_ip(address, &at, errors);
 }
 
 fn hints(hints: &Value, path: &Path, errors: &mut Errors) {
@@ -177,9 +215,61 @@ fn slice_ports(ports: &[Value], path: &Path, errors: &mut Errors) {
             errors.duplicate(&path.child("name"), name);
         }
         // The port's number is whatever the endpoint says; upstream does not look at it either.
-        checks::required_choice(&port["protocol"], PROTOCOLS, &path.child("protocol"), errors);
+        if port["protocol"].is_null() {
+            errors.required(&path.child("protocol"), "");
+        }
+        checks::choice(&port["protocol"], PROTOCOLS, &path.child("protocol"), errors);
         if let Some(protocol) = port["appProtocol"].as_str() {
             qualified(protocol, &path.child("appProtocol"), errors);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::invalid::said;
+
+    #[test]
+    fn endpoints_that_stay_are_not_looked_at_again() {
+        let slice =
+            |kind: &str, address: &str| json!({"addressType": kind, "endpoints": [{"addresses": [address]}]});
+        let change = endpoint_slice().validate_update;
+        let told = said(|errors| change(&slice("IPv6", "192.0.2.1"), &slice("IPv4", "192.0.2.1"), errors));
+        assert_eq!(told, ["addressType: Invalid value: \"IPv6\": field is immutable"]);
+        let told = said(|errors| change(&slice("IPv4", "fd00::1"), &slice("IPv4", "192.0.2.1"), errors));
+        assert_eq!(told, ["endpoints[0].addresses: Invalid value: \"fd00::1\": must be an IPv4 address"]);
+    }
+
+    #[test]
+    fn addresses_have_the_form_of_their_family() {
+        for (kind, address, wrong) in [
+            ("IPv4", "192.0.2.1", 0),
+            ("IPv4", "192.0.2.01", 1),
+            ("IPv4", "fd00::1", 1),
+            ("IPv6", "fd00::1", 0),
+            ("IPv6", "FD00::1", 1),
+            ("IPv6", "::1", 1),
+        ] {
+            let told = said(|errors| slice_address(address, kind, &Path::new("a"), 0, errors));
+            assert_eq!(told.len(), wrong, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn topology_is_only_shown() {
+        let topology = json!({"kubernetes.io/hostname": "n", "a": "b"});
+        let old = json!({"endpoints": [{"addresses": ["192.0.2.1"], "deprecatedTopology": topology}]});
+        let mut same = old.clone();
+        without_topology(&mut same, &old);
+        assert_eq!(same, old);
+        let mut new = json!({"endpoints": [{"addresses": ["192.0.2.2"], "deprecatedTopology": topology}]});
+        without_topology(&mut new, &old);
+        assert_eq!(new, json!({"endpoints": [{"addresses": ["192.0.2.2"], "nodeName": "n"}]}));
+        new = json!({"endpoints": [{"deprecatedTopology": topology}]});
+        without_topology(&mut new, &Value::Null);
+        assert_eq!(new, json!({"endpoints": [{}]}));
     }
 }

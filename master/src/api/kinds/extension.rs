@@ -1,6 +1,6 @@
 //! Kinds that extend the API.
 
-use super::{Strategy, base, webhooks};
+use super::{Strategy, base, keep_metadata, webhooks};
 use crate::api::custom::definition;
 use crate::api::policy;
 
@@ -8,7 +8,11 @@ use crate::api::policy;
 pub fn policy(plural: &str) -> Strategy {
     let of = |strategy: Strategy, validate| Strategy { validate, ..strategy };
     match plural {
-        "validatingadmissionpolicies" => of(webhooks::policy(), policy::definition::validating),
+        "validatingadmissionpolicies" => Strategy {
+            prepare_status: keep_metadata,
+            validate_status: |new, _, errors| policy::definition::status(new, errors),
+            ..of(webhooks::policy(), policy::definition::validating)
+        },
         "mutatingadmissionpolicies" => of(webhooks::policy(), policy::definition::mutating),
         _ => of(webhooks::policy_binding(), policy::definition::binding),
     }
@@ -21,6 +25,9 @@ pub fn definition() -> Strategy {
         prepare_create: definition::prepare_create,
         prepare_update: definition::prepare_update,
         validate: definition::validate,
+        validate_create: definition::validate_create,
+        validate_status: |new, _, errors| definition::validate_status(new, errors),
+        warnings: definition::warnings,
         validate_update: definition::validate_update,
         mark_deleted: Some(definition::mark_deleted),
         plain_finalizers: true,

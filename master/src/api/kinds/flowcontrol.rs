@@ -69,7 +69,7 @@ fn conditions(new: &Value, _: &Value, errors: &mut Errors) {
             errors.duplicate(&path, kind);
         }
         if kind.is_empty() {
-            errors.required(&path, "must not be empty");
+            errors.required(&path, "");
         }
     }
 }
@@ -179,7 +179,8 @@ fn verbs(rule: &Value, known: &[&str], path: &Path, errors: &mut Errors) {
             errors.invalid(&path, verbs.to_vec(), detail);
         }
     } else if !verbs.iter().all(|v| v.as_str().is_some_and(|v| known.contains(&v))) {
-        errors.unsupported(&path, verbs.to_vec(), known);
+        // Whatever the rule is about, upstream lists the verbs of resources.
+        errors.unsupported(&path, verbs.to_vec(), VERBS);
     }
 }
 

@@ -210,6 +210,8 @@ const CHECKED_ONCE: &[&str] = &[
 const CHECKED_AGAIN: &[&str] = &[
     "apiservices",
     "certificatesigningrequests",
+    "clusterrolebindings",
+    "clusterroles",
     "configmaps",
     "controllerrevisions",
     "csidrivers",
@@ -238,6 +240,8 @@ const CHECKED_AGAIN: &[&str] = &[
     "replicasets",
     "replicationcontrollers",
     "resourceclaims",
+    "rolebindings",
+    "roles",
     "runtimeclasses",
     "secrets",
     "serviceaccounts",
@@ -249,14 +253,7 @@ const CHECKED_AGAIN: &[&str] = &[
     "validatingwebhookconfigurations",
 ];
 /// Kinds that do so twice.
-const CHECKED_AGAIN_TWICE: &[&str] = &[
-    "clusterrolebindings",
-    "clusterroles",
-    "rolebindings",
-    "roles",
-    "volumeattachments",
-    "volumeattributesclasses",
-];
+const CHECKED_AGAIN_TWICE: &[&str] = &["volumeattachments", "volumeattributesclasses"];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
     "csidrivers",

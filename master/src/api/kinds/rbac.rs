@@ -11,13 +11,7 @@ use crate::api::object::{default, default_text, list, list_mut, object_mut, text
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn role() -> Strategy {
-    Strategy {
-        names: NameRule::PathSegment,
-        validate: valid_role,
-        // Upstream comes by here twice.
-        validate_update: |new, _, errors| valid_role(new, errors),
-        ..base()
-    }
+    Strategy { names: NameRule::PathSegment, validate: valid_role, ..base() }
 }
 
 fn valid_role(object: &Value, errors: &mut Errors) {
@@ -37,13 +31,18 @@ fn aggregation(rule: &Value, errors: &mut Errors) {
         errors.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
     }
     for (i, selector) in selectors.iter().enumerate() {
-        let before = errors.len();
         checks::label_selector(selector, &path.index(i), errors);
-        if errors.len() > before && super::pods::spec::selector_of(selector).is_none() {
-            let shown = checks::shown_selector(selector);
-            errors.invalid_shown(&path.index(i), &shown, "invalid label selector.");
+        if !selects(selector) {
+            errors.invalid(&path.index(i), Value::Null, "invalid label selector.");
         }
     }
+}
+
+/// Whether a label selector can be asked.
+fn selects(selector: &Value) -> bool {
+    let mut errors = Errors::default();
+    checks::label_selector(selector, &Path::default(), &mut errors);
+    errors.is_empty()
 }
 
 fn rule(rule: &Value, cluster: bool, path: &Path, errors: &mut Errors) {
@@ -89,7 +88,6 @@ pub(super) fn binding() -> Strategy {
         },
         validate: valid_binding,
         validate_update: |new, old, errors| {
-            valid_binding(new, errors);
             if new["roleRef"] != old["roleRef"] {
                 let shown = internal("a.rbac.v1.RoleRef", &new["roleRef"]);
                 errors.invalid_shown(&Path::new("roleRef"), &shown, "cannot change roleRef");
@@ -143,5 +141,43 @@ fn subject(subject: &Value, cluster: bool, path: &Path, errors: &mut Errors) {
             }
         }
         other => errors.unsupported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::invalid::said;
+    use crate::api::registry::update::Part;
+
+    #[test]
+    fn a_change_is_looked_at_once() {
+        let binding_of = |role: &str| json!({"kind": "RoleBinding", "roleRef": {"apiGroup": GROUP, "kind": role, "name": "a"}});
+        let told =
+            said(|errors| binding().check_change(Part::Main, &binding_of("x"), &binding_of("Role"), errors));
+        assert_eq!(
+            told,
+            [
+                "roleRef.kind: Unsupported value: \"x\": supported values: \"Role\", \"ClusterRole\"",
+                "roleRef: Invalid value: {\"APIGroup\":\"rbac.authorization.k8s.io\",\"Kind\":\"x\",\"Name\":\"a\"}: cannot \
+                 change roleRef",
+            ]
+        );
+        let none = json!({"kind": "Role", "rules": [{"verbs": [], "nonResourceURLs": ["/"]}]});
+        assert_eq!(said(|errors| role().check_change(Part::Main, &none, &none, errors)).len(), 2);
+    }
+
+    #[test]
+    fn what_aggregates_can_be_asked() {
+        for (selector, wrong) in [
+            (json!({"matchLabels": {"a": "b"}}), 0),
+            (json!({"matchLabels": {"a": "b!"}}), 2),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn"}]}), 2),
+        ] {
+            let told = said(|errors| aggregation(&json!({"clusterRoleSelectors": [selector]}), errors));
+            assert_eq!(told.len(), wrong, "{told:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Storage classes, CSI drivers and what they know about nodes, capacity and attachments.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -30,9 +30,7 @@ fn provisioner(value: &str, path: &Path, errors: &mut Errors) {
         errors.required(path, "");
         return;
     }
-    for error in protocol::selector::qualified_name_error(&value.to_lowercase()) {
-        errors.invalid(path, value, error);
-    }
+    qualified(&value.to_lowercase(), path, errors);
 }
 
 fn parameters(parameters: &Value, needed: bool, errors: &mut Errors) {
@@ -75,25 +73,25 @@ pub(super) fn class() -> Strategy {
             provisioner(text(object, &["provisioner"]), &Path::new("provisioner"), errors);
             parameters(&object["parameters"], false, errors);
             let policy = &object["reclaimPolicy"];
-            checks::choice(policy, &["Delete", "Retain"], &Path::new("reclaimPolicy"), errors);
-            checks::required_choice(
-                &object["volumeBindingMode"],
-                &["Immediate", "WaitForFirstConsumer"],
-                &Path::new("volumeBindingMode"),
-                errors,
-            );
+            if policy != "" {
+                checks::choice(policy, &["Delete", "Retain"], &Path::new("reclaimPolicy"), errors);
+            }
+            let (mode, at) = (&object["volumeBindingMode"], Path::new("volumeBindingMode"));
+            if mode.is_null() {
+                errors.required(&at, "");
+            }
+            checks::choice(mode, &["Immediate", "WaitForFirstConsumer"], &at, errors);
             topologies(list(object, &["allowedTopologies"]), &Path::new("allowedTopologies"), errors);
         },
         validate_update: |new, old, errors| {
-            frozen(new, old, "parameters", errors);
-            checks::immutable(&new["provisioner"], &old["provisioner"], &Path::new("provisioner"), errors);
-            frozen(new, old, "reclaimPolicy", errors);
-            checks::immutable(
-                &new["volumeBindingMode"],
-                &old["volumeBindingMode"],
-                &Path::new("volumeBindingMode"),
-                errors,
-            );
+            for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+                // Of these only the provisioner is a plain text, which is never absent.
+                let [is, was] = [new, old].map(|class| match field {
+                    "provisioner" => text(class, &[field]).into(),
+                    _ => class[field].clone(),
+                });
+                checks::immutable(&is, &was, &Path::new(field), errors);
+            }
         },
         warnings: volume_notes::class,
         ..base()
@@ -104,7 +102,8 @@ fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
     for (i, term) in terms.iter().enumerate() {
         let path = path.index(i);
         let mut keys = HashSet::new();
-        for (j, expression) in list(term, &["matchLabelExpressions"]).iter().enumerate() {
+        let expressions = list(term, &["matchLabelExpressions"]);
+        for (j, expression) in expressions.iter().enumerate() {
             let path = path.child("matchLabelExpressions").index(j);
             let values = list(expression, &["values"]);
             if values.is_empty() {
@@ -121,10 +120,17 @@ fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
                 errors.duplicate(&path.child("key"), key);
             }
         }
-        if terms[..i].contains(term) {
-            errors.duplicate(&path.child("matchLabelExpressions"), "");
-        }
+        // Upstream begins its list of known terms with as many empty ones as there are terms.
+        let empty = if expressions.is_empty() { terms.len() } else { 0 };
+        let same = terms[..i].iter().filter(|other| chosen(other) == chosen(term)).count();
+        (0..empty + same).for_each(|_| errors.duplicate(&path.child("matchLabelExpressions"), ""));
     }
+}
+
+/// What a term chooses, in whatever order it says so.
+fn chosen(term: &Value) -> BTreeMap<&str, BTreeSet<&str>> {
+    let values = |e| list(e, &["values"]).iter().filter_map(Value::as_str).collect();
+    list(term, &["matchLabelExpressions"]).iter().map(|e| (text(e, &["key"]), values(e))).collect()
 }
 
 pub(super) fn attributes_class() -> Strategy {
@@ -176,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::api::invalid::said;
+    use crate::api::registry::update::Part;
 
     #[test]
     fn parameters_are_few_and_small() {
@@ -187,5 +194,37 @@ mod tests {
         assert_eq!(check(json!({"": "x"})), ["parameters: Invalid value: \"\": field can not be empty."]);
         let many: serde_json::Map<String, Value> = (0..513).map(|i| (i.to_string(), "".into())).collect();
         assert_eq!(check(many.into()), ["parameters: Too long: may not be more than 512 bytes"]);
+    }
+
+    #[test]
+    fn topologies_are_not_repeated() {
+        let zone = |values: &[&str]| json!({"matchLabelExpressions": [{"key": "zone", "values": values}]});
+        for (terms, repeated) in [
+            (json!([zone(&["a"]), zone(&["b"])]), 0),
+            (json!([zone(&["a", "b"]), zone(&["b", "a"])]), 1),
+            (json!([{}]), 1),
+            (json!([{}, {}]), 5),
+        ] {
+            let given = terms.as_array().map(Vec::as_slice).unwrap_or_default();
+            let told = said(|errors| topologies(given, &Path::new("t"), errors));
+            assert_eq!(told.len(), repeated, "{terms}");
+        }
+    }
+
+    #[test]
+    fn a_class_stays_what_it_is() {
+        let given = |policy: &str, mode: &str| json!({"provisioner": "a.io/B", "reclaimPolicy": policy, "volumeBindingMode": mode});
+        let change = |new: &Value| {
+            said(|errors| class().check_change(Part::Main, new, &given("Delete", "Immediate"), errors))
+        };
+        assert!(change(&given("Delete", "Immediate")).is_empty());
+        assert_eq!(
+            change(&given("", "")),
+            [
+                "volumeBindingMode: Unsupported value: \"\": supported values: \"Immediate\", \"WaitForFirstConsumer\"",
+                "reclaimPolicy: Invalid value: \"\": field is immutable",
+                "volumeBindingMode: Invalid value: \"\": field is immutable",
+            ]
+        );
     }
 }

@@ -177,13 +177,17 @@ fn resources(resources: &[Value], path: &Path, errors: &mut Errors) {
     let (mut double, mut single, mut plain) = (false, false, false);
     for (i, given) in resources.iter().filter_map(Value::as_str).enumerate() {
         match given {
-            "" => errors.required(&path.index(i), ""),
+            "" => {
+                errors.required(&path.index(i), "");
+                continue;
+            }
             "*/*" => double = true,
             "*" => single = true,
             _ => {}
         }
         let Some((resource, sub)) = given.split_once('/') else {
-            plain |= given != "*" && !given.is_empty();
+            // Only the last of them is remembered upstream.
+            plain = given != "*";
             continue;
         };
         if all_of.contains(resource) {
@@ -362,5 +366,14 @@ mod tests {
                  without subresources",
             ]
         );
+    }
+
+    #[test]
+    fn of_plain_resources_only_the_last_is_remembered() {
+        for (given, wrong) in [(json!(["*", "pods"]), 1), (json!(["pods", "*"]), 0), (json!(["", "*"]), 1)] {
+            let mut errors = Errors::default();
+            resources(list(&json!({"r": given}), &["r"]), &Path::new("r"), &mut errors);
+            assert_eq!(errors.len(), wrong, "{given}");
+        }
     }
 }

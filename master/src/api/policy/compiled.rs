@@ -175,13 +175,16 @@ pub fn with_variables(
         let ty = ObjectType { name: "kubernetes.variables".to_owned(), fields: fields.clone() };
         environment.variables.insert("variables".to_owned(), Type::Object(Arc::new(ty)));
     };
-    put(&fields, &mut environment);
     for (i, variable) in list(spec, &["variables"]).iter().enumerate() {
         let (name, source) = (text(variable, &["name"]).to_owned(), text(variable, &["expression"]));
+        put(&fields, &mut environment);
         let program = Program::compile(&environment, source);
         each(i, variable, program.as_ref());
         let ty = program.as_ref().map_or(Type::Dyn, |p| p.ty.clone());
-        fields.insert(name.clone(), (name.clone(), ty));
+        // One that says nothing is none.
+        if !source.trim().is_empty() {
+            fields.insert(name.clone(), (name.clone(), ty));
+        }
         put(&fields, &mut environment);
         made.push((name, Expression { source: source.to_owned(), program }));
     }

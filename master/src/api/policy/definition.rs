@@ -19,6 +19,14 @@ fn one_of(value: &Value, field: &str, words: &[&str], path: &Path, errors: &mut 
     }
 }
 
+/// A field that must be there, even if it is with an empty text, and be one of a few words.
+fn given_one_of(value: &Value, field: &str, words: &[&str], path: &Path, errors: &mut Errors) {
+    if value[field].is_null() {
+        errors.required(&path.child(field), "");
+    }
+    checks::choice(&value[field], words, &path.child(field), errors);
+}
+
 fn rules(rules: &[Value], path: &Path, errors: &mut Errors) {
     for (i, rule) in rules.iter().enumerate() {
         let (names, at) = (list(rule, &["resourceNames"]), path.index(i).child("resourceNames"));
@@ -42,7 +50,7 @@ fn selector(value: &Value, field: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn match_resources(value: &Value, path: &Path, errors: &mut Errors) {
-    one_of(value, "matchPolicy", &["Equivalent", "Exact"], path, errors);
+    given_one_of(value, "matchPolicy", &["Equivalent", "Exact"], path, errors);
     selector(value, "namespaceSelector", path, errors);
     selector(value, "objectSelector", path, errors);
     rules(list(value, &["resourceRules"]), &path.child("resourceRules"), errors);
@@ -106,7 +114,7 @@ fn is_identifier(name: &str) -> bool {
 
 /// What both kinds of policies have; returns what their expressions may use.
 fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Environment {
-    one_of(spec, "failurePolicy", &["Fail", "Ignore"], path, errors);
+    given_one_of(spec, "failurePolicy", &["Fail", "Ignore"], path, errors);
     if spec["paramKind"].is_object() {
         param_kind(&spec["paramKind"], &path.child("paramKind"), errors);
     }
@@ -122,6 +130,7 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
     let mut environment = environment_of(spec);
     if mutates {
         environment.makes = makes;
+        changeable(list(spec, &["matchConstraints", "resourceRules"]), &at.child("resourceRules"), errors);
     }
     conditions(list(spec, &["matchConditions"]), &environment, &path.child("matchConditions"), errors);
     let (environment, _) = with_variables(spec, environment, |i, variable, made| {
@@ -141,6 +150,14 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
         }
     });
     environment
+}
+
+/// Only what is written can be mutated.
+fn changeable(rules: &[Value], path: &Path, errors: &mut Errors) {
+    const WRITES: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
+    for operation in rules.iter().flat_map(|rule| list(rule, &["operations"])) {
+        checks::choice(operation, &WRITES, &path.child("operations"), errors);
+    }
 }
 
 /// Checks which kind a policy takes its parameters from.
@@ -203,10 +220,7 @@ pub fn validating(object: &Value, errors: &mut Errors) {
             errors.invalid(&at.child("message"), message, "message must not contain line breaks");
         }
         const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-        let reason = text(validation, &["reason"]);
-        if !reason.is_empty() && !REASONS.contains(&reason) {
-            errors.unsupported(&at.child("reason"), reason, &REASONS);
-        }
+        checks::choice(&validation["reason"], &REASONS, &at.child("reason"), errors);
     }
     audit_annotations(annotations, crate::api::object::name(object), &environment, errors);
 }
@@ -248,7 +262,6 @@ fn audit_annotations(annotations: &[Value], policy: &str, environment: &Environm
 pub fn mutating(object: &Value, errors: &mut Errors) {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let environment = common(spec, true, &path, errors);
-    one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
     let mutations = list(spec, &["mutations"]);
     if mutations.is_empty() {
         errors.required(&path.child("mutations"), "mutations must contain at least one item");
@@ -267,17 +280,33 @@ pub fn mutating(object: &Value, errors: &mut Errors) {
             }
         };
         let patch_type = text(mutation, &["patchType"]);
+        let own_at = at.child(own);
+        match text(mutation, &[own, "expression"]) {
+            _ if !mutation[own].is_object() => {
+                errors.required(&own_at, &format!("must be specified when patchType is {patch_type}"));
+            }
+            source if source.trim().is_empty() => errors.required(&own_at.child("expression"), ""),
+            source => expression(&environment, source, wanted, &own_at.child("expression"), errors),
+        }
         if mutation[other].is_object() {
             let why = format!("must not be specified when patchType is {patch_type}");
             errors.invalid(&at.child(other), format!("{{{other}}}"), why);
         }
-        if mutation[own].is_object() {
-            let source = text(mutation, &[own, "expression"]);
-            expression(&environment, source, wanted, &at.child(own).child("expression"), errors);
-        } else {
-            errors.required(&at.child(own), &format!("must be specified when patchType is {patch_type}"));
+    }
+    one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
+}
+
+/// Checks what the server found out about a ValidatingAdmissionPolicy.
+pub fn status(object: &Value, errors: &mut Errors) {
+    let (status, path) = (&object["status"], Path::new("status"));
+    let warnings = path.child("typeChecking").child("expressionWarnings");
+    for (i, warning) in list(status, &["typeChecking", "expressionWarnings"]).iter().enumerate() {
+        checks::required(warning, "warning", &warnings.index(i), errors);
+        if text(warning, &["fieldRef"]).trim().is_empty() {
+            errors.required(&warnings.index(i).child("fieldRef"), "");
         }
     }
+    checks::conditions(list(status, &["conditions"]), &path.child("conditions"), errors);
 }
 
 /// Checks a binding; those of mutating policies have no actions.
@@ -337,5 +366,70 @@ fn param_ref(params: &Value, at: &Path, errors: &mut Errors) {
     } else if name.is_empty() {
         errors.required(at, "one of name or selector must be specified");
     }
-    one_of(params, "parameterNotFoundAction", &["Deny", "Allow"], at, errors);
+    given_one_of(params, "parameterNotFoundAction", &["Deny", "Allow"], at, errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::invalid::said;
+
+    #[test]
+    fn mutating_policies_are_about_writes() {
+        let policy = |operation: &str, mutation: Value| {
+            let rule = json!({"operations": [operation], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
+            json!({"spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "mutations": [mutation],
+                "matchConstraints": {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {},
+                    "resourceRules": [rule]}}})
+        };
+        let apply =
+            json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}});
+        let of_patch = json!({"patchType": "JSONPatch", "applyConfiguration": {"expression": "Object{}"}});
+        let blank = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": " "}});
+        for (operation, mutation, wanted) in [
+            ("CREATE", &apply, vec![]),
+            (
+                "DELETE",
+                &apply,
+                vec![
+                    "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \
+                     \"CONNECT\", \"CREATE\", \"UPDATE\"",
+                ],
+            ),
+            (
+                "CREATE",
+                &of_patch,
+                vec![
+                    "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
+                    "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified \
+                     when patchType is JSONPatch",
+                ],
+            ),
+            ("CREATE", &blank, vec!["spec.mutations[0].jsonPatch.expression: Required value"]),
+        ] {
+            let given = policy(operation, mutation.clone());
+            assert_eq!(said(|errors| mutating(&given, errors)), wanted, "{operation} {mutation}");
+        }
+    }
+
+    #[test]
+    fn an_empty_word_is_not_the_absence_of_one() {
+        let told =
+            |value: Value| said(|errors| given_one_of(&value, "f", &["a", "b"], &Path::new("p"), errors));
+        assert_eq!(told(json!({})), ["p.f: Required value"]);
+        assert_eq!(told(json!({"f": ""})), ["p.f: Unsupported value: \"\": supported values: \"a\", \"b\""]);
+    }
+
+    #[test]
+    fn what_was_found_out_about_a_policy_is_complete() {
+        let told = said(|errors| {
+            let warnings = json!([{"fieldRef": "spec.x", "warning": "w"}, {"fieldRef": " "}]);
+            status(&json!({"status": {"typeChecking": {"expressionWarnings": warnings}}}), errors);
+        });
+        let path = "status.typeChecking.expressionWarnings[1]";
+        assert_eq!(
+            told,
+            [format!("{path}.warning: Required value"), format!("{path}.fieldRef: Required value")]
+        );
+    }
 }

@@ -14,6 +14,7 @@ fn definition() -> Value {
 fn errors_of(value: &Value) -> Vec<String> {
     let mut errors = Errors::default();
     validate(value, &mut errors);
+    validate_create(value, &mut errors);
     errors.messages()
 }
 
@@ -87,4 +88,42 @@ fn a_storage_version_is_remembered() {
         errors_of(&new)[0]
             .starts_with("status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions")
     );
+}
+
+#[test]
+fn what_was_stored_stays_among_the_versions() {
+    let told = |stored: Value, versions: Value| {
+        let mut errors = Errors::default();
+        stored_versions(
+            &json!({"spec": {"versions": versions}, "status": {"storedVersions": stored}}),
+            &mut errors,
+        );
+        errors.messages()
+    };
+    let version = |name: &str| json!({"name": name, "storage": true});
+    assert!(told(json!(["v1"]), json!([version("v1")])).is_empty());
+    let none = "status.storedVersions: Invalid value: null: must have at least one stored version";
+    assert_eq!(told(json!([]), json!([version("v1")])), [none]);
+    // A name that is there twice is found once.
+    let twice = told(json!(["v1"]), json!([version("v1"), version("v1")]));
+    assert_eq!(twice, ["status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1"]);
+    assert_eq!(told(json!(["v0", "v1"]), json!([version("v1")])).len(), 1);
+}
+
+#[test]
+fn forms_without_a_meaning_are_told_when_they_come() {
+    let with = |format: &str| {
+        let mut value = definition();
+        value["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+            json!({"type": "object", "properties": {"a": {"type": "string", "format": format}}});
+        value
+    };
+    let told = |new: &Value, old: Option<&Value>| {
+        let mut said = Vec::new();
+        warnings(new, old, &mut said);
+        said
+    };
+    assert_eq!(told(&with("x"), None), ["unrecognized format \"x\""]);
+    assert!(told(&with("x"), Some(&with("x"))).is_empty());
+    assert!(told(&with("date-time"), None).is_empty());
 }

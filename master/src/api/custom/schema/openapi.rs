@@ -48,11 +48,29 @@ pub fn validate_root(value: &Value, parsed: Option<&Schema>, path: &Path, errors
     }
 }
 
+/// Calls a function for a schema and each schema in it.
+pub fn each_part(schema: &Value, visit: &mut impl FnMut(&Value)) {
+    if !schema.is_object() {
+        return;
+    }
+    visit(schema);
+    let lists = ["items", "allOf", "anyOf", "oneOf"];
+    let maps = ["properties", "patternProperties", "definitions", "dependencies"];
+    for inner in ["items", "not", "additionalProperties", "additionalItems"].map(|name| &schema[name]) {
+        each_part(inner, visit);
+    }
+    let listed = lists.iter().flat_map(|name| list(schema, &[name]));
+    let mapped = maps.iter().filter_map(|name| schema[*name].as_object()).flat_map(|map| map.values());
+    for inner in listed.chain(mapped) {
+        each_part(inner, visit);
+    }
+}
+
 /// Whether a field that is not supported says anything.
 pub fn is_set(value: &Value, name: &str) -> bool {
     match value {
         Value::Null => false,
-        Value::String(text) => !text.is_empty(),
+        Value::String(text) => !text.is_empty() || name == "$ref",
         Value::Object(map) => !map.is_empty() || name == "additionalItems",
         _ => true,
     }

@@ -42,9 +42,7 @@ pub(super) fn selectors(object: &Value, path: &Path, errors: &mut Errors) {
         }
         let expression = text(selector, &["cel", "expression"]);
         let at = path.child("expression");
-        if expression.is_empty() {
-            errors.required(&at, "");
-        } else if expression.len() > EXPRESSION_BYTES_MAX {
+        if expression.len() > EXPRESSION_BYTES_MAX {
             errors.too_long(&at, EXPRESSION_BYTES_MAX);
         } else if let Err(why) = selects(expression) {
             errors.invalid(&at, expression, why);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{driver, limited, qualified_attribute, unique};
+use super::{binding_conditions, driver, limited, policies, qualified_attribute, unique};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, named, qualified};
 use crate::api::kinds::{Strategy, base};
@@ -33,6 +33,8 @@ pub(in crate::api::kinds) fn slice() -> Strategy {
                 }
             }
         },
+        prepare_create: |object| without_mappings(object, &Value::Null),
+        prepare_update: without_mappings,
         validate: |object, errors| slice_spec(&object["spec"], &Path::new("spec"), errors),
         validate_update: |new, old, errors| {
             let (path, new, old) = (Path::new("spec"), &new["spec"], &old["spec"]);
@@ -105,7 +107,12 @@ fn placement(slice: &Value, path: &Path, errors: &mut Errors) {
     let terms = list(&slice["nodeSelector"], &["nodeSelectorTerms"]);
     if slice["nodeSelector"].is_object() && terms.len() != 1 {
         let at = path.child("nodeSelector").child("nodeSelectorTerms");
-        errors.invalid(&at, terms.to_vec(), "must have exactly one node selector term");
+        let term = |t| checks::internal("a.core.v1.NodeSelectorTerm", t);
+        let shown = match terms {
+            [] => "null".to_owned(),
+            many => format!("[{}]", many.iter().map(term).collect::<Vec<_>>().join(",")),
+        };
+        errors.invalid_shown(&at, &shown, "must have exactly one node selector term");
     }
     given.extend(places(slice, &WAYS[2..], path, errors));
     let all = WAYS.map(|way| format!("`{way}`")).join(", ");
@@ -153,16 +160,19 @@ fn device(device: &Value, per_device: bool, path: &Path, errors: &mut Errors) {
         errors.invalid(path, total, detail);
     }
     for (name, value) in device["attributes"].as_object().into_iter().flatten() {
-        let path = path.child("attributes").key(name);
+        let path = path.child("attributes");
         qualified_attribute(name, false, &path, errors);
-        attribute(value, &path, errors);
+        attribute(value, &path.key(name), errors);
     }
     let shared = device["allowMultipleAllocations"] == Value::Bool(true);
     for (name, value) in device["capacity"].as_object().into_iter().flatten() {
-        let path = path.child("capacity").key(name);
+        let path = path.child("capacity");
         qualified_attribute(name, false, &path, errors);
-        if !shared && !value["requestPolicy"].is_null() {
-            errors.forbidden(&path.child("requestPolicy"), "allowMultipleAllocations must be true");
+        let (policy, at) = (&value["requestPolicy"], path.key(name).child("requestPolicy"));
+        if shared {
+            policies::request_policy(&value["value"], policy, &at, errors);
+        } else if !policy.is_null() {
+            errors.forbidden(&at, "allowMultipleAllocations must be true");
         }
     }
     for (i, taint) in limited(device, "taints", TAINTS_MAX, path, errors).iter().enumerate() {
@@ -180,13 +190,25 @@ fn device(device: &Value, per_device: bool, path: &Path, errors: &mut Errors) {
         if ways.iter().any(|way| !device[*way].is_null()) {
             errors.invalid(path, Value::Null, PER_DEVICE);
         }
-        return;
+    } else {
+        let given = places(device, &ways, path, errors);
+        match given.len() {
+            0 => errors.required(path, ONE_PLACE),
+            1 => {}
+            _ => errors.invalid(path, format!("{{{}}}", given.join(", ")), ONE_PLACE),
+        }
     }
-    let given = places(device, &ways, path, errors);
-    match given.len() {
-        0 => errors.required(path, ONE_PLACE),
-        1 => {}
-        _ => errors.invalid(path, format!("{{{}}}", given.join(", ")), ONE_PLACE),
+    binding_conditions(device, path, errors);
+}
+
+/// Drops what is not switched on, but where the stored object has it already.
+fn without_mappings(object: &mut Value, old: &Value) {
+    const FIELD: &str = "nodeAllocatableResourceMappings";
+    let has = |device: &Value| !device[FIELD].is_null();
+    if !list(old, &["spec", "devices"]).iter().any(has) {
+        for device in list_mut(object, &["spec", "devices"]) {
+            object_mut(device, &[]).remove(FIELD);
+        }
     }
 }
 
@@ -197,7 +219,7 @@ fn counters(set: &Value, path: &Path, errors: &mut Errors) {
         many if many > COUNTERS_MAX => errors.too_many(&path, many, COUNTERS_MAX),
         _ => {
             for (name, _) in counters.into_iter().flatten() {
-                named(NameRule::Label, name, &path.key(name), errors);
+                named(NameRule::Label, name, &path, errors);
             }
         }
     }

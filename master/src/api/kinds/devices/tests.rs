@@ -60,3 +60,48 @@ fn taints_tell_since_when() {
     assert!(text(&taints[0], &["timeAdded"]) > before, "{taints:?}");
     assert_eq!(taints[1]["timeAdded"], before);
 }
+
+#[test]
+fn a_template_says_how_claims_are_labelled_and_nothing_else() {
+    for (meta, wanted) in [
+        (json!({}), vec![]),
+        (json!({"labels": {"a": "b"}, "annotations": {"a": "b"}, "name": "", "generation": 0}), vec![]),
+        (
+            json!({"uid": "x", "name": "n"}),
+            vec!["f.name: Forbidden: cannot be set", "f.uID: Forbidden: cannot be set"],
+        ),
+        (
+            json!({"deletionGracePeriodSeconds": 0}),
+            vec!["f.deletionGracePeriodSeconds: Forbidden: cannot be set"],
+        ),
+    ] {
+        assert_eq!(said(|path, errors| template_metadata(&meta, path, errors)), wanted, "{meta}");
+    }
+}
+
+#[test]
+fn devices_wait_for_some_conditions_and_fail_by_others() {
+    for (device, wanted) in [
+        (json!({"bindingConditions": ["a"], "bindingFailureConditions": ["b"]}), vec![]),
+        (
+            json!({"bindingConditions": ["a"]}),
+            vec![
+                "f.bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use \
+                 bindingConditions",
+            ],
+        ),
+        (
+            json!({"bindingConditions": ["a", "a"], "bindingFailureConditions": ["a", "b!"]}),
+            vec![
+                "f.bindingFailureConditions[1]: Invalid value: \"b!\": name part must consist of alphanumeric \
+                 characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  \
+                 or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "f.bindingConditions[1]: Duplicate value: \"a\"",
+                "f.bindingFailureConditions[0]: Invalid value: \"a\": bindingFailureConditions must not overlap with \
+                 bindingConditions",
+            ],
+        ),
+    ] {
+        assert_eq!(said(|path, errors| binding_conditions(&device, path, errors)), wanted, "{device}");
+    }
+}

@@ -25,8 +25,6 @@ pub(in crate::api::kinds) fn network_policy() -> Strategy {
             }
         },
         validate: valid_policy,
-        // Upstream comes by here twice.
-        validate_update: |new, _, errors| valid_policy(new, errors),
         ..base()
     }
 }

@@ -12,7 +12,7 @@ use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, object_mut, text};
 
 const DRIVER_CHARS_MAX: usize = 63;
-const NODE_ID_CHARS_MAX: usize = 192;
+const NODE_ID_CHARS_MAX: usize = 256;
 
 pub(in crate::api::kinds) fn driver_name(name: &str, path: &Path, errors: &mut Errors) {
     if name.is_empty() {
@@ -41,6 +41,8 @@ pub(in crate::api::kinds) fn csi_driver() -> Strategy {
                 spec.insert("volumeLifecycleModes".to_owned(), json!(["Persistent"]));
             }
         },
+        prepare_create: |object| without_scaling(object, &Value::Null),
+        prepare_update: without_scaling,
         validate: |object, errors| {
             let driver = &object["spec"];
             checks::choice(
@@ -59,6 +61,11 @@ pub(in crate::api::kinds) fn csi_driver() -> Strategy {
                 let path = spec("nodeAllocatableUpdatePeriodSeconds");
                 errors.invalid(&path, period, "must be greater than or equal to 10 seconds");
             }
+            let in_secrets = &driver["serviceAccountTokenInSecrets"];
+            if !in_secrets.is_null() && list(driver, &["tokenRequests"]).is_empty() {
+                let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+                errors.invalid(&spec("serviceAccountTokenInSecrets"), in_secrets.clone(), why);
+            }
         },
         validate_update: |new, old, errors| {
             let (new, old) = (&new["spec"], &old["spec"]);
@@ -75,9 +82,10 @@ pub(in crate::api::kinds) fn csi_driver() -> Strategy {
                 errors,
             );
         },
-        warnings: |object, _, said| {
+        warnings: |object, old, said| {
             let driver = &object["spec"];
-            if !list(driver, &["tokenRequests"]).is_empty()
+            if old.is_none_or(|old| old["spec"]["tokenRequests"] != driver["tokenRequests"])
+                && !list(driver, &["tokenRequests"]).is_empty()
                 && driver["serviceAccountTokenInSecrets"].is_null()
             {
                 said.push(
@@ -88,6 +96,14 @@ pub(in crate::api::kinds) fn csi_driver() -> Strategy {
             }
         },
         ..base()
+    }
+}
+
+/// Drops what is not switched on, but where the stored object has it already.
+fn without_scaling(object: &mut Value, old: &Value) {
+    const FIELD: &str = "preventPodSchedulingIfMissing";
+    if old["spec"][FIELD].is_null() {
+        object_mut(object, &["spec"]).remove(FIELD);
     }
 }
 
