@@ -22,6 +22,7 @@ pub fn definition() -> Strategy {
         prepare_update: definition::prepare_update,
         validate: definition::validate,
         validate_update: definition::validate_update,
+        warnings: definition::warnings,
         mark_deleted: Some(definition::mark_deleted),
         plain_finalizers: true,
         ..base()
