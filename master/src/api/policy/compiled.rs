@@ -175,7 +175,10 @@ pub fn with_variables(
         let ty = ObjectType { name: "kubernetes.variables".to_owned(), fields: fields.clone() };
         environment.variables.insert("variables".to_owned(), Type::Object(Arc::new(ty)));
     };
-    put(&fields, &mut environment);
+    // A policy without variables does not know the word.
+    if !list(spec, &["variables"]).is_empty() {
+        put(&fields, &mut environment);
+    }
     for (i, variable) in list(spec, &["variables"]).iter().enumerate() {
         let (name, source) = (text(variable, &["name"]).to_owned(), text(variable, &["expression"]));
         let program = Program::compile(&environment, source);
