@@ -87,8 +87,8 @@ fn errors_are_upstreams() {
         ("9223372036854775807 + 1", "integer overflow"),
         ("int('x')", "type conversion error from 'string' to 'int'"),
         ("timestamp('a' + 'b')", "type conversion error from 'string' to 'google.protobuf.Timestamp'"),
-        ("self.n.x", "no such key: x"),
-        ("string({'a': 1})", "no such overload: string(map)"),
+        ("dyn(null).x", "no such key: x"),
+        ("string(dyn({'a': 1}))", "no such overload: string(map)"),
         ("[1, 2].slice(1, 3)", "cannot slice(1, 3), list is length 2"),
         (
             "golden(self.a)",
