@@ -13,6 +13,7 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::invalid::{Errors, Path, check};
+use super::kinds::checks;
 use super::object::{self, list, list_mut, object_mut, text};
 use super::pipeline::Inner;
 use crate::cache::Snapshot;
@@ -22,6 +23,9 @@ mod families;
 
 /// First and last node port.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+/// What is said of ports that are none of these.
+pub const NO_NODE_PORT: &str =
+    "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Group and resource of the records that claim node ports.
 const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
 /// How many random choices are tried before the range is searched in order.
@@ -122,6 +126,16 @@ fn range(cidr: IpNet) -> (u128, u128) {
     }
 }
 
+/// Whether an address is one of a range that somebody may have.
+fn is_host(cidr: IpNet, address: IpAddr) -> bool {
+    let number = match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let (first, last) = range(cidr);
+    cidr.contains(&address) && (first..=last).contains(&number)
+}
+
 fn family_of(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
@@ -159,11 +173,7 @@ impl Inner {
         for port in after.ports.difference(&before.ports) {
             if !NODE_PORTS.contains(port) {
                 let at = node_port_path(service, *port);
-                errors.invalid(
-                    &at,
-                    *port,
-                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                );
+                errors.invalid(&at, *port, NO_NODE_PORT);
             } else if snapshot.get_key(&port_key(*port)).is_some() {
                 errors.invalid(&node_port_path(service, *port), *port, "provided port is already allocated");
             }
@@ -234,11 +244,8 @@ impl Inner {
         let path = Path::new("spec.clusterIPs");
         for (i, ip) in ips.iter().enumerate() {
             match ip.parse::<IpAddr>() {
-                Err(_) => {
-                    let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                    errors.invalid(&path.index(i), ip.as_str(), message);
-                }
-                Ok(address) if !self.config.service_cidr.contains(&address) => {
+                Err(_) => drop(checks::ip(ip, &path.index(i), &mut errors)),
+                Ok(address) if !self.config.service_cidr.iter().any(|cidr| is_host(cidr, address)) => {
                     let message = format!(
                         "failed to allocate IP {ip}: the provided network does not match the current range"
                     );

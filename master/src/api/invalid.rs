@@ -185,7 +185,8 @@ impl Errors {
 
     /// A value that is too long.
     pub fn too_long(&mut self, path: &Path, max: usize) {
-        self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} bytes"));
+        let bytes = if max == 1 { "byte" } else { "bytes" };
+        self.push(path, "FieldValueTooLong", format!("Too long: may not be more than {max} {bytes}"));
     }
 
     /// A value that makes no sense and is too big to show.
@@ -213,6 +214,15 @@ impl Errors {
             "FieldValueTypeInvalid",
         ];
         self.list.iter().any(|e| BLOCKING.contains(&e.reason))
+    }
+
+    /// What was found in a value of which nobody knew where it stands, with where that is.
+    pub fn within(mut self, path: &Path) -> Errors {
+        for error in &mut self.list {
+            let own = std::mem::take(&mut error.field);
+            error.field = if own == "<nil>" { path.to_string() } else { path.child(&own).to_string() };
+        }
+        self
     }
 
     /// Adds what else was found.

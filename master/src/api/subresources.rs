@@ -83,8 +83,13 @@ impl Inner {
                     let why = format!(
                         "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
                     );
+                    // A patch is about the scale, as the words have it, and a replacement about what has one.
                     let resource = subject.resource;
-                    return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
+                    let plural = match given {
+                        Some(_) => resource.plural.to_owned(),
+                        None => format!("{}/scale", resource.plural),
+                    };
+                    return Err(ApiError::conflict(resource.group, &plural, subject.name, &why));
                 }
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
                 let mut errors = Errors::default();
@@ -144,6 +149,7 @@ impl Inner {
         }
         calls::validate(self, &mut write, &binding).await?;
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+        let given_labels = binding["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         let wanted = ["uid", "resourceVersion"].map(|name| text(&binding, &["metadata", name]).to_owned());
         let labels = pod_topology::labels_of(&self.cache.snapshot(), &target);
         let refuse = |why: String| ApiError::conflict("", "pods/binding", &name, &why);
@@ -154,7 +160,10 @@ impl Inner {
             ] {
                 if !wanted.is_empty() && *wanted != found {
                     let why = format!(
-                        "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                        "StorageError: invalid object, Code: 4, Key: /registry/pods/{}/{name}, ResourceVersion: 0, \
+                         AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object \
+                         meta: {found}",
+                        pod.namespace
                     );
                     return Err(ApiError::conflict("", "pods", &name, &why));
                 }
@@ -173,6 +182,9 @@ impl Inner {
             new["spec"]["nodeName"] = target.clone().into();
             for (key, value) in &annotations {
                 object::object_mut(&mut new, &["metadata", "annotations"]).insert(key.clone(), value.clone());
+            }
+            for (key, value) in &given_labels {
+                object::object_mut(&mut new, &["metadata", "labels"]).insert(key.clone(), value.clone());
             }
             for (key, value) in &labels {
                 let all = object::object_mut(&mut new, &["metadata", "labels"]);
@@ -193,7 +205,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let mut eviction = body::decode("policy", "v1", "Eviction", &request.body, validation, warnings)?;
+        let mut eviction = eviction_of(&request.body, validation, warnings)?;
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut eviction).await?;
@@ -201,6 +213,12 @@ impl Inner {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
         let options = &eviction["deleteOptions"];
+        let dry = list(options, &["dryRun"]);
+        if !dry.iter().all(|d| d == "All") {
+            let mut errors = Errors::default();
+            errors.unsupported(&Path::new("dryRun"), dry.to_vec(), &["All"]);
+            check(errors, "meta.k8s.io", "DeleteOptions", "")?;
+        }
         let mut delete = request.clone();
         delete.verb = Verb::Delete;
         delete.options.grace_period_seconds = options["gracePeriodSeconds"].as_i64();
@@ -278,6 +296,11 @@ impl Inner {
                     old["status"]["desiredHealthy"].as_i64().unwrap_or(0),
                     old["status"]["currentHealthy"].as_i64().unwrap_or(0),
                 );
+                if have > need {
+                    let message =
+                        format!("The disruption budget {name} does not allow evicting pods currently");
+                    return Err(refuse(message));
+                }
                 return Err(refuse(format!(
                     "The disruption budget {name} needs {need} healthy pods and has {have} currently"
                 )));
@@ -323,6 +346,17 @@ impl Inner {
             subject.name,
             "too many conflicting writes",
         ))
+    }
+}
+
+/// Reads an eviction, also one of the version that was there before.
+fn eviction_of(text: &[u8], validation: Option<&str>, warnings: &mut Vec<String>) -> Result<Value, ApiError> {
+    match serde_json::from_slice::<Value>(text) {
+        Ok(mut former) if former["apiVersion"] == "policy/v1beta1" && former["kind"] == "Eviction" => {
+            former["apiVersion"] = "policy/v1".into();
+            body::decode("policy", "v1", "Eviction", former.to_string().as_bytes(), validation, warnings)
+        }
+        _ => body::decode("policy", "v1", "Eviction", text, validation, warnings),
     }
 }
 

@@ -51,6 +51,9 @@ pub enum Kind {
     Comprehension(Box<Comprehension>),
     /// A name for a value: `cel.bind(x, value, body)`.
     Bind(String, Box<Expr>, Box<Expr>),
+    /// What becomes of a value that may be absent, by a name for it: `a.optMap(x, body)`; marked, the body itself
+    /// may be absent (`optFlatMap`).
+    Within(Box<Expr>, String, Box<Expr>, bool),
 }
 
 /// Which macro.
@@ -68,6 +71,8 @@ pub enum Macro {
     Filter,
     /// A map of what the entries become.
     TransformMap,
+    /// The entries in the order of what they become.
+    SortBy,
 }
 
 /// A macro over the entries of a list or map.

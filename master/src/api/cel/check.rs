@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod literals;
+
 use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
 use super::parse::Problem;
 use super::signatures::overloads;
@@ -18,18 +20,23 @@ pub struct Environment {
     pub variables: BTreeMap<String, Type>,
     /// Objects of named types that expressions may make (with any fields).
     pub makes: fn(&str) -> bool,
+    /// Whether they may give names to values: `cel.bind`.
+    pub binds: bool,
 }
 
 impl Default for Environment {
     fn default() -> Self {
-        Environment { variables: BTreeMap::new(), makes: |_| false }
+        Environment { variables: BTreeMap::new(), makes: |_| false, binds: false }
     }
 }
 
 /// Checks an expression.
 pub fn check(environment: &Environment, expr: &Expr) -> Result<Type, Vec<Problem>> {
-    let mut checker = Checker { environment, scopes: Vec::new(), problems: Vec::new() };
+    let mut checker = Checker { environment, scopes: Vec::new(), problems: Vec::new(), types: Types::new() };
     let ty = checker.expr(expr);
+    if checker.problems.is_empty() {
+        literals::check(expr, &mut checker.types, &mut checker.problems);
+    }
     if checker.problems.is_empty() { Ok(ty) } else { Err(checker.problems) }
 }
 
@@ -37,7 +44,12 @@ struct Checker<'a> {
     environment: &'a Environment,
     scopes: Vec<(String, Type)>,
     problems: Vec<Problem>,
+    /// The types of what stands in lists and maps, by the place of the expression.
+    types: Types,
 }
+
+/// Types of expressions, by where they are.
+pub(super) type Types = std::collections::HashMap<usize, Type>;
 
 /// Names of types, which are values too.
 const TYPES: [&str; 14] = [
@@ -117,6 +129,7 @@ impl Checker<'_> {
                         (true, Type::Optional(inner)) => (*inner).clone(),
                         (_, ty) => ty,
                     };
+                    self.types.insert(item.at, ty.clone());
                     of = Some(joined(of, ty));
                 }
                 Type::List(Arc::new(of.unwrap_or(Type::Dyn)))
@@ -124,24 +137,47 @@ impl Checker<'_> {
             Kind::Map(entries) => {
                 let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
                 for (key, value, optional) in entries {
+                    let (key_at, value_at) = (key.at, value.at);
                     let key = self.expr(key);
                     let value = match (optional, self.expr(value)) {
                         (true, Type::Optional(inner)) => (*inner).clone(),
                         (_, ty) => ty,
                     };
+                    self.types.insert(key_at, key.clone());
+                    self.types.insert(value_at, value.clone());
                     keys = Some(joined(keys, key));
                     values = Some(joined(values, value));
                 }
                 Type::Map(Arc::new(keys.unwrap_or(Type::Dyn)), Arc::new(values.unwrap_or(Type::Dyn)))
             }
             Kind::Struct(name, fields) => {
-                for (_, value, _) in fields {
-                    self.expr(value);
+                for (field, value, optional) in fields {
+                    let ty = self.expr(value);
+                    if name == "JSONPatch" && !optional && (self.environment.makes)(name) {
+                        self.patch_field(value.at, field, &ty);
+                    }
                 }
                 if (self.environment.makes)(name) {
                     Type::Object(Arc::new(ObjectType { name: name.clone(), fields: BTreeMap::new() }))
                 } else {
                     self.undeclared(expr.at, name)
+                }
+            }
+            Kind::Bind(name, value, body) if !self.environment.binds => {
+                self.undeclared(expr.at.saturating_sub("cel.bind".len()), "cel");
+                self.undeclared(expr.at, "bind");
+                self.undeclared(expr.at + 1, name);
+                self.expr(value);
+                self.expr(body)
+            }
+            Kind::Within(of, name, body, flat) => {
+                let inner = match self.expr(of) {
+                    Type::Optional(inner) => (*inner).clone(),
+                    _ => Type::Dyn,
+                };
+                match self.scoped(name, inner, |me| me.expr(body)) {
+                    made @ (Type::Optional(_) | Type::Dyn) if *flat => made,
+                    made => Type::Optional(Arc::new(made)),
                 }
             }
             Kind::Bind(name, value, body) => {
@@ -150,6 +186,21 @@ impl Checker<'_> {
             }
             Kind::Comprehension(c) => self.comprehension(c),
             Kind::Call(target, name, args) => self.call(expr.at, target.as_deref(), name, args),
+        }
+    }
+
+    /// Checks a field of a patch's operation.
+    fn patch_field(&mut self, value_at: usize, field: &str, ty: &Type) {
+        let wanted = match field {
+            "op" | "path" | "from" => "string",
+            "value" => return,
+            _ => "",
+        };
+        if wanted.is_empty() || !matches!(ty, Type::String | Type::Dyn) {
+            // The colon in front of the value is where it goes wrong.
+            let at = value_at.saturating_sub(2);
+            let why = format!("expected type of field '{field}' is '{wanted}' but provided type is '{ty}'");
+            self.fail(at, why);
         }
     }
 
@@ -209,7 +260,7 @@ impl Checker<'_> {
         self.scopes.truncate(self.scopes.len() - 1 - usize::from(c.second.is_some()));
         match c.of {
             Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
-            Macro::Filter => Type::List(Arc::new(first)),
+            Macro::Filter | Macro::SortBy => Type::List(Arc::new(first)),
             Macro::Map => Type::List(Arc::new(transformed.unwrap_or(Type::Dyn))),
             Macro::TransformMap => Type::Map(Arc::new(first), Arc::new(transformed.unwrap_or(Type::Dyn))),
         }
@@ -219,6 +270,7 @@ impl Checker<'_> {
         // A target may be the first half of a function's name.
         if let Some(qualified) = target.and_then(Expr::dotted).map(|t| format!("{t}.{name}"))
             && overloads(&qualified).is_some()
+            && (!qualified.starts_with("jsonpatch.") || (self.environment.makes)("JSONPatch"))
             && target.and_then(Expr::dotted).is_some_and(|t| self.variable(&t).is_none())
         {
             let types: Vec<Type> = args.iter().map(|a| self.expr(a)).collect();

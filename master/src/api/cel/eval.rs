@@ -165,6 +165,20 @@ impl<'a> Evaluator<'_, 'a> {
                 self.locals.pop();
                 made
             }
+            Kind::Within(of, name, body, flat) => match self.expr(of)? {
+                Value::Optional(None) => Ok(Value::Optional(None)),
+                Value::Optional(Some(inner)) => {
+                    self.locals.push((name.clone(), (*inner).clone()));
+                    let made = self.expr(body);
+                    self.locals.pop();
+                    match made? {
+                        made if !*flat => Ok(Value::Optional(Some(Arc::new(made)))),
+                        made @ Value::Optional(_) => Ok(made),
+                        _ => error("no such overload"),
+                    }
+                }
+                _ => error("no such overload"),
+            },
             Kind::Comprehension(c) => self.comprehension(c),
             Kind::Call(target, name, args) => self.call(target.as_deref(), name, args),
         }
@@ -202,7 +216,10 @@ impl<'a> Evaluator<'_, 'a> {
             of if optional => Ok(some(of.field(field))),
             of => match of.field(field) {
                 Some(value) => Ok(value),
-                None if of.entries().is_some() => error(format!("no such key: {field}")),
+                // Nothing has no fields.
+                None if of.entries().is_some() || matches!(of, Value::Null) => {
+                    error(format!("no such key: {field}"))
+                }
                 None => error("no such overload".to_owned()),
             },
         }
@@ -268,7 +285,7 @@ impl<'a> Evaluator<'_, 'a> {
                     made.push(first);
                     Ok(None)
                 }
-                (Macro::Map | Macro::TransformMap, Ok(true)) => match &c.transform {
+                (Macro::Map | Macro::TransformMap | Macro::SortBy, Ok(true)) => match &c.transform {
                     None => Ok(None),
                     Some(transform) => self.expr(transform).map(|value| {
                         if c.of == Macro::Map {
@@ -291,6 +308,10 @@ impl<'a> Evaluator<'_, 'a> {
             (Macro::Exists, None) => Ok(Value::Bool(false)),
             (Macro::ExistsOne, _) => Ok(Value::Bool(found == 1)),
             (Macro::TransformMap, _) => Ok(Value::Map(Arc::new(pairs))),
+            (Macro::SortBy, _) => {
+                pairs.sort_by(|(_, a), (_, b)| a.order(b).unwrap_or(Ordering::Equal));
+                Ok(Value::List(Arc::new(pairs.into_iter().map(|(entry, _)| entry).collect())))
+            }
             (Macro::Map | Macro::Filter, _) => Ok(Value::List(Arc::new(made))),
         }
     }

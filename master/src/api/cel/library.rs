@@ -10,6 +10,7 @@ use super::value::{Opaque, Value};
 use crate::auth::Attributes;
 
 mod numbers;
+mod sequences;
 mod strings;
 mod times;
 mod types;
@@ -48,12 +49,7 @@ pub fn to_text(value: &Value<'_>) -> Option<String> {
 
 /// Calls a function on values; of a member function the first is what it is called on.
 pub fn call<'a>(name: &str, args: &[Value<'a>], member: bool) -> Outcome<'a> {
-    if name.starts_with('_')
-        || matches!(
-            name,
-            "!_" | "-_" | "int" | "uint" | "double" | "math.greatest" | "math.least" | "math.abs"
-        )
-    {
+    if name.starts_with('_') || matches!(name, "!_" | "-_" | "int" | "uint" | "double") {
         return numbers::call(name, args);
     }
     if let Some(made) = times::call(name, args) {
@@ -65,7 +61,10 @@ pub fn call<'a>(name: &str, args: &[Value<'a>], member: bool) -> Outcome<'a> {
         }
         ("dyn", [value]) => Ok(value.clone()),
         ("string", [value]) => to_text(value).map_or_else(
-            || error("invalid UTF-8 in bytes, cannot convert to string"),
+            || match value {
+                Value::Bytes(_) => error("invalid UTF-8 in bytes, cannot convert to string"),
+                _ => error(format!("no such overload: string({})", value.type_name())),
+            },
             |t| Ok(Value::text(t)),
         ),
         ("bytes", [Value::String(s)]) => Ok(Value::Bytes(s.as_bytes().into())),
@@ -74,7 +73,7 @@ pub fn call<'a>(name: &str, args: &[Value<'a>], member: bool) -> Outcome<'a> {
         ("bool", [Value::String(s)]) => match &**s {
             "1" | "t" | "true" | "TRUE" | "True" => Ok(Value::Bool(true)),
             "0" | "f" | "false" | "FALSE" | "False" => Ok(Value::Bool(false)),
-            other => error(format!("type conversion error from '{other}' to 'bool'")),
+            _ => numbers::unconverted("bool"),
         },
         ("optional.of", [value]) => Ok(Value::Optional(Some(Arc::new(value.clone())))),
         ("optional.none", []) => Ok(Value::Optional(None)),
@@ -97,6 +96,9 @@ pub fn call<'a>(name: &str, args: &[Value<'a>], member: bool) -> Outcome<'a> {
         ("isSorted" | "sum" | "min" | "max" | "sets.contains" | "sets.equivalent" | "sets.intersects", _) => {
             lists(name, args)
         }
+        ("lists.range" | "distinct" | "flatten" | "sort" | "slice" | "first" | "last" | "reverse", _) => {
+            sequences::call(name, args)
+        }
         ("indexOf" | "lastIndexOf", [list, wanted]) if list.items().is_some() => {
             let items = list.items().unwrap_or_default();
             let found = if name == "indexOf" {
@@ -109,7 +111,7 @@ pub fn call<'a>(name: &str, args: &[Value<'a>], member: bool) -> Outcome<'a> {
         (_, [Value::Opaque(Opaque::Authorizer(_) | Opaque::Check(_) | Opaque::Decision(..)), ..]) => {
             authorizer(name, args)
         }
-        (_, [Value::Opaque(Opaque::Quantity(_)), ..]) | ("quantity" | "isQuantity", _) => {
+        (_, [Value::Opaque(Opaque::Quantity(_)), ..]) | ("quantity" | "isQuantity" | "sign", _) => {
             quantities(name, args)
         }
         (_, [Value::Opaque(_), ..]) => types::member(name, args),
@@ -219,6 +221,8 @@ fn authorizer<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
             let (mut next, text) = ((**question).clone(), text.to_string());
             match name {
                 "resource" => next.resource = text,
+                // Who may do something to some objects only is asked as if it were to all of them.
+                "fieldSelector" | "labelSelector" => {}
                 "subresource" => next.subresource = text,
                 "namespace" => next.namespace = text,
                 "name" => next.name = text,

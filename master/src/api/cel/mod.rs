@@ -44,7 +44,7 @@ impl Program {
     /// Compiles an expression; the error is the problems alone.
     pub fn check(environment: &Environment, source: &str) -> Result<Program, String> {
         let failed = |problems: &[parse::Problem]| parse::render(source, problems);
-        let expr = parse::parse(source).map_err(|p| failed(&[p]))?;
+        let expr = parse::parse(source).map_err(|p| failed(&p))?;
         let ty = check::check(environment, &expr).map_err(|p| failed(&p))?;
         Ok(Program { expr, ty })
     }

@@ -4,6 +4,8 @@ use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
 
 /// Characters of an expression.
 const CHARS_MAX: usize = 100_000;
+/// Errors that one expression may have.
+const PROBLEMS_MAX: usize = 100;
 /// Depth of nesting.
 const DEPTH_MAX: usize = 100;
 
@@ -25,12 +27,15 @@ pub fn render(source: &str, problems: &[Problem]) -> String {
         let line_number = chars[..at].iter().filter(|c| **c == '\n').count() + 1;
         let line: String = chars[start..].iter().take_while(|c| **c != '\n').collect();
         let column = at - start;
+        // Below what is wide, the marks are wide too.
+        let wide = |c: char| c.len_utf8() > 1;
+        let dots: String = line.chars().take(column).map(|c| if wide(c) { '．' } else { '.' }).collect();
+        let mark = if line.chars().nth(column).is_some_and(wide) { '＾' } else { '^' };
         format!(
-            "ERROR: <input>:{line_number}:{}: {}\n | {}\n | {}^",
+            "ERROR: <input>:{line_number}:{}: {}\n | {}\n | {dots}{mark}",
             column + 1,
             p.message,
             line.replace('\t', " "),
-            ".".repeat(column)
         )
     };
     problems.iter().map(one).collect::<Vec<_>>().join("\n")
@@ -49,7 +54,8 @@ const SYMBOLS: [&str; 27] = [
     "[", "]", "{", "}", "=", "&", "|",
 ];
 
-fn lex(source: &str) -> Result<Vec<(usize, Token)>, Problem> {
+/// The tokens of a source. What is none is told, and left out.
+fn lex(source: &str, problems: &mut Vec<Problem>) -> Result<Vec<(usize, Token)>, Problem> {
     let chars: Vec<char> = source.chars().collect();
     let problem = |at: usize, message: String| Problem { at, message };
     if chars.len() > CHARS_MAX {
@@ -68,9 +74,20 @@ fn lex(source: &str) -> Result<Vec<(usize, Token)>, Problem> {
             while i < chars.len() && chars[i] != '\n' {
                 i += 1;
             }
-        } else if let Some((literal, end)) = string(&chars, i).map_err(|m| problem(i, m))? {
-            tokens.push((i, Token::Literal(literal)));
-            i = end;
+        } else if begins_string(&chars, i) {
+            match string(&chars, i) {
+                Ok(Some((literal, end))) => {
+                    tokens.push((i, Token::Literal(literal)));
+                    i = end;
+                }
+                Ok(None) => i += 1,
+                Err(Unread::Wrong(message)) => return Err(problem(i, message)),
+                Err(Unread::Open(end)) => {
+                    let text: String = chars[i..end].iter().collect();
+                    problems.push(problem(i, format!("Syntax error: token recognition error at: '{text}'")));
+                    i = end;
+                }
+            }
         } else if c.is_ascii_digit() || (c == '.' && chars.get(i + 1).is_some_and(char::is_ascii_digit)) {
             let (literal, end) = number(&chars, i).map_err(|m| problem(i, m))?;
             tokens.push((i, Token::Literal(literal)));
@@ -107,9 +124,11 @@ fn lex(source: &str) -> Result<Vec<(usize, Token)>, Problem> {
                     tokens.push((i, Token::Symbol(symbol)));
                     i += symbol.len();
                 }
-                _ => {
-                    return Err(problem(i, format!("Syntax error: token recognition error at: '{c}'")));
+                _ if problems.len() < PROBLEMS_MAX => {
+                    problems.push(problem(i, format!("Syntax error: token recognition error at: '{c}'")));
+                    i += 1;
                 }
+                _ => return Err(problem(i, format!("Syntax error: token recognition error at: '{c}'"))),
             }
         }
     }
@@ -170,8 +189,29 @@ fn number(chars: &[char], start: usize) -> Result<(Literal, usize), String> {
     }
 }
 
+/// Why a string is none.
+enum Unread {
+    /// It does not end on its line, or where the source does.
+    Open(usize),
+    /// Something in it is wrong.
+    Wrong(String),
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Unread::Wrong(why)
+    }
+}
+
+/// Whether a string or bytes literal begins here.
+fn begins_string(chars: &[char], start: usize) -> bool {
+    let quoted = |at: usize| matches!(chars.get(at), Some('"' | '\''));
+    let marked = |at: usize| matches!(chars.get(at), Some('r' | 'R' | 'b' | 'B'));
+    quoted(start) || (marked(start) && (quoted(start + 1) || (marked(start + 1) && quoted(start + 2))))
+}
+
 /// A string or bytes literal, where one begins.
-fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, String> {
+fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Unread> {
     let mut i = start;
     let (mut raw, mut bytes) = (false, false);
     while let Some(c) = chars.get(i) {
@@ -200,15 +240,14 @@ fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Stri
     };
     loop {
         let Some(c) = chars.get(i).copied() else {
-            let rest: String = chars[start..].iter().collect();
-            return Err(format!("Syntax error: token recognition error at: '{rest}'"));
+            return Err(Unread::Open(chars.len()));
         };
         if c == quote && (!triple || (chars.get(i + 1) == Some(&quote) && chars.get(i + 2) == Some(&quote))) {
             i += width;
             break;
         }
         if c == '\n' && !triple {
-            return Err("Syntax error: token recognition error at: a line break in a string".to_owned());
+            return Err(Unread::Open(i));
         }
         if c != '\\' || raw {
             put(c, false);
@@ -216,7 +255,7 @@ fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Stri
             continue;
         }
         let Some(escape) = chars.get(i + 1).copied() else {
-            return Err("unterminated escape sequence".to_owned());
+            return Err(Unread::Open(chars.len()));
         };
         let digits = |from: usize, count: usize, radix: u32| -> Option<u32> {
             let text: String = chars.get(from..from + count)?.iter().collect();
@@ -236,7 +275,7 @@ fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Stri
             'u' if !bytes => (digits(i + 2, 4, 16).ok_or_else(bad)?, 6, false),
             'U' if !bytes => (digits(i + 2, 8, 16).ok_or_else(bad)?, 10, false),
             '0'..='3' => (digits(i + 1, 3, 8).ok_or_else(bad)?, 4, true),
-            _ => return Err(bad()),
+            _ => return Err(bad().into()),
         };
         put(char::from_u32(code).ok_or_else(bad)?, byte);
         i += length;
@@ -246,12 +285,21 @@ fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Stri
 }
 
 /// Parses an expression.
-pub fn parse(source: &str) -> Result<Expr, Problem> {
-    let mut parser = Parser { tokens: lex(source)?, next: 0, depth: 0 };
-    let expr = parser.expr()?;
-    match parser.peek() {
+pub fn parse(source: &str) -> Result<Expr, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let tokens = lex(source, &mut problems).map_err(|problem| vec![problem])?;
+    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let parsed = parser.expr().and_then(|expr| match parser.peek() {
         Token::End => Ok(expr),
         _ => Err(parser.unexpected("<EOF>")),
+    });
+    match parsed {
+        Ok(expr) if problems.is_empty() => Ok(expr),
+        Ok(_) => Err(problems),
+        Err(problem) => {
+            problems.push(problem);
+            Err(problems)
+        }
     }
 }
 
@@ -420,6 +468,10 @@ impl Parser {
             },
             Token::Symbol("(") => {
                 let inner = self.expr()?;
+                if *self.peek() == Token::End {
+                    let message = "Syntax error: missing ')' at '<EOF>'".to_owned();
+                    return Err(Problem { at: self.at(), message });
+                }
                 self.expect(")")?;
                 Ok(inner)
             }
@@ -460,7 +512,7 @@ impl Parser {
         let open = self.at();
         if self.eat("(") {
             let args = self.arguments()?;
-            return Ok(self.global(open, name, args));
+            return self.global(open, name, args);
         }
         Ok(Expr { at, kind: Kind::Ident(name) })
     }
@@ -521,16 +573,16 @@ impl Parser {
         }
     }
 
-    fn global(&self, at: usize, name: String, mut args: Vec<Expr>) -> Expr {
+    fn global(&self, at: usize, name: String, mut args: Vec<Expr>) -> Result<Expr, Problem> {
         if name == "has" && args.len() == 1 {
             return match args.remove(0) {
                 Expr { kind: Kind::Select(inner, field, false), .. } => {
-                    Expr { at, kind: Kind::Has(inner, field) }
+                    Ok(Expr { at, kind: Kind::Has(inner, field) })
                 }
-                other => call(at, "has", vec![other]),
+                other => Err(Problem { at: other.at, message: "invalid argument to has() macro".to_owned() }),
             };
         }
-        Expr { at, kind: Kind::Call(None, name, args) }
+        Ok(Expr { at, kind: Kind::Call(None, name, args) })
     }
 }
 
@@ -547,6 +599,21 @@ fn member(at: usize, target: Expr, name: String, args: Vec<Expr>) -> Result<Expr
         ("map", 2 | 3) | ("transformList", 3 | 4) => Macro::Map,
         ("filter", 2) => Macro::Filter,
         ("transformMap", 3 | 4) => Macro::TransformMap,
+        ("sortBy", 2) => Macro::SortBy,
+        ("optMap" | "optFlatMap", 2) => {
+            let flat = name == "optFlatMap";
+            let mut args = args.into_iter();
+            return match (args.next(), args.next()) {
+                (Some(Expr { kind: Kind::Ident(name), .. }), Some(body)) => {
+                    let (target, body) = (Box::new(target), Box::new(body));
+                    Ok(Expr { at, kind: Kind::Within(target, name, body, flat) })
+                }
+                (other, _) => Err(Problem {
+                    at: other.map_or(at, |other| other.at),
+                    message: format!("{name}() variable name must be a simple identifier"),
+                }),
+            };
+        }
         ("bind", 3) if target.kind == Kind::Ident("cel".to_owned()) => {
             let mut args = args.into_iter();
             if let (Some(Expr { kind: Kind::Ident(name), .. }), Some(value), Some(body)) =
@@ -562,7 +629,7 @@ fn member(at: usize, target: Expr, name: String, args: Vec<Expr>) -> Result<Expr
         _ => return Ok(Expr { at, kind: Kind::Call(Some(Box::new(target)), name, args) }),
     };
     let two = match name.as_str() {
-        "map" | "filter" => false,
+        "map" | "filter" | "sortBy" => false,
         "transformList" | "transformMap" => true,
         _ => args.len() == 3,
     };
@@ -576,7 +643,7 @@ fn member(at: usize, target: Expr, name: String, args: Vec<Expr>) -> Result<Expr
     let second = if two { Some(variable()?) } else { None };
     let (one, another) = (args.next(), args.next());
     let (condition, transform) = match of {
-        Macro::Map | Macro::TransformMap => match another {
+        Macro::Map | Macro::TransformMap | Macro::SortBy => match another {
             Some(transform) => (one, Some(transform)),
             None => (None, one),
         },

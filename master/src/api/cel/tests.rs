@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn environment() -> Environment {
-    let mut environment = Environment::default();
+    let mut environment = Environment { binds: true, ..Environment::default() };
     environment.variables.insert("self".to_owned(), Type::Dyn);
     environment
 }
@@ -55,6 +55,15 @@ fn expressions_have_values() {
         ("sets.contains([1, 2], [2])", json!(true)),
         ("cel.bind(x, 2, x * x)", json!(4)),
         ("string(1) + string(true)", json!("1true")),
+        ("[3, 1, 3].distinct().sort()", json!([1, 3])),
+        ("[[1], [2, 3]].flatten().reverse()", json!([3, 2, 1])),
+        ("lists.range(4).slice(1, 3)", json!([1, 2])),
+        ("[1, 2].first().optMap(x, x + 1).orValue(0)", json!(2)),
+        ("[1].slice(0, 0).last().optMap(x, x + 1).orValue(7)", json!(7)),
+        ("['bb', 'a'].sortBy(s, s.size())", json!(["a", "bb"])),
+        ("sign(quantity('-1'))", json!(-1)),
+        ("url('https://x/p q').getEscapedPath()", json!("/p%20q")),
+        ("isURL('mailto:a@example.com') && !isURL('http://[::1')", json!(true)),
         ("int('5') + int(2.9)", json!(7)),
         ("b'abc'.size() == 3 && '\\u00e9'.size() == 1 && r'\\n'.size() == 2", json!(true)),
         ("0x1F == 31 && 2u == uint(2) && 1e3 == 1000.0", json!(true)),
@@ -75,7 +84,12 @@ fn errors_are_upstreams() {
         ("self.none", "no such key: none"),
         ("[1][5]", "index out of bounds: 5"),
         ("1 / 0", "division by zero"),
-        ("9223372036854775807 + 1", "return error for overflow"),
+        ("9223372036854775807 + 1", "integer overflow"),
+        ("int('x')", "type conversion error from 'string' to 'int'"),
+        ("timestamp('a' + 'b')", "type conversion error from 'string' to 'google.protobuf.Timestamp'"),
+        ("dyn(null).x", "no such key: x"),
+        ("string(dyn({'a': 1}))", "no such overload: string(map)"),
+        ("[1, 2].slice(1, 3)", "cannot slice(1, 3), list is length 2"),
         (
             "golden(self.a)",
             "compilation failed: ERROR: <input>:1:7: undeclared reference to 'golden' (in container '')\n | golden(self.a)\n | ......^",
@@ -95,6 +109,35 @@ fn errors_are_upstreams() {
         (
             "self.",
             "compilation failed: ERROR: <input>:1:6: Syntax error: no viable alternative at input '.'\n | self.\n | .....^",
+        ),
+        (
+            "'a",
+            "compilation failed: ERROR: <input>:1:1: Syntax error: token recognition error at: ''a'\n | 'a\n | ^\nERROR: <input>:1:3: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | 'a\n | ..^",
+        ),
+        ("(1", "compilation failed: ERROR: <input>:1:3: Syntax error: missing ')' at '<EOF>'\n | (1\n | ..^"),
+        (
+            "'ä' == x",
+            "compilation failed: ERROR: <input>:1:8: undeclared reference to 'x' (in container '')\n | 'ä' == x\n | .．.....^",
+        ),
+        (
+            "has(self)",
+            "compilation failed: ERROR: <input>:1:5: invalid argument to has() macro\n | has(self)\n | ....^",
+        ),
+        (
+            "'a' == null",
+            "compilation failed: ERROR: <input>:1:5: found no matching overload for '_==_' applied to '(string, null)'\n | 'a' == null\n | ....^",
+        ),
+        (
+            "duration('x') > duration('1s')",
+            "compilation failed: ERROR: <input>:1:10: invalid duration argument\n | duration('x') > duration('1s')\n | .........^",
+        ),
+        (
+            "'a'.matches('[')",
+            "compilation failed: ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('[')\n | ............^",
+        ),
+        (
+            "[1, 'a']",
+            "compilation failed: ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^",
         ),
         (
             "1 1",

@@ -65,8 +65,8 @@ impl fmt::Display for Type {
             Type::Double => f.write_str("double"),
             Type::String => f.write_str("string"),
             Type::Bytes => f.write_str("bytes"),
-            Type::Duration => f.write_str("google.protobuf.Duration"),
-            Type::Timestamp => f.write_str("google.protobuf.Timestamp"),
+            Type::Duration => f.write_str("duration"),
+            Type::Timestamp => f.write_str("timestamp"),
             Type::List(of) => write!(f, "list({of})"),
             Type::Map(key, value) => write!(f, "map({key}, {value})"),
             Type::Object(object) => f.write_str(&object.name),
@@ -74,6 +74,20 @@ impl fmt::Display for Type {
             Type::Type => f.write_str("type"),
             Type::Opaque(name) => f.write_str(name),
             Type::Param(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+impl Type {
+    /// Its full name, as refusals of what an expression evaluates to have it.
+    pub fn full_name(&self) -> String {
+        match self {
+            Type::Duration => "google.protobuf.Duration".to_owned(),
+            Type::Timestamp => "google.protobuf.Timestamp".to_owned(),
+            Type::Null => "null_type".to_owned(),
+            Type::List(of) => format!("list({})", of.full_name()),
+            Type::Map(key, value) => format!("map({}, {})", key.full_name(), value.full_name()),
+            other => other.to_string(),
         }
     }
 }
@@ -201,9 +215,9 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
                     true
                 } else if known == Type::Null {
                     bindings.insert(*name, actual.clone());
-                    true
+                    fits(actual, &known, &mut Bindings::new())
                 } else {
-                    *actual == Type::Null || fits(&known, actual, bindings)
+                    fits(&known, actual, bindings)
                 }
             }
         },

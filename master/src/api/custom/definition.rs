@@ -1,9 +1,11 @@
 //! CustomResourceDefinitions as objects: defaults, what the server keeps in their status, validation.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::kind::is_true;
-use super::schema::{formats, openapi, structural};
+use super::schema::{Additional, Schema, formats, openapi, structural};
 use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::object::{self, list, text};
 
@@ -236,11 +238,11 @@ fn versions(spec: &Value, hoisted: &Hoisted<'_>, path: &Path, errors: &mut Error
         errors.invalid_shown(&at, &shown::versions(spec), "must contain unique version names");
     }
     if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        let shown = if versions.is_empty() { "null".to_owned() } else { shown::versions(spec) };
+        let shown = if versions.is_empty() { "[]".to_owned() } else { shown::versions(spec) };
         errors.invalid_shown(&at, &shown, "must have exactly one version marked as storage version");
     }
     // The first version's name also stands where it stood before there were several.
-    if let Some(name) = versions.first().map(|v| text(v, &["name"])).filter(|name| !name.is_empty()) {
+    if let Some(name) = versions.first().map(|first| text(first, &["name"])).filter(|name| !name.is_empty()) {
         names::label(name, &path.child("version"), errors);
     }
 }
@@ -296,12 +298,39 @@ fn deprecation(version: &Value, at: &Path, errors: &mut Errors) {
     }
 }
 
+/// Warns of forms that nobody knows, which nothing is checked for.
+pub fn warnings(value: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    let known = old.map(unrecognized).unwrap_or_default();
+    let found = unrecognized(value);
+    warnings.extend(found.difference(&known).map(|format| format!("unrecognized format {format:?}")));
+}
+
+/// The forms in a definition's schemas that nobody knows.
+fn unrecognized(definition: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<Schema> = list(definition, &["spec", "versions"])
+        .iter()
+        .map(|version| Schema::parse(&version["schema"]["openAPIV3Schema"]))
+        .collect();
+    while let Some(schema) = open.pop() {
+        if !schema.format.is_empty() && !formats::is_known(&schema.ty, &schema.format) {
+            found.insert(schema.format.clone());
+        }
+        open.extend(schema.items.map(|items| *items));
+        if let Additional::Schema(inner) = schema.additional {
+            open.push(*inner);
+        }
+        open.extend(schema.properties.into_values());
+    }
+    found
+}
+
 fn stored_versions(value: &Value, errors: &mut Errors) {
     let stored = list(value, &["status", "storedVersions"]);
     let versions = list(value, &["spec", "versions"]);
     let path = Path::new("status.storedVersions");
     if stored.is_empty() {
-        errors.invalid(&path, Value::Null, "must have at least one stored version");
+        errors.invalid_shown(&path, "null", "must have at least one stored version");
         return;
     }
     let mut left: Vec<(usize, &Value)> = stored.iter().enumerate().collect();

@@ -206,9 +206,8 @@ impl Walk<'_> {
                 let (Some(below), Some(of)) = (&node.items, &schema.items) else { return };
                 for (i, item) in items.iter().enumerate() {
                     // Only entries that have keys are the same ones after a change.
-                    let old =
-                        if schema.list_type == "map" { counterpart(old, i, item, schema) } else { None };
-                    let own = counterpart(former.own, i, item, schema);
+                    let old = if schema.list_type == "map" { counterpart(old, item, schema) } else { None };
+                    let own = counterpart(former.own, item, schema);
                     self.node(below, of, item, old, former.below(value, own), &path.index(i));
                 }
             }

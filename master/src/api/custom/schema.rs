@@ -213,6 +213,13 @@ pub fn pattern_error(pattern: &str) -> Option<String> {
         ("missing argument to repetition operator", operator)
     } else if has("incomplete escape sequence") {
         ("trailing backslash at end of expression", "")
+    } else if has("look-around") {
+        let begins = ["(?=", "(?!", "(?<"].into_iter().find(|begin| pattern.contains(begin));
+        ("invalid or unsupported Perl syntax", begins.unwrap_or(pattern))
+    } else if has("invalid repetition count range") {
+        let open = pattern.find('{').unwrap_or(0);
+        let close = pattern[open..].find('}').map_or(pattern.len(), |i| open + i + 1);
+        ("invalid repeat count", &pattern[open..close])
     } else {
         ("invalid or unsupported Perl syntax", pattern)
     };

@@ -29,6 +29,7 @@ pub fn definition() -> Strategy {
         validate_status: |new, _, errors| definition::validate_status(new, errors),
         warnings: definition::warnings,
         validate_update: definition::validate_update,
+        warnings: definition::warnings,
         mark_deleted: Some(definition::mark_deleted),
         plain_finalizers: true,
         ..base()

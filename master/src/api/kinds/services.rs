@@ -33,7 +33,12 @@ pub(super) fn service() -> Strategy {
     Strategy {
         names: NameRule::Label,
         defaults: service_defaults,
-        prepare_create: |object| object["status"] = json!({"loadBalancer": {}}),
+        prepare_create: |object| {
+            object["status"] = json!({"loadBalancer": {}});
+            if is(object, "ExternalName") {
+                object_mut(object, &["spec"]).remove("internalTrafficPolicy");
+            }
+        },
         prepare_update: keep_addresses,
         validate,
         validate_update,
@@ -98,6 +103,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     let kind = text(new, &["spec", "type"]).to_owned();
     let same_family = kind != "ExternalName" && text(old, &["spec", "type"]) != "ExternalName";
     if same_family {
+        follow_address(new, old);
         for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let absent = match &new["spec"][name] {
                 Value::Null => true,
@@ -123,7 +129,16 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     } else if local(old) && !local(new) && new["spec"]["healthCheckNodePort"] == health {
         object_mut(new, &["spec"]).remove("healthCheckNodePort");
     }
-    if kind == "NodePort" || kind == "LoadBalancer" {
+    if is(old, "LoadBalancer") && kind != "LoadBalancer" {
+        new["status"]["loadBalancer"] = json!({});
+        forget(new, old, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if sends_outside(old) && !sends_outside(new) {
+        forget(new, old, &["externalTrafficPolicy"]);
+    }
+    let balanced =
+        kind == "LoadBalancer" && new["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
+    if kind == "NodePort" || balanced {
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         let used: HashSet<i64> =
             list(new, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64()).collect();
@@ -142,7 +157,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
                 port["nodePort"] = number.into();
             }
         }
-    } else if text(old, &["spec", "type"]) != kind {
+    } else if kind != "LoadBalancer" && text(old, &["spec", "type"]) != kind {
         // Ports of the old type that the client merely sent back.
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         for port in list_mut(new, &["spec", "ports"]) {
@@ -152,19 +167,46 @@ fn keep_addresses(new: &mut Value, old: &Value) {
                 fields.remove("nodePort");
             }
         }
-        for name in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"] {
-            if new["spec"][name] == old["spec"][name] {
-                object_mut(new, &["spec"]).remove(name);
-            }
-        }
+        forget(new, old, &["healthCheckNodePort"]);
     }
     if kind == "ExternalName" && text(old, &["spec", "type"]) != "ExternalName" {
-        for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            if new["spec"][name] == old["spec"][name] {
-                object_mut(new, &["spec"]).remove(name);
-            }
+        forget(
+            new,
+            old,
+            &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"],
+        );
+    }
+}
+
+/// Takes out what the new type has no use for, and the client merely sent back.
+fn forget(new: &mut Value, old: &Value, names: &[&str]) {
+    for name in names {
+        if new["spec"][name] == old["spec"][name] {
+            object_mut(new, &["spec"]).remove(*name);
         }
     }
+}
+
+/// Whether something outside of the cluster reaches it, which a policy may be for.
+fn sends_outside(service: &Value) -> bool {
+    is(service, "LoadBalancer")
+        || is(service, "NodePort")
+        || (is(service, "ClusterIP") && !list(service, &["spec", "externalIPs"]).is_empty())
+}
+
+/// A client that knows of one address only changes that one: the list of them follows.
+fn follow_address(new: &mut Value, old: &Value) {
+    let (given, before) = (text(new, &["spec", "clusterIP"]).to_owned(), text(old, &["spec", "clusterIP"]));
+    let (listed, listed_before) = (list(new, &["spec", "clusterIPs"]), list(old, &["spec", "clusterIPs"]));
+    if given.is_empty() || given == before || !(listed.is_empty() || listed == listed_before) {
+        return;
+    }
+    let mut follows = listed_before.to_vec();
+    match follows.first_mut() {
+        Some(first) => *first = given.into(),
+        None => follows.push(given.into()),
+    }
+    new["spec"]["clusterIPs"] = follows.into();
 }
 
 fn validate(object: &Value, errors: &mut Errors) {
@@ -226,10 +268,11 @@ fn of_type(spec: &Value, kind: &str, headless: bool, errors: &mut Errors) {
         }
         "ExternalName" => {
             let detail = "may not be set for ExternalName services";
-            for name in ["clusterIPs", "ipFamilies"] {
-                if !list(spec, &[name]).is_empty() {
-                    errors.forbidden(&path(name), detail);
-                }
+            if !list(spec, &["clusterIPs"]).is_empty() || !text(spec, &["clusterIP"]).is_empty() {
+                errors.forbidden(&path("clusterIPs"), detail);
+            }
+            if !list(spec, &["ipFamilies"]).is_empty() {
+                errors.forbidden(&path("ipFamilies"), detail);
             }
             if !spec["ipFamilyPolicy"].is_null() {
                 errors.forbidden(&path("ipFamilyPolicy"), detail);
@@ -369,8 +412,11 @@ fn node_ports(kind: &str, ports: &[Value], errors: &mut Errors) {
     }
     let mut seen = HashSet::new();
     for (i, port, number) in numbered() {
-        if !seen.insert((text(port, &["protocol"]), number)) {
-            errors.duplicate(&at(i), number);
+        if number < 0 {
+            errors.invalid(&at(i), number, crate::api::allocate::NO_NODE_PORT);
+        } else if !seen.insert((text(port, &["protocol"]), number)) {
+            // The second is refused as if it were another Service's.
+            errors.invalid(&at(i), number, "provided port is already allocated");
         }
     }
 }
@@ -588,5 +634,60 @@ fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
         said.push(
             "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_type_has_no_use_for_goes_if_it_was_only_sent_back() {
+        let old = json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "loadBalancerClass": "example.com/x", "allocateLoadBalancerNodePorts": true,
+            "externalTrafficPolicy": "Cluster", "ports": [{"port": 1, "protocol": "TCP", "nodePort": 30001}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+        for (kind, gone, stays) in [
+            (
+                "NodePort",
+                &["loadBalancerClass", "allocateLoadBalancerNodePorts"][..],
+                &["externalTrafficPolicy"][..],
+            ),
+            ("ClusterIP", &["loadBalancerClass", "externalTrafficPolicy"], &["clusterIPs"]),
+            (
+                "ExternalName",
+                &["loadBalancerClass", "externalTrafficPolicy", "clusterIPs", "clusterIP"],
+                &["ports"],
+            ),
+        ] {
+            let mut new = old.clone();
+            new["spec"]["type"] = kind.into();
+            keep_addresses(&mut new, &old);
+            assert!(gone.iter().all(|name| new["spec"][*name].is_null()), "{kind}: {new}");
+            assert!(stays.iter().all(|name| !new["spec"][*name].is_null()), "{kind}: {new}");
+            assert_eq!(new["status"], json!({"loadBalancer": {}}), "{kind}");
+        }
+        // What was asked for is not taken away, and refused later.
+        let mut new = old.clone();
+        new["spec"]["type"] = "NodePort".into();
+        new["spec"]["loadBalancerClass"] = "example.com/y".into();
+        keep_addresses(&mut new, &old);
+        assert_eq!(new["spec"]["loadBalancerClass"], "example.com/y");
+    }
+
+    #[test]
+    fn the_list_of_addresses_follows_the_one_address() {
+        let old = json!({"spec": {"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}});
+        for (spec, wanted) in [
+            (json!({"clusterIP": "None"}), json!(["None"])),
+            (json!({"clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.1"]}), json!(["10.0.0.9"])),
+            (json!({"clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.8"]}), json!(["10.0.0.8"])),
+            (json!({}), json!(["10.0.0.1"])),
+        ] {
+            let mut new = json!({"spec": spec});
+            new["spec"]["type"] = "ClusterIP".into();
+            keep_addresses(&mut new, &old);
+            assert_eq!(new["spec"]["clusterIPs"], wanted, "{new}");
+        }
     }
 }

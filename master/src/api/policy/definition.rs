@@ -64,15 +64,20 @@ fn expression(
     path: &Path,
     errors: &mut Errors,
 ) {
+    let unsaid = if (environment.makes)("Object") { "" } else { "expression is not specified" };
     if source.trim().is_empty() {
-        errors.required(path, "expression is not specified");
+        errors.required(path, unsaid);
         return;
     }
     match Program::compile(environment, source) {
         Err(why) => errors.invalid(path, source, why),
         Ok(program) if (wanted.1)(&program.ty) => {}
         Ok(program) => {
-            errors.invalid(path, source, format!("must evaluate to {} but got {}", wanted.0, program.ty));
+            errors.invalid(
+                path,
+                source,
+                format!("must evaluate to {} but got {}", wanted.0, program.ty.full_name()),
+            );
         }
     }
 }
@@ -215,9 +220,9 @@ pub fn validating(object: &Value, errors: &mut Errors) {
         }
         let message = text(validation, &["message"]);
         if !message.is_empty() && message.trim().is_empty() {
-            errors.invalid(&at.child("message"), message, "message must be non-empty if specified");
+            errors.invalid(&at.child("message"), message, "must be non-empty if specified");
         } else if message.trim().contains(['\n', '\r']) {
-            errors.invalid(&at.child("message"), message, "message must not contain line breaks");
+            errors.invalid(&at.child("message"), message, "must not contain line breaks");
         }
         const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         checks::choice(&validation["reason"], &REASONS, &at.child("reason"), errors);
@@ -270,7 +275,10 @@ pub fn mutating(object: &Value, errors: &mut Errors) {
         let at = path.child("mutations").index(i);
         let object: (&str, fn(&Type) -> bool) =
             ("Object", |ty| matches!(ty, Type::Object(o) if o.name == "Object"));
-        let patches: (&str, fn(&Type) -> bool) = ("list(JSONPatch)", |ty| matches!(ty, Type::List(_)));
+        let patches: (&str, fn(&Type) -> bool) = ("list(JSONPatch)", |ty| match ty {
+            Type::List(of) => matches!(&**of, Type::Object(o) if o.name == "JSONPatch") || **of == Type::Dyn,
+            _ => false,
+        });
         let (own, other, wanted) = match text(mutation, &["patchType"]) {
             "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", object),
             "JSONPatch" => ("jsonPatch", "applyConfiguration", patches),

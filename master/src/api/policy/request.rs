@@ -50,6 +50,32 @@ pub static REQUEST: LazyLock<Type> = LazyLock::new(|| {
     )
 });
 
+/// The type of the namespace that a request is about, as far as expressions see it.
+static NAMESPACE: LazyLock<Type> = LazyLock::new(|| {
+    let (text, texts) = (|| Type::String, || Type::List(Arc::new(Type::String)));
+    let by_name = || Type::Map(Arc::new(Type::String), Arc::new(Type::String));
+    let metadata = object(
+        "kubernetes.NamespaceMetadata",
+        &[
+            ("name", text()),
+            ("generateName", text()),
+            ("namespace", text()),
+            ("labels", by_name()),
+            ("annotations", by_name()),
+            ("UID", text()),
+            ("creationTimestamp", Type::Timestamp),
+            ("deletionGracePeriodSeconds", Type::Int),
+            ("deletionTimestamp", Type::Timestamp),
+            ("generation", Type::Int),
+            ("resourceVersion", text()),
+            ("finalizers", texts()),
+        ],
+    );
+    let spec = object("kubernetes.NamespaceSpec", &[("finalizers", texts())]);
+    let status = object("kubernetes.NamespaceStatus", &[("phase", text())]);
+    object("kubernetes.Namespace", &[("metadata", metadata), ("spec", spec), ("status", status)])
+});
+
 /// The request as an AdmissionReview tells of it to who meant it as one to `form`, but for its uid and the
 /// objects.
 pub fn described(request: &ApiRequest, attempt: &Attempt<'_>, form: &Resource) -> Value {
@@ -135,9 +161,10 @@ fn options(request: &ApiRequest, operation: Operation) -> Value {
 pub fn environment(params: bool) -> Environment {
     let mut environment = Environment::default();
     let mut add = |name: &str, ty: Type| drop(environment.variables.insert(name.to_owned(), ty));
-    for name in ["object", "oldObject", "namespaceObject"] {
+    for name in ["object", "oldObject"] {
         add(name, Type::Dyn);
     }
+    add("namespaceObject", NAMESPACE.clone());
     if params {
         add("params", Type::Dyn);
     }

@@ -94,7 +94,6 @@ fn environment_of(catalog: &Catalog, spec: &Value, object: Type) -> Environment 
     let mut put = |name: &str, ty: Type| drop(made.variables.insert(name.to_owned(), ty));
     put("object", object.clone());
     put("oldObject", object);
-    put("namespaceObject", types::of_kind(catalog, "v1", "Namespace").unwrap_or(Type::Dyn));
     if let Some(params) = params {
         put("params", params);
     }

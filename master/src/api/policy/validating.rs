@@ -380,11 +380,26 @@ fn code(reason: &str) -> u16 {
 
 /// The answer to what a policy refuses.
 pub fn refusal(attempt: &Attempt<'_>, message: &str, reason: &str, code: u16) -> ApiError {
-    let resource = attempt.resource;
-    let name = match attempt.name {
+    let qualified = protocol::error::qualified(attempt.resource.group, attempt.resource.plural);
+    let said = format!("{qualified} \"{}\" is forbidden: {message}", name_of(attempt));
+    let reason = if reason.is_empty() { "Invalid" } else { reason };
+    ApiError::about(code, reason, said, details_of(attempt, message))
+}
+
+/// The answer to what a mutating policy refuses: why, and no more words.
+pub fn denial(attempt: &Attempt<'_>, message: &str, reason: &str) -> ApiError {
+    ApiError::about(403, reason, message, details_of(attempt, message))
+}
+
+fn name_of<'a>(attempt: &Attempt<'a>) -> &'a str {
+    match attempt.name {
         "" if attempt.operation != Operation::Create || attempt.object.is_none() => "Unknown",
         name => name,
-    };
+    }
+}
+
+fn details_of(attempt: &Attempt<'_>, message: &str) -> Value {
+    let (resource, name) = (attempt.resource, name_of(attempt));
     let mut details = json!({"kind": resource.plural, "causes": [{"message": message}]});
     if !name.is_empty() {
         details["name"] = name.into();
@@ -392,7 +407,5 @@ pub fn refusal(attempt: &Attempt<'_>, message: &str, reason: &str, code: u16) ->
     if !resource.group.is_empty() {
         details["group"] = resource.group.into();
     }
-    let qualified = protocol::error::qualified(resource.group, resource.plural);
-    let reason = if reason.is_empty() { "Invalid" } else { reason };
-    ApiError::about(code, reason, format!("{qualified} \"{name}\" is forbidden: {message}"), details)
+    details
 }

@@ -119,6 +119,22 @@ fn is_read(kind: &str, version: &str) -> bool {
         || resources::by_kind(version, kind).is_some()
 }
 
+/// What is wrong with the kind that a patched object says that it is of, if nobody has such a kind.
+pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
+    let (group, version, kind) = definition.gvk?;
+    let own = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let given =
+        |name: &str, own: &str| value[name].as_str().filter(|t| !t.is_empty()).unwrap_or(own).to_owned();
+    let (given_version, given_kind) = (given("apiVersion", &own), given("kind", kind));
+    if (given_version == own && given_kind == kind) || is_read(&given_kind, &given_version) {
+        return None;
+    }
+    let scheme = scheme(group);
+    Some(format!(
+        "no kind \"{given_kind}\" is registered for version \"{given_version}\" in scheme \"{scheme}\""
+    ))
+}
+
 fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expected: &str) -> ApiError {
     if given == kind && is_read(given, given_version) {
         return ApiError::bad_request(format!(

@@ -184,6 +184,7 @@ impl Inner {
         // An eviction was admitted as one.
         if request.target.subresource.is_none() {
             admission::deletion(self, &mut write).await?;
+            self.call_mutating(&mut write, &mut Value::Null).await?;
             self.call_validating(&mut write, None).await?;
         }
         let fate = decide(subject.stored, &old, request, actors::time::now().into());

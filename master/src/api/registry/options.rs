@@ -17,7 +17,9 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     };
     let dry: Vec<String> =
         options.extra.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.clone()).collect();
-    if matches!(request.verb, Verb::Delete | Verb::DeleteCollection) && !request.body.is_empty() {
+    // Where nothing is deleted, nobody reads how.
+    let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
+    if deletes && request.target.subresource.is_none() && !request.body.is_empty() {
         // The door has taken the options out; wrong types are told here, in Go's words.
         let definition = protocol::schema::definition("m.DeleteOptions");
         if let Some(Err(why)) = definition.map(|d| protocol::schema::decode(d, &request.body)) {

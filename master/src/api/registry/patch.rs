@@ -99,6 +99,9 @@ pub fn apply_patch(
             strict
         }
         PatchKind::Merge => {
+            if matches!(serde_json::from_slice(text), Ok(Value::Null)) {
+                return Err(ApiError::bad_request("Invalid JSON Patch"));
+            }
             patch::merge(&mut patched, object(text).map_err(undecoded)?);
             repeated(text)
         }
@@ -122,6 +125,11 @@ pub fn apply_patch(
         None => invalid_patch(&patched.to_string(), why),
     };
     if let Some(why) = typed {
+        return Err(invalid(&why));
+    }
+    if kind != PatchKind::Strategic
+        && let Some(why) = body::unregistered(definition, &patched)
+    {
         return Err(invalid(&why));
     }
     let decoded = schema::decode_value(definition, &patched).map_err(|e| invalid(&e))?;

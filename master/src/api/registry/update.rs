@@ -262,13 +262,9 @@ impl Inner {
         }
         if named {
             options::revision(&version).map_err(|_| {
-                let mut errors = Errors::default();
-                errors.invalid(
-                    &Path::new("metadata.resourceVersion"),
-                    version.as_str(),
-                    "must be an unsigned integer",
-                );
-                errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
+                let numeric = version.bytes().all(|b| b.is_ascii_digit());
+                let why = if numeric { "value out of range" } else { "invalid syntax" };
+                ApiError::new(500, "", format!("strconv.ParseUint: parsing {version:?}: {why}"))
             })?;
             if version != stored.revision.to_string() {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
@@ -472,7 +468,9 @@ impl Inner {
             Part::EphemeralContainers => {
                 let containers = new["spec"]["ephemeralContainers"].clone();
                 let mut kept = kept_but_managed(old, new);
-                if !containers.is_null() && containers != kept["spec"]["ephemeralContainers"] {
+                if containers.is_null() {
+                    object::object_mut(&mut kept, &["spec"]).remove("ephemeralContainers");
+                } else if containers != kept["spec"]["ephemeralContainers"] {
                     kept["spec"]["ephemeralContainers"] = containers;
                     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                     kept["metadata"]["generation"] = generation.into();

@@ -41,7 +41,7 @@ impl Inner {
             || !self.cache.derived_at::<ValidatingHooks>(snapshot).0.is_empty()
     }
 
-    /// Lets webhooks change an object, one after the other.
+    /// Lets webhooks change an object, one after the other; `null` for deletions, which they can only refuse.
     pub async fn call_mutating(&self, write: &mut Write<'_>, object: &mut Value) -> Result<(), ApiError> {
         let hooks = self.cache.derived_at::<MutatingHooks>(write.snapshot);
         if hooks.0.is_empty() || !self.config.admission.is_on("MutatingAdmissionWebhook") {
@@ -56,9 +56,9 @@ impl Inner {
                     (Some(left), true) => hook.reinvoked && *left != *object,
                     (None, true) => false,
                 };
-                let form = hook.matcher.matches(&Attempt::of(write, Some(object))).filter(|_| wanted);
+                let form = hook.matcher.matches(&Attempt::of(write, given(object))).filter(|_| wanted);
                 let Some(form) = form else { continue };
-                let seen = self.seen(write, form, Some(object)).await.map_err(unconverted)?;
+                let seen = self.seen(write, form, given(object)).await.map_err(unconverted)?;
                 let asked = waited::wait(self.ask_hook(hook, write, form, &seen)).await?;
                 let Some(verdict) = asked else { continue };
                 let mut changed = seen.object.clone().into_owned();
@@ -206,6 +206,11 @@ impl Inner {
         let mut budget = TOTAL_COST_MAX;
         conditions_hold(&hook.conditions, &scope, &mut budget)
     }
+}
+
+/// An object that is there.
+fn given(object: &Value) -> Option<&Value> {
+    Some(object).filter(|object| !object.is_null())
 }
 
 /// Warnings that a webhook may give.

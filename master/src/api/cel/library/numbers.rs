@@ -1,6 +1,5 @@
 //! Arithmetic. Whatever overflows is an error.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use time::Duration;
@@ -8,7 +7,12 @@ use time::Duration;
 use super::{Outcome, Value, error};
 
 fn overflow<'a>(made: Option<Value<'a>>) -> Outcome<'a> {
-    made.map_or_else(|| error("return error for overflow"), Ok)
+    made.map_or_else(|| error("integer overflow"), Ok)
+}
+
+/// A text that says nothing of the wanted type.
+pub fn unconverted<'a>(ty: &str) -> Outcome<'a> {
+    error(format!("type conversion error from 'string' to '{ty}'"))
 }
 
 /// Calls an operator or a conversion.
@@ -17,25 +21,6 @@ pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
         ("!_", [Value::Bool(b)]) => Ok(Value::Bool(!b)),
         ("-_", [Value::Int(n)]) => overflow(n.checked_neg().map(Value::Int)),
         ("-_", [Value::Double(n)]) => Ok(Value::Double(-n)),
-        ("math.abs", [Value::Int(n)]) => overflow(n.checked_abs().map(Value::Int)),
-        ("math.abs", [Value::Double(n)]) => Ok(Value::Double(n.abs())),
-        ("math.greatest" | "math.least", args) => {
-            let wanted = if name == "math.least" { Ordering::Less } else { Ordering::Greater };
-            let all = match args {
-                [one] => one.items().unwrap_or_else(|| vec![one.clone()]),
-                many => many.to_vec(),
-            };
-            let mut all = all.into_iter();
-            let Some(mut best) = all.next() else {
-                return error("math.@max(list) argument must not be empty");
-            };
-            for value in all {
-                if value.order(&best) == Some(wanted) {
-                    best = value;
-                }
-            }
-            Ok(best)
-        }
         ("int", [value]) => int(value),
         ("uint", [value]) => uint(value),
         ("double", [value]) => match value {
@@ -44,7 +29,7 @@ pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
             Value::Uint(n) => Ok(Value::Double(*n as f64)),
             Value::String(s) => match s.parse() {
                 Ok(n) => Ok(Value::Double(n)),
-                Err(_) => error(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", &**s)),
+                Err(_) => unconverted("double"),
             },
             _ => error("no such overload"),
         },
@@ -63,7 +48,7 @@ fn int<'a>(value: &Value<'a>) -> Outcome<'a> {
         Value::Duration(n) => Ok(Value::Int(*n)),
         Value::String(s) => match s.parse() {
             Ok(n) => Ok(Value::Int(n)),
-            Err(_) => error(format!("strconv.ParseInt: parsing {:?}: invalid syntax", &**s)),
+            Err(_) => unconverted("int"),
         },
         _ => error("no such overload"),
     }
@@ -79,7 +64,7 @@ fn uint<'a>(value: &Value<'a>) -> Outcome<'a> {
         Value::Double(n) if *n >= 0.0 && *n < 1.8e19 => Ok(Value::Uint(*n as u64)),
         Value::String(s) => match s.parse() {
             Ok(n) => Ok(Value::Uint(n)),
-            Err(_) => error(format!("strconv.ParseUint: parsing {:?}: invalid syntax", &**s)),
+            Err(_) => unconverted("uint"),
         },
         _ => error("unsigned integer overflow"),
     }

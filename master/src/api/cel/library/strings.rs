@@ -69,7 +69,6 @@ pub fn member<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
         ("lowerAscii", 0) => Ok(Value::text(s.to_ascii_lowercase())),
         ("upperAscii", 0) => Ok(Value::text(s.to_ascii_uppercase())),
         ("trim", 0) => Ok(Value::text(s.trim())),
-        ("reverse", 0) => Ok(Value::text(s.chars().rev().collect::<String>())),
         ("replace", 2 | 3) => {
             let (from, to) = (text(0).unwrap_or_default(), text(1).unwrap_or_default());
             let limit = number(2).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));

@@ -26,11 +26,11 @@ pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Option<Outcome<'a>> {
         ("duration", [Value::Duration(n)]) => Ok(Value::Duration(*n)),
         ("duration", [Value::Int(n)]) => match n.checked_mul(1_000_000_000) {
             Some(n) => Ok(Value::Duration(n)),
-            None => error("return error for overflow"),
+            None => error("duration overflow"),
         },
         ("duration", [Value::String(s)]) => match parse_duration(s) {
             Some(n) => Ok(Value::Duration(n)),
-            None => error(format!("time: invalid duration {:?}", &**s)),
+            None => super::numbers::unconverted("google.protobuf.Duration"),
         },
         ("timestamp", [Value::Timestamp(t)]) => Ok(Value::Timestamp(*t)),
         ("timestamp", [Value::Int(n)]) => match OffsetDateTime::from_unix_timestamp(*n) {
@@ -39,10 +39,7 @@ pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Option<Outcome<'a>> {
         },
         ("timestamp", [Value::String(s)]) => match parse_time(s) {
             Some(t) => Ok(Value::Timestamp(t)),
-            None => error(format!(
-                "parsing time {:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {:?} as \"2006\"",
-                &**s, &**s
-            )),
+            None => super::numbers::unconverted("google.protobuf.Timestamp"),
         },
         (_, [Value::Timestamp(t), zone @ ..]) if name.starts_with("get") => part(name, *t, zone),
         (_, [Value::Duration(n)]) if name.starts_with("get") => {

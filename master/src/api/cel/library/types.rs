@@ -22,8 +22,8 @@ pub struct Url {
 
 impl Url {
     /// Takes an absolute URL, or an absolute path, apart.
-    fn parse(text: &str) -> Option<Url> {
-        if text.is_empty() || text.contains(|c: char| c.is_control() || c == ' ') {
+    pub fn parse(text: &str) -> Option<Url> {
+        if text.is_empty() || text.contains(|c: char| c.is_ascii_control()) {
             return None;
         }
         let text = text.split('#').next().unwrap_or_default();
@@ -44,12 +44,13 @@ impl Url {
         }
         let (host, path) = match rest.strip_prefix("//") {
             Some(rest) => rest.find('/').map_or((rest, ""), |i| rest.split_at(i)),
-            None if rest.starts_with('/') => ("", rest),
-            None => return None,
+            // What follows a scheme without a slash is nobody's path (`mailto:a@example.com`).
+            None => ("", if rest.starts_with('/') { rest } else { "" }),
         };
         let host = host.rsplit('@').next().unwrap_or_default();
         let port = host.rsplit_once(':').filter(|(_, p)| !p.ends_with(']')).map_or("", |(_, p)| p);
-        if !port.chars().all(|c| c.is_ascii_digit()) {
+        let closed = host.starts_with('[') == host.contains(']');
+        if !closed || host.contains(' ') || !port.chars().all(|c| c.is_ascii_digit()) {
             return None;
         }
         Some(Url {
@@ -58,6 +59,20 @@ impl Url {
             path: path.to_owned(),
             query: query.to_owned(),
         })
+    }
+
+    /// The path with all escaped that a path may not hold; what is escaped already stays so.
+    fn escaped_path(&self) -> String {
+        let mut out = String::new();
+        for c in self.path.chars() {
+            if c.is_ascii_alphanumeric() || "-_.~$&+,/:;=@!'()*[]%".contains(c) {
+                out.push(c);
+            } else {
+                let mut buffer = [0; 4];
+                c.encode_utf8(&mut buffer).bytes().for_each(|b| out.push_str(&format!("%{b:02X}")));
+            }
+        }
+        out
     }
 
     fn split_host(&self) -> (&str, &str) {
@@ -226,10 +241,7 @@ pub fn global<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
         "isCIDR" => Ok(Value::Bool(parse_cidr(s).is_some())),
         "cidr" => match parse_cidr(s) {
             Some(net) => opaque(Opaque::Cidr(net)),
-            None => error(format!(
-                "network address parse error during conversion from string: netip.ParsePrefix({:?}): no '/'",
-                &**s
-            )),
+            None => error(no_network(s)),
         },
         "isSemver" => Ok(Value::Bool(Semver::parse(s, normalize).is_some())),
         "semver" => match Semver::parse(s, normalize) {
@@ -252,7 +264,7 @@ pub fn member<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
             "getHost" => text(&url.host),
             "getHostname" => text(url.split_host().0),
             "getPort" => text(url.split_host().1),
-            "getEscapedPath" => text(&url.path),
+            "getEscapedPath" => text(&url.escaped_path()),
             "getQuery" => {
                 let mut made: Vec<(Value<'a>, Vec<Value<'a>>)> = Vec::new();
                 for (key, value) in crate::front::path::query(&url.query) {
@@ -331,13 +343,16 @@ fn network<'a>(name: &str, net: &IpNet, rest: &[Value<'a>]) -> Outcome<'a> {
         },
         ("containsCIDR", [Value::String(s)]) => match parse_cidr(s) {
             Some(other) => Ok(Value::Bool(net.trunc().contains(&other))),
-            None => error(format!(
-                "network address parse error during conversion from string: netip.ParsePrefix({:?}): no '/'",
-                &**s
-            )),
+            None => error(no_network(s)),
         },
         _ => error("no such overload"),
     }
+}
+
+/// What upstream says of a text that is no network, twice over.
+fn no_network(text: &str) -> String {
+    const DURING: &str = "network address parse error during conversion from string";
+    format!("{DURING}: {DURING}: netip.ParsePrefix({text:?}): no '/'")
 }
 
 #[cfg(test)]

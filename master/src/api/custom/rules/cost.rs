@@ -172,7 +172,7 @@ impl<'s> Estimate<'s> {
                     fields.iter().fold(40_u64, |sum, (_, value, _)| sum.saturating_add(self.expr(value).0));
                 (cost, Node::Scalar)
             }
-            Kind::Bind(name, value, body) => {
+            Kind::Bind(name, value, body) | Kind::Within(value, name, body, _) => {
                 let (cost, node) = self.expr(value);
                 self.locals.push((name.clone(), node));
                 let (inner, made) = self.expr(body);
@@ -196,10 +196,13 @@ impl<'s> Estimate<'s> {
                     parts.into_iter().flatten().fold(3_u64, |sum, e| sum.saturating_add(self.expr(e).0));
                 self.locals.truncate(depth);
                 // A list that grows is made anew with every entry.
-                let each =
-                    if matches!(c.of, Macro::Map | Macro::Filter) { each.saturating_add(11) } else { each };
+                let each = if matches!(c.of, Macro::Map | Macro::Filter | Macro::SortBy) {
+                    each.saturating_add(11)
+                } else {
+                    each
+                };
                 let made = match c.of {
-                    Macro::Filter => range,
+                    Macro::Filter | Macro::SortBy => range,
                     Macro::Map | Macro::TransformMap => Node::Size(many),
                     _ => Node::Scalar,
                 };
@@ -237,6 +240,18 @@ impl<'s> Estimate<'s> {
                 let work = tenth(size(0)).saturating_mul(tenth(size(1)).max(1));
                 (cost.saturating_add(1).saturating_add(work), Node::Size(size(0)))
             }
+            // How long the parts are is known of what a schema describes, and of nothing else.
+            "join" => {
+                let parts = match nodes.first() {
+                    Some(Node::Schema(Schema { items: Some(items), .. })) => Node::Schema(items).size(),
+                    _ => u64::MAX,
+                };
+                let separator = if nodes.len() > 1 { size(1) } else { 0 };
+                let made = size(0).saturating_mul(parts.saturating_add(separator));
+                (cost.saturating_add(1).saturating_add(tenth(made)), Node::Size(made))
+            }
+            // Nor how long what is no text is as one.
+            "string" if !is_text(nodes.first()) => (cost.saturating_add(1), Node::Size(u64::MAX)),
             "_+_" => {
                 let both = size(0).saturating_add(size(1));
                 let extra = if both > 2 { tenth(both) } else { 0 };
@@ -251,6 +266,15 @@ impl<'s> Estimate<'s> {
                 (cost.saturating_add(1).saturating_add(tenth(most)), Node::Size(most))
             }
         }
+    }
+}
+
+/// Whether something is a text of a known size.
+fn is_text(node: Option<&Node<'_>>) -> bool {
+    match node {
+        Some(Node::Schema(schema)) => schema.ty == "string",
+        Some(Node::Size(_)) => true,
+        Some(Node::Scalar) | None => false,
     }
 }
 

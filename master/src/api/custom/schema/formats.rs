@@ -1,13 +1,11 @@
 //! Forms of texts and numbers that a schema's `format` may name.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// A fixed pattern; the tests use every one.
 fn pattern(text: &str) -> Regex {
@@ -39,17 +37,26 @@ static RGB_COLOR: LazyLock<Regex> = LazyLock::new(|| {
     let part = "(0|[1-9]\\d?|1\\d\\d?|2[0-4]\\d|25[0-5])";
     pattern(&format!("^rgb\\(\\s*{part}\\s*,\\s*{part}\\s*,\\s*{part}\\s*\\)$"))
 });
-static SSN: LazyLock<Regex> = LazyLock::new(|| pattern("^\\d{3}[- ]?\\d{2}[- ]?\\d{4}$"));
+static SSN: LazyLock<Regex> = LazyLock::new(|| pattern("^\\d{3}[- ]\\d{2}[- ]\\d{4}$"));
 static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*$",
     )
 });
-static DURATION_WORDS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        "^\\s*(?:\\d+\\s*(?:ns|nanos?|nanoseconds?|us|micros?|microseconds?|ms|millis?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?)\\s*)+$",
-    )
-});
+static DURATION_PART: LazyLock<Regex> = LazyLock::new(|| pattern("[0-9]+\\s*([A-Za-zµ]+)"));
+/// Words for spans of time; the last of each may go on as it likes (`minutes`).
+const DURATION_WORDS: [&[&str]; 8] = [
+    &["ns", "nano"],
+    &["us", "µs", "micro"],
+    &["ms", "milli"],
+    &["s", "sec"],
+    &["m", "min"],
+    &["h", "hr", "hour"],
+    &["d", "day"],
+    &["w", "wk", "week"],
+];
+static TIME_OF_DAY: LazyLock<Regex> =
+    LazyLock::new(|| pattern("^([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$"));
 static DATE: LazyLock<Regex> = LazyLock::new(|| pattern("^\\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])$"));
 
 /// Whether a text has a form; `None` for forms that are not known here, which anything has.
@@ -57,14 +64,14 @@ pub fn matches(format: &str, text: &str) -> Option<bool> {
     // Dashes within the name of a form make no difference.
     Some(match format.replace('-', "").as_str() {
         "byte" => STANDARD.decode(text).is_ok(),
-        "cidr" => text.parse::<ipnet::IpNet>().is_ok() && text.contains('/'),
-        "date" => DATE.is_match(text),
+        "cidr" => text.contains('/') && without_zeros(text).parse::<ipnet::IpNet>().is_ok(),
+        "date" => is_date(text),
         "datetime" => is_date_time(text),
-        "duration" => is_duration(text) || DURATION_WORDS.is_match(text),
-        "email" => EMAIL.is_match(text),
+        "duration" => is_duration(text) || is_duration_in_words(text),
+        "email" => EMAIL.is_match(address(text)),
         "hostname" => text.len() <= 255 && HOSTNAME.is_match(text),
-        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
-        "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
+        "ipv4" => text.contains('.') && is_address(text),
+        "ipv6" => text.contains(':') && is_address(text),
         "mac" => MAC.is_match(text),
         "uri" => is_uri(text),
         "uuid" => UUID.is_match(text),
@@ -96,8 +103,53 @@ pub fn is_known(ty: &str, format: &str) -> bool {
     }
 }
 
+/// The parts of addresses without zeros in front, which were read as decimal numbers before anybody was strict.
+fn without_zeros(text: &str) -> String {
+    let part = |part: &str| match part.trim_start_matches('0') {
+        "" => "0".to_owned(),
+        rest if rest.starts_with('/') => format!("0{rest}"),
+        rest => rest.to_owned(),
+    };
+    if text.contains(':') { text.to_owned() } else { text.split('.').map(part).collect::<Vec<_>>().join(".") }
+}
+
+fn is_address(text: &str) -> bool {
+    let plain = text.split('.').all(|part| !part.is_empty());
+    plain && without_zeros(text).parse::<IpAddr>().is_ok()
+}
+
+/// The address of a mailbox that may have a name in front of it: `Somebody <a@example.com>`.
+fn address(text: &str) -> &str {
+    let named = text.trim().strip_suffix('>').and_then(|t| t.split_once('<'));
+    named.filter(|(name, _)| !name.contains(['@', '>', ','])).map_or(text.trim(), |(_, address)| address)
+}
+
+fn is_date(text: &str) -> bool {
+    let number =
+        |range: std::ops::Range<usize>| text.get(range).and_then(|t| t.parse::<u8>().ok()).unwrap_or(0);
+    let year = text.get(..4).and_then(|y| y.parse().ok()).unwrap_or(0);
+    DATE.is_match(text)
+        && time::Month::try_from(number(5..7))
+            .is_ok_and(|month| time::Date::from_calendar_date(year, month, number(8..10)).is_ok())
+}
+
 fn is_date_time(text: &str) -> bool {
-    OffsetDateTime::parse(&text.to_uppercase().replacen(' ', "T", 1), &Rfc3339).is_ok()
+    let lower = text.to_ascii_lowercase();
+    let Some((date, of_day)) = lower.split_once('t') else { return false };
+    let parts = TIME_OF_DAY.captures(of_day);
+    let within = |parts: regex::Captures<'_>| parts[1] <= *"23" && parts[2] <= *"59" && parts[3] <= *"59";
+    is_date(date) && parts.is_some_and(within)
+}
+
+/// Whether a text names spans of time (`5 minutes`), wherever in it.
+fn is_duration_in_words(text: &str) -> bool {
+    let named = |unit: &str| {
+        DURATION_WORDS.iter().any(|words| {
+            let last = words.last().is_some_and(|last| unit.starts_with(last));
+            last || words.contains(&unit)
+        })
+    };
+    DURATION_PART.captures_iter(text).any(|found| named(&found[1].to_lowercase()))
 }
 
 /// Whether a text is a duration as Go writes them.
@@ -106,16 +158,7 @@ pub fn is_duration(text: &str) -> bool {
 }
 
 fn is_uri(text: &str) -> bool {
-    match text.split_once(':') {
-        _ if text.is_empty() || text.contains(|c: char| c.is_control() || c == ' ') => false,
-        // What begins with a slash is a path, anything else must name its scheme.
-        _ if text.starts_with('/') => true,
-        Some((scheme, _)) => {
-            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-        }
-        None => false,
-    }
+    crate::api::cel::library::Url::parse(text).is_some()
 }
 
 fn is_card(text: &str) -> bool {

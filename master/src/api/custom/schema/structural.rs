@@ -353,7 +353,9 @@ fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) 
         let mut found = Errors::default();
         embedded::validate(default, &Schema { embedded: resource, ..s.clone() }, &at, &mut found);
         if found.is_empty() {
-            validate::validate(default, None, s, &at, &mut found);
+            let mut inside = Errors::default();
+            validate::validate(default, None, s, &Path::default(), &mut inside);
+            found.append(inside.within(&at));
         }
         if found.is_empty() {
             let rules = Compiled::of(s, resource);
@@ -368,7 +370,9 @@ fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) 
     if let Some(items) = &s.items {
         check_defaults(items, false, &path.child("items"), errors);
     }
-    for (name, inner) in &s.properties {
+    // Metadata of an object has no default at all, which is told elsewhere.
+    let own = s.properties.iter().filter(|(name, _)| !(resource && *name == "metadata"));
+    for (name, inner) in own {
         check_defaults(inner, false, &path.child("properties").key(name), errors);
     }
 }

@@ -119,6 +119,19 @@ fn an_update_is_not_held_to_what_it_leaves_alone() {
 fn formats_tell_good_from_bad() {
     for (format, good, bad) in [
         ("ipv4", "192.0.2.1", "192.0.2"),
+        ("ipv4", "192.0.2.01", "::1"),
+        ("ipv6", "::ffff:192.0.2.1", "fe80::1%eth0"),
+        ("cidr", "192.0.2.0/24", "192.0.2.0/33"),
+        ("uri", "mailto:x@example.com", "http://[::1"),
+        ("uri", "/rel", "a b"),
+        ("email", "Somebody <a@example.com>", "@example.com"),
+        ("hostname", "a.example.com", "A_b"),
+        ("date", "2020-02-29", "2021-02-29"),
+        ("datetime", "2020-01-01t00:00:00.123+01:00", "2020-01-01 00:00:00Z"),
+        ("date-time", "2020-01-01T23:59:59Z", "2020-02-30T00:00:00Z"),
+        ("duration", "5 minutes", "5"),
+        ("duration", "P1D", "P1"),
+        ("ssn", "111 22 3333", "111223333"),
         ("ipv6", "2001:db8::1", "x"),
         ("cidr", "192.0.2.0/24", "192.0.2.0"),
         ("mac", "00:00:5e:00:53:01", "x"),
@@ -144,6 +157,25 @@ fn formats_tell_good_from_bad() {
         assert_eq!(formats::matches(format, bad), Some(false), "{format} {bad}");
     }
     assert_eq!(formats::matches("golden", "x"), None);
+}
+
+#[test]
+fn a_value_is_compared_as_what_it_is() {
+    let errors = |schema: Value, value: Value| {
+        let mut errors = Errors::default();
+        validate::validate(&value, None, &Schema::parse(&schema), &Path::new("x"), &mut errors);
+        errors.len()
+    };
+    let number = json!({"type": "number", "minimum": 1.5, "maximum": 2.5});
+    // Of a bound an integer sees what is one.
+    for (value, wrong) in [(json!(1), 0), (json!(1.0), 1), (json!(3), 1), (json!(2.4), 0)] {
+        assert_eq!(errors(number.clone(), value.clone()), wrong, "{value}");
+    }
+    // No list of values has null.
+    let listed = json!({"type": "string", "nullable": true, "enum": ["a", null]});
+    assert_eq!((errors(listed.clone(), json!("a")), errors(listed, json!(null))), (0, 1));
+    // What 64 bits do not hold is no integer.
+    assert_eq!(errors(json!({"type": "integer"}), json!(1e20)), 2);
 }
 
 fn json_value() -> impl Strategy<Value = Value> {

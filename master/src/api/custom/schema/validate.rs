@@ -17,9 +17,8 @@ pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path
         if !schema.nullable {
             ty(value, schema, path, errors);
         }
-        if !schema.values.contains(value) {
-            values(value, schema, path, errors);
-        }
+        // No list of values has it, whatever it says.
+        values(value, schema, path, errors);
         return;
     }
     ty(value, schema, path, errors);
@@ -34,12 +33,19 @@ pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path
     object(value, old, schema, path, errors);
 }
 
+/// From here on a number is none of 64 bits.
+const INTEGER_BOUND: f64 = 9_223_372_036_854_775_808.0;
+
 /// What a value is called in messages.
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_f64() && n.as_f64().is_some_and(|f| f.fract() != 0.0) => "number",
+        Value::Number(n)
+            if n.is_f64() && n.as_f64().is_some_and(|f| f.fract() != 0.0 || f.abs() >= INTEGER_BOUND) =>
+        {
+            "number"
+        }
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -68,7 +74,7 @@ fn ty(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
     if schema.ty.is_empty() || is == schema.ty || (schema.ty == "number" && is == "integer") {
         return;
     }
-    if schema.ty == "integer" && value.as_f64().is_some_and(|n| n.fract() == 0.0) {
+    if schema.ty == "integer" && value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() < INTEGER_BOUND) {
         return;
     }
     let formed = formats::is_known(&schema.ty, &schema.format) && !value.is_null();
@@ -92,7 +98,7 @@ fn range(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
             ("int32", Some(n), _) => i32::try_from(n).is_ok(),
             ("int32", None, Some(n)) => n.fract() == 0.0 && n.abs() <= f64::from(i32::MAX),
             (_, Some(_), _) => true,
-            (_, None, Some(n)) => n.fract() == 0.0 && n.abs() < 9.3e18,
+            (_, None, Some(n)) => n.fract() == 0.0 && n.abs() < INTEGER_BOUND,
             _ => false,
         },
         "number" if format == "float" => {
@@ -124,7 +130,7 @@ fn wrong_type(wanted: &str, is: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn values(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
-    if schema.values.is_empty() || schema.values.iter().any(|v| same(v, value)) {
+    if schema.values.is_empty() || schema.values.iter().any(|v| !v.is_null() && same(v, value)) {
         return;
     }
     let supported: Vec<String> =
@@ -178,14 +184,16 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
             errors.invalid(path, value.clone(), body(path, what));
         }
     }
-    if let Some((min, exclusive)) = schema.minimum
+    // An integer is compared to what of a bound is one.
+    let whole = |bound: (f64, bool)| if value.is_f64() { bound } else { (bound.0.trunc(), bound.1) };
+    if let Some((min, exclusive)) = schema.minimum.map(whole)
         && (n < min || (exclusive && n == min))
     {
         let or_equal = if exclusive { "" } else { "or equal to " };
         let what = format!("should be greater than {or_equal}{}", go_number(min));
         errors.invalid(path, value.clone(), body(path, what));
     }
-    if let Some((max, exclusive)) = schema.maximum
+    if let Some((max, exclusive)) = schema.maximum.map(whole)
         && (n > max || (exclusive && n == max))
     {
         let or_equal = if exclusive { "" } else { "or equal to " };
@@ -208,7 +216,7 @@ fn array(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, error
     let Some(items) = value.as_array() else { return };
     if let Some(of) = &schema.items {
         for (i, item) in items.iter().enumerate() {
-            validate(item, former(old, i, item, schema), of, &path.index(i), errors);
+            validate(item, former(old, item, schema), of, &path.index(i), errors);
         }
     }
     count(items.len(), schema.items_count, "items", path, errors);
@@ -218,7 +226,7 @@ fn array(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, error
 }
 
 /// The entry of the old list that an entry of the new one goes on from, where the list says which that is.
-pub fn former<'a>(old: Option<&'a Value>, index: usize, item: &Value, schema: &Schema) -> Option<&'a Value> {
+pub fn former<'a>(old: Option<&'a Value>, item: &Value, schema: &Schema) -> Option<&'a Value> {
     let old = old?.as_array()?;
     match schema.list_type.as_str() {
         "map" if !schema.list_keys.is_empty() => {
@@ -226,7 +234,7 @@ pub fn former<'a>(old: Option<&'a Value>, index: usize, item: &Value, schema: &S
         }
         "set" => old.iter().find(|o| *o == item),
         // A list that is one value as a whole has no entries of its own to compare.
-        _ => old.get(index).filter(|o| *o == item),
+        _ => None,
     }
 }
 

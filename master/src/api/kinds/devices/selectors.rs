@@ -29,7 +29,7 @@ static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
     let fields = fields.map(|(name, ty)| (name.to_owned(), (name.to_owned(), ty)));
     let device = ObjectType { name: "kubernetes.DRADevice".to_owned(), fields: BTreeMap::from(fields) };
     let variables = BTreeMap::from([("device".to_owned(), Type::Object(Arc::new(device)))]);
-    Environment { variables, ..Environment::default() }
+    Environment { variables, binds: true, ..Environment::default() }
 });
 
 /// Checks the selectors of a request or a class.

@@ -115,7 +115,7 @@ fn prepare_create(pod: &mut Value) {
         pod["status"]["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null,
-            "lastTransitionTime": null,
+            "lastTransitionTime": crate::api::object::now(),
         }]);
     }
 }

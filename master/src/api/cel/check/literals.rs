@@ -1,0 +1,100 @@
+//! Literals that can be told to be wrong before anything runs: times and patterns that are none, and lists and maps
+//! whose entries are of several types.
+
+use super::super::ast::{Expr, Kind, Literal};
+use super::super::parse::Problem;
+use super::super::time::{parse_duration, parse_time};
+use super::super::types::Type;
+use super::{PROBLEMS_MAX, Types};
+
+/// Checks an expression's literals, one sort after the other.
+pub fn check(expr: &Expr, types: &mut Types, problems: &mut Vec<Problem>) {
+    let mut found: [Vec<Problem>; 4] = Default::default();
+    look(expr, types, false, &mut found);
+    problems.extend(found.into_iter().flatten());
+    problems.truncate(PROBLEMS_MAX);
+}
+
+/// What is wrong: durations, times, patterns, entries.
+type Found = [Vec<Problem>; 4];
+
+fn wrong(at: usize, what: &str) -> Problem {
+    Problem { at, message: format!("invalid {what} argument") }
+}
+
+/// The expression's own recursion is bounded by the parser's.
+fn look(expr: &Expr, types: &Types, mixed: bool, found: &mut Found) {
+    let below = |inner: &Expr, mixed: bool, found: &mut Found| look(inner, types, mixed, found);
+    match &expr.kind {
+        Kind::Literal(_) | Kind::Ident(_) => {}
+        Kind::Select(inner, ..) | Kind::Has(inner, _) => below(inner, mixed, found),
+        Kind::Call(target, name, args) => {
+            match (name.as_str(), args.as_slice()) {
+                ("duration", [Expr { at, kind: Kind::Literal(Literal::String(text)) }])
+                    if parse_duration(text).is_none() =>
+                {
+                    found[0].push(wrong(*at, "duration"));
+                }
+                ("timestamp", [Expr { at, kind: Kind::Literal(Literal::String(text)) }])
+                    if parse_time(text).is_none() =>
+                {
+                    found[1].push(wrong(*at, "timestamp"));
+                }
+                ("matches", [.., Expr { at, kind: Kind::Literal(Literal::String(text)) }])
+                    if crate::api::custom::schema::compile(text).is_err() =>
+                {
+                    found[2].push(wrong(*at, "matches"));
+                }
+                _ => {}
+            }
+            if let Some(target) = target {
+                below(target, mixed, found);
+            }
+            // What is formatted may be of any types.
+            let mixed = mixed || (name == "format" && target.is_some());
+            args.iter().for_each(|arg| below(arg, mixed, found));
+        }
+        Kind::List(items) => {
+            if !mixed {
+                alike(items.iter().map(|(item, _)| item), types, &mut found[3]);
+            }
+            items.iter().for_each(|(item, _)| below(item, mixed, found));
+        }
+        Kind::Map(entries) => {
+            if !mixed {
+                alike(entries.iter().map(|(key, ..)| key), types, &mut found[3]);
+                alike(entries.iter().map(|(_, value, _)| value), types, &mut found[3]);
+            }
+            for (key, value, _) in entries {
+                below(key, mixed, found);
+                below(value, mixed, found);
+            }
+        }
+        Kind::Struct(_, fields) => fields.iter().for_each(|(_, value, _)| below(value, mixed, found)),
+        Kind::Comprehension(c) => {
+            let parts = [Some(&c.range), c.condition.as_ref(), c.transform.as_ref()];
+            parts.into_iter().flatten().for_each(|part| below(part, mixed, found));
+        }
+        Kind::Bind(_, value, body) | Kind::Within(value, _, body, _) => {
+            below(value, mixed, found);
+            below(body, mixed, found);
+        }
+    }
+}
+
+/// Entries are of the type of the first, but for the first that is not.
+fn alike<'a>(entries: impl Iterator<Item = &'a Expr>, types: &Types, found: &mut Vec<Problem>) {
+    let mut first: Option<&Type> = None;
+    for entry in entries {
+        let Some(ty) = types.get(&entry.at) else { continue };
+        match first {
+            None => first = Some(ty),
+            Some(known) if known == ty => {}
+            Some(known) => {
+                let message = format!("expected type '{known}' but found '{ty}'");
+                found.push(Problem { at: entry.at, message });
+                return;
+            }
+        }
+    }
+}
