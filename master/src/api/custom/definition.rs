@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::kind::is_true;
-use super::schema::{Additional, Schema, formats, openapi, structural};
+use super::schema::{formats, openapi, structural};
 use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::object::{self, list, text};
 
@@ -188,21 +188,21 @@ fn preserving(value: &Value, errors: &mut Errors) {
 /// What is allowed but unwise: forms of text that mean nothing here, where the definition did not have them before.
 pub fn warnings(value: &Value, old: Option<&Value>, said: &mut Vec<String>) {
     let known = old.map(unknown_formats).unwrap_or_default();
-    let found = unknown_formats(value).into_iter().filter(|format| !known.contains(format));
-    said.extend(found.map(|format| format!("unrecognized format {}", go_quote(&format))));
+    let found = unknown_formats(value);
+    said.extend(found.difference(&known).map(|format| format!("unrecognized format {}", go_quote(format))));
 }
 
-fn unknown_formats(definition: &Value) -> Vec<String> {
+fn unknown_formats(definition: &Value) -> BTreeSet<String> {
     let versions = list(definition, &["spec", "versions"]);
     // A schema that all versions have alike is one.
     let alike = versions.iter().all(|v| v["schema"] == versions[0]["schema"]);
     let looked_at = if alike { versions.get(..1).unwrap_or_default() } else { versions };
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     for version in looked_at {
         openapi::each_part(&version["schema"]["openAPIV3Schema"], &mut |schema| {
             let (ty, format) = (text(schema, &["type"]), text(schema, &["format"]));
             if !format.is_empty() && !formats::is_known(ty, format) {
-                found.push(format.to_owned());
+                found.insert(format.to_owned());
             }
         });
     }
@@ -296,33 +296,6 @@ fn deprecation(version: &Value, at: &Path, errors: &mut Errors) {
         );
         errors.invalid(at, warning, why);
     }
-}
-
-/// Warns of forms that nobody knows, which nothing is checked for.
-pub fn warnings(value: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
-    let known = old.map(unrecognized).unwrap_or_default();
-    let found = unrecognized(value);
-    warnings.extend(found.difference(&known).map(|format| format!("unrecognized format {format:?}")));
-}
-
-/// The forms in a definition's schemas that nobody knows.
-fn unrecognized(definition: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut open: Vec<Schema> = list(definition, &["spec", "versions"])
-        .iter()
-        .map(|version| Schema::parse(&version["schema"]["openAPIV3Schema"]))
-        .collect();
-    while let Some(schema) = open.pop() {
-        if !schema.format.is_empty() && !formats::is_known(&schema.ty, &schema.format) {
-            found.insert(schema.format.clone());
-        }
-        open.extend(schema.items.map(|items| *items));
-        if let Additional::Schema(inner) = schema.additional {
-            open.push(*inner);
-        }
-        open.extend(schema.properties.into_values());
-    }
-    found
 }
 
 fn stored_versions(value: &Value, errors: &mut Errors) {

@@ -27,7 +27,6 @@ pub fn definition() -> Strategy {
         validate: definition::validate,
         validate_create: definition::validate_create,
         validate_status: |new, _, errors| definition::validate_status(new, errors),
-        warnings: definition::warnings,
         validate_update: definition::validate_update,
         warnings: definition::warnings,
         mark_deleted: Some(definition::mark_deleted),
