@@ -9,12 +9,14 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+mod base64;
 pub mod decode;
 mod defaults;
 pub mod internal;
 mod numbers;
 pub mod protobuf;
 pub mod syntax;
+mod times;
 
 pub use decode::{Decoded, decode, decode_value};
 pub use defaults::apply_defaults;

@@ -249,7 +249,12 @@ impl Inner {
         subject: Subject<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
-        let chosen = self.select(request, &subject).await?;
+        let chosen = match self.select(request, &subject).await {
+            Err(error) if super::read::is_expired(&error) => {
+                return Ok(super::read::expired(&request.options));
+            }
+            chosen => chosen?,
+        };
         let mut items = Vec::new();
         for stored in &chosen.items {
             let one = Subject { name: &stored.meta.name, namespace: &stored.meta.namespace, ..subject };

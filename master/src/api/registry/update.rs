@@ -8,7 +8,7 @@ use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, canonical, options};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical, options, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::{Tracking, apply, entries};
@@ -63,12 +63,12 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let new = body::object(&subject, &request.body, validation, warnings)?;
+        let mut new = body::object(&subject, &request.body, validation, warnings)?;
         check_name(&subject, &new)?;
+        owners::once(&mut new, owners::Stage::Sent, warnings);
         let strategy = kinds::strategy(subject.stored);
         let absent = part == Part::Main && strategy.create_on_update && self.is_absent(&subject).await?;
         if absent {
-            let mut new = new;
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
@@ -261,15 +261,7 @@ impl Inner {
             return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
         }
         if named {
-            options::revision(&version).map_err(|_| {
-                let mut errors = Errors::default();
-                errors.invalid(
-                    &Path::new("metadata.resourceVersion"),
-                    version.as_str(),
-                    "must be an unsigned integer",
-                );
-                errors.into_error(resource.group, resource.kind, subject.name).unwrap_or_else(not_possible)
-            })?;
+            options::object_revision(&version)?;
             if version != stored.revision.to_string() {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
             }
@@ -279,6 +271,7 @@ impl Inner {
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
         self.call_mutating(&mut write, &mut new).await?;
+        owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
@@ -435,9 +428,15 @@ impl Inner {
                     // What is as it was needs no form: it had it already.
                     let same = fields(new) == fields(old) && !differs(new);
                     let differs = !same && differs(&canonical);
-                    let annotated = subject.stored.plural == "deployments"
-                        && !object::same(&canonical, old, &["metadata", "annotations"]);
-                    if differs || annotated {
+                    // Of two kinds some of the metadata is of the spec.
+                    let counted = match subject.stored.plural {
+                        "deployments" => Some("annotations"),
+                        "endpointslices" => Some("labels"),
+                        _ => None,
+                    };
+                    let marked =
+                        counted.is_some_and(|name| !object::same(&canonical, old, &["metadata", name]));
+                    if differs || marked {
                         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                         new["metadata"]["generation"] = generation.into();
                     }
