@@ -240,14 +240,8 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
         for error in qualified_name_error(name) {
             errors.invalid(path, *name, error);
         }
-        let standard = STANDARD_FINALIZERS.contains(name);
-        if !plain && !name.contains('/') && !standard {
-            let path = path.index(i);
-            errors.invalid(
-                &path,
-                *name,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+        if !plain {
+            domain(name, &path.index(i), errors);
         }
     }
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
@@ -256,6 +250,20 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
             meta["finalizers"].clone(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         );
+    }
+}
+
+/// Checks that finalizers name a domain, or are standard ones.
+pub fn domains(meta: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.child("finalizers");
+    for (i, name) in list(meta, &["finalizers"]).iter().filter_map(Value::as_str).enumerate() {
+        domain(name, &path.index(i), errors);
+    }
+}
+
+fn domain(name: &str, path: &Path, errors: &mut Errors) {
+    if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 
@@ -289,7 +297,7 @@ pub fn finalizer_warnings(new: &Value, old: Option<&Value>, warnings: &mut Vec<S
 pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     if old.get("deletionTimestamp").is_some() {
         let before: Vec<&str> = list(old, &["finalizers"]).iter().filter_map(Value::as_str).collect();
-        let added: Vec<&str> = list(new, &["finalizers"])
+        let added: std::collections::BTreeSet<&str> = list(new, &["finalizers"])
             .iter()
             .filter_map(Value::as_str)
             .filter(|f| !before.contains(f))

@@ -148,7 +148,8 @@ impl Seed<'_> {
         match self.ty {
             Some(Type::String | Type::Any | Type::IntOrString) => Value::String(text.to_owned()),
             Some(Type::Bytes) => match base64::error(text.as_bytes()) {
-                None => Value::String(text.to_owned()),
+                // Line breaks do not come back.
+                None => Value::String(text.replace(['\r', '\n'], "")),
                 Some(error) => {
                     self.report.fail(error);
                     Value::Null

@@ -152,7 +152,7 @@ fn backend(backend: &Value, path: &Path, errors: &mut Errors) {
         (false, true) => local_reference(resource, &path.child("resource"), errors),
         (true, false) => {
             let at = path.child("service");
-            checks::required_name(NameRule::Label1035, service, "name", &at, errors);
+            checks::required_name(NameRule::Label, service, "name", &at, errors);
             let (name, number) =
                 (text(service, &["port", "name"]), service["port"]["number"].as_i64().unwrap_or(0));
             let at = at.child("port");
@@ -177,11 +177,8 @@ fn local_reference(reference: &Value, path: &Path, errors: &mut Errors) {
     if let Some(group) = reference["apiGroup"].as_str() {
         named(NameRule::Subdomain, group, &path.child("apiGroup"), errors);
     }
-    for (name, need) in [("kind", "kind is required"), ("name", "name is required")] {
-        match text(reference, &[name]) {
-            "" => errors.required(&path.child(name), need),
-            value => named(NameRule::PathSegment, value, &path.child(name), errors),
-        }
+    for name in ["kind", "name"] {
+        checks::required_name(NameRule::PathSegment, reference, name, path, errors);
     }
 }
 

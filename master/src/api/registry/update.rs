@@ -76,7 +76,7 @@ impl Inner {
             making.verb = Verb::Create;
             self.authorizer.require(&Attributes::of(&making)).await?;
             Tracking::of(request, subject).create(&mut new);
-            return self.create_object(request, subject, new, warnings).await;
+            return self.create_object(&making, subject, new, warnings).await;
         }
         let version = object::text(&new, &["metadata", "resourceVersion"]);
         let unconditional = version.is_empty() || version == "0";
@@ -278,18 +278,21 @@ impl Inner {
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        let whole = |errors: &mut Errors| {
-            let (rule, plain) = (strategy.names, strategy.plain_finalizers);
-            meta::validate(&new["metadata"], resource.namespaced, rule, plain, &at, errors);
+        let whole = |plain: bool, errors: &mut Errors| {
+            meta::validate(&new["metadata"], resource.namespaced, strategy.names, plain, &at, errors);
         };
-        whole(&mut errors);
+        // That finalizers should name a domain is told by the kind's own look.
+        whole(true, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
+            if !strategy.plain_finalizers {
+                meta::domains(&new["metadata"], &at, &mut errors);
+            }
         }
         if part == Part::Main && subject.custom.is_none() {
-            (0..kinds::checked_again(resource)).for_each(|_| whole(&mut errors));
+            (0..kinds::checked_again(resource)).for_each(|_| whole(strategy.plain_finalizers, &mut errors));
         }
         let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
         strategy.check_change(part, &new, &old, &mut errors);
