@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::go::quote;
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum ApiError {
@@ -57,7 +59,7 @@ impl ApiError {
         Self::about(
             404,
             "NotFound",
-            format!("{} \"{name}\" not found", qualified(group, resource)),
+            format!("{} {} not found", qualified(group, resource), quote(name)),
             named(group, resource, name),
         )
     }
@@ -67,7 +69,7 @@ impl ApiError {
         Self::about(
             409,
             "AlreadyExists",
-            format!("{} \"{name}\" already exists", qualified(group, resource)),
+            format!("{} {} already exists", qualified(group, resource), quote(name)),
             named(group, resource, name),
         )
     }
@@ -77,7 +79,7 @@ impl ApiError {
         Self::about(
             409,
             "Conflict",
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource)),
+            format!("Operation cannot be fulfilled on {} {}: {why}", qualified(group, resource), quote(name)),
             named(group, resource, name),
         )
     }
@@ -102,7 +104,7 @@ impl ApiError {
         let message = if name.is_empty() {
             format!("{subject} is forbidden: {why}")
         } else {
-            format!("{subject} \"{name}\" is forbidden: {why}")
+            format!("{subject} {} is forbidden: {why}", quote(name))
         };
         Self::about(403, "Forbidden", message, named(group, resource, name))
     }

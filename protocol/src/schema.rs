@@ -17,6 +17,7 @@ pub mod internal;
 mod numbers;
 pub mod protobuf;
 pub mod syntax;
+mod times;
 
 pub use decode::{Decoded, decode, decode_value};
 pub use defaults::apply_defaults;

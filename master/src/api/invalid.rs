@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use protocol::ApiError;
+pub use protocol::go::quote as go_quote;
 use protocol::schema::internal::go_json;
 use serde_json::{Value, json};
 
@@ -59,32 +60,6 @@ pub fn shown(value: &Value) -> String {
         Value::String(text) => go_quote(text),
         other => go_json(&other.to_string()),
     }
-}
-
-/// Go's `%q`.
-pub fn go_quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)))
-            }
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 impl Errors {
@@ -273,7 +248,12 @@ impl Errors {
             }
         }
         let qualified = protocol::error::qualified(group, kind);
-        Some(ApiError::about(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {text}"), details))
+        Some(ApiError::about(
+            422,
+            "Invalid",
+            format!("{qualified} {} is invalid: {text}", go_quote(name)),
+            details,
+        ))
     }
 }
 

@@ -224,29 +224,6 @@ fn owners(meta: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Leaves out owner references that repeat another one, and warns of it; `admitted` after mutating admission.
-pub fn without_repeated_owners(object: &mut Value, admitted: bool, warnings: &mut Vec<String>) {
-    let Some(Value::Array(owners)) = object.pointer_mut("/metadata/ownerReferences") else { return };
-    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
-    let mut repeated = Vec::new();
-    for owner in owners.drain(..) {
-        if kept.contains(&owner) {
-            repeated.push(text(&owner, &["uid"]).to_owned());
-        } else {
-            kept.push(owner);
-        }
-    }
-    *owners = kept;
-    if !repeated.is_empty() {
-        let when = if admitted { " after mutating admission happens" } else { "" };
-        warnings.push(format!(
-            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
-             and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-            repeated.join(", ")
-        ));
-    }
-}
-
 /// Owner references as Go prints them: fields in the order of its struct.
 fn shown_owners(meta: &Value) -> String {
     let one = |owner: &Value| super::kinds::checks::internal("m.OwnerReference", owner);
@@ -265,14 +242,8 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
         }
     }
     for (i, name) in names.iter().enumerate() {
-        let standard = STANDARD_FINALIZERS.contains(name);
-        if !plain && !name.contains('/') && !standard {
-            let path = path.index(i);
-            errors.invalid(
-                &path,
-                *name,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+        if !plain {
+            domain(name, &path.index(i), errors);
         }
     }
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
@@ -281,6 +252,20 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
             meta["finalizers"].clone(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         );
+    }
+}
+
+/// Checks that finalizers name a domain, or are standard ones.
+pub fn domains(meta: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.child("finalizers");
+    for (i, name) in list(meta, &["finalizers"]).iter().filter_map(Value::as_str).enumerate() {
+        domain(name, &path.index(i), errors);
+    }
+}
+
+fn domain(name: &str, path: &Path, errors: &mut Errors) {
+    if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 
@@ -314,7 +299,7 @@ pub fn finalizer_warnings(new: &Value, old: Option<&Value>, warnings: &mut Vec<S
 pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     if old.get("deletionTimestamp").is_some() {
         let before: Vec<&str> = list(old, &["finalizers"]).iter().filter_map(Value::as_str).collect();
-        let added: Vec<&str> = list(new, &["finalizers"])
+        let added: std::collections::BTreeSet<&str> = list(new, &["finalizers"])
             .iter()
             .filter_map(Value::as_str)
             .filter(|f| !before.contains(f))

@@ -54,7 +54,7 @@ pub fn document(
         (None, Some(declared)) => declared.v2(catalog),
         (None, None) => &*V2_DOCUMENT,
     };
-    match path.trim_end_matches('/') {
+    match path {
         "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
             Some((v2().proto.clone(), PROTOBUF))
         }
@@ -71,6 +71,9 @@ pub fn document(
         }
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
+            if name.ends_with('/') {
+                return None;
+            }
             let others = joined.and_then(|joined| joined.v3(name));
             let own = || V3.iter().find(|(n, _)| n == name).map(|(_, body)| body.clone());
             let found = others.or_else(own).or_else(|| declared(catalog)?.v3(name))?;

@@ -16,11 +16,12 @@ use super::admission::config::AdmissionConfig;
 use super::custom::Catalog;
 use super::custom::catalog::Found;
 use super::custom::conversion::Converter;
-use super::kinds;
+use super::invalid::go_quote;
 use super::registry::update::Part;
 use super::registry::{Answer, Subject, not_served, options};
 use super::webhook::call::Webhooks;
 use super::webhook::measured::HookMetrics;
+use super::{kinds, meta};
 use crate::aggregation::Aggregation;
 use crate::auth::{Attributes, Authenticator, Authorizer, ClusterAuthorizer};
 use crate::cache::Cache;
@@ -246,8 +247,13 @@ impl Inner {
         let subject = Subject::of(request, &found)?;
         self.authorizer.require(&Attributes::of(request)).await?;
         let resource = subject.resource;
+        let offered = self.route(request, &subject)?;
+        let wrong = meta::name_errors(meta::NameRule::PathSegment, subject.name, false);
+        if resource.is_stored() && !wrong.is_empty() {
+            let (name, why) = (go_quote(subject.name), wrong.join(";"));
+            return Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {why}")));
+        }
         warnings.extend(kinds::notices(resource, request));
-        let subresource = request.target.subresource.as_deref();
         if request.verb == Verb::DeleteCollection {
             options::check_list(request)?;
         }
@@ -256,12 +262,7 @@ impl Inner {
         }
         warnings.extend(kinds::left_behind(resource, request).map(str::to_owned));
         warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
-        if let Some(name) = subresource {
-            let absent = || if resource.custom { subject.not_found() } else { not_served() };
-            let offered = resource.subresource(name).ok_or_else(absent)?;
-            if !offered.verbs.contains(&request.verb) {
-                return Err(method_not_allowed());
-            }
+        if let Some(name) = offered {
             return match (resource.plural, name) {
                 (_, "scale") => self.scale(request, subject, warnings).await,
                 ("pods", "binding") => self.bind(request, subject, warnings).await,
@@ -269,13 +270,6 @@ impl Inner {
                 ("serviceaccounts", "token") => self.token(request, subject, warnings).await,
                 _ => self.part(request, subject, warnings).await,
             };
-        }
-        let named_create = request.verb == Verb::Create && request.target.name.is_some();
-        if !resource.allows(request.verb) || named_create {
-            // Kinds that are only created have no paths of single objects at all.
-            let by_name =
-                request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
-            return Err(if by_name { not_served() } else { method_not_allowed() });
         }
         if !resource.is_stored() {
             return match (resource.plural, request.verb) {
@@ -291,13 +285,6 @@ impl Inner {
                 _ => Err(not_served()),
             };
         }
-        if resource.namespaced
-            && subject.namespace.is_empty()
-            && !matches!(request.verb, Verb::List | Verb::Watch)
-        {
-            // Without a namespace there is the collection only.
-            return Err(if subject.name.is_empty() { method_not_allowed() } else { not_served() });
-        }
         match request.verb {
             Verb::Get => self.get(request, subject).await,
             Verb::List => self.list(request, subject, pieces).await,
@@ -308,6 +295,36 @@ impl Inner {
             Verb::DeleteCollection => self.delete_collection(request, subject, warnings).await,
             Verb::Watch => Err(ApiError::bad_request("a watch is opened, not called")),
         }
+    }
+
+    /// Whether there is a route for a request, and to which subresource.
+    fn route<'r>(&self, request: &'r ApiRequest, subject: &Subject<'_>) -> Result<Option<&'r str>, ApiError> {
+        let resource = subject.resource;
+        if let Some(name) = request.target.subresource.as_deref() {
+            let absent = || if resource.custom { subject.not_found() } else { not_served() };
+            let offered = resource.subresource(name).ok_or_else(absent)?;
+            return if offered.verbs.contains(&request.verb) {
+                Ok(Some(name))
+            } else {
+                Err(method_not_allowed())
+            };
+        }
+        let named_create = request.verb == Verb::Create && request.target.name.is_some();
+        if !resource.allows(request.verb) || named_create {
+            // Kinds that are only created have no paths of single objects at all.
+            let by_name =
+                request.target.name.is_some() && !resource.is_stored() && !resource.allows(Verb::Get);
+            return Err(if by_name { not_served() } else { method_not_allowed() });
+        }
+        if resource.is_stored()
+            && resource.namespaced
+            && subject.namespace.is_empty()
+            && !matches!(request.verb, Verb::List | Verb::Watch)
+        {
+            // Without a namespace there is the collection only.
+            return Err(if subject.name.is_empty() { method_not_allowed() } else { not_served() });
+        }
+        Ok(None)
     }
 
     /// Subresources that show a part of the object itself.

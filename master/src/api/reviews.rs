@@ -57,7 +57,7 @@ impl Inner {
         body["status"] = match r.kind {
             "TokenReview" => reviews::token_review(&self.authenticator, &body)?["status"].clone(),
             "SelfSubjectReview" => {
-                body["metadata"]["creationTimestamp"] = object::now().into();
+                body["metadata"] = json!({"creationTimestamp": object::now()});
                 json!({"userInfo": reviews::user_info(&request.caller)})
             }
             "SelfSubjectRulesReview" => {
@@ -65,10 +65,19 @@ impl Inner {
                 if namespace.is_empty() {
                     return Err(ApiError::bad_request("no namespace on request"));
                 }
-                reviews::rules_for(&self.authorizer, &request.caller, namespace)
+                let rules = reviews::rules_for(&self.authorizer, &request.caller, namespace);
+                // What was asked does not come back.
+                body["spec"] = json!({});
+                rules
             }
             _ => {
                 if !subject.namespace.is_empty() {
+                    let said = object::namespace(&body);
+                    if !said.is_empty() && said != subject.namespace {
+                        return Err(ApiError::bad_request(
+                            "the namespace of the provided object does not match the namespace sent on the request",
+                        ));
+                    }
                     body["metadata"]["namespace"] = subject.namespace.into();
                 }
                 // Upstream names no kind here.
@@ -108,8 +117,30 @@ impl Inner {
         if !decision.reason().is_empty() {
             status["reason"] = decision.reason().into();
         }
+        let ignored: Vec<String> = ["fieldSelector", "labelSelector"]
+            .into_iter()
+            .filter(|name| !is_understood(&resource[*name], *name == "fieldSelector"))
+            .map(|name| format!("spec.resourceAttributes.{name} ignored due to parse error"))
+            .collect();
+        match ignored.as_slice() {
+            [] => {}
+            [one] => status["evaluationError"] = one.as_str().into(),
+            more => status["evaluationError"] = format!("[{}]", more.join(", ")).into(),
+        }
         status
     }
+}
+
+/// Whether authorizers can make something of a selector's requirements. Fields are compared with single values only.
+fn is_understood(selector: &Value, of_fields: bool) -> bool {
+    list(selector, &["requirements"]).iter().all(|requirement| {
+        let values = list(requirement, &["values"]).len();
+        match text(requirement, &["operator"]) {
+            "In" | "NotIn" => !of_fields || values == 1,
+            "Exists" | "DoesNotExist" => !of_fields,
+            _ => false,
+        }
+    })
 }
 
 /// Whom a review asks about.

@@ -313,8 +313,10 @@ impl Impersonation {
         if let (true, Some((namespace, _))) = (groups.is_empty(), account_of(&self.user)) {
             groups.extend(account_groups(namespace));
         }
-        let marker = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
-        if !groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
+        let anonymous = self.user == ANONYMOUS;
+        let marker = if anonymous { UNAUTHENTICATED } else { AUTHENTICATED };
+        // Nobody in particular is never somebody known, whatever else is said.
+        if !groups.iter().any(|g| g == UNAUTHENTICATED || (g == AUTHENTICATED && !anonymous)) {
             groups.push(marker.to_owned());
         }
         Caller { user: self.user, uid: self.uid, groups, extra: self.extra }

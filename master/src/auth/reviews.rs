@@ -109,8 +109,13 @@ fn bind(cache: &Cache, wanted: &Value, bound: &mut Bound) -> Result<(), ApiError
     let text = |key: &str| wanted[key].as_str().unwrap_or_default();
     let (kind, version, name, uid) = (text("kind"), text("apiVersion"), text("name"), text("uid"));
     let namespace = bound.namespace.clone();
-    match (version, kind) {
-        ("v1", "Pod") => {
+    // The version is not looked at, only the group.
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    if group.is_empty() && matches!(kind, "Pod" | "Secret" | "Node") && name.is_empty() {
+        return Err(ApiError::bad_request("Name parameter required."));
+    }
+    match (group, kind) {
+        ("", "Pod") => {
             let pod = find::<Pod>(cache, &namespace, name, uid)?;
             let spec = pod.spec.clone().unwrap_or_default();
             let runs_as = spec.service_account_name.unwrap_or_default();
@@ -127,12 +132,11 @@ fn bind(cache: &Cache, wanted: &Value, bound: &mut Bound) -> Result<(), ApiError
                 bound.node = Some(ObjectRef { name: node, uid });
             }
         }
-        ("v1", "Secret") => {
+        ("", "Secret") => {
             bound.secret = Some(reference(&find::<Secret>(cache, &namespace, name, uid)?.metadata))
         }
-        ("v1", "Node") => bound.node = Some(reference(&find::<Node>(cache, "", name, uid)?.metadata)),
+        ("", "Node") => bound.node = Some(reference(&find::<Node>(cache, "", name, uid)?.metadata)),
         _ => {
-            let (group, version) = version.split_once('/').unwrap_or(("", version));
             let message = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
             return Err(ApiError::bad_request(message));
         }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::api::meta::{NameRule, name_errors};
 use crate::cache::Cache;
 
 pub mod lasting;
@@ -214,7 +215,8 @@ pub fn user_name(namespace: &str, name: &str) -> String {
 /// Namespace and name of the account behind a user name.
 pub fn account_of(user: &str) -> Option<(&str, &str)> {
     let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    let fits = |rule, text: &str| name_errors(rule, text, false).is_empty();
+    (fits(NameRule::Label, namespace) && fits(NameRule::Subdomain, name)).then_some((namespace, name))
 }
 
 /// The groups of an account, without `system:authenticated`.

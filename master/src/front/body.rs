@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::handle::header;
 use super::negotiate::{self, BodyType};
 use super::{BODY_BYTES_MAX, path};
+use crate::api::registry;
 
 /// Reads a body within the limit.
 pub(super) async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiError> {
@@ -55,10 +56,19 @@ pub(super) async fn read(
         return Ok(Vec::new());
     }
     let expected = expected_kind(resource, request);
-    let unrecognized = |why: String| ApiError::unrecognized(expected, &why, &body);
+    // Of the options of a delete it is not told what they should have been.
+    let unrecognized = |why: String| match deletes {
+        true => ApiError::bad_request(why),
+        false => ApiError::unrecognized(expected, &why, &body),
+    };
     let (json, strict) = match kind {
         BodyType::Json => (syntax::tolerated(body.clone()), Vec::new()),
-        BodyType::Yaml => yaml(&body).map_err(unrecognized)?,
+        BodyType::Yaml => {
+            let (json, strict) = yaml(&body).map_err(unrecognized)?;
+            // What is no object is shown as it was sent.
+            registry::body::said(&json).map_err(unrecognized)?;
+            (json, strict)
+        }
         BodyType::Protobuf => {
             (protobuf::to_json(&body).map_err(|e| unrecognized(e.to_string()))?.into(), Vec::new())
         }
@@ -70,7 +80,7 @@ pub(super) async fn read(
     }
     if deletes {
         let value: Value = serde_json::from_slice(&json).map_err(|e| unrecognized(e.to_string()))?;
-        path::delete_options(&mut request.options, &value).map_err(ApiError::bad_request)?;
+        path::delete_options(&mut request.options, &value);
     }
     // Some DELETEs take no options but an object (a collection of a subresource): it passes on.
     request.body = json;

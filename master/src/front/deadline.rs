@@ -18,6 +18,7 @@ pub fn of(query: &[(String, String)]) -> Result<Duration, ApiError> {
     let asked = duration(text).map_err(|why| {
         ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
     })?;
+    // None at all is no limit of the client's, and neither is less.
     Ok(if asked.is_zero() { TIMEOUT_MAX } else { asked.min(TIMEOUT_MAX) })
 }
 
@@ -27,7 +28,7 @@ pub fn exceeded() -> ApiError {
     ApiError::about(504, "Timeout", message, serde_json::json!({}))
 }
 
-/// Reads `1h2m3.5s` as Go does. Negative ones are over at once.
+/// Reads `1h2m3.5s` as Go does. Negative ones count as none.
 fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
@@ -62,7 +63,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         seconds += number.parse::<f64>().map_err(|_| invalid())? * factor;
         rest = tail;
     }
-    let seconds = if negative { f64::MIN_POSITIVE } else { seconds };
+    if negative || seconds == 0.0 {
+        return Ok(Duration::ZERO);
+    }
     Duration::try_from_secs_f64(seconds.max(1e-9)).map_err(|_| invalid())
 }
 

@@ -35,29 +35,39 @@ pub(super) async fn answer(
     match path {
         "/metrics" => return Ok(config.debug.metrics(accept).await),
         "/metrics/slis" => return Ok(pages::health(&config.checks).await),
+        "/statusz" | "/flagz" if !negotiate::reads_text(accept) => {
+            return Err(negotiate::not_acceptable(Offer::PLAIN));
+        }
         "/statusz" => return Ok(pages::status(&config.documents.paths())),
         "/flagz" => return Ok(pages::flags(std::env::args().skip(1))),
         "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
             if let Some((body, media)) = config.documents.identity(path) {
+                if method != "GET" {
+                    return Err(method_not_allowed());
+                }
+                negotiate::produces_only(accept, media)?;
                 return Ok(write::cached(body, media, "public, max-age=3600"));
             }
         }
         _ => {}
     }
-    let root = path.trim_end_matches('/');
+    let root = if path == "/index.html" { "" } else { path.trim_end_matches('/') };
+    let path = if root.is_empty() { "/" } else { path };
     let aggregates = matches!(root, "/api" | "/apis");
     if config.documents.discovery(path, false).is_none() && root != "/api" {
         let mut segments = path.split('/').skip(1);
         let inside = match (segments.next(), segments.next()) {
-            (Some("api"), _) => true,
+            (Some("api"), _) | (Some("version"), Some(_)) => true,
             (Some("apis"), Some(group)) => !group.is_empty() && knows_group(&*config.documents, group),
             _ => false,
         };
         return if inside { Err(not_found()) } else { Ok(page_not_found()) };
     }
-    // `/apis` and what is above it are handlers that look at no method; the rest are routes.
-    let routed = root == "/api" || root.starts_with("/api/") || root.starts_with("/apis/");
-    if routed && method != "GET" {
+    // `/apis`, what is above it and the groups below are handlers that look at no method; the rest are routes, and so is
+    // the group of the server that knows of all the others.
+    let group = root.strip_prefix("/apis/").filter(|below| !below.contains('/'));
+    let handler = root.is_empty() || root == "/apis" || group.is_some_and(|g| g != "apiregistration.k8s.io");
+    if !handler && method != "GET" {
         return Err(method_not_allowed());
     }
     let offer = Offer { aggregates, ..Offer::PLAIN };
@@ -65,6 +75,7 @@ pub(super) async fn answer(
         // These two are no objects: clients that prefer protobuf get JSON.
         "" => Chosen::PLAIN,
         "/version" => negotiate::produces_json(accept).map(|()| Chosen::PLAIN)?,
+        _ if handler => negotiate::choose(accept, offer).ok_or_else(|| negotiate::not_acceptable(offer))?,
         _ => plain(accept, offer)?,
     };
     let query = super::path::query(http.query_string());
@@ -112,9 +123,12 @@ pub(super) fn knows_group(documents: &dyn Documents, group: &str) -> bool {
 async fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
     let accept = header(http.headers(), "accept");
     let path = http.path();
-    match shared.config.documents.openapi(path, accept) {
+    let document = shared.config.documents.openapi(path, accept);
+    // The index is for everybody, the documents for who reads JSON.
+    let fits = path == "/openapi/v2" || path == "/openapi/v3" || negotiate::reads_openapi(accept);
+    match document.filter(|_| fits) {
         Some((document, media)) => write::packed(document, media, http.headers()).await,
-        None if path == "/openapi/v2" => HttpResponse::NotAcceptable().finish(),
+        None if path == "/openapi/v2" || !fits => HttpResponse::NotAcceptable().finish(),
         None => HttpResponse::NotFound().finish(),
     }
 }

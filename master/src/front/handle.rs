@@ -171,19 +171,20 @@ async fn serve(
     http: HttpRequest,
     payload: web::Payload,
     shared: &web::Data<Shared>,
-    mut request: ApiRequest,
+    request: ApiRequest,
     named: Named,
     query: Vec<(String, String)>,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
-    let verb = request.verb;
     let method = http.method().as_str().to_owned();
     let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());
     let pretty = negotiate::wants_pretty(asked, &request.user_agent);
     let accept = header(http.headers(), "accept").to_owned();
     let found = config.documents.kind(&named.target);
-    if let Err(refusal) = route(&method, &request, found, &*config.documents, &accept, http.headers()) {
+    if let Err(refusal) =
+        route(&method, &request, found, &*config.documents, &accept, http.headers(), &named.rest)
+    {
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
         return match refusal {
@@ -192,15 +193,53 @@ async fn serve(
         };
     }
     let Some(resource) = found else { return Err(not_found()) };
-    let options = path::options(query).map_err(ApiError::bad_request);
-    if let Ok((options, _)) = &options {
-        request.options = options.clone();
+    // From here on whatever comes of a request is told together with what is to be noted about its kind.
+    let noted = config.documents.notices(resource, &request);
+    let syntax = Chosen::for_errors(&accept);
+    let asked = Routed { named, query, accept, pretty };
+    match routed(http, payload, shared, request, resource, asked, audited).await {
+        Err(error) if !noted.is_empty() && error.code() != 403 => {
+            audited.failure(&error);
+            let mut response = write::error(&error, syntax);
+            write::warn(&mut response, &noted);
+            Ok(response)
+        }
+        result => result,
     }
-    // The pipeline decides again, but what comes before it tells too: what is wrong with options or a body.
-    if options.is_err() || verb.is_write() {
+}
+
+/// A request that has its route.
+struct Routed {
+    named: Named,
+    query: Vec<(String, String)>,
+    /// What it accepts, and whether indented.
+    accept: String,
+    pretty: bool,
+}
+
+async fn routed(
+    http: HttpRequest,
+    payload: web::Payload,
+    shared: &web::Data<Shared>,
+    mut request: ApiRequest,
+    resource: &'static Resource,
+    asked: Routed,
+    audited: &mut Audited,
+) -> Result<HttpResponse, ApiError> {
+    let Routed { named, query, accept, pretty } = asked;
+    let config = &shared.config;
+    let verb = request.verb;
+    match path::options(verb, query) {
+        Ok(options) => request.options = options,
+        Err(why) => {
+            config.gate.may(&request)?;
+            return Err(ApiError::bad_request(why));
+        }
+    }
+    // The pipeline decides again, but what comes before it tells too: what is wrong with a body.
+    if verb.is_write() {
         config.gate.may(&request)?;
     }
-    options?;
 
     if is_stream(&named.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.
@@ -220,11 +259,20 @@ async fn serve(
         Some(None) => true,
         None => resource.allows(Verb::Get),
     };
-    let offer = Offer { protobuf, tables, stream: verb == Verb::Watch, ..Offer::OBJECTS };
+    let offer = Offer { protobuf, tables, ..Offer::OBJECTS };
     let Some(mut chosen) = negotiate::choose(&accept, offer) else {
         config.gate.may(&request)?;
         return Err(negotiate::not_acceptable(offer));
     };
+    if verb == Verb::Watch {
+        // What an object could be a stream of events must be too.
+        let offer = Offer { stream: true, ..offer };
+        let Some(stream) = negotiate::choose(&accept, offer) else {
+            config.gate.may(&request)?;
+            return Err(negotiate::no_stream(offer));
+        };
+        chosen = stream;
+    }
     chosen.pretty |= pretty;
     let include = include_object(&request);
     let door = (config.door)(request.caller.clone());
@@ -284,6 +332,7 @@ fn route(
     documents: &dyn Documents,
     accept: &str,
     headers: &HeaderMap,
+    rest: &str,
 ) -> Result<(), Refusal> {
     let target = &request.target;
     let Some(resource) = resource else {
@@ -295,8 +344,24 @@ fn route(
     if method == "HEAD" || method == "OPTIONS" {
         return Err(Refusal::Status(method_not_allowed()));
     }
+    // What lies deeper than a subresource is nowhere, and neither are single objects outside of their namespace.
+    let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy");
+    let outside =
+        resource.namespaced && target.namespace.is_none() && (target.name.is_some() || !resource.is_stored());
+    if deeper || outside || target.name.as_deref().is_some_and(|name| name.contains('/')) {
+        return Err(Refusal::Status(not_found()));
+    }
+    if matches!(request.verb, Verb::Update | Verb::Patch) && target.name.is_none() {
+        return Err(Refusal::Status(method_not_allowed()));
+    }
     if is_stream(target) {
-        return Ok(());
+        let offered = target.subresource.as_deref().and_then(|name| resource.subresource(name));
+        return match offered {
+            Some(offered) if !offered.verbs.contains(&request.verb) => {
+                Err(Refusal::Status(method_not_allowed()))
+            }
+            _ => Ok(()),
+        };
     }
     if request.verb == Verb::Patch {
         negotiate::consumes_patch(header(headers, "content-type")).map_err(Refusal::Status)?;

@@ -192,23 +192,51 @@ pub fn produces_json(header: &str) -> Result<(), ApiError> {
     made_as(header, &[JSON])
 }
 
+/// The same for a route whose document has one form that is not of the usual ones.
+pub fn produces_only(header: &str, media: &str) -> Result<(), ApiError> {
+    made_as(header, &[media])
+}
+
+/// Whether a client reads what describes an API.
+pub fn reads_openapi(header: &str) -> bool {
+    header.is_empty()
+        || bare_types(header)
+            .any(|t| matches!(t, "*/*" | "application/*" | JSON) || t.contains("com.github.proto-openapi"))
+}
+
+/// Whether a client reads pages for people.
+pub fn reads_text(header: &str) -> bool {
+    header.is_empty() || bare_types(header).any(|t| matches!(t, "*/*" | "text/*" | "text/plain"))
+}
+
+/// The media types of a header, without their parameters.
+fn bare_types(header: &str) -> impl Iterator<Item = &str> {
+    header.split(',').map(|part| part.split(';').next().unwrap_or_default().trim())
+}
+
 fn made_as(header: &str, made: &[&str]) -> Result<(), ApiError> {
-    let bare = |part: &str| part.split(';').next().unwrap_or_default().trim().to_owned();
-    if header.is_empty() || header.split(',').map(bare).any(|t| t == "*/*" || made.contains(&t.as_str())) {
+    if header.is_empty() || bare_types(header).any(|t| t == "*/*" || made.contains(&t)) {
         return Ok(());
     }
     let message = format!("406: Not Acceptable\n\nAvailable representations: {}", made.join(", "));
     Err(ApiError::about(406, "NotAcceptable", message, json!({})))
 }
 
+/// The handler's refusal of a watch that nobody can read.
+pub fn no_stream(offer: Offer) -> ApiError {
+    let types: Vec<String> =
+        offer.media_types().map(|t| format!("{};stream=watch", t.media_type())).collect();
+    only(&types.join(", "))
+}
+
+fn only(types: &str) -> ApiError {
+    ApiError::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
+}
+
 /// The handler's refusal when nothing that a client accepts is on offer.
 pub fn not_acceptable(offer: Offer) -> ApiError {
     let types: Vec<&str> = offer.media_types().map(Syntax::media_type).collect();
-    ApiError::new(
-        406,
-        "NotAcceptable",
-        format!("only the following media types are accepted: {}", types.join(", ")),
-    )
+    only(&types.join(", "))
 }
 
 /// What can be read of a body's type.
@@ -224,10 +252,12 @@ pub enum BodyType {
 
 /// The type of an object's body by its Content-Type.
 pub fn content_type(header: &str) -> Result<BodyType, ApiError> {
-    match header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "" | JSON => Ok(BodyType::Json),
-        YAML => Ok(BodyType::Yaml),
-        PROTOBUF => Ok(BodyType::Protobuf),
+    let (kind, parameters) = header.split_once(';').unwrap_or((header, ""));
+    match kind.trim().to_ascii_lowercase().as_str() {
+        "" if header.is_empty() => Ok(BodyType::Json),
+        JSON if are_parameters(parameters) => Ok(BodyType::Json),
+        YAML if are_parameters(parameters) => Ok(BodyType::Yaml),
+        PROTOBUF if are_parameters(parameters) => Ok(BodyType::Protobuf),
         _ => Err(ApiError::new(
             415,
             "UnsupportedMediaType",
@@ -236,6 +266,31 @@ pub fn content_type(header: &str) -> Result<BodyType, ApiError> {
             ),
         )),
     }
+}
+
+/// Whether what follows a media type is `name=value`, of tokens or quoted texts, with semicolons between them.
+fn are_parameters(text: &str) -> bool {
+    let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(c);
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let Some((name, value)) = rest.split_once('=') else { return false };
+        let (name, value) = (name.trim(), value.trim_start());
+        if name.is_empty() || !name.chars().all(token) {
+            return false;
+        }
+        let end = match value.strip_prefix('"') {
+            Some(quoted) => quoted.find('"').map(|end| end + 2),
+            None => Some(value.find(|c: char| !token(c)).unwrap_or(value.len())).filter(|end| *end > 0),
+        };
+        let Some(end) = end else { return false };
+        rest = value[end..].trim_start();
+        match rest.strip_prefix(';') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() => {}
+            None => return false,
+        }
+    }
+    true
 }
 
 /// The router's look at a patch's Content-Type.
@@ -332,5 +387,17 @@ mod tests {
         }
         assert_eq!(content_type("Application/JSON"), Ok(BodyType::Json));
         assert!(content_type("text/plain").is_err());
+        for (parameters, fit) in [
+            ("", true),
+            ("; charset=utf-8", true),
+            (";charset=\"utf-8\"; a=b;", true),
+            ("; charset", false),
+            (";a=", false),
+            (";=a", false),
+            (";a=b c", false),
+        ] {
+            assert_eq!(content_type(&format!("application/yaml{parameters}")).is_ok(), fit, "{parameters}");
+        }
+        assert!(content_type(";").is_err());
     }
 }

@@ -79,89 +79,127 @@ pub fn query(text: &str) -> Vec<(String, String)> {
 
 /// A boolean of a query, as upstream reads it: anything but a clear no.
 pub fn truth(value: &str) -> bool {
-    !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F")
+    value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
-/// Query parameters as options; the ones that no verb knows go to `extra`.
-pub fn options(query: Vec<(String, String)>) -> Result<(Options, bool), String> {
-    let mut options = Options::default();
-    let mut watch = false;
-    for (name, value) in query {
-        let text = || Some(value.clone()).filter(|v| !v.is_empty());
-        let number = |value: &str| -> Result<i64, String> {
-            value.parse().map_err(|_| format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
+/// A whole number of a query, in Go's words where it is none.
+fn number(value: &str) -> Result<i64, String> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    value.parse().map_err(|e: std::num::ParseIntError| {
+        let why = match e.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
         };
+        format!("strconv.ParseInt: parsing {value:?}: {why}")
+    })
+}
+
+/// Query parameters as the options of a verb; those that it does not know go to `extra`. Of a parameter that is there
+/// twice the first counts.
+pub fn options(verb: Verb, query: Vec<(String, String)>) -> Result<Options, String> {
+    let lists = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+    let writes = matches!(verb, Verb::Create | Verb::Update | Verb::Patch);
+    let mut options = Options::default();
+    let mut dry = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for (name, value) in query {
+        let known = match name.as_str() {
+            "labelSelector"
+            | "fieldSelector"
+            | "resourceVersionMatch"
+            | "limit"
+            | "continue"
+            | "timeoutSeconds"
+            | "allowWatchBookmarks"
+            | "sendInitialEvents" => lists,
+            "resourceVersion" => lists || deletes || verb == Verb::Get,
+            "dryRun" => writes || deletes,
+            "fieldManager" | "fieldValidation" | "force" => writes,
+            "gracePeriodSeconds" | "propagationPolicy" | "orphanDependents" | "uid" => deletes,
+            _ => false,
+        };
+        if !known {
+            options.extra.push((name, value));
+            continue;
+        }
+        if name == "dryRun" {
+            dry.push(value);
+            continue;
+        }
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let text = || Some(value.clone()).filter(|v| !v.is_empty());
         match name.as_str() {
             "labelSelector" => options.label_selector = text(),
             "fieldSelector" => options.field_selector = text(),
-            "resourceVersion" => options.resource_version = text(),
+            "resourceVersion" => {
+                // A delete's own version is what the object must have.
+                if deletes {
+                    options.precondition_resource_version = text();
+                }
+                options.resource_version = text();
+            }
             "resourceVersionMatch" => options.resource_version_match = text(),
             "limit" => options.limit = u64::try_from(number(&value)?).unwrap_or(0),
             "continue" => options.continue_token = text(),
-            "timeoutSeconds" if !value.is_empty() => {
-                options.timeout_seconds = u64::try_from(number(&value)?).ok()
-            }
+            "timeoutSeconds" => options.timeout_seconds = u64::try_from(number(&value)?).ok(),
             "allowWatchBookmarks" => options.allow_watch_bookmarks = truth(&value),
             "sendInitialEvents" => options.send_initial_events = Some(truth(&value)),
-            "watch" => watch = truth(&value),
-            "dryRun" => dry_run(&mut options, &[value]),
             "fieldManager" => options.field_manager = text(),
             "fieldValidation" => options.field_validation = text(),
             "force" => {
                 options.force = truth(&value);
                 options.extra.push((name, value));
             }
-            "gracePeriodSeconds" => {
-                options.grace_period_seconds = Some(number(&value)?);
-            }
-            "propagationPolicy" => options.propagation_policy = text(),
+            "gracePeriodSeconds" => options.grace_period_seconds = Some(number(&value)?),
+            "propagationPolicy" => options.propagation_policy = Some(value),
             "orphanDependents" => options.orphan_dependents = Some(truth(&value)),
-            _ => options.extra.push((name, value)),
+            "uid" => options.precondition_uid = text(),
+            _ => {}
         }
     }
-    Ok((options, watch))
+    dry_run(&mut options, dry);
+    Ok(options)
 }
 
-/// A value that means nothing is left for the pipeline to refuse, which knows the kind of the options.
-fn dry_run(options: &mut Options, values: &[String]) {
-    for value in values {
-        match value.as_str() {
-            "All" => options.dry_run = true,
-            other => options.extra.push(("dryRun".to_owned(), other.to_owned())),
-        }
+/// Values that do not all mean something are left for the pipeline to refuse, which knows the kind of the options.
+fn dry_run(options: &mut Options, values: Vec<String>) {
+    if values.iter().all(|value| value == "All") {
+        options.dry_run = !values.is_empty();
+    } else {
+        options.extra.extend(values.into_iter().map(|value| ("dryRun".to_owned(), value)));
     }
 }
 
-/// A DELETE's body (`DeleteOptions`) on top of its query.
-pub fn delete_options(options: &mut Options, body: &Value) -> Result<(), String> {
+/// A DELETE's body (`DeleteOptions`), which says everything where there is one: what the query says of the delete
+/// itself does not count then.
+pub fn delete_options(options: &mut Options, body: &Value) {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    if let Some(seconds) = body["gracePeriodSeconds"].as_i64() {
-        options.grace_period_seconds = Some(seconds);
-    }
-    options.propagation_policy = text(&body["propagationPolicy"]).or(options.propagation_policy.take());
-    options.orphan_dependents = body["orphanDependents"].as_bool().or(options.orphan_dependents);
+    options.grace_period_seconds = body["gracePeriodSeconds"].as_i64();
+    options.propagation_policy = text(&body["propagationPolicy"]);
+    options.orphan_dependents = body["orphanDependents"].as_bool();
     options.precondition_uid = text(&body["preconditions"]["uid"]);
     options.precondition_resource_version = text(&body["preconditions"]["resourceVersion"]);
-    let values: Vec<String> = body["dryRun"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|v| v.as_str().map(str::to_owned))
-        .collect();
-    dry_run(options, &values);
-    Ok(())
+    let values = body["dryRun"].as_array().into_iter().flatten();
+    let values = values.filter_map(|v| v.as_str().map(str::to_owned)).collect();
+    options.dry_run = false;
+    options.extra.retain(|(name, _)| name != "dryRun");
+    dry_run(options, values);
 }
 
 /// What a method means for a target.
 pub fn verb(method: &str, named: &Named, watch: bool) -> Option<Verb> {
     let on_object = named.target.name.is_some();
     Some(match method {
-        "GET" | "HEAD" if named.watch || (watch && named.target.subresource.is_none()) => Verb::Watch,
+        "GET" | "HEAD" if named.watch || (watch && !on_object) => Verb::Watch,
         "GET" | "HEAD" if on_object => Verb::Get,
         "GET" | "HEAD" => Verb::List,
-        "POST" => Verb::Create,
-        "PUT" if on_object => Verb::Update,
-        "PATCH" if on_object => Verb::Patch,
+        "POST" if !named.watch => Verb::Create,
+        _ if named.watch => return None,
+        "PUT" => Verb::Update,
+        "PATCH" => Verb::Patch,
         "DELETE" if on_object => Verb::Delete,
         "DELETE" => Verb::DeleteCollection,
         _ => return None,
@@ -212,13 +250,38 @@ mod tests {
 
     #[test]
     fn queries_become_options() {
-        let (options, watch) =
-            options(query("watch=1&labelSelector=a%3Db%2Cc&limit=5&dryRun=All&command=sh&command=-c"))
-                .unwrap();
-        assert!(watch && options.dry_run);
-        assert_eq!(options.label_selector.as_deref(), Some("a=b,c"));
-        assert_eq!(options.limit, 5);
-        assert_eq!(options.extra, [("command".into(), "sh".into()), ("command".into(), "-c".into())]);
-        assert!(super::options(query("limit=x")).is_err());
+        let of = |verb, text: &str| options(verb, query(text));
+        let exec = of(Verb::Create, "dryRun=All&limit=x&command=sh&command=-c").unwrap();
+        assert!(exec.dry_run);
+        let extra: Vec<&str> = exec.extra.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(extra, ["x", "sh", "-c"], "what a create does not know is nobody's mistake");
+        let list = of(Verb::List, "labelSelector=a%3Db%2Cc&limit=5&limit=x&gracePeriodSeconds=x").unwrap();
+        assert_eq!((list.label_selector.as_deref(), list.limit), (Some("a=b,c"), 5));
+        let delete = of(Verb::Delete, "fieldManager=%09&propagationPolicy=&uid=u&resourceVersion=5").unwrap();
+        assert_eq!((delete.field_manager, delete.propagation_policy.as_deref()), (None, Some("")));
+        assert_eq!(delete.precondition_uid.as_deref(), Some("u"));
+        assert_eq!(delete.precondition_resource_version.as_deref(), Some("5"));
+        for (verb, text, why) in [
+            (Verb::List, "limit=x", "parsing \"x\": invalid syntax"),
+            (Verb::Watch, "timeoutSeconds=", "parsing \"\": invalid syntax"),
+            (Verb::Delete, "gracePeriodSeconds=99999999999999999999", "value out of range"),
+        ] {
+            assert!(of(verb, text).unwrap_err().ends_with(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_values_of_a_dry_run_must_mean_something() {
+        let mixed = options(Verb::Create, query("dryRun=All&dryRun=x")).unwrap();
+        let values: Vec<&str> = mixed.extra.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!((mixed.dry_run, values), (false, vec!["All", "x"]));
+    }
+
+    #[test]
+    fn a_body_of_a_delete_says_everything() {
+        let mut given = options(Verb::Delete, query("dryRun=All&propagationPolicy=Orphan&uid=u")).unwrap();
+        delete_options(&mut given, &serde_json::json!({"gracePeriodSeconds": 0}));
+        assert_eq!((given.dry_run, given.propagation_policy, given.precondition_uid), (false, None, None));
+        assert_eq!(given.grace_period_seconds, Some(0));
     }
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Field, Type, binary, embedded, numbers};
+use super::{Definition, Field, Type, binary, embedded, numbers, times};
 use crate::quantity::Quantity;
 
 /// An object as read.
@@ -296,9 +296,23 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let seed = Seed { ty, field: inner, parent: owner, root: false, report: &mut *report };
             let value = entries.next_value_seed(seed);
             report.path.pop();
-            read.insert(name, value?);
+            let value = value?;
+            match (read.get_mut(&name), definition) {
+                (Some(before), Some(_)) => read_on(before, value),
+                _ => {
+                    read.insert(name, value);
+                }
+            }
         }
         Ok(Value::Object(read))
+    }
+}
+
+/// A field that comes again is read into what is there already, as Go does: objects gain entries.
+fn read_on(before: &mut Value, value: Value) {
+    match (before, value) {
+        (Value::Object(entries), Value::Object(more)) => entries.extend(more),
+        (before, value) => *before = value,
     }
 }
 
@@ -343,19 +357,10 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
 
 /// Reads a time as Go does and prints it in UTC.
 fn time(text: &str, micro: bool) -> Result<String, String> {
-    let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
-    let fail = |rest: &str, part: &str| {
-        Err(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}"))
-    };
-    if !text.bytes().take(4).all(|b| b.is_ascii_digit()) || text.len() < 4 {
-        return fail(text, "2006");
+    if let Some(error) = times::error(text, micro) {
+        return Err(error);
     }
-    if micro && text.len() >= 20 && text.as_bytes()[19] != b'.' {
-        return fail(&text[19..], ".000000");
-    }
-    let Ok(parsed) = OffsetDateTime::parse(text, &Rfc3339) else {
-        return fail(text.get(4..).unwrap_or_default(), "-");
-    };
+    let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|e| format!("parsing time {text:?}: {e}"))?;
     Ok(if micro { print_micro(parsed) } else { print_time(parsed) })
 }
 

@@ -71,9 +71,7 @@ impl Scanner<'_> {
 
     fn invalid(&self, context: &str) -> String {
         let shown = match self.text.get(self.at) {
-            Some(b'\'') => "'\\''".to_owned(),
-            Some(b'"') => "'\"'".to_owned(),
-            Some(byte) => format!("'{}'", char::from(*byte).escape_default()),
+            Some(byte) => crate::go::quote_char(char::from(*byte)),
             None => return "unexpected end of JSON input".to_owned(),
         };
         format!("invalid character {shown} {context}")

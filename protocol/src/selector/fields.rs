@@ -32,7 +32,11 @@ impl FieldSelector {
             let Some((field, negated, value)) = split_term(term) else {
                 return Err(SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'")));
             };
-            requirements.push(FieldRequirement { field: field.to_owned(), value: unescape(value)?, negated });
+            let value = unescape(value)?;
+            // What names nothing and asks for nothing is no condition.
+            if !field.is_empty() || !value.is_empty() {
+                requirements.push(FieldRequirement { field: field.to_owned(), value, negated });
+            }
         }
         Ok(FieldSelector { requirements })
     }

@@ -165,8 +165,8 @@ impl Parser {
             Token::NotIn => Operator::NotIn(self.values()?),
             Token::Equals | Token::DoubleEquals => Operator::In(vec![self.exact()?]),
             Token::NotEquals => Operator::NotIn(vec![self.exact()?]),
-            Token::Greater => Operator::Greater(self.number()?),
-            Token::Less => Operator::Less(self.number()?),
+            Token::Greater => Operator::Greater(self.number(&key)?),
+            Token::Less => Operator::Less(self.number(&key)?),
             _ => return fail(format!("found '{literal}', expected: in, notin, =, ==, !=, gt, lt")),
         };
         if let Operator::In(values) | Operator::NotIn(values) = &operator {
@@ -183,13 +183,20 @@ impl Parser {
         Ok(Requirement { key, operator })
     }
 
-    fn number(&mut self) -> Parsed<i64> {
+    /// A bound, which must be a number and what a label can hold.
+    fn number(&mut self, key: &str) -> Parsed<i64> {
         let value = self.exact()?;
-        value.parse().map_err(|_| {
-            SelectorError(format!(
+        let errors = label_value_error(&value);
+        let number = value.parse().map_err(|_| {
+            format!(
                 "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
-            ))
-        })
+            )
+        });
+        match number {
+            Ok(number) if errors.is_empty() => Ok(number),
+            Ok(_) => fail(format!("values[0][{key}]: Invalid value: {value:?}: {}", errors.join("; "))),
+            Err(why) => fail(why),
+        }
     }
 
     fn exact(&mut self) -> Parsed<String> {

@@ -66,5 +66,6 @@ fn field_selectors_match_and_fail_as_upstream() {
     ] {
         assert_eq!(FieldSelector::parse(text).expect_err(text).0, message);
     }
+    assert!(FieldSelector::parse("==,!=").expect("nothing").is_everything());
     assert_eq!(FieldSelector::parse("a=x\\,y").expect("escaped").requirements[0].value, "x,y");
 }

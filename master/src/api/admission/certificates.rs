@@ -16,6 +16,10 @@ pub(super) fn mutate(write: &Write<'_>, value: &mut Value) {
         return;
     }
     let caller = &write.request.caller;
+    // Who asks is not for them to say.
+    let spec = crate::api::object::object_mut(value, &["spec"]);
+    spec.remove("uid");
+    spec.remove("extra");
     value["spec"]["username"] = caller.user.clone().into();
     value["spec"]["groups"] = json!(caller.groups);
     if !caller.uid.is_empty() {

@@ -124,9 +124,13 @@ pub fn validate(value: &Value, errors: &mut Errors) {
     let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
     // What neither may change need not be held against an update.
     let new = text(value, &["metadata", "resourceVersion"]).is_empty();
-    if new && object::name(value) != format!("{plural}.{group}") {
-        let why = "must be spec.names.plural+\".\"+spec.group";
-        errors.invalid(&Path::new("metadata.name"), object::name(value), why);
+    let wanted = format!("{plural}.{group}");
+    for field in ["generateName", "name"] {
+        let given = text(value, &["metadata", field]);
+        if new && !given.is_empty() && given != wanted {
+            let why = "must be spec.names.plural+\".\"+spec.group";
+            errors.invalid(&Path::new("metadata").child(field), given, why);
+        }
     }
     names::group(group, &path.child("group"), errors);
     let scope = text(spec, &["scope"]);

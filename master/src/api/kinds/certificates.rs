@@ -243,10 +243,6 @@ fn conditions(object: &Value, errors: &mut Errors) {
             "Approved" | "Denied" | "Failed" => match status {
                 "" => errors.required(&path.child("status"), ""),
                 "True" => {}
-                "False" | "Unknown" => {
-                    let detail = "Approved, Denied, or Failed conditions must be set to \"True\"";
-                    errors.invalid(&path.child("status"), status, detail);
-                }
                 other => errors.unsupported(&path.child("status"), other, &["True"]),
             },
             _ => checks::required_choice(
@@ -258,6 +254,10 @@ fn conditions(object: &Value, errors: &mut Errors) {
         }
     }
     if kinds.contains(&"Approved") && kinds.contains(&"Denied") {
-        errors.invalid(&path, "Approved and Denied", "Approved and Denied conditions are mutually exclusive");
+        errors.invalid(
+            &path,
+            *kinds.iter().rfind(|k| ["Approved", "Denied"].contains(k)).unwrap_or(&""),
+            "Approved and Denied conditions are mutually exclusive",
+        );
     }
 }

@@ -279,16 +279,19 @@ pub(super) fn api_service() -> Strategy {
             }
         },
         validate: |object, errors| {
-            let (service, given) = (&object["spec"], name(object));
+            let service = &object["spec"];
             let (group, version) = (text(service, &["group"]), text(service, &["version"]));
             let wanted = format!("{version}.{group}");
-            let wrong = name_errors(NameRule::PathSegment, given, false);
-            let path = Path::new("metadata.name");
-            if !wrong.is_empty() {
-                wrong.into_iter().for_each(|e| errors.invalid(&path, given, e));
-            } else if given != wanted {
-                let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-                errors.invalid(&path, given, detail);
+            for field in ["generateName", "name"] {
+                let given = text(object, &["metadata", field]);
+                let wrong = name_errors(NameRule::PathSegment, given, field == "generateName");
+                let path = Path::new("metadata").child(field);
+                if !wrong.is_empty() {
+                    wrong.into_iter().for_each(|e| errors.invalid(&path, given, e));
+                } else if !given.is_empty() && given != wanted {
+                    let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+                    errors.invalid(&path, given, detail);
+                }
             }
             if group.is_empty() {
                 if version != "v1" {

@@ -55,7 +55,8 @@ pub(super) fn config_map() -> Strategy {
                 }
             }
             if size(&object["data"]) + decoded_size(&object["binaryData"]) > DATA_BYTES_MAX {
-                errors.too_long(&Path::default(), DATA_BYTES_MAX);
+                // Of no field in particular, which upstream shows so.
+                errors.too_long(&Path::new("[]"), DATA_BYTES_MAX);
             }
         },
         validate_update: |new, old, errors| unchanged_if_immutable(new, old, &["data", "binaryData"], errors),

@@ -123,7 +123,7 @@ pub(super) fn own() -> Strategy {
                         let value = internal("a.core.v1.EventSource", &new[field]);
                         errors.invalid_shown(&path, &value, IMMUTABLE);
                     }
-                    "firstTimestamp" | "lastTimestamp" | "eventTime" | "count" => {
+                    "count" | "firstTimestamp" | "lastTimestamp" | "eventTime" => {
                         errors.invalid(&path, new[field].clone(), IMMUTABLE);
                     }
                     _ => errors.invalid(&path, text(new, &[field]), IMMUTABLE),

@@ -254,6 +254,19 @@ const CHECKED_AGAIN: &[&str] = &[
 ];
 /// Kinds that do so twice.
 const CHECKED_AGAIN_TWICE: &[&str] = &["volumeattachments", "volumeattributesclasses"];
+/// Kinds whose finalizers need not name a domain.
+const PLAIN_FINALIZERS: &[&str] = &[
+    "apiservices",
+    "leases",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "poddisruptionbudgets",
+    "runtimeclasses",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+];
 /// Kinds whose delete answers with the object.
 const RETURNED: &[&str] = &[
     "csidrivers",
@@ -349,6 +362,9 @@ pub fn strategy(resource: &Resource) -> Strategy {
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
         orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
+        plain_finalizers: made.plain_finalizers
+            || PLAIN_FINALIZERS.contains(&plural)
+            || (plural == "events" && !resource.is_view()),
         ..made
     }
 }

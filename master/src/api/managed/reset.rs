@@ -18,6 +18,7 @@ const RESIZE: &[Prefix] = &[
 
 static STATUS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["status"]]));
 static SPEC: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"]]));
+static SPEC_AND_STATUS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], &["status"]]));
 static SPEC_AND_LABELS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], &["metadata", "labels"]]));
 static SPEC_AND_METADATA: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], &["metadata"]]));
 static SPEC_OF_POD: LazyLock<Set> = LazyLock::new(|| {
@@ -32,6 +33,7 @@ const WHOLE: &[&str] = &["apiservices"];
 /// What a write of a kind through a subresource does not own.
 pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'static> {
     match (plural, subresource) {
+        ("certificatesigningrequests", "") => Filter::Without(&SPEC_AND_STATUS),
         (_, "") if has_status && !WHOLE.contains(&plural) => Filter::Without(&STATUS),
         ("pods", "ephemeralcontainers") => Filter::Only(EPHEMERAL),
         ("pods", "resize") => Filter::Only(RESIZE),

@@ -31,12 +31,11 @@ pub fn decode(
     let says = |value: &Value, name: &str, wanted: &str| {
         value.get(name).and_then(Value::as_str).is_none_or(|said| said.is_empty() || said == wanted)
     };
+    let of_version = |value: &Value| {
+        says(value, "apiVersion", &expected) || says(value, "apiVersion", &format!("/{expected}"))
+    };
     let decoded = match schema::decode(definition, text) {
-        Ok(decoded)
-            if says(&decoded.value, "kind", kind) && says(&decoded.value, "apiVersion", &expected) =>
-        {
-            decoded
-        }
+        Ok(decoded) if says(&decoded.value, "kind", kind) && of_version(&decoded.value) => decoded,
         // Something is wrong with it: what it says that it is comes first.
         decoded => {
             check_kind(group, kind, text, &expected)?;
@@ -50,31 +49,60 @@ pub fn decode(
     Ok(value)
 }
 
+/// What a body says that it is; what it says as an empty text counts as not said.
+pub struct Said {
+    /// Its kind.
+    pub kind: Option<String>,
+    /// Its version, as one without a group may be written with the slash.
+    pub api_version: Option<String>,
+}
+
+/// Reads what a body says that it is, before anybody looks at the rest.
+///
+/// # Errors
+/// In Go's words, where it is no JSON object, or says it in another type.
+pub fn said(text: &[u8]) -> Result<Said, String> {
+    const TYPE_META: &str = "json: cannot unmarshal {} into Go value of type struct { APIVersion string \
+                             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    let unread = |why: &str| format!("couldn't get version/kind; json parse error: {why}");
+    let given: Value = serde_json::from_slice(text).map_err(|e| unread(&e.to_string()))?;
+    if !given.is_object() && !given.is_null() {
+        return Err(unread(&TYPE_META.replacen("{}", what(&given), 1)));
+    }
+    let field = |name: &str| match &given[name] {
+        Value::Null => Ok(None),
+        Value::String(said) => Ok(Some(said.clone()).filter(|said| !said.is_empty())),
+        other => Err(unread(&format!(
+            "json: cannot unmarshal {} into Go struct field .{name} of type string",
+            what(other)
+        ))),
+    };
+    let (api_version, kind) = (field("apiVersion")?, field("kind")?);
+    let version = api_version.as_deref().unwrap_or_default();
+    if version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    let version = version.strip_prefix('/').unwrap_or(version);
+    Ok(Said { kind, api_version: Some(version.to_owned()).filter(|v| !v.is_empty()) })
+}
+
+/// What Go calls a JSON value.
+fn what(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+    }
+}
+
 /// Checks that a body is JSON, and what it says that it is.
 fn check_kind(group: &str, kind: &str, text: &[u8], expected: &str) -> Result<(), ApiError> {
-    let unrecognized = |why: &str| {
-        let why = format!("couldn't get version/kind; json parse error: {why}");
-        ApiError::unrecognized(kind, &why, text)
-    };
-    let given: Value = serde_json::from_slice(text).map_err(|e| unrecognized(&e.to_string()))?;
-    if !given.is_object() {
-        let what = match &given {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            _ => "null",
-        };
-        if !given.is_null() {
-            let why = format!(
-                "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \
-                 \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-            );
-            return Err(unrecognized(&why));
-        }
-    }
-    let given_kind = given["kind"].as_str().filter(|k| !k.is_empty()).unwrap_or(kind);
-    let given_version = given["apiVersion"].as_str().filter(|v| !v.is_empty()).unwrap_or(expected);
+    let said = said(text).map_err(|why| ApiError::unrecognized(kind, &why, text))?;
+    let given_kind = said.kind.as_deref().unwrap_or(kind);
+    let given_version = said.api_version.as_deref().unwrap_or(expected);
     if given_kind != kind || given_version != expected {
         return Err(wrong_kind(group, kind, given_kind, given_version, expected));
     }
@@ -135,6 +163,25 @@ pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
     ))
 }
 
+/// Kinds that every version reads and none serves, and those of the version that belongs to no group.
+const OPTIONS: &[&str] = &[
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "WatchEvent",
+];
+const UNVERSIONED: &[&str] = &["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"];
+
+/// Whether a kind is of the machinery, not of any API.
+pub fn is_meta(kind: &str, version: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let known = resources::groups().iter().any(|(known, _)| *known == group);
+    (OPTIONS.contains(&kind) && known) || (version == "v1" && UNVERSIONED.contains(&kind))
+}
+
 fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expected: &str) -> ApiError {
     if given == kind && is_read(given, given_version) {
         return ApiError::bad_request(format!(
@@ -143,6 +190,8 @@ fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expecte
     }
     let version = given_version.rsplit('/').next().unwrap_or(given_version);
     let known = resources::by_kind(given_version, given).is_some()
+        || is_meta(given, given_version)
+        || (given_version, given) == ("v1", "List")
         || schema::all().iter().any(|d| {
             d.gvk.is_some_and(|(g, v, k)| {
                 k == given && given_version == if g.is_empty() { v.to_owned() } else { format!("{g}/{v}") }

@@ -4,7 +4,7 @@ use protocol::{ApiError, ApiRequest};
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{Answer, RETRIES_MAX, Subject, body, canonical};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::Tracking;
@@ -34,10 +34,10 @@ pub fn generate_name(prefix: &str) -> String {
 }
 
 /// Fills in what the server says about a new object.
-pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
+pub fn stamp(value: &mut Value, namespace: &str, strategy: &kinds::Strategy) {
     let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"] {
         meta.remove(name);
     }
     if namespace.is_empty() {
@@ -45,14 +45,16 @@ pub fn stamp(value: &mut Value, namespace: &str, generation: bool) {
     } else {
         meta.insert("namespace".to_owned(), namespace.into());
     }
-    if generation {
+    if strategy.generation {
         meta.insert("generation".to_owned(), 1.into());
     }
     meta.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     meta.insert("creationTimestamp".to_owned(), object::now().into());
     let unnamed = meta.get("name").and_then(Value::as_str).is_none_or(str::is_empty);
     if unnamed && !prefix.is_empty() {
-        meta.insert("name".to_owned(), generate_name(&prefix).into());
+        // Nothing can follow an address.
+        let name = if strategy.names == meta::NameRule::Address { prefix } else { generate_name(&prefix) };
+        meta.insert("name".to_owned(), name.into());
     }
 }
 
@@ -93,6 +95,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut value = body::object(&subject, &request.body, validation, warnings)?;
+        owners::once(&mut value, owners::Stage::Sent, warnings);
         Tracking::of(request, subject).create(&mut value);
         self.create_object(request, subject, value, warnings).await
     }
@@ -106,7 +109,9 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        if !object::text(&value, &["metadata", "resourceVersion"]).is_empty() {
+        let version = object::text(&value, &["metadata", "resourceVersion"]);
+        // What is no number is no version either.
+        if version.parse::<u64>().is_ok_and(|version| version != 0) {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let given = object::namespace(&value);
@@ -120,17 +125,14 @@ impl Inner {
             return Err(ApiError::forbidden(resource.group, resource.plural, object::name(&value), why));
         }
         let strategy = kinds::strategy(resource);
-        let generated = object::name(&value).is_empty();
-        stamp(&mut value, subject.namespace, strategy.generation);
+        let generated = object::name(&value).is_empty() && strategy.names != meta::NameRule::Address;
+        stamp(&mut value, subject.namespace, &strategy);
 
         let snapshot = admission::settled(self, request, &subject, &value).await?;
-        if request.patch.is_none() {
-            meta::without_repeated_owners(&mut value, false, warnings);
-        }
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value).await?;
         self.call_mutating(&mut write, &mut value).await?;
-        meta::without_repeated_owners(&mut value, true, write.warnings);
+        owners::once(&mut value, owners::Stage::Admitted, write.warnings);
         if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
             object::object_mut(&mut value, &[]).remove("status");
         }

@@ -66,7 +66,8 @@ pub fn decide(
         let meta = object::object_mut(&mut new, &["metadata"]);
         meta.insert("deletionTimestamp".to_owned(), at.into());
         meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
-        let counted = meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0 && mark.is_none());
+        let counted =
+            meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0 && mark.is_none() && !deleting);
         if let Some(generation) = counted {
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
@@ -195,10 +196,12 @@ impl Inner {
             compares: vec![Compare { key: subject.key(), mod_revision: stored.revision }],
             ..Txn::default()
         };
+        // Who asks in the old way that dependents go is told when the object itself does not yet.
+        let kept = if request.options.orphan_dependents == Some(false) { 202 } else { 200 };
         match fate {
             Fate::Same if !self.is_current(&subject, &stored).await? => Ok(None),
             Fate::Same => Ok(Some(Answer {
-                code: 200,
+                code: kept,
                 body: super::view(&subject, shown_to.json.clone(), stored.revision)?,
                 revision: stored.revision,
             })),
@@ -206,12 +209,12 @@ impl Inner {
                 let (_, json) = seal(&subject, new);
                 if dry {
                     let body = self.shown(&subject, &json, stored.revision, false).await?;
-                    return Ok(Some(Answer { code: 200, body, revision: stored.revision }));
+                    return Ok(Some(Answer { code: kept, body, revision: stored.revision }));
                 }
                 txn.ops.push(self.put(&subject, &json).await?);
                 let TxnResult::Committed { revision } = self.commit(txn).await? else { return Ok(None) };
                 let body = self.shown(&subject, &json, revision, true).await?;
-                Ok(Some(Answer { code: 200, body, revision }))
+                Ok(Some(Answer { code: kept, body, revision }))
             }
             Fate::Gone => {
                 let freed = self.release(subject.stored, &old);
@@ -250,7 +253,12 @@ impl Inner {
         subject: Subject<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
-        let chosen = self.select(request, &subject).await?;
+        let chosen = match self.select(request, &subject).await {
+            Err(error) if super::read::is_expired(&error) => {
+                return Ok(super::read::expired(&request.options));
+            }
+            chosen => chosen?,
+        };
         let mut items = Vec::new();
         for stored in &chosen.items {
             let one = Subject { name: &stored.meta.name, namespace: &stored.meta.namespace, ..subject };

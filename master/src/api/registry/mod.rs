@@ -29,6 +29,7 @@ pub mod body;
 pub mod create;
 pub mod delete;
 pub mod options;
+mod owners;
 pub mod patch;
 pub mod read;
 pub mod update;

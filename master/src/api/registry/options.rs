@@ -1,7 +1,8 @@
 //! Checking of request options, with upstream's words.
 
-use protocol::{ApiError, ApiRequest, Options, PatchKind, Verb};
+use protocol::{ApiError, ApiRequest, FieldSelector, Options, PatchKind, Selector, Verb};
 
+use super::body;
 use crate::api::invalid::{Errors, Path, check};
 
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
@@ -21,17 +22,21 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
     if deletes && request.target.subresource.is_none() && !request.body.is_empty() {
         // The door has taken the options out; wrong types are told here, in Go's words.
+        let said = body::said(&request.body).map_err(ApiError::bad_request)?;
+        if let Some(other) = said.kind.filter(|kind| kind != "DeleteOptions") {
+            let version = said.api_version.unwrap_or_default();
+            return Err(ApiError::bad_request(if body::is_meta(&other, &version) {
+                format!("converting (v1.{other}) to (v1.DeleteOptions): unknown conversion")
+            } else {
+                format!(
+                    "no kind \"{other}\" is registered for version \"{version}\" in scheme \
+                     \"pkg/apis/meta/internalversion/scheme/register.go:27\""
+                )
+            }));
+        }
         let definition = protocol::schema::definition("m.DeleteOptions");
         if let Some(Err(why)) = definition.map(|d| protocol::schema::decode(d, &request.body)) {
             return Err(ApiError::bad_request(why));
-        }
-        let given: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        if let Some(other) = given["kind"].as_str().filter(|k| !k.is_empty() && *k != "DeleteOptions") {
-            return Err(ApiError::bad_request(format!(
-                "no kind \"{other}\" is registered for version \"{}\" in scheme \
-                 \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
-                given["apiVersion"].as_str().unwrap_or_default()
-            )));
         }
     }
     let mut errors = Errors::default();
@@ -86,6 +91,10 @@ fn field_manager(manager: &str, errors: &mut Errors) {
 
 /// Checks the options of a list or watch.
 pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
+    // What cannot be read comes before what does not go together.
+    let bad = |e: protocol::selector::SelectorError| ApiError::bad_request(e.0);
+    request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
+    request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
     let mut errors = Errors::default();
     if request.verb == Verb::Watch {
         watch_options(&request.options, &mut errors);
@@ -161,7 +170,16 @@ pub fn storage_revision(text: &str) -> Result<u64, ApiError> {
     number(text).map_err(|why| ApiError::new(500, "", why))
 }
 
+/// The resourceVersion of an object that is written, which is found out about as late.
+pub fn object_revision(text: &str) -> Result<u64, ApiError> {
+    unsigned(text).map_err(|why| ApiError::new(500, "", why))
+}
+
 fn number(text: &str) -> Result<u64, String> {
+    unsigned(text).map_err(|why| format!("resourceVersion: Invalid value: {text:?}: {why}"))
+}
+
+fn unsigned(text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Ok(0);
     }
@@ -170,7 +188,7 @@ fn number(text: &str) -> Result<u64, String> {
             std::num::IntErrorKind::PosOverflow => "value out of range",
             _ => "invalid syntax",
         };
-        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}")
+        format!("strconv.ParseUint: parsing {text:?}: {why}")
     })
 }
 

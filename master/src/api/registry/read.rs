@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector};
+use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector, Verb};
 use serde_json::{Value, json};
 
 use super::{Answer, Subject, options, view};
@@ -84,9 +84,12 @@ struct Continue {
     after: String,
 }
 
+/// What a token says that it is.
+const CONTINUE_FORM: &str = "meta.k8s.io/v1";
+
 /// A token; revision -1 goes on with whatever is there by then.
 fn encode_continue(revision: i64, after: &str) -> String {
-    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": after}).to_string())
+    URL_SAFE_NO_PAD.encode(json!({"v": CONTINUE_FORM, "rv": revision, "start": after}).to_string())
 }
 
 fn decode_continue(token: &str) -> Result<Continue, ApiError> {
@@ -95,9 +98,23 @@ fn decode_continue(token: &str) -> Result<Continue, ApiError> {
     };
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("invalid character"))?;
-    let start =
-        value["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
-    Ok(Continue { revision: value["rv"].as_u64().unwrap_or(0), after: start.to_owned() })
+    let form = value["v"].as_str().unwrap_or_default();
+    if form != CONTINUE_FORM {
+        return Err(bad(&format!("server does not recognize this encoded version {form}")));
+    }
+    let revision = value["rv"].as_i64().unwrap_or_default();
+    if revision == 0 {
+        return Err(bad(&format!("incorrect encoded start resourceVersion (version {CONTINUE_FORM})")));
+    }
+    let start = value["start"].as_str().unwrap_or_default();
+    if start.is_empty() {
+        return Err(bad(&format!("encoded start key empty (version {CONTINUE_FORM})")));
+    }
+    // A key goes down, never up again, and has no empty parts.
+    if start.trim_start_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(bad(start));
+    }
+    Ok(Continue { revision: u64::try_from(revision).unwrap_or(0), after: start.to_owned() })
 }
 
 impl Inner {
@@ -134,7 +151,9 @@ impl Inner {
             list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
         let version = list.resource_version.as_deref().unwrap_or_default();
         options::revision(version)?;
-        let exact = list.resource_version_match.as_deref() == Some("Exact") && !version.is_empty();
+        // A collection is deleted as it was at the version that is named.
+        let deletes = request.verb == Verb::DeleteCollection && !matches!(version, "" | "0");
+        let exact = list.resource_version_match.as_deref() == Some("Exact") && !version.is_empty() || deletes;
         let at = match &token {
             Some(token) => Some(token.revision).filter(|r| *r != 0),
             None if exact => Some(options::revision(version)?),
@@ -143,7 +162,9 @@ impl Inner {
         // What is exact may lie in the future, which is told at once.
         let snapshot = self.snapshot_for(if token.is_some() || exact { None } else { Some(version) }).await?;
         let after = token.as_ref().map(|t| format!("{}{}", subject.stored.prefix(""), t.after));
-        let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+        // Whatever there is comes whole.
+        let asked = if version == "0" && token.is_none() { 0 } else { list.limit };
+        let limit = usize::try_from(asked).unwrap_or(usize::MAX);
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
         match at {
             // The past that nobody changed since is the present.
@@ -210,7 +231,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         options::check_list(request)?;
         let chosen = match self.select(request, &subject).await {
-            Err(error) if error == compacted() => return Ok(expired(&request.options)),
+            Err(error) if is_expired(&error) => return Ok(expired(&request.options)),
             chosen => chosen?,
         };
         let mut meta = json!({"resourceVersion": chosen.revision.to_string()});
@@ -260,9 +281,14 @@ fn compacted() -> ApiError {
     ApiError::new(410, "Expired", "The resourceVersion for the provided list is too old.")
 }
 
+/// Whether the history that a list needs is gone.
+pub fn is_expired(error: &ApiError) -> bool {
+    *error == compacted()
+}
+
 /// The answer to a list whose history is gone. Who was in the midst of it gets a token to go on with, at the
 /// price of a list that is of no single revision.
-fn expired(list: &Options) -> Answer {
+pub fn expired(list: &Options) -> Answer {
     let token = list.continue_token.as_deref().filter(|t| !t.is_empty());
     let Some(after) = token.and_then(|token| decode_continue(token).ok()) else {
         return Answer::json(410, &compacted().to_status());

@@ -8,7 +8,7 @@ use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, canonical, options};
+use super::{Answer, RETRIES_MAX, Subject, body, canonical, options, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::managed::{Tracking, apply, entries};
@@ -63,12 +63,12 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let new = body::object(&subject, &request.body, validation, warnings)?;
+        let mut new = body::object(&subject, &request.body, validation, warnings)?;
         check_name(&subject, &new)?;
+        owners::once(&mut new, owners::Stage::Sent, warnings);
         let strategy = kinds::strategy(subject.stored);
         let absent = part == Part::Main && strategy.create_on_update && self.is_absent(&subject).await?;
         if absent {
-            let mut new = new;
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
@@ -76,7 +76,7 @@ impl Inner {
             making.verb = Verb::Create;
             self.authorizer.require(&Attributes::of(&making)).await?;
             Tracking::of(request, subject).create(&mut new);
-            return self.create_object(request, subject, new, warnings).await;
+            return self.create_object(&making, subject, new, warnings).await;
         }
         let version = object::text(&new, &["metadata", "resourceVersion"]);
         let unconditional = version.is_empty() || version == "0";
@@ -261,42 +261,38 @@ impl Inner {
             return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
         }
         if named {
-            options::revision(&version).map_err(|_| {
-                let numeric = version.bytes().all(|b| b.is_ascii_digit());
-                let why = if numeric { "value out of range" } else { "invalid syntax" };
-                ApiError::new(500, "", format!("strconv.ParseUint: parsing {version:?}: {why}"))
-            })?;
+            options::object_revision(&version)?;
             if version != stored.revision.to_string() {
                 return Err(ApiError::conflict(resource.group, resource.plural, subject.name, MODIFIED));
             }
         }
         let strategy = kinds::strategy(resource);
         self.prepare(&subject, part, &strategy, &mut new, &old);
-        if !patching {
-            meta::without_repeated_owners(&mut new, false, said);
-        }
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
         self.call_mutating(&mut write, &mut new).await?;
-        meta::without_repeated_owners(&mut new, true, write.warnings);
+        owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        let whole = |errors: &mut Errors| {
-            let (rule, plain) = (strategy.names, strategy.plain_finalizers);
-            meta::validate(&new["metadata"], resource.namespaced, rule, plain, &at, errors);
+        let whole = |plain: bool, errors: &mut Errors| {
+            meta::validate(&new["metadata"], resource.namespaced, strategy.names, plain, &at, errors);
         };
-        whole(&mut errors);
+        // That finalizers should name a domain is told by the kind's own look.
+        whole(true, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         if !kinds::checked_once(resource) {
             meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
+            if !strategy.plain_finalizers {
+                meta::domains(&new["metadata"], &at, &mut errors);
+            }
         }
         if part == Part::Main && subject.custom.is_none() {
-            (0..kinds::checked_again(resource)).for_each(|_| whole(&mut errors));
+            (0..kinds::checked_again(resource)).for_each(|_| whole(strategy.plain_finalizers, &mut errors));
         }
         let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
         strategy.check_change(part, &new, &old, &mut errors);
@@ -435,9 +431,15 @@ impl Inner {
                     // What is as it was needs no form: it had it already.
                     let same = fields(new) == fields(old) && !differs(new);
                     let differs = !same && differs(&canonical);
-                    let annotated = subject.stored.plural == "deployments"
-                        && !object::same(&canonical, old, &["metadata", "annotations"]);
-                    if differs || annotated {
+                    // Of two kinds some of the metadata is of the spec.
+                    let counted = match subject.stored.plural {
+                        "deployments" => Some("annotations"),
+                        "endpointslices" => Some("labels"),
+                        _ => None,
+                    };
+                    let marked =
+                        counted.is_some_and(|name| !object::same(&canonical, old, &["metadata", name]));
+                    if differs || marked {
                         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                         new["metadata"]["generation"] = generation.into();
                     }
