@@ -244,7 +244,7 @@ pub static ALL: &[Sample] = &[
         "MutatingWebhookConfiguration",
         |_, _| json!({"webhooks": webhooks()}),
     ),
-    with_status(outside(
+    with_status_alone(outside(
         ADMISSION,
         "validatingadmissionpolicies",
         "ValidatingAdmissionPolicy",

@@ -81,9 +81,9 @@ impl Errors {
 
     /// A value that makes no sense, shown in a form of its own; the detail may be empty.
     pub fn invalid_shown(&mut self, path: &Path, shown: &str, detail: impl fmt::Display) {
-        let message = format!("Invalid value: {shown}: {detail}");
-        let message = message.strip_suffix(": ").map_or(message.as_str(), |bare| bare).to_owned();
-        self.push(path, "FieldValueInvalid", message);
+        let detail = detail.to_string();
+        let colon = if detail.is_empty() { "" } else { ": " };
+        self.push(path, "FieldValueInvalid", format!("Invalid value: {shown}{colon}{detail}"));
     }
 
     /// A value that is not one of a set.

@@ -587,14 +587,17 @@ mod tests {
         let set = |mounted: &str| {
             let mut set = json!({"spec": {
                 "selector": {"matchLabels": {"a": "b"}},
-                "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+                "volumeClaimTemplates": [{
+                    "metadata": {"name": "data"},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+                }],
                 "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [
                     {"name": "c", "image": "i", "volumeMounts": [{"name": mounted, "mountPath": "/d"}]},
                 ]}},
             }});
             stateful_set_defaults(&mut set);
             let mut errors = Errors::default();
-            (stateful_set().validate)(&set, &mut errors);
+            (stateful_set().validate_create)(&set, &mut errors);
             errors.messages()
         };
         assert!(set("data").is_empty(), "{:?}", set("data"));
