@@ -299,7 +299,7 @@ pub static ALL: &[Sample] = &[
         json!({"spec": {"driver": "none.example.com", "nodeName": format!("none-{n}"),
             "pool": {"name": format!("pool-{n}"), "resourceSliceCount": 1, "generation": 1}, "devices": []}})
     }),
-    with_status(named(
+    with_status_alone(named(
         outside("apiregistration.k8s.io/v1", "apiservices", "APIService", |_, n| {
             json!({"spec": {"group": format!("g{n}.example.org"), "version": "v1", "groupPriorityMinimum": 100,
             "versionPriority": 10, "service": {"name": "none", "namespace": "default"},

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::checks::{self, IMMUTABLE, internal, named, qualified};
-use super::{Strategy, base, resources};
+use super::{Strategy, base, keep_metadata, resources};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{copy_field, default, list, name, object_mut, text};
@@ -269,6 +269,7 @@ pub(super) fn api_service() -> Strategy {
                 default(service, "port", 443);
             }
         },
+        prepare_status: keep_metadata,
         prepare_create: |object| {
             // What this server serves itself is available at once.
             if !object["spec"]["service"].is_object() {

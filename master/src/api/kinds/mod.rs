@@ -198,13 +198,11 @@ const CHECKED_ONCE: &[&str] = &[
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
-    "persistentvolumes",
     "poddisruptionbudgets",
     "prioritylevelconfigurations",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "validatingwebhookconfigurations",
-    "volumeattachments",
 ];
 /// Kinds whose validation of an update looks at all of the metadata again.
 const CHECKED_AGAIN: &[&str] = &[
@@ -214,10 +212,8 @@ const CHECKED_AGAIN: &[&str] = &[
     "clusterroles",
     "configmaps",
     "controllerrevisions",
-    "csidrivers",
     "csinodes",
     "csistoragecapacities",
-    "daemonsets",
     "deviceclasses",
     "endpoints",
     "endpointslices",
@@ -231,29 +227,24 @@ const CHECKED_AGAIN: &[&str] = &[
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
     "namespaces",
-    "networkpolicies",
     "nodes",
     "persistentvolumeclaims",
     "persistentvolumes",
     "pods",
     "prioritylevelconfigurations",
-    "replicasets",
-    "replicationcontrollers",
     "resourceclaims",
+    "resourceclaimtemplates",
     "rolebindings",
     "roles",
     "runtimeclasses",
     "secrets",
     "serviceaccounts",
-    "servicecidrs",
-    "services",
     "storageclasses",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "validatingwebhookconfigurations",
+    "volumeattributesclasses",
 ];
-/// Kinds that do so twice.
-const CHECKED_AGAIN_TWICE: &[&str] = &["volumeattachments", "volumeattributesclasses"];
 /// Kinds whose finalizers need not name a domain.
 const PLAIN_FINALIZERS: &[&str] = &[
     "apiservices",
@@ -375,10 +366,9 @@ pub fn checked_once(resource: &Resource) -> bool {
     CHECKED_ONCE.contains(&resource.plural) && !(resource.plural == "events" && resource.is_view())
 }
 
-/// How often the validation of a kind's update looks at all of its metadata again.
-pub fn checked_again(resource: &Resource) -> usize {
-    let in_list = |kinds: &[&str]| kinds.contains(&resource.plural);
-    if in_list(CHECKED_AGAIN_TWICE) { 2 } else { usize::from(in_list(CHECKED_AGAIN)) }
+/// Whether the validation of a kind's update looks at all of its metadata again.
+pub fn checked_again(resource: &Resource) -> bool {
+    CHECKED_AGAIN.contains(&resource.plural)
 }
 
 /// The common behaviour, to be completed with what a kind has of its own.
