@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let _ = Quantity::canonical(text);
     let _ = text.parse::<Quantity>();
     let _ = protocol::apply::Element::parse(text);
-    if let Err(problem) = master::api::cel::parse::parse(text) {
-        let _ = master::api::cel::parse::render(text, &[problem]);
+    if let Err(problems) = master::api::cel::parse::parse(text) {
+        let _ = master::api::cel::parse::render(text, &problems);
     }
 });

@@ -27,6 +27,7 @@ pub mod pod_topology;
 mod priority;
 pub mod quota;
 mod runtime_class;
+mod secret_references;
 mod service_account;
 pub mod storage;
 
@@ -135,6 +136,9 @@ pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Re
     if on("LimitRanger") {
         limit_ranger::validate(write, value)?;
     }
+    if on("ServiceAccount") {
+        service_account::validate(write, value)?;
+    }
     if on("PodSecurity") {
         pod_security::validate(&config.pod_security, write, value)?;
     }
@@ -157,5 +161,6 @@ pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Re
 /// Refuses to delete what a cluster cannot do without.
 pub async fn deletion(inner: &Inner, write: &mut Write<'_>) -> Result<(), ApiError> {
     namespace_lifecycle::deletion(&write.subject)?;
+    priority::deletion(&write.subject)?;
     inner.check_policies(write, None).await
 }

@@ -37,6 +37,10 @@ pub fn declared(definition: &Definition) -> Vec<&'static str> {
 
 /// The Go names of the structs through which a definition has a field, outermost first; mostly none.
 pub fn within(definition: &Definition, field: &str) -> Vec<&'static str> {
+    // Objects within objects have their kind as objects of their own do.
+    if definition.gvk.is_some() && matches!(field, "apiVersion" | "kind") {
+        return vec!["TypeMeta"];
+    }
     let mut found = Vec::new();
     unfold(definition, definition.name, &mut Vec::new(), &mut |name, within| {
         if name == field {

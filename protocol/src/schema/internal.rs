@@ -35,6 +35,13 @@ const ORDERS: &[(&str, &str)] = &[
          schedulingGroup",
     ),
     (
+        "a.core.v1.PersistentVolumeSpec",
+        "capacity gcePersistentDisk awsElasticBlockStore hostPath glusterfs nfs rbd quobyte iscsi flexVolume cinder \
+         cephfs fc flocker azureFile vsphereVolume azureDisk photonPersistentDisk portworxVolume scaleIO local \
+         storageos csi accessModes claimRef persistentVolumeReclaimPolicy storageClassName mountOptions volumeMode \
+         nodeAffinity volumeAttributesClassName",
+    ),
+    (
         "a.core.v1.PodSecurityContext",
         "seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot supplementalGroups \
          supplementalGroupsPolicy fsGroup fsGroupChangePolicy sysctls seccompProfile appArmorProfile \
@@ -141,8 +148,18 @@ pub fn internal(definition: &'static Definition, value: &Value) -> Shape {
     if definition.name.starts_with("m.") {
         return external(definition, value);
     }
+    shown(definition, order(definition), value)
+}
+
+/// Some fields of a value as the server holds them.
+pub fn part(definition: &'static Definition, names: &[&str], value: &Value) -> Shape {
+    let fields = order(definition).into_iter().filter(|field| names.contains(&field.name));
+    shown(definition, fields.collect(), value)
+}
+
+fn shown(definition: &'static Definition, of: Vec<&'static Field>, value: &Value) -> Shape {
     let mut fields = Vec::new();
-    for field in order(definition) {
+    for field in of {
         let given = &value[field.name];
         if TEMPLATES.contains(&definition.name) && field.name == "metadata" {
             // Embedded without a name of its own: its fields lie beside the spec's.
@@ -364,6 +381,13 @@ mod tests {
             internal(budget, &value).compact(),
             r#"{"MinAvailable":1,"Selector":{"matchLabels":{"a":"b"}},"MaxUnavailable":"5%","UnhealthyPodEvictionPolicy":null}"#
         );
+    }
+
+    #[test]
+    fn a_part_of_a_struct_keeps_the_order() {
+        let volume = definition("a.core.v1.PersistentVolumeSpec").expect("volume");
+        let shown = part(volume, &["nfs", "hostPath"], &json!({"capacity": {}, "hostPath": {"path": "/a"}}));
+        assert_eq!(shown.compact(), r#"{"HostPath":{"Path":"/a","Type":null},"NFS":null}"#);
     }
 
     #[test]

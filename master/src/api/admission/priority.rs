@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Write;
 use crate::api::object::{self, object_mut, text};
+use crate::api::registry::Subject;
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     if !write.is("", "pods") || !write.subresource().is_empty() {
@@ -17,6 +18,22 @@ pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError>
         if pod["spec"][name].is_null() && !was.is_null() {
             object_mut(pod, &["spec"]).insert(name.to_owned(), was.clone());
         }
+    }
+    Ok(())
+}
+
+/// Classes that pods of the cluster itself have.
+const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
+
+/// Refuses to delete the cluster's own classes.
+pub(super) fn deletion(subject: &Subject<'_>) -> Result<(), ApiError> {
+    let stored = subject.stored;
+    if stored.group == "scheduling.k8s.io"
+        && stored.plural == "priorityclasses"
+        && SYSTEM.contains(&subject.name)
+    {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(ApiError::forbidden(stored.group, stored.plural, subject.name, why));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::ApiError;
 use serde_json::{Value, json};
 
-use super::Write;
+use super::{Write, secret_references};
 use crate::api::object::{self, list, list_mut, object_mut, text};
 use crate::api::pipeline::Inner;
 use crate::api::registry::Subject;
@@ -69,14 +69,7 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     object::default(spec, "serviceAccountName", "default");
     let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
     spec.insert("serviceAccount".to_owned(), name.clone().into());
-    let Some(stored) = write.snapshot.get("", "serviceaccounts", write.subject.namespace, &name) else {
-        let why = format!(
-            "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
-            write.subject.namespace
-        );
-        return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
-    };
-    let account = stored.value().map_err(ApiError::internal)?;
+    let account = account(write, pod)?;
     let wanted = pod["spec"]["automountServiceAccountToken"]
         .as_bool()
         .or_else(|| account["automountServiceAccountToken"].as_bool())
@@ -91,6 +84,40 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// The account that a pod runs as.
+fn account(write: &Write<'_>, pod: &Value) -> Result<Value, ApiError> {
+    let (namespace, name) = (write.subject.namespace, text(pod, &["spec", "serviceAccountName"]));
+    match write.snapshot.get("", "serviceaccounts", namespace, name) {
+        Some(stored) => stored.value().map_err(ApiError::internal),
+        None => {
+            let why = format!(
+                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+            );
+            Err(ApiError::forbidden("", "pods", object::name(pod), &why))
+        }
+    }
+}
+
+/// Refuses pods that refer to secrets that their account does not let them.
+pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
+    let ephemeral = write.subresource() == "ephemeralcontainers";
+    let new = write.creates() && write.subresource().is_empty();
+    let mirror = !text(pod, &["metadata", "annotations", MIRROR]).is_empty();
+    if !write.is("", "pods") || !(new || ephemeral) || mirror {
+        return Ok(());
+    }
+    let account = account(write, pod)?;
+    if !secret_references::is_enforced(&account) {
+        return Ok(());
+    }
+    let refused = if ephemeral {
+        secret_references::refusal_of(&account, pod, "ephemeralContainers", "ephemeral container")
+    } else {
+        secret_references::refusal(&account, pod)
+    };
+    refused.map_or(Ok(()), |why| Err(ApiError::forbidden("", "pods", object::name(pod), &why)))
 }
 
 /// Projects the account's token, the cluster's CA and the namespace into containers that have no mount there.

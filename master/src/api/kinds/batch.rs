@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::checks::{self, IMMUTABLE, immutable, internal, non_negative, qualified};
+use super::checks::{self, immutable, internal, non_negative, qualified};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{at, copy_field, default, default_text, list, list_mut, name, object_mut, text};
+use crate::api::object::{at, default, default_text, list, list_mut, name, object_mut, text};
 use crate::controllers::cronjob::schedule as cron;
 
 mod job_status;
+mod template;
 
 const POLICY_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -431,21 +432,7 @@ fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
     }
     let (selector, before) = (&new["selector"], &old["selector"]);
     checks::immutable_struct("m.LabelSelector", selector, before, &path("selector"), errors);
-    let mut template = new["template"].clone();
-    let waiting = old["suspend"] == Value::Bool(true) && old_job["status"]["startTime"].is_null();
-    if waiting {
-        // Nothing runs yet: where its pods will may still be decided.
-        for name in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
-            copy_field(&old["template"]["spec"], &mut template["spec"], name);
-        }
-        for name in ["labels", "annotations"] {
-            copy_field(&old["template"]["metadata"], &mut template["metadata"], name);
-        }
-    }
-    if template != old["template"] {
-        let shown = internal("a.core.v1.PodTemplateSpec", &new["template"]);
-        errors.invalid_shown(&path("template"), &shown, IMMUTABLE);
-    }
+    template::kept(&new["template"], old_job, errors);
     for name in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         let definition = match name {
             "podFailurePolicy" => "a.batch.v1.PodFailurePolicy",

@@ -46,6 +46,17 @@ pub fn internal_diff(definition: &str, old: &Value, new: &Value) -> String {
     }
 }
 
+/// The same of some fields alone.
+pub fn internal_diff_of(definition: &str, fields: &[&str], old: &Value, new: &Value) -> String {
+    match schema::definition(definition) {
+        Some(definition) => {
+            let part = |value| internal::part(definition, fields, value);
+            part(old).diff(&part(new))
+        }
+        None => String::new(),
+    }
+}
+
 /// A label selector with its fields in Go's order.
 pub fn shown_selector(value: &Value) -> String {
     if value.is_null() { "null".to_owned() } else { internal("m.LabelSelector", value) }
@@ -296,9 +307,12 @@ pub fn address_notes(addresses: &[Value], path: &Path, said: &mut Vec<String>) {
 
 /// The same of one address.
 pub fn address_note(text: &str, path: &Path, said: &mut Vec<String>) {
-    if let Ok(address @ IpAddr::V6(_)) = text.parse::<IpAddr>()
-        && address.to_string() != text
-    {
+    let Some(address) = parse_ip(text) else { return };
+    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if text.parse::<IpAddr>().is_err() || mapped {
+        let plain = address.to_canonical();
+        said.push(format!("{path}: non-standard IP address {text:?} is invalid: use \"{plain}\""));
+    } else if address.is_ipv6() && address.to_string() != text {
         said.push(format!(
             "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{address}\")"
         ));
@@ -712,6 +726,33 @@ mod tests {
             });
             assert_eq!(said.join(""), wrong);
         }
+    }
+
+    #[test]
+    fn addresses_in_odd_forms_are_noted() {
+        for (address, wanted) in [
+            ("10.0.0.1", None),
+            ("::1", None),
+            ("nothing", None),
+            ("010.0.0.1", Some("p: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\"")),
+            (
+                "::ffff:1.2.3.4",
+                Some("p: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\""),
+            ),
+            ("::0001", Some("p: IPv6 address \"::0001\" should be in RFC 5952 canonical format (\"::1\")")),
+        ] {
+            let mut said = Vec::new();
+            address_note(address, &Path::new("p"), &mut said);
+            assert_eq!(said.first().map(String::as_str), wanted, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_what_it_could_be() {
+        let said = |value: Value| messages(|p, e| required_one_of(&value, &["In", "NotIn"], p, e));
+        assert!(said(json!("In")).is_empty());
+        assert!(said(json!(null))[0].ends_with("Required value: valid values: [\"In\" \"NotIn\"]"));
+        assert!(said(json!("x"))[0].contains("Unsupported value: \"x\""));
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub(super) fn namespace() -> Strategy {
 pub(super) fn node() -> Strategy {
     Strategy {
         keeps_status: true,
+        warnings: |node, _, said| {
+            if !text(node, &["spec", "externalID"]).is_empty() {
+                let at = spec("externalID");
+                said.push(format!("{at}: this field is deprecated, and is unused by Kubernetes"));
+            }
+        },
         prepare_create: without_source,
         prepare_update: |new, _| without_source(new),
         defaults: |object| {
@@ -405,16 +411,19 @@ pub(super) fn runtime_class() -> Strategy {
 }
 
 pub(super) fn controller_revision() -> Strategy {
+    let revision = |object: &Value, errors: &mut Errors| {
+        checks::non_negative(&object["revision"], &Path::new("revision"), errors);
+    };
     Strategy {
-        validate: |object, errors| {
+        validate_create: |object, errors| {
             let path = Path::new("data");
             match &object["data"] {
                 Value::Null => errors.required(&path, "data is mandatory"),
                 Value::Object(_) => {}
                 _ => errors.required(&path, "data must be a valid JSON object"),
             }
-            checks::non_negative(&object["revision"], &Path::new("revision"), errors);
         },
+        validate: revision,
         validate_update: |new, old, errors| {
             if new["data"] != old["data"] {
                 errors.invalid(&Path::new("data"), new["data"].clone(), IMMUTABLE);

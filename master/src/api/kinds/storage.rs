@@ -140,9 +140,8 @@ pub(super) fn attributes_class() -> Strategy {
         validate_update: |new, old, errors| {
             frozen(new, old, "driverName", errors);
             frozen(new, old, "parameters", errors);
-            // Upstream comes by here twice.
-            valid_attributes(new, errors);
         },
+        change_first: true,
         ..base()
     }
 }

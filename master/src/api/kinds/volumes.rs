@@ -3,7 +3,7 @@
 use protocol::Quantity;
 use serde_json::{Value, json};
 
-use super::checks::{self, amount, internal_diff, named};
+use super::checks::{self, amount, internal_diff, internal_diff_of, named};
 use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
@@ -360,11 +360,7 @@ pub(super) fn volume() -> Strategy {
             }
             let after = &after;
             if SOURCES.iter().any(|kind| after[*kind] != before[*kind]) {
-                let only = |spec: &Value| {
-                    let kept = SOURCES.iter().filter(|kind| !spec[**kind].is_null());
-                    Value::Object(kept.map(|kind| ((*kind).to_owned(), spec[*kind].clone())).collect())
-                };
-                let diff = internal_diff("a.core.v1.PersistentVolumeSource", &only(before), &only(after));
+                let diff = internal_diff_of("a.core.v1.PersistentVolumeSpec", SOURCES, before, after);
                 errors.forbidden(
                     &path("persistentvolumesource"),
                     format!("spec.persistentvolumesource is immutable after creation\n{diff}"),
@@ -726,11 +722,11 @@ fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
             ),
         );
     }
-    let storage = |object: &Value| amount(&object["spec"]["resources"]["requests"]["storage"]);
-    if let (Some(wanted), Some(was)) = (storage(new), storage(old))
-        && wanted < was
-        && amount(&old["status"]["capacity"]["storage"]).is_none_or(|now| wanted <= now)
-    {
+    // What is not asked for is nothing.
+    let storage =
+        |object: &Value| amount(&object["spec"]["resources"]["requests"]["storage"]).unwrap_or_default();
+    let (wanted, was) = (storage(new), storage(old));
+    if wanted < was && amount(&old["status"]["capacity"]["storage"]).is_none_or(|now| wanted <= now) {
         let path = path("resources").child("requests").child("storage");
         errors.forbidden(&path, "field can not be less than status.capacity");
     }

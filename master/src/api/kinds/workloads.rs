@@ -10,7 +10,7 @@ use super::volumes::claim_spec;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{at, copy_field, default, list, list_mut, name, object_mut, text};
+use crate::api::object::{at, copy_field, default, existing_mut, list, list_mut, name, object_mut, text};
 use crate::front::metadata::TEMPLATE_GENERATION;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
@@ -291,7 +291,11 @@ pub(super) fn stateful_set() -> Strategy {
     Strategy {
         names: NameRule::Label,
         defaults: stateful_set_defaults,
-        prepare_create: |object| object["status"] = json!({"replicas": 0, "availableReplicas": 0}),
+        prepare_create: |object| {
+            object["status"] = json!({"replicas": 0, "availableReplicas": 0});
+            one_at_a_time(object, &Value::Null);
+        },
+        prepare_update: one_at_a_time,
         validate_create: |object, errors| stateful_spec(&object["spec"], true, errors),
         validate_update: stateful_set_update,
         validate_status: |new, old, errors| {
@@ -321,6 +325,17 @@ pub(super) fn stateful_set() -> Strategy {
             }
         },
         ..base()
+    }
+}
+
+/// That more than one pod of a stateful set may be replaced at a time is not switched on: what says so is dropped, but
+/// where the stored object says it already.
+fn one_at_a_time(set: &mut Value, old: &Value) {
+    let path = ["spec", "updateStrategy", "rollingUpdate"];
+    if at(old, &path)["maxUnavailable"].is_null()
+        && let Some(rolling) = existing_mut(set, &path)
+    {
+        rolling.remove("maxUnavailable");
     }
 }
 
@@ -485,6 +500,7 @@ pub(super) fn daemon_set() -> Strategy {
             }
         },
         validate_update: same_selector,
+        change_first: true,
         validate_status: |new, old, errors| {
             let numbers = [
                 "currentNumberScheduled",
@@ -605,6 +621,32 @@ mod tests {
             set("other"),
             ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"other\""]
         );
+    }
+
+    #[test]
+    fn replacing_more_than_one_pod_at_a_time_is_dropped() {
+        let set =
+            |most: Value| json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": most}}}});
+        let mut new = set(json!(2));
+        one_at_a_time(&mut new, &Value::Null);
+        assert!(new["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"].is_null());
+        let (mut kept, old) = (set(json!(3)), set(json!(2)));
+        one_at_a_time(&mut kept, &old);
+        assert_eq!(kept, set(json!(3)));
+    }
+
+    #[test]
+    fn what_is_no_number_counts_as_none() {
+        for (value, none) in [
+            (json!(0), true),
+            (json!("0%"), true),
+            (json!("x"), true),
+            (json!(1), false),
+            (json!("1%"), false),
+            (json!("7"), false),
+        ] {
+            assert_eq!(is_zero(&value), none, "{value}");
+        }
     }
 
     #[test]

@@ -79,6 +79,9 @@ fn pull_policy(image: &str) -> &'static str {
     if is_latest(image) { "Always" } else { "IfNotPresent" }
 }
 
+/// How long an image's name may be.
+const NAME_BYTES_MAX: usize = 255;
+
 /// References to images: host and port, path, tag, digest.
 static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     const HOST: &str = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?";
@@ -90,7 +93,9 @@ static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// An image without a tag or digest means `latest`; what is no image means nothing.
 fn is_latest(image: &str) -> bool {
-    let found = REFERENCE.as_ref().and_then(|reference| reference.captures(image));
+    let named = image.split_once('@').map_or(image, |(name, _)| name);
+    let found = REFERENCE.as_ref().filter(|_| named.len() <= NAME_BYTES_MAX);
+    let found = found.and_then(|reference| reference.captures(image));
     found.is_some_and(|parts| match parts.name("tag") {
         Some(tag) => tag.as_str() == "latest",
         None => parts.name("digest").is_none(),
