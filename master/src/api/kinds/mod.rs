@@ -198,11 +198,13 @@ const CHECKED_ONCE: &[&str] = &[
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
+    "persistentvolumes",
     "poddisruptionbudgets",
     "prioritylevelconfigurations",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "validatingwebhookconfigurations",
+    "volumeattachments",
 ];
 /// Kinds whose validation of an update looks at all of the metadata again.
 const CHECKED_AGAIN: &[&str] = &[
@@ -243,8 +245,11 @@ const CHECKED_AGAIN: &[&str] = &[
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "validatingwebhookconfigurations",
+    "volumeattachments",
     "volumeattributesclasses",
 ];
+/// Kinds that do so twice.
+const CHECKED_AGAIN_TWICE: &[&str] = &["persistentvolumes"];
 /// Kinds whose finalizers need not name a domain.
 const PLAIN_FINALIZERS: &[&str] = &[
     "apiservices",
@@ -366,9 +371,10 @@ pub fn checked_once(resource: &Resource) -> bool {
     CHECKED_ONCE.contains(&resource.plural) && !(resource.plural == "events" && resource.is_view())
 }
 
-/// Whether the validation of a kind's update looks at all of its metadata again.
-pub fn checked_again(resource: &Resource) -> bool {
-    CHECKED_AGAIN.contains(&resource.plural)
+/// How often the validation of a kind's update looks at all of its metadata again.
+pub fn checked_again(resource: &Resource) -> usize {
+    let is_in = |kinds: &[&str]| usize::from(kinds.contains(&resource.plural));
+    is_in(CHECKED_AGAIN) + is_in(CHECKED_AGAIN_TWICE)
 }
 
 /// The common behaviour, to be completed with what a kind has of its own.

@@ -291,8 +291,8 @@ impl Inner {
                 meta::domains(&new["metadata"], &at, &mut errors);
             }
         }
-        if part == Part::Main && subject.custom.is_none() && kinds::checked_again(resource) {
-            whole(strategy.plain_finalizers, &mut errors);
+        if part == Part::Main && subject.custom.is_none() {
+            (0..kinds::checked_again(resource)).for_each(|_| whole(strategy.plain_finalizers, &mut errors));
         }
         let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
         strategy.check_change(part, &new, &old, &mut errors);
