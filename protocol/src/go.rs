@@ -16,6 +16,23 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// What Go's JSON decoder calls a value.
+pub fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// How Go's JSON decoder refuses to read a value as a type.
+pub fn cannot_unmarshal(value: &Value, ty: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {ty}", json_type(value))
+}
+
 /// An object as Go's `%v` prints a map.
 pub fn map(entries: &Map<String, Value>) -> String {
     let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{k}:{}", text(v))).collect();

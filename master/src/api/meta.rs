@@ -16,6 +16,22 @@ const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumer
 alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
 validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// What only an object itself has, not the template that one is made from.
+pub const OF_ONE_OBJECT: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
 
 /// The form that a kind's names have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

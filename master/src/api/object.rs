@@ -63,10 +63,31 @@ pub fn default(object: &mut Map<String, Value>, name: &str, value: impl Into<Val
     }
 }
 
+/// As [`default`], for what takes work to find out.
+pub fn default_with(
+    object: &mut Map<String, Value>,
+    name: &str,
+    value: impl FnOnce(&Map<String, Value>) -> Value,
+) {
+    if object.get(name).is_none_or(Value::is_null) {
+        let value = value(object);
+        object.insert(name.to_owned(), value);
+    }
+}
+
 /// Sets a text that is absent or empty, for fields that are there even when they are empty.
 pub fn default_text(object: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     if object.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
         object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Drops a field of the object at a path, for what is not switched on; where the old object has it already, it stays.
+pub fn drop_unless_had(value: &mut Value, old: &Value, path: &[&str], name: &str) {
+    if at(old, path)[name].is_null()
+        && let Some(object) = existing_mut(value, path)
+    {
+        object.remove(name);
     }
 }
 

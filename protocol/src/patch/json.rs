@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::go::{cannot_unmarshal, json_type};
+
 /// How many operations one patch may have.
 pub const OPERATIONS_MAX: usize = 10_000;
 /// How much copies may add up to, so that a small patch does not make a huge object.
@@ -44,17 +46,6 @@ pub enum JsonPatchError {
     Inapplicable,
 }
 
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
 impl JsonPatch {
     /// Reads a patch.
     pub fn parse(text: &[u8]) -> Result<JsonPatch, JsonPatchError> {
@@ -63,12 +54,7 @@ impl JsonPatch {
         let items = match given {
             Value::Array(items) => items,
             Value::Null => Vec::new(),
-            other => {
-                return Err(malformed(format!(
-                    "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-                    what(&other)
-                )));
-            }
+            other => return Err(malformed(cannot_unmarshal(&other, "[]handlers.jsonPatchOp"))),
         };
         if items.len() > OPERATIONS_MAX {
             return Err(JsonPatchError::TooMany(items.len()));
@@ -78,12 +64,7 @@ impl JsonPatch {
             let fields = match item {
                 Value::Object(fields) => fields,
                 Value::Null => Map::new(),
-                other => {
-                    return Err(malformed(format!(
-                        "json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
-                        what(&other)
-                    )));
-                }
+                other => return Err(malformed(cannot_unmarshal(&other, "handlers.jsonPatchOp"))),
             };
             let mut operation = Operation::default();
             for (name, value) in fields {
@@ -92,7 +73,7 @@ impl JsonPatch {
                     Value::Null => Ok(None),
                     other => Err(malformed(format!(
                         "json: cannot unmarshal {} into Go struct field jsonPatchOp.{name} of type string",
-                        what(&other)
+                        json_type(&other)
                     ))),
                 };
                 match name.as_str() {

@@ -10,20 +10,8 @@ use super::Definition;
 /// Fields of each message in the order of declaration, and the message that each holds.
 type Messages = HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>;
 
-static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
-    let mut messages = Messages::new();
-    let mut current = "";
-    for line in include_str!("../../data/protobuf.txt").lines().filter(|l| !l.starts_with('#')) {
-        if let Some(name) = line.strip_prefix("msg ") {
-            current = name;
-            continue;
-        }
-        let mut words = line.split(' ').skip(1);
-        let (name, ty) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        messages.entry(current).or_default().push((name, ty.strip_prefix('@')));
-    }
-    messages
-});
+static MESSAGES: LazyLock<Messages> =
+    LazyLock::new(|| super::protobuf::table(|_, name, ty| Some((name, ty.strip_prefix('@')))));
 
 /// How deep structs are embedded at most.
 const DEPTH_MAX: usize = 4;

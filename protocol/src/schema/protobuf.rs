@@ -69,11 +69,12 @@ impl Entry {
     }
 }
 
-/// The fields of each message, by number.
-type Messages = HashMap<&'static str, Vec<Entry>>;
-
-static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
-    let mut messages = Messages::new();
+/// Reads the table: what `read` makes of the number, name and type of each message's fields, in the order of
+/// declaration.
+pub(super) fn table<E>(
+    read: impl Fn(&'static str, &'static str, &'static str) -> Option<E>,
+) -> HashMap<&'static str, Vec<E>> {
+    let mut messages = HashMap::<_, Vec<E>>::new();
     let mut current = "";
     for line in include_str!("../../data/protobuf.txt").lines().filter(|l| !l.starts_with('#')) {
         if let Some(name) = line.strip_prefix("msg ") {
@@ -83,7 +84,18 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
         }
         let mut words = line.split(' ');
         let mut next = || words.next().unwrap_or_default();
-        let (number, name, ty) = (next(), next(), next());
+        if let Some(entry) = read(next(), next(), next()) {
+            messages.entry(current).or_default().push(entry);
+        }
+    }
+    messages
+}
+
+/// The fields of each message, by number.
+type Messages = HashMap<&'static str, Vec<Entry>>;
+
+static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
+    let mut messages = table(|number, name, ty| {
         let (repeated, map) = (ty.starts_with('['), ty.starts_with('{'));
         let kind = match ty.trim_start_matches(['[', '{']) {
             "s" => Kind::Text,
@@ -92,10 +104,8 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
             "B" => Kind::Bytes,
             other => other.strip_prefix('@').map_or(Kind::Int, Kind::Message),
         };
-        if let Ok(number) = number.parse() {
-            messages.entry(current).or_default().push(Entry { number, name, kind, repeated, map });
-        }
-    }
+        number.parse().ok().map(|number| Entry { number, name, kind, repeated, map })
+    });
     for entries in messages.values_mut() {
         entries.sort_by_key(|entry| entry.number);
     }

@@ -4,6 +4,7 @@ use protocol::ApiError;
 use serde_json::Value;
 
 use super::Write;
+use crate::api::kinds::SYSTEM_PRIORITIES;
 use crate::api::object::{self, object_mut, text};
 use crate::api::registry::Subject;
 
@@ -22,15 +23,12 @@ pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError>
     Ok(())
 }
 
-/// Classes that pods of the cluster itself have.
-const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
-
 /// Refuses to delete the cluster's own classes.
 pub(super) fn deletion(subject: &Subject<'_>) -> Result<(), ApiError> {
     let stored = subject.stored;
     if stored.group == "scheduling.k8s.io"
         && stored.plural == "priorityclasses"
-        && SYSTEM.contains(&subject.name)
+        && SYSTEM_PRIORITIES.iter().any(|(name, _)| *name == subject.name)
     {
         let why = "this is a system priority class and cannot be deleted";
         return Err(ApiError::forbidden(stored.group, stored.plural, subject.name, why));

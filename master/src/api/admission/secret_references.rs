@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::api::object::{list, name, text};
 
-const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
+/// The annotation of an account that says so.
+pub(super) const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
 
 /// Whether pods of an account may refer to no secrets but those that it names.
 pub(super) fn is_enforced(account: &Value) -> bool {

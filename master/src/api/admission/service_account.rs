@@ -11,7 +11,7 @@ use crate::api::object::{self, list, list_mut, object_mut, text};
 use crate::api::pipeline::Inner;
 use crate::api::registry::Subject;
 use crate::api::registry::create::suffix;
-use crate::cache::Snapshot;
+use crate::cache::{Snapshot, Stored};
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -54,14 +54,12 @@ pub(super) async fn awaited(
 }
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    // What a node says of its own static pods stands for itself.
-    if !write.is("", "pods")
-        || !write.creates()
-        || !text(pod, &["metadata", "annotations", MIRROR]).is_empty()
-    {
-        return Ok(());
-    }
-    service_account(write, pod)
+    if write.creates() && is_of_an_account(write, pod) { service_account(write, pod) } else { Ok(()) }
+}
+
+/// Whether a pod is written that runs as an account: what a node says of its own static pods stands for itself.
+fn is_of_an_account(write: &Write<'_>, pod: &Value) -> bool {
+    write.is("", "pods") && text(pod, &["metadata", "annotations", MIRROR]).is_empty()
 }
 
 fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
@@ -69,7 +67,7 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     object::default(spec, "serviceAccountName", "default");
     let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
     spec.insert("serviceAccount".to_owned(), name.clone().into());
-    let account = account(write, pod)?;
+    let account = account(write, pod)?.value().map_err(ApiError::internal)?;
     let wanted = pod["spec"]["automountServiceAccountToken"]
         .as_bool()
         .or_else(|| account["automountServiceAccountToken"].as_bool())
@@ -87,28 +85,29 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
 }
 
 /// The account that a pod runs as.
-fn account(write: &Write<'_>, pod: &Value) -> Result<Value, ApiError> {
+fn account<'a>(write: &'a Write<'_>, pod: &Value) -> Result<&'a Arc<Stored>, ApiError> {
     let (namespace, name) = (write.subject.namespace, text(pod, &["spec", "serviceAccountName"]));
-    match write.snapshot.get("", "serviceaccounts", namespace, name) {
-        Some(stored) => stored.value().map_err(ApiError::internal),
-        None => {
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-            );
-            Err(ApiError::forbidden("", "pods", object::name(pod), &why))
-        }
-    }
+    write.snapshot.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
+        let why = format!(
+            "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+        );
+        ApiError::forbidden("", "pods", object::name(pod), &why)
+    })
 }
 
 /// Refuses pods that refer to secrets that their account does not let them.
 pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
     let ephemeral = write.subresource() == "ephemeralcontainers";
     let new = write.creates() && write.subresource().is_empty();
-    let mirror = !text(pod, &["metadata", "annotations", MIRROR]).is_empty();
-    if !write.is("", "pods") || !(new || ephemeral) || mirror {
+    if !(new || ephemeral) || !is_of_an_account(write, pod) {
         return Ok(());
     }
     let account = account(write, pod)?;
+    // Few accounts bind their pods.
+    if !account.mentions(secret_references::ENFORCED) {
+        return Ok(());
+    }
+    let account = account.value().map_err(ApiError::internal)?;
     if !secret_references::is_enforced(&account) {
         return Ok(());
     }

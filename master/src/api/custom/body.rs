@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Version;
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::object;
-use crate::api::registry::body::strict;
+use crate::api::registry::body::{no_object, strict};
 
 /// What Go says of text that is no JSON.
 fn syntax(error: &serde_json::Error) -> String {
@@ -26,19 +26,8 @@ impl Version {
         let given: Value = serde_json::from_slice(text).map_err(|e| {
             unrecognized(format!("couldn't get version/kind; json parse error: {}", syntax(&e)))
         })?;
-        let what = match &given {
-            Value::Object(_) | Value::Null => "",
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-        };
-        if !what.is_empty() {
-            return Err(unrecognized(format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type \
-                 struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
-                 \"json:\\\"kind,omitempty\\\"\" }}"
-            )));
+        if let Some(why) = no_object(&given) {
+            return Err(unrecognized(why));
         }
         let given_kind = object::text(&given, &["kind"]);
         if given_kind.is_empty() {

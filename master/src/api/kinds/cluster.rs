@@ -218,7 +218,8 @@ pub(super) fn disruption_budget() -> Strategy {
 }
 
 const PRIORITY_MAX: i64 = 1_000_000_000;
-const SYSTEM_PRIORITIES: &[(&str, i64)] =
+/// The classes of the cluster's own pods, and what they stand for.
+pub const SYSTEM_PRIORITIES: &[(&str, i64)] =
     &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 pub(super) fn priority_class() -> Strategy {
@@ -318,11 +319,12 @@ pub(super) fn api_service() -> Strategy {
             api_backend(service, errors);
         },
         validate_status: |new, _, errors| {
+            const STATUSES: &[&str] = &["True", "False", "Unknown"];
             for (i, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
                 let status = text(condition, &["status"]);
-                if !["True", "False", "Unknown"].contains(&status) {
+                if !STATUSES.contains(&status) {
                     let path = Path::new("status.conditions").index(i).child("status");
-                    errors.unsupported(&path, status, &["True", "False", "Unknown"]);
+                    errors.unsupported(&path, status, STATUSES);
                 }
             }
         },

@@ -75,15 +75,7 @@ fn registry_logins(data: Option<&Map<String, Value>>, key: &str, errors: &mut Er
     let bytes = STANDARD.decode(encoded).unwrap_or_default();
     let wrong = match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(_) | Value::Null) => return,
-        Ok(other) => {
-            let kind = match other {
-                Value::Array(_) => "array",
-                Value::String(_) => "string",
-                Value::Number(_) => "number",
-                _ => "bool",
-            };
-            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
-        }
+        Ok(other) => protocol::go::cannot_unmarshal(&other, "map[string]interface {}"),
         Err(error) => protocol::schema::syntax::error(&bytes).unwrap_or_else(|| error.to_string()),
     };
     errors.invalid(&path, "<secret contents redacted>", wrong);

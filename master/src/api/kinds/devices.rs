@@ -104,33 +104,18 @@ pub(super) fn claim_template() -> Strategy {
 
 /// Metadata of what is made from a template: annotations and labels, and nothing else.
 fn template_metadata(meta: &Value, path: &Path, errors: &mut Errors) {
-    const OTHERS: [&str; 13] = [
-        "name",
-        "generateName",
-        "namespace",
-        "selfLink",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "ownerReferences",
-        "finalizers",
-        "managedFields",
-    ];
     crate::api::meta::annotations(&meta["annotations"], &path.child("annotations"), errors);
     crate::api::meta::labels(&meta["labels"], &path.child("labels"), errors);
-    for field in OTHERS {
-        let zero = match &meta[field] {
+    for field in crate::api::meta::OF_ONE_OBJECT {
+        let zero = match &meta[*field] {
             Value::Null => true,
             Value::String(text) => text.is_empty(),
-            Value::Number(number) => number.as_i64() == Some(0) && field == "generation",
+            Value::Number(number) => number.as_i64() == Some(0) && *field == "generation",
             _ => false,
         };
         if !zero {
             // The path comes from the Go name here.
-            let shown = if field == "uid" { "uID" } else { field };
+            let shown = if *field == "uid" { "uID" } else { field };
             errors.forbidden(&path.child(shown), "cannot be set");
         }
     }

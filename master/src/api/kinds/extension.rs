@@ -30,7 +30,6 @@ pub fn definition() -> Strategy {
         validate_update: definition::validate_update,
         warnings: definition::warnings,
         mark_deleted: Some(definition::mark_deleted),
-        plain_finalizers: true,
         ..base()
     }
 }

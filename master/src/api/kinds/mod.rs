@@ -35,6 +35,7 @@ mod volumes;
 pub mod webhooks;
 mod workloads;
 
+pub use cluster::SYSTEM_PRIORITIES;
 pub use notices::{left_behind, notices, selects_namespace, unknown_field};
 pub use pods::{qos_class, totals};
 pub use templates::{template, without_disabled};
@@ -253,6 +254,7 @@ const CHECKED_AGAIN_TWICE: &[&str] = &["persistentvolumes"];
 /// Kinds whose finalizers need not name a domain.
 const PLAIN_FINALIZERS: &[&str] = &[
     "apiservices",
+    "customresourcedefinitions",
     "leases",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
@@ -358,9 +360,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
         orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
-        plain_finalizers: made.plain_finalizers
-            || PLAIN_FINALIZERS.contains(&plural)
-            || (plural == "events" && !resource.is_view()),
+        plain_finalizers: PLAIN_FINALIZERS.contains(&plural) || (plural == "events" && !resource.is_view()),
         ..made
     }
 }

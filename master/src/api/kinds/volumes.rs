@@ -7,7 +7,7 @@ use super::checks::{self, amount, internal_diff, internal_diff_of, named};
 use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::object::{default, list, list_mut, name, object_mut, text};
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 /// The kinds of volumes, in the order in which they are looked for.
@@ -343,13 +343,10 @@ pub(super) fn volume() -> Strategy {
             object["status"] = json!({"phase": "Pending"});
             protect(object, "kubernetes.io/pv-protection");
         },
-        validate: |object, errors| {
-            let name = text(object, &["metadata", "name"]);
-            volume_spec(&object["spec"], name, false, &Path::new("spec"), errors);
-        },
+        validate: own_spec,
         validate_update: |new, old, errors| {
             // Upstream checks the whole again here.
-            volume_spec(&new["spec"], text(new, &["metadata", "name"]), false, &Path::new("spec"), errors);
+            own_spec(new, errors);
             let (mut after, before) = (new["spec"].clone(), &old["spec"]);
             // A secret for growing may be named later, once.
             if before["csi"].is_object()
@@ -402,6 +399,10 @@ fn node_affinity_kept(after: &Value, before: &Value, errors: &mut Errors) {
         let detail = "field is immutable, except for updating from beta label to GA";
         errors.invalid_shown(&Path::new("nodeAffinity"), &shown, detail);
     }
+}
+
+fn own_spec(volume: &Value, errors: &mut Errors) {
+    volume_spec(&volume["spec"], name(volume), false, &Path::new("spec"), errors);
 }
 
 /// The spec of a volume of a name; `inline` where it stands in an attachment.

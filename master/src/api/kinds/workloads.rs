@@ -10,7 +10,7 @@ use super::volumes::claim_spec;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{at, copy_field, default, existing_mut, list, list_mut, name, object_mut, text};
+use crate::api::object::{at, copy_field, default, drop_unless_had, list, list_mut, name, object_mut, text};
 use crate::front::metadata::TEMPLATE_GENERATION;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
@@ -331,12 +331,7 @@ pub(super) fn stateful_set() -> Strategy {
 /// That more than one pod of a stateful set may be replaced at a time is not switched on: what says so is dropped, but
 /// where the stored object says it already.
 fn one_at_a_time(set: &mut Value, old: &Value) {
-    let path = ["spec", "updateStrategy", "rollingUpdate"];
-    if at(old, &path)["maxUnavailable"].is_null()
-        && let Some(rolling) = existing_mut(set, &path)
-    {
-        rolling.remove("maxUnavailable");
-    }
+    drop_unless_had(set, old, &["spec", "updateStrategy", "rollingUpdate"], "maxUnavailable");
 }
 
 /// Checks a spec. What may not change is looked at only when it is `new`.

@@ -1,5 +1,6 @@
 //! Reading the object of a request.
 
+use protocol::go::{cannot_unmarshal, json_type};
 use protocol::schema::{self, Definition};
 use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
@@ -62,19 +63,16 @@ pub struct Said {
 /// # Errors
 /// In Go's words, where it is no JSON object, or says it in another type.
 pub fn said(text: &[u8]) -> Result<Said, String> {
-    const TYPE_META: &str = "json: cannot unmarshal {} into Go value of type struct { APIVersion string \
-                             \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
-    let unread = |why: &str| format!("couldn't get version/kind; json parse error: {why}");
     let given: Value = serde_json::from_slice(text).map_err(|e| unread(&e.to_string()))?;
-    if !given.is_object() && !given.is_null() {
-        return Err(unread(&TYPE_META.replacen("{}", what(&given), 1)));
+    if let Some(why) = no_object(&given) {
+        return Err(why);
     }
     let field = |name: &str| match &given[name] {
         Value::Null => Ok(None),
         Value::String(said) => Ok(Some(said.clone()).filter(|said| !said.is_empty())),
         other => Err(unread(&format!(
             "json: cannot unmarshal {} into Go struct field .{name} of type string",
-            what(other)
+            json_type(other)
         ))),
     };
     let (api_version, kind) = (field("apiVersion")?, field("kind")?);
@@ -86,16 +84,18 @@ pub fn said(text: &[u8]) -> Result<Said, String> {
     Ok(Said { kind, api_version: Some(version.to_owned()).filter(|v| !v.is_empty()) })
 }
 
-/// What Go calls a JSON value.
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Object(_) => "object",
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-        Value::Null => "null",
+fn unread(why: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {why}")
+}
+
+/// What is wrong with a body that is no object, in Go's words.
+pub fn no_object(given: &Value) -> Option<String> {
+    if matches!(given, Value::Object(_) | Value::Null) {
+        return None;
     }
+    const TYPE_META: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                             \"json:\\\"kind,omitempty\\\"\" }";
+    Some(unread(&cannot_unmarshal(given, TYPE_META)))
 }
 
 /// Checks that a body is JSON, and what it says that it is.

@@ -1,5 +1,6 @@
 //! Patches: from a request's body and an object to the object that the client wants.
 
+use protocol::go::cannot_unmarshal;
 use protocol::patch::{self, JsonPatch, JsonPatchError, StrategicError};
 use protocol::schema::{self, Definition, syntax};
 use protocol::{ApiError, PatchKind};
@@ -26,35 +27,21 @@ pub fn unsupported_media() -> ApiError {
     ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
 }
 
-/// Reads a merge patch: an object.
-fn object(text: &[u8]) -> Result<Value, String> {
-    let what = match serde_json::from_slice::<Value>(text) {
-        Ok(Value::Null) => return Ok(json!({})),
-        Ok(given @ Value::Object(_)) => return Ok(given),
-        Ok(Value::Array(_)) => "array",
-        Ok(Value::String(_)) => "string",
-        Ok(Value::Number(_)) => "number",
-        Ok(Value::Bool(_)) => "bool",
-        Err(error) => return Err(syntax::error(text).unwrap_or_else(|| error.to_string())),
-    };
-    Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
+/// Reads a merge patch: an object, or nothing.
+fn object(text: &[u8]) -> Result<Option<Value>, String> {
+    match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Null) => Ok(None),
+        Ok(given @ Value::Object(_)) => Ok(Some(given)),
+        Ok(other) => Err(cannot_unmarshal(&other, "map[string]interface {}")),
+        Err(error) => Err(syntax::error(text).unwrap_or_else(|| error.to_string())),
+    }
 }
 
 /// The answer to a JSON patch that is none, where nobody looked at it strictly before it was read: another reader with
 /// other types, which finds out about the fields of an operation only when it performs it.
 fn unread(text: &[u8]) -> ApiError {
     let of = |value: &Value, ty: &str| {
-        let what = match value {
-            Value::Object(_) => "object",
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            Value::Null => return None,
-        };
-        Some(ApiError::bad_request(format!(
-            "json: cannot unmarshal {what} into Go value of type jsonpatch.{ty}"
-        )))
+        (!value.is_null()).then(|| ApiError::bad_request(cannot_unmarshal(value, &format!("jsonpatch.{ty}"))))
     };
     match serde_json::from_slice(text) {
         Err(error) => ApiError::bad_request(syntax::error(text).unwrap_or_else(|| error.to_string())),
@@ -99,14 +86,12 @@ pub fn apply_patch(
             strict
         }
         PatchKind::Merge => {
-            if matches!(serde_json::from_slice(text), Ok(Value::Null)) {
-                return Err(ApiError::bad_request("Invalid JSON Patch"));
-            }
-            patch::merge(&mut patched, object(text).map_err(undecoded)?);
+            let given = object(text).map_err(undecoded)?;
+            patch::merge(&mut patched, given.ok_or_else(|| ApiError::bad_request("Invalid JSON Patch"))?);
             repeated(text)
         }
         PatchKind::Strategic => {
-            let given = object(text).map_err(ApiError::bad_request)?;
+            let given = object(text).map_err(ApiError::bad_request)?.unwrap_or_else(|| json!({}));
             display = given.as_object().map(protocol::go::map);
             patch::strategic(definition, &mut patched, given).map_err(|error| match error {
                 StrategicError::Format(_) => ApiError::bad_request(error.to_string()),

@@ -8,7 +8,10 @@ use crate::api::object::{copy_field, list, list_mut, object_mut};
 
 /// Checks that a job's template stays. While nothing runs it may still be decided where its pods will, and with what.
 pub(super) fn kept(new: &Value, old_job: &Value, errors: &mut Errors) {
-    let (mut old, status) = (old_job["spec"]["template"].clone(), &old_job["status"]);
+    let (old, status) = (&old_job["spec"]["template"], &old_job["status"]);
+    if new == old {
+        return;
+    }
     let suspended = list(status, &["conditions"])
         .iter()
         .any(|condition| condition["type"] == "Suspended" && condition["status"] == "True");
@@ -16,12 +19,11 @@ pub(super) fn kept(new: &Value, old_job: &Value, errors: &mut Errors) {
         && (status["startTime"].is_null() || suspended)
         && status["active"].as_i64().unwrap_or(0) == 0;
     if !waiting {
-        if *new != old {
-            let shown = internal("a.core.v1.PodTemplateSpec", new);
-            errors.invalid_shown(&Path::new("spec.template"), &shown, IMMUTABLE);
-        }
+        let shown = internal("a.core.v1.PodTemplateSpec", new);
+        errors.invalid_shown(&Path::new("spec.template"), &shown, IMMUTABLE);
         return;
     }
+    let mut old = old.clone();
     for name in ["nodeSelector", "tolerations", "schedulingGates"] {
         copy_field(&new["spec"], &mut old["spec"], name);
     }

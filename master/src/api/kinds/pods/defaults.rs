@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::api::object::{default, list_mut, object_mut};
+use crate::api::object::{default, default_with, list_mut, object_mut};
 
 /// Fills in a pod spec, as templates get it.
 pub fn pod_spec(spec: &mut Value) {
@@ -48,9 +48,8 @@ pub fn host_ports(spec: &mut Value) {
 }
 
 fn container(container: &mut Value) {
-    let image = container["image"].as_str().unwrap_or_default().to_owned();
     let Some(fields) = container.as_object_mut() else { return };
-    default(fields, "imagePullPolicy", pull_policy(&image));
+    default_with(fields, "imagePullPolicy", |fields| pull_policy(fields.get("image")).into());
     default(fields, "terminationMessagePath", "/dev/termination-log");
     default(fields, "terminationMessagePolicy", "File");
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -75,8 +74,8 @@ fn container(container: &mut Value) {
 }
 
 /// When an image is pulled that its author says nothing of: one that may change under its name always.
-fn pull_policy(image: &str) -> &'static str {
-    if is_latest(image) { "Always" } else { "IfNotPresent" }
+fn pull_policy(image: Option<&Value>) -> &'static str {
+    if is_latest(image.and_then(Value::as_str).unwrap_or_default()) { "Always" } else { "IfNotPresent" }
 }
 
 /// How long an image's name may be.
@@ -138,8 +137,7 @@ fn volume(volume: &mut Value) {
         source.entry("type").or_insert_with(|| "".into());
     }
     if let Some(image) = fields.get_mut("image").and_then(Value::as_object_mut) {
-        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default().to_owned();
-        default(image, "pullPolicy", pull_policy(&reference));
+        default_with(image, "pullPolicy", |fields| pull_policy(fields.get("reference")).into());
     }
     if let Some(items) = volume.pointer_mut("/downwardAPI/items") {
         field_refs(items);

@@ -11,56 +11,66 @@ use crate::api::invalid::go_quote;
 use crate::api::object::{list, text};
 
 /// A file of a volume, and what it comes from where a volume has more than one source.
-#[derive(Clone, PartialEq)]
-struct File {
-    path: String,
+struct File<'a> {
+    path: &'a str,
     source: Option<String>,
 }
 
-impl fmt::Display for File {
+impl fmt::Display for File<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&go_quote(&self.path))?;
+        f.write_str(&go_quote(self.path))?;
         self.source.as_ref().map_or(Ok(()), |source| write!(f, " ({source})"))
     }
 }
 
-fn file(path: &str, source: Option<String>) -> File {
-    File { path: path.trim_end_matches('/').to_owned(), source }
+fn file(path: &str, source: Option<String>) -> File<'_> {
+    File { path: path.trim_end_matches('/'), source }
 }
 
-fn items(source: &Value, named: Option<String>) -> Vec<File> {
+fn items(source: &Value, named: Option<String>) -> Vec<File<'_>> {
     list(source, &["items"]).iter().map(|item| file(text(item, &["path"]), named.clone())).collect()
 }
 
 /// Whether one of the paths is, or lies below, the other.
-fn meet(a: &File, b: &File) -> bool {
-    let below = |outer: &str, inner: &str| format!("{inner}/").starts_with(&format!("{outer}/"));
-    !a.path.is_empty() && !b.path.is_empty() && (below(&a.path, &b.path) || below(&b.path, &a.path))
+fn meet(a: &File<'_>, b: &File<'_>) -> bool {
+    let below = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    !a.path.is_empty() && !b.path.is_empty() && (below(a.path, b.path) || below(b.path, a.path))
 }
+
+/// Kinds of volumes that are made of files, how they are shown, and where they say what they come from.
+const KINDS: [(&str, &str, Option<&str>); 3] = [
+    ("configMap", "ConfigMap", Some("name")),
+    ("secret", "Secret", Some("secretName")),
+    ("downwardAPI", "DownwardAPI", None),
+];
 
 /// What is said about the volumes of a pod.
 pub(super) fn volumes(spec: &Value, said: &mut Vec<String>) {
     for volume in list(spec, &["volumes"]) {
-        let name = go_quote(text(volume, &["name"]));
-        let (map, secret) = (&volume["configMap"], &volume["secret"]);
-        let config_map = || format!("ConfigMap {}", go_quote(text(map, &["name"])));
-        tell(&name, &config_map(), items(map, None), said);
-        let of_secret = format!("Secret {}", go_quote(text(secret, &["secretName"])));
-        tell(&name, &of_secret, items(secret, None), said);
-        tell(&name, "DownwardAPI", items(&volume["downwardAPI"], None), said);
+        let name = text(volume, &["name"]);
+        for (kind, shown, from) in KINDS {
+            let source = &volume[kind];
+            let what = || match from {
+                Some(from) => format!("{shown} {}", go_quote(text(source, &[from]))),
+                None => shown.to_owned(),
+            };
+            tell(name, what, &items(source, None), said);
+        }
         let mut all = Vec::new();
         for source in list(volume, &["projected", "sources"]) {
             if source.as_object().is_none_or(|kinds| kinds.values().all(Value::is_null)) {
-                said.push(format!("volume {name} (Projected) has no sources provided"));
+                said.push(format!("volume {} (Projected) has no sources provided", go_quote(name)));
             }
             all.extend(projected(source));
         }
-        tell(&name, "Projected", all, said);
+        tell(name, || "Projected".to_owned(), &all, said);
     }
 }
 
 /// The files of one source of a projected volume.
-fn projected(source: &Value) -> Vec<File> {
+fn projected(source: &Value) -> Vec<File<'_>> {
     for (kind, shown) in [("configMap", "ConfigMap"), ("secret", "Secret")] {
         if !list(source, &[kind, "items"]).is_empty() {
             let named = format!("{shown} {}", go_quote(text(source, &[kind, "name"])));
@@ -89,9 +99,11 @@ fn projected(source: &Value) -> Vec<File> {
         .collect()
 }
 
-fn tell(volume: &str, what: &str, files: Vec<File>, said: &mut Vec<String>) {
+/// Says which of the files of a volume lie in each other's place. Few do: names are put together for those only.
+fn tell(volume: &str, what: impl Fn() -> String, files: &[File<'_>], said: &mut Vec<String>) {
     for (i, file) in files.iter().enumerate() {
         for other in files[..i].iter().filter(|other| meet(file, other)) {
+            let (volume, what) = (go_quote(volume), what());
             said.push(format!("volume {volume} ({what}): overlapping paths: {file} with {other}"));
         }
     }

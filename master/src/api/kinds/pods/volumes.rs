@@ -47,22 +47,6 @@ const SOURCES: &[&str] = &[
 const MORE: &str = "may not specify more than 1 volume type";
 /// The kinds of things that a volume can put side by side.
 const PROJECTIONS: &[&str] = &["secret", "configMap", "downwardAPI", "serviceAccountToken"];
-/// What only the claim itself has, not the template that it is made from.
-const OF_THE_CLAIM: &[&str] = &[
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-];
 /// What a downward API file can show.
 const FILE_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
@@ -287,7 +271,7 @@ fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
     let at = path.child("metadata");
     meta::annotations(&template["metadata"]["annotations"], &at.child("annotations"), errors);
     meta::labels(&template["metadata"]["labels"], &at.child("labels"), errors);
-    for name in OF_THE_CLAIM {
+    for name in meta::OF_ONE_OBJECT {
         let value = &template["metadata"][*name];
         let said = match value {
             Value::Null => false,

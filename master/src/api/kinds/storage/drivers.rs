@@ -9,7 +9,7 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, IMMUTABLE, qualified};
 use crate::api::kinds::{Strategy, base};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{default, list, object_mut, text};
+use crate::api::object::{default, drop_unless_had, list, object_mut, text};
 
 const DRIVER_CHARS_MAX: usize = 63;
 const NODE_ID_CHARS_MAX: usize = 256;
@@ -101,10 +101,7 @@ pub(in crate::api::kinds) fn csi_driver() -> Strategy {
 
 /// Drops what is not switched on, but where the stored object has it already.
 fn without_scaling(object: &mut Value, old: &Value) {
-    const FIELD: &str = "preventPodSchedulingIfMissing";
-    if old["spec"][FIELD].is_null() {
-        object_mut(object, &["spec"]).remove(FIELD);
-    }
+    drop_unless_had(object, old, &["spec"], "preventPodSchedulingIfMissing");
 }
 
 fn token_requests(requests: &[Value], path: &Path, errors: &mut Errors) {

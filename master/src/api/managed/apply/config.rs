@@ -3,6 +3,7 @@
 use std::fmt;
 
 use protocol::ApiError;
+use protocol::go::cannot_unmarshal;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -23,18 +24,14 @@ pub fn read(body: &[u8]) -> Result<Config, ApiError> {
         Ok(json) if !json.repeats => Config { value: json.value, repeated: Vec::new() },
         _ => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
     };
-    let what = match &config.value {
-        Value::Object(_) => return Ok(config),
-        Value::Null => return Ok(Config { value: Value::Object(Map::new()), ..config }),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    Err(bad(format!(
-        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type \
-         map[string]interface {{}}"
-    )))
+    match &config.value {
+        Value::Object(_) => Ok(config),
+        Value::Null => Ok(Config { value: Value::Object(Map::new()), ..config }),
+        other => {
+            let why = cannot_unmarshal(other, "map[string]interface {}");
+            Err(bad(format!("error unmarshaling JSON: while decoding JSON: {why}")))
+        }
+    }
 }
 
 /// What strict validation makes of repeated keys.
