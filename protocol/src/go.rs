@@ -50,6 +50,20 @@ pub fn text(value: &Value) -> String {
     }
 }
 
+/// A value as Go's `%s` prints it: what is no text says so.
+pub fn verb_s(value: &Value) -> String {
+    match value {
+        Value::String(_) => text(value),
+        Value::Null => "%!s(<nil>)".to_owned(),
+        Value::Array(items) => format!("[{}]", items.iter().map(verb_s).collect::<Vec<_>>().join(" ")),
+        Value::Object(entries) => {
+            let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{k}:{}", verb_s(v))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => format!("%!s({}={})", type_name(other), text(other)),
+    }
+}
+
 /// Go's `%q`.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -62,6 +76,12 @@ pub fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A list of texts as Go's `%q` prints it.
+pub fn quoted_list<T: AsRef<str>>(texts: &[T]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quote(text.as_ref())).collect();
+    format!("[{}]", texts.join(" "))
 }
 
 /// A character as Go shows it in single quotes.

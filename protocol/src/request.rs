@@ -108,6 +108,8 @@ pub struct Options {
     pub continue_token: Option<String>,
     /// Ends a watch after this many seconds.
     pub timeout_seconds: Option<u64>,
+    /// The watch was asked for by its path alone (`/watch/…`): upstream takes its options for a list's.
+    pub watch_by_path: bool,
     /// Asks a watch for bookmarks.
     pub allow_watch_bookmarks: bool,
     /// Asks a watch to begin with synthetic ADDED events and a marked bookmark.

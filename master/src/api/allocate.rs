@@ -142,25 +142,37 @@ fn family_of(address: IpAddr) -> &'static str {
 
 impl Inner {
     /// Fills in a Service's address and ports, and tells what its write must claim and release. Does nothing
-    /// for other kinds.
+    /// for other kinds. A dry run words its refusals differently.
     pub fn allocate(
         &self,
         resource: &Resource,
         old: Option<&Value>,
         service: &mut Value,
         snapshot: &Snapshot,
+        dry: bool,
     ) -> Result<Allocation, ApiError> {
         let mut made = Allocation::default();
-        if resource.plural != "services" || !resource.group.is_empty() {
+        if !is_service(resource) {
             return Ok(made);
         }
         let before = old.map(Claims::of).unwrap_or_default();
         families::settle(service, old, &self.config.service_cidr)?;
-        self.addresses(service, snapshot, &mut made)?;
+        self.addresses(service, snapshot, dry, &mut made)?;
         self.ports(service, snapshot, &mut made)?;
         self.health_port(service, snapshot, &mut made)?;
         let after = Claims::of(service);
         let mut errors = Errors::default();
+        if object::name(service).is_empty()
+            && !dry
+            && let Some(ip) = after.addresses.first()
+        {
+            // Upstream's claim of an address needs the name of whom it is for.
+            let why = format!(
+                "failed to allocate IP: IPAddress.networking.k8s.io {ip:?} is invalid: spec.parentRef.name: Required value"
+            );
+            errors.invalid(&Path::new("spec.clusterIPs"), json!([""]), why);
+        }
+        check(std::mem::take(&mut errors), "", "Service", object::name(service))?;
         for ip in after.addresses.difference(&before.addresses) {
             if snapshot.get_key(&address_key(ip)).is_some() {
                 let message = format!("failed to allocate IP {ip}: provided IP is already allocated");
@@ -170,6 +182,7 @@ impl Inner {
             made.compares.push(Compare { key: address_key(ip), mod_revision: 0 });
             made.ops.push(Op::Put { key: address_key(ip), value: claim, lease: None });
         }
+        check(std::mem::take(&mut errors), "", "Service", object::name(service))?;
         for port in after.ports.difference(&before.ports) {
             if !NODE_PORTS.contains(port) {
                 let at = node_port_path(service, *port);
@@ -192,9 +205,29 @@ impl Inner {
         Ok(made)
     }
 
+    /// Refuses a Service that cannot get what it asks for: upstream finds that out before it looks at anything else of it,
+    /// and says nothing else then.
+    pub fn allocatable(
+        &self,
+        resource: &Resource,
+        old: Option<&Value>,
+        service: &Value,
+        snapshot: &Snapshot,
+        dry: bool,
+    ) -> Result<(), ApiError> {
+        if !is_service(resource) {
+            return Ok(());
+        }
+        let mut service = service.clone();
+        if old.is_some() {
+            return families::settle(&mut service, old, &self.config.service_cidr);
+        }
+        self.allocate(resource, None, &mut service, snapshot, dry).map(drop)
+    }
+
     /// What a deleted object gives back.
     pub fn release(&self, resource: &Resource, object: &Value) -> Vec<Op> {
-        if resource.plural != "services" || !resource.group.is_empty() {
+        if !is_service(resource) {
             return Vec::new();
         }
         let claims = Claims::of(object);
@@ -206,6 +239,7 @@ impl Inner {
         &self,
         service: &mut Value,
         snapshot: &Snapshot,
+        dry: bool,
         made: &mut Allocation,
     ) -> Result<(), ApiError> {
         if text(service, &["spec", "type"]) == "ExternalName" {
@@ -230,7 +264,7 @@ impl Inner {
                         .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
                 );
             }
-            self.check_addresses(&ips, object::name(service))?;
+            self.check_addresses(&ips, object::name(service), dry)?;
         }
         let spec = object_mut(service, &["spec"]);
         spec.insert("clusterIP".to_owned(), ips.first().cloned().into());
@@ -239,16 +273,22 @@ impl Inner {
     }
 
     /// Refuses addresses that are none, or not of the cluster's ranges.
-    fn check_addresses(&self, ips: &[String], name: &str) -> Result<(), ApiError> {
+    fn check_addresses(&self, ips: &[String], name: &str, dry: bool) -> Result<(), ApiError> {
         let mut errors = Errors::default();
         let path = Path::new("spec.clusterIPs");
         for (i, ip) in ips.iter().enumerate() {
             match ip.parse::<IpAddr>() {
                 Err(_) => drop(checks::ip(ip, &path.index(i), &mut errors)),
                 Ok(address) if !self.config.service_cidr.iter().any(|cidr| is_host(cidr, address)) => {
-                    let message = format!(
-                        "failed to allocate IP {ip}: the provided network does not match the current range"
-                    );
+                    let mut ranges = self.config.service_cidr.iter();
+                    let range = ranges.find(|cidr| cidr.addr().is_ipv4() == address.is_ipv4());
+                    let why = match range.filter(|_| dry) {
+                        Some(range) => format!(
+                            "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                        ),
+                        None => "the provided network does not match the current range".to_owned(),
+                    };
+                    let message = format!("failed to allocate IP {ip}: {why}");
                     errors.invalid(&path, json!(ips), message);
                 }
                 Ok(_) => {}
@@ -310,6 +350,10 @@ impl Inner {
         object_mut(service, &["spec"]).insert("healthCheckNodePort".to_owned(), chosen.into());
         Ok(())
     }
+}
+
+fn is_service(resource: &Resource) -> bool {
+    resource.plural == "services" && resource.group.is_empty()
 }
 
 fn node_port_path(service: &Value, port: u16) -> Path {

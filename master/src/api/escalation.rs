@@ -35,7 +35,17 @@ impl Inner {
                     return Ok(());
                 }
                 let role: RoleRef = serde_json::from_value(value["roleRef"].clone()).unwrap_or_default();
-                let plural = if role.kind == "ClusterRole" { "clusterroles" } else { "roles" };
+                let plural = match &*role.kind {
+                    "ClusterRole" => "clusterroles",
+                    "Role" => "roles",
+                    other => {
+                        return Err(ApiError::new(
+                            500,
+                            "",
+                            format!("unsupported role reference kind: {other:?}"),
+                        ));
+                    }
+                };
                 if self.may(request, "bind", plural, &role.name) {
                     return Ok(());
                 }
@@ -74,11 +84,10 @@ impl Inner {
         let mut shown: Vec<String> = compact(missing).iter().map(|rule| shown_rule(&json!(rule))).collect();
         shown.sort();
         shown.dedup();
-        let groups: Vec<String> = caller.groups.iter().map(|g| format!("{g:?}")).collect();
         let why = format!(
-            "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
+            "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
             caller.user,
-            groups.join(" "),
+            protocol::go::quoted_list(&caller.groups),
             shown.join("\n")
         );
         let resource = write.subject.resource;

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 
 use super::authenticate::CREDENTIAL_ID;
 use super::rbac::PolicyRule;
-use super::tokens::{Bound, ISSUER, ObjectRef, TokenKeys};
+use super::tokens::{Bound, ISSUER, ObjectRef, TokenError, TokenKeys};
 use super::{Authenticator, ClusterAuthorizer, MASTERS};
 
 const LIFETIME_DEFAULT: i64 = 3600;
@@ -180,7 +180,16 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
         }
         Err(error) => {
             tracing::debug!(%error, "a reviewed token is not good");
-            json!({"user": {}, "error": "invalid bearer token"})
+            let why = match error {
+                // Each reader of tokens says why it is none for it; this one comes after those that cannot read it at all.
+                TokenError::Audience(of) if !of.is_empty() => format!(
+                    "[invalid bearer token, token audiences {} is invalid for the target audiences {}]",
+                    protocol::go::quoted_list(&of),
+                    protocol::go::quoted_list(&audiences)
+                ),
+                _ => "invalid bearer token".to_owned(),
+            };
+            json!({"user": {}, "error": why})
         }
     };
     Ok(json!({

@@ -18,7 +18,7 @@ use crate::cache::ChangeKind;
 
 /// How long whoever deleted a pod that no node runs is left to take it away.
 const GOES_ALONE: Duration = Duration::from_secs(2);
-/// How long a node may be missing before its pods go: it may only be coming up again.
+/// How long a pod's node may be missing before the pod goes: the node may only be coming up again.
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// The key under which ended pods are counted.
 const ENDED: &str = "ended";
@@ -26,14 +26,15 @@ const ENDED: &str = "ended";
 /// The controller.
 pub struct PodGarbageCollector {
     ended_max: usize,
-    /// Since when nodes are missed that pods are bound to.
-    missed: Mutex<HashMap<String, Instant>>,
+    /// Since when pods miss the node that they are bound to. Whoever is bound to a node that has long been missing gets
+    /// as much time as the others had.
+    missing: Mutex<HashMap<Key, Instant>>,
 }
 
 impl PodGarbageCollector {
     /// With the number of ended pods that may stay; 0 for all.
     pub fn new(ended_max: usize) -> Self {
-        PodGarbageCollector { ended_max, missed: Mutex::default() }
+        PodGarbageCollector { ended_max, missing: Mutex::default() }
     }
 }
 
@@ -46,14 +47,15 @@ impl Reconciler for PodGarbageCollector {
         let ended_max = self.ended_max;
         vec![
             mapped::<Pod>(move |change, cache| {
-                if change.kind == ChangeKind::Deleted {
-                    return Vec::new();
-                }
                 let meta = &change.stored.meta;
                 let snapshot = cache.snapshot();
                 let node = meta.field("spec.nodeName");
                 let homeless = !node.is_empty() && snapshot.get("", "nodes", "", node).is_none();
                 let mut keys = Vec::new();
+                if change.kind == ChangeKind::Deleted {
+                    // To be forgotten.
+                    return if homeless { vec![key_of(&change.stored)] } else { keys };
+                }
                 if homeless || (node.is_empty() && meta.is_deleting()) {
                     keys.push(key_of(&change.stored));
                 }
@@ -82,7 +84,10 @@ impl Reconciler for PodGarbageCollector {
         if key.namespace.is_empty() {
             return self.ended(cx).await;
         }
-        let Some(pod) = cx.cache.get::<Pod>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
+        let Some(pod) = cx.cache.get::<Pod>(&key.namespace, &key.name) else {
+            self.missing.lock().remove(key);
+            return Ok(Outcome::DONE);
+        };
         let node = node_name(&pod);
         if node.is_empty() {
             // No kubelet will ever confirm its end. Who deletes it usually does, a moment after having said so.
@@ -97,13 +102,10 @@ impl Reconciler for PodGarbageCollector {
             return Ok(Outcome::DONE);
         }
         if cx.cache.snapshot().get("", "nodes", "", node).is_some() {
+            self.missing.lock().remove(key);
             return Ok(Outcome::DONE);
         }
-        let missing = {
-            let mut missed = self.missed.lock();
-            missed.retain(|node, _| cx.cache.snapshot().get("", "nodes", "", node).is_none());
-            missed.entry(node.to_owned()).or_insert_with(Instant::now).elapsed()
-        };
+        let missing = self.missing.lock().entry(key.clone()).or_insert_with(Instant::now).elapsed();
         if missing < QUARANTINE {
             return Ok(Outcome::again(QUARANTINE - missing));
         }

@@ -55,6 +55,10 @@ pub(super) async fn read(
     if deletes && body.is_empty() {
         return Ok(Vec::new());
     }
+    // What is asked for is looked at before what it is asked for with.
+    if !deletes {
+        registry::options::check_write(request)?;
+    }
     let expected = expected_kind(resource, request);
     // Of the options of a delete it is not told what they should have been.
     let unrecognized = |why: String| match deletes {

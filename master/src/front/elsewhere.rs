@@ -5,7 +5,7 @@ use protocol::{ApiError, Caller};
 
 use super::counted::seated;
 use super::handle::{Asked, header, method_not_allowed, not_found, plain};
-use super::negotiate::{Chosen, Form, Offer};
+use super::negotiate::{Chosen, Form, Offer, Syntax};
 use super::{Documents, Shared, body, health, negotiate, pages, write};
 use crate::aggregation::services::Backend;
 
@@ -32,16 +32,19 @@ pub(super) async fn answer(
         let body = body::read_all(payload).await?;
         return config.debug.handle(method, path, http.query_string(), &body).await;
     }
+    let root = if path == "/index.html" { "" } else { path.trim_end_matches('/') };
     match path {
+        // There is nothing that this could be about.
+        "/api/v1/watch" | "/api/v1/watch/" => return Ok(pages::no_kind(path)),
         "/metrics" => return Ok(config.debug.metrics(accept).await),
         "/metrics/slis" => return Ok(pages::health(&config.checks).await),
         "/statusz" | "/flagz" if !negotiate::reads_text(accept) => {
-            return Err(negotiate::not_acceptable(Offer::PLAIN));
+            return Ok(write::error(&negotiate::not_acceptable(Offer::PLAIN), Syntax::Json));
         }
         "/statusz" => return Ok(pages::status(&config.documents.paths())),
         "/flagz" => return Ok(pages::flags(std::env::args().skip(1))),
-        "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
-            if let Some((body, media)) = config.documents.identity(path) {
+        _ if matches!(root, "/openid/v1/jwks" | "/.well-known/openid-configuration") => {
+            if let Some((body, media)) = config.documents.identity(root) {
                 if method != "GET" {
                     return Err(method_not_allowed());
                 }
@@ -49,9 +52,9 @@ pub(super) async fn answer(
                 return Ok(write::cached(body, media, "public, max-age=3600"));
             }
         }
+        _ if path.ends_with("//") => return Ok(page_not_found()),
         _ => {}
     }
-    let root = if path == "/index.html" { "" } else { path.trim_end_matches('/') };
     let path = if root.is_empty() { "/" } else { path };
     let aggregates = matches!(root, "/api" | "/apis");
     if config.documents.discovery(path, false).is_none() && root != "/api" {
@@ -89,7 +92,7 @@ pub(super) async fn answer(
     };
     let document = document.ok_or_else(not_found)?;
     if aggregated {
-        return Ok(write::aggregated(document, header(http.headers(), "if-none-match")));
+        return write::aggregated(document, chosen, header(http.headers(), "if-none-match"));
     }
     write::document(document, chosen)
 }
@@ -126,10 +129,10 @@ async fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse
     let document = shared.config.documents.openapi(path, accept);
     // The index is for everybody, the documents for who reads JSON.
     let fits = path == "/openapi/v2" || path == "/openapi/v3" || negotiate::reads_openapi(accept);
-    match document.filter(|_| fits) {
-        Some((document, media)) => write::packed(document, media, http.headers()).await,
-        None if path == "/openapi/v2" || !fits => HttpResponse::NotAcceptable().finish(),
-        None => HttpResponse::NotFound().finish(),
+    match document {
+        Some((document, media)) if fits => write::packed(document, media, http.headers()).await,
+        None if path != "/openapi/v2" => HttpResponse::NotFound().finish(),
+        _ => HttpResponse::NotAcceptable().finish(),
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{TraceContext, trace};
-use protocol::{ApiError, ApiRequest, ApiResponse, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, ApiResponse, Options, Resource, Target, Verb};
 use serde_json::json;
 
 use super::audited::Audited;
@@ -20,7 +20,7 @@ use super::path::{self, Named};
 use super::shown::Shown;
 use super::{Admitted, Documents, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
-use crate::auth::Attributes;
+use crate::auth::{Attributes, Decision};
 use crate::metrics::waited;
 
 /// Subresources that are streams, not objects.
@@ -67,7 +67,7 @@ async fn answer(
     let time = if long { None } else { Some(deadline::of(&query)?) };
     let certificate = http.conn_data::<Shown>();
     let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
-    let asked = Asked::new(&http, &admitted, named, query)?;
+    let asked = Asked::new(&http, &admitted, named, query, shared)?;
     let target = asked.named.as_ref().map(|named| &named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
@@ -113,22 +113,36 @@ impl Asked {
         admitted: &Admitted,
         named: Option<Named>,
         query: Vec<(String, String)>,
+        shared: &Shared,
     ) -> Result<Self, ApiError> {
         let method = http.method().as_str();
-        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
         let verb = match &named {
-            Some(named) => path::verb(method, named, watching).ok_or_else(method_not_allowed)?,
-            None => Verb::Get,
+            Some(named) => path::verb(method, named, path::watches(&query)),
+            None => Some(Verb::Get),
         };
         let target = named.as_ref().map(|named| named.target.clone()).unwrap_or_default();
-        let mut request = ApiRequest::new(verb, target);
+        let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
         request.caller = admitted.caller.clone();
         request.user_agent = header(http.headers(), "user-agent").to_owned();
         let attributes = match &named {
             Some(_) => Attributes::of(&request),
             None => Attributes::path(request.caller.clone(), method, http.path()),
         };
+        if verb.is_none() {
+            return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
+        }
         Ok(Asked { named, query, request, attributes })
+    }
+}
+
+/// The answer to a method that means nothing for a path: who may not do nothing does not learn what is there.
+fn no_verb(attributes: Attributes, shared: &Shared, target: &Target) -> ApiError {
+    match shared.config.gate.decision(&attributes) {
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => attributes.forbidden(&reason),
+        Decision::Allow(_) => match shared.config.documents.kind(target) {
+            Some(kind) if has_part(kind, target) => method_not_allowed(),
+            _ => not_found(),
+        },
     }
 }
 
@@ -158,8 +172,7 @@ async fn work(
 
 /// Whether a request may last: watches and streams.
 pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
-    let watches = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
-    named.watch || watches || is_stream(&named.target)
+    named.watch || path::watches(query) || is_stream(&named.target)
 }
 
 fn is_stream(target: &Target) -> bool {
@@ -230,7 +243,10 @@ async fn routed(
     let config = &shared.config;
     let verb = request.verb;
     match path::options(verb, query) {
-        Ok(options) => request.options = options,
+        Ok(options) => {
+            let by_path = named.watch && !path::watches(&options.extra);
+            request.options = Options { watch_by_path: by_path, ..options };
+        }
         Err(why) => {
             config.gate.may(&request)?;
             return Err(ApiError::bad_request(why));
@@ -324,6 +340,11 @@ enum Refusal {
     Status(ApiError),
 }
 
+/// Whether a kind has the subresource that is asked for, if one is.
+fn has_part(kind: &Resource, target: &Target) -> bool {
+    target.subresource.as_deref().is_none_or(|name| kind.subresource(name).is_some())
+}
+
 /// Whether there is a route for a request, by what upstream's router looks at.
 fn route(
     method: &str,
@@ -341,6 +362,9 @@ fn route(
         let known = own && elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
+    if !has_part(resource, target) {
+        return Err(Refusal::Status(not_found()));
+    }
     if method == "HEAD" || method == "OPTIONS" {
         return Err(Refusal::Status(method_not_allowed()));
     }
@@ -351,7 +375,10 @@ fn route(
     if deeper || outside || target.name.as_deref().is_some_and(|name| name.contains('/')) {
         return Err(Refusal::Status(not_found()));
     }
-    if matches!(request.verb, Verb::Update | Verb::Patch) && target.name.is_none() {
+    // What exists is changed by its name, and what does not is created without one.
+    let by_name = matches!(request.verb, Verb::Update | Verb::Patch);
+    let created = request.verb == Verb::Create && target.subresource.is_none();
+    if by_name && target.name.is_none() || created && target.name.is_some() {
         return Err(Refusal::Status(method_not_allowed()));
     }
     if is_stream(target) {

@@ -68,6 +68,8 @@ async fn report(path: &str, query: &str, checks: &[Check]) -> (u16, String) {
     let mut lines = String::new();
     let mut failed = Vec::new();
     let mut unmatched = excluded.clone();
+    unmatched.sort_unstable();
+    unmatched.dedup();
     for check in here {
         if excluded.contains(&check.name) {
             unmatched.retain(|name| *name != check.name);
@@ -124,7 +126,7 @@ mod tests {
             ("/livez", "", (500, "[+]ping ok\n[-]etcd failed: reason withheld\nlivez check failed\n")),
             (
                 "/readyz",
-                "exclude=etcd&exclude=nope&verbose",
+                "exclude=etcd&exclude=nope&exclude=nope&verbose",
                 (
                     200,
                     "[+]ping ok\n[+]etcd excluded: ok\n[+]informer-sync ok\nwarn: some health checks cannot be \

@@ -168,12 +168,7 @@ fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<
         "Table" if offer.tables && meta && syntax != Syntax::Protobuf => Form::Table,
         "PartialObjectMetadata" if offer.transforms && meta => Form::Partial,
         "PartialObjectMetadataList" if offer.transforms && meta => Form::PartialList,
-        "APIGroupDiscoveryList"
-            if offer.aggregates
-                && group == "apidiscovery.k8s.io"
-                && version == "v2"
-                && syntax != Syntax::Protobuf =>
-        {
+        "APIGroupDiscoveryList" if offer.aggregates && group == "apidiscovery.k8s.io" && version == "v2" => {
             Form::Aggregated
         }
         _ => return None,
@@ -352,6 +347,9 @@ mod tests {
             "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         let got = choose(aggregated, Offer::DISCOVERY).map(|c| c.form);
         assert_eq!(got, Some(Aggregated));
+        let packed = aggregated.replace("application/json;", "application/vnd.kubernetes.protobuf;");
+        let got = choose(&packed, Offer::DISCOVERY).map(|c| (c.form, c.syntax));
+        assert_eq!(got, Some((Aggregated, Protobuf)));
         assert_eq!(choose(aggregated, Offer::OBJECTS).map(|c| c.form), Some(Object));
         let watch = Offer { stream: true, ..Offer::OBJECTS };
         assert_eq!(choose("application/yaml", watch), None);

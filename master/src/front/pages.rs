@@ -83,11 +83,23 @@ fn pairs(given: impl Iterator<Item = String>) -> Vec<(String, String)> {
     pairs
 }
 
+/// The answer to a path that ends before it says what it is about.
+pub(super) fn no_kind(path: &str) -> HttpResponse {
+    let why =
+        format!("failed to create RequestInfo: unable to determine kind and namespace from url, {path}");
+    HttpResponse::InternalServerError()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .body(format!("Internal Server Error: {path:?}: {why}\n"))
+}
+
 /// `/metrics/slis`: whether each health check is well now.
 pub(super) async fn health(checks: &[Check]) -> HttpResponse {
     let mut text = "# HELP kubernetes_healthcheck [STABLE] Result of one health check: 1 is well.\n\
                     # TYPE kubernetes_healthcheck gauge\n"
         .to_owned();
+    let mut checks: Vec<&Check> = checks.iter().collect();
+    checks.sort_by_key(|check| check.name);
     for check in checks {
         let well = u8::from((check.look)().await.is_ok());
         for root in ["healthz", "livez", "readyz"].into_iter().filter(|root| check.scope.belongs(root)) {

@@ -23,7 +23,7 @@ pub fn parse(path: &str) -> Option<Named> {
     let mut segments = segments.into_iter();
     let (group, version) = match segments.next()?.as_str() {
         "api" => (String::new(), segments.next()?),
-        "apis" => (segments.next()?, segments.next()?),
+        "apis" => (segments.next().filter(|group| !group.is_empty())?, segments.next()?),
         _ => return None,
     };
     let mut rest: Vec<String> = segments.collect();
@@ -82,6 +82,11 @@ pub fn truth(value: &str) -> bool {
     value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
+/// Whether a query asks for a watch.
+pub fn watches(query: &[(String, String)]) -> bool {
+    query.iter().any(|(name, value)| name == "watch" && truth(value))
+}
+
 /// A whole number of a query, in Go's words where it is none.
 fn number(value: &str) -> Result<i64, String> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
@@ -104,6 +109,9 @@ pub fn options(verb: Verb, query: Vec<(String, String)>) -> Result<Options, Stri
     let mut dry = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (name, value) in query {
+        if name == "export" && verb == Verb::Get && truth(&value) {
+            return Err("the export parameter, deprecated since v1.14, is no longer supported".to_owned());
+        }
         let known = match name.as_str() {
             "labelSelector"
             | "fieldSelector"
@@ -242,6 +250,7 @@ mod tests {
             ("/api/v1/watch/namespaces/a/pods/b", "|v1|a|pods|b|-|true|"),
             ("/api/v1/namespaces/a/services/b/proxy/c/d", "|v1|a|services|b|proxy|false|c/d"),
             ("/api/v1/namespaces/a/configmaps/x%3Ay", "|v1|a|configmaps|x:y|-|false|"),
+            ("/apis//v1/pods", "none"),
             ("/healthz", "none"),
         ] {
             assert_eq!(at(path), expected, "{path}");
@@ -263,11 +272,22 @@ mod tests {
         assert_eq!(delete.precondition_resource_version.as_deref(), Some("5"));
         for (verb, text, why) in [
             (Verb::List, "limit=x", "parsing \"x\": invalid syntax"),
+            (Verb::Get, "export=1", "is no longer supported"),
             (Verb::Watch, "timeoutSeconds=", "parsing \"\": invalid syntax"),
             (Verb::Delete, "gracePeriodSeconds=99999999999999999999", "value out of range"),
         ] {
             assert!(of(verb, text).unwrap_err().ends_with(why), "{text}");
         }
+    }
+
+    #[test]
+    fn watches_are_asked_for_by_anything_but_a_clear_no() {
+        for (text, asked) in
+            [("watch", true), ("watch=x", true), ("watch=0", false), ("watch=FALSE", false), ("a=b", false)]
+        {
+            assert_eq!(watches(&query(text)), asked, "{text}");
+        }
+        assert!(options(Verb::Get, query("export=false")).is_ok());
     }
 
     #[test]

@@ -189,18 +189,18 @@ pub(super) fn document(json: Bytes, chosen: Chosen) -> Result<HttpResponse, ApiE
     Ok(builder(200).content_type(chosen.syntax.media_type()).body(bytes))
 }
 
-/// The aggregated discovery document, unless the client has it already.
-pub(super) fn aggregated(json: Bytes, known: &str) -> HttpResponse {
-    tagged(json, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", known)
-}
-
-/// A document with a tag that changes with it; a client that knows the tag gets no body.
-pub(super) fn tagged(bytes: Bytes, media: &'static str, known: &str) -> HttpResponse {
-    let tag: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
-    match unchanged_or(&tag, known) {
-        Ok(answer) => answer,
-        Err(mut builder) => builder.content_type(media).body(bytes),
-    }
+/// The aggregated discovery document with a tag that changes with it, unless the client knows the tag.
+pub(super) fn aggregated(json: Bytes, chosen: Chosen, known: &str) -> Result<HttpResponse, ApiError> {
+    let tag: String = Sha256::digest(&json).iter().map(|b| format!("{b:02X}")).collect();
+    let mut builder = match unchanged_or(&tag, known) {
+        Ok(answer) => return Ok(answer),
+        Err(builder) => builder,
+    };
+    let media = chosen.syntax.media_type();
+    let bytes = encoded(json, chosen.syntax, chosen.pretty)?;
+    Ok(builder
+        .content_type(format!("{media};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"))
+        .body(bytes))
 }
 
 /// The same for a document that is kept compressed.
@@ -253,10 +253,11 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
             if metadata["continue"] == "" {
                 metadata.as_object_mut().and_then(|m| m.remove("continue"));
             }
+            // Upstream begins such a list with its first item.
+            let items = (!items.is_empty()).then(|| items.into_iter().map(reduce).collect::<Vec<_>>());
             Ok(json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata,
-                "items": items.into_iter().map(reduce).collect::<Vec<_>>(),
+                "metadata": metadata, "items": items,
             }))
         }
         (Form::PartialList, _) => Err(ApiError::new(

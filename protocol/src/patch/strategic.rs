@@ -103,7 +103,11 @@ fn no_key(object: &Object, key: &str) -> StrategicError {
 }
 
 fn unknown_directive(directive: &Value, object: &Object) -> StrategicError {
-    StrategicError::Other(format!("unknown patch type: {} in map: {}", go::text(directive), go::map(object)))
+    StrategicError::Other(format!(
+        "unknown patch type: {} in map: {}",
+        go::verb_s(directive),
+        go::map(object)
+    ))
 }
 
 fn wrong_type(expected: &str, got: &Value) -> StrategicError {

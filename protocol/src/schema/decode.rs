@@ -158,6 +158,14 @@ impl Seed<'_> {
         }
     }
 
+    /// What is neither a text nor a number: Go reads quantities from whatever is there.
+    fn other(self, got: &str) -> Value {
+        match self.ty {
+            Some(Type::Quantity) => self.checked(Quantity::canonical("x").map_err(|e| e.to_string())),
+            _ => self.mismatch(got),
+        }
+    }
+
     /// A text in its form; one that has none is reported and read as absent.
     fn checked(self, text: Result<String, String>) -> Value {
         text.map_or_else(
@@ -212,7 +220,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(match self.ty {
             Some(Type::Bool | Type::Any) => Value::Bool(value),
-            _ => self.mismatch("bool"),
+            _ => self.other("bool"),
         })
     }
 
@@ -242,7 +250,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Some(Type::Any) => &Type::Any,
             _ => {
                 while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-                return Ok(self.mismatch("array"));
+                return Ok(self.other("array"));
             }
         };
         let Seed { field, parent, report, .. } = self;
@@ -267,7 +275,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             (Some(Type::Any), _) => Some(&Type::Any),
             _ => {
                 while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
-                return Ok(self.mismatch("object"));
+                return Ok(self.other("object"));
             }
         };
         let Seed { field, parent, report, .. } = self;

@@ -120,6 +120,7 @@ fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
         // Options have every group's version.
         None if kind == "DeleteOptions" => "m.DeleteOptions",
         None if group == "meta.k8s.io" => &format!("m.{kind}"),
+        None if group == "apidiscovery.k8s.io" => &format!("a.apidiscovery.{version}.{kind}"),
         None => return None,
     };
     MESSAGES.get_key_value(name).map(|(name, _)| *name)

@@ -59,6 +59,12 @@ fn absent_structs_and_required_fields_are_printed() {
 fn wrong_types_are_refused_in_gos_words() {
     for (group, kind, text, message) in [
         (
+            "",
+            "Pod",
+            r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":["a"]}}}]}}"#,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
             "apps",
             "Deployment",
             r#"{"spec":{"replicas":"two"}}"#,

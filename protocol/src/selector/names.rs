@@ -25,8 +25,13 @@ pub fn is_dns1123_label(text: &str) -> bool {
 
 /// DNS labels joined by dots, at most 253 characters.
 pub fn is_dns1123_subdomain(text: &str) -> bool {
+    text.len() <= 253 && are_labels(text)
+}
+
+/// Whether a text is DNS labels joined by dots, however long.
+fn are_labels(text: &str) -> bool {
     let label = |l: &str| alphanumeric_ends(l, |b| b == b'-') && !l.bytes().any(|b| b.is_ascii_uppercase());
-    text.len() <= 253 && text.split('.').all(label)
+    text.split('.').all(label)
 }
 
 /// Everything that is wrong with a label key, an annotation key or a taint's name; empty when it is fine.
@@ -51,7 +56,7 @@ pub fn qualified_name_error(text: &str) -> Vec<String> {
             if prefix.len() > 253 {
                 errors.push("prefix part must be no more than 253 bytes".to_owned());
             }
-            if !is_dns1123_subdomain(&prefix[..floor(prefix, 253)]) {
+            if !are_labels(prefix) {
                 errors.push(format!("prefix part {SUBDOMAIN}"));
             }
         }
@@ -65,14 +70,6 @@ pub fn qualified_name_error(text: &str) -> Vec<String> {
         errors.push(QUALIFIED.to_owned());
     }
     errors
-}
-
-fn floor(text: &str, at: usize) -> usize {
-    if text.len() <= at {
-        text.len()
-    } else {
-        (0..=at).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
-    }
 }
 
 /// Everything that is wrong with a label's value; empty when it is fine.

@@ -69,3 +69,11 @@ fn field_selectors_match_and_fail_as_upstream() {
     assert!(FieldSelector::parse("==,!=").expect("nothing").is_everything());
     assert_eq!(FieldSelector::parse("a=x\\,y").expect("escaped").requirements[0].value, "x,y");
 }
+
+#[test]
+fn a_prefix_too_long_may_be_no_domain_besides() {
+    let labels = ["p".repeat(63), "p".repeat(63), "p".repeat(63), "p".repeat(61)].join(".");
+    assert_eq!(labels.len(), 253);
+    let wrong = |prefix: &str| qualified_name_error(&format!("{prefix}/x")).len();
+    assert_eq!((wrong(&labels), wrong(&format!("{labels}p")), wrong(&format!("{labels}."))), (0, 1, 2));
+}

@@ -7,6 +7,7 @@ use protocol::{ApiError, DualRange};
 use serde_json::{Value, json};
 
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::kinds::services;
 use crate::api::object::{self, list, object_mut, text};
 
 /// The Service's addresses of a policy are of one family only.
@@ -27,6 +28,9 @@ pub(super) fn settle(service: &mut Value, old: Option<&Value>, range: &DualRange
         let policy = before.cloned().unwrap_or_else(|| if elsewhere { REQUIRE } else { SINGLE }.into());
         object_mut(service, &["spec"]).insert("ipFamilyPolicy".to_owned(), policy);
     }
+    let mut errors = Errors::default();
+    services::addresses(&service["spec"], services::is_headless(&service["spec"]), &mut errors);
+    check(errors, "", "Service", &name)?;
     if let Some(old) = old {
         shrink(service, old);
     }

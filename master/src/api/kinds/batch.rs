@@ -85,22 +85,30 @@ pub(super) fn job() -> Strategy {
         },
         validate_status: job_status::validate,
         warnings: |job, old, said| {
-            let spec = &job["spec"];
-            let over = |name: &str, limit: i64| spec[name].as_i64().is_some_and(|n| n > limit);
-            let many = text(spec, &["completionMode"]) == "Indexed"
-                && over("completions", COMPLETIONS_FEW)
-                && over("parallelism", PARALLEL_FEW);
-            if many {
-                said.push(
-                    "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than \
-                     10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
-                        .to_owned(),
-                );
+            if old.is_none() {
+                warnings::label_is_better(job, said);
             }
-            warnings::templated(job, old, said);
+            if warnings::is_next(job, old) {
+                spec_notes(&job["spec"], &Path::new("spec"), said);
+            }
         },
         ..base()
     }
+}
+
+/// What is said about a job's specification.
+fn spec_notes(spec: &Value, path: &Path, said: &mut Vec<String>) {
+    let over = |name: &str, limit: i64| spec[name].as_i64().is_some_and(|n| n > limit);
+    let many = text(spec, &["completionMode"]) == "Indexed"
+        && over("completions", COMPLETIONS_FEW)
+        && over("parallelism", PARALLEL_FEW);
+    if many {
+        said.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
+    }
+    warnings::spec(&spec["template"], &path.child("template"), said);
 }
 
 fn validate_job(job: &Value, errors: &mut Errors) {
@@ -510,9 +518,8 @@ pub(super) fn cron_job() -> Strategy {
             if old.is_none() {
                 warnings::label_is_better(object, said);
             }
-            let template = &object["spec"]["jobTemplate"]["spec"]["template"];
-            if old.is_none_or(|old| old["spec"]["jobTemplate"]["spec"]["template"] != *template) {
-                warnings::spec(template, &path("jobTemplate").child("spec").child("template"), said);
+            if warnings::is_next(object, old) {
+                spec_notes(&object["spec"]["jobTemplate"]["spec"], &path("jobTemplate").child("spec"), said);
             }
         },
         ..base()

@@ -167,7 +167,8 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
 }
 
 fn shown_bytes(request: &Value) -> String {
-    request["request"].to_string()
+    // No bytes are no text.
+    if text(request, &["request"]).is_empty() { "null".to_owned() } else { request["request"].to_string() }
 }
 
 fn request_error(encoded: &str) -> Option<String> {

@@ -27,7 +27,7 @@ mod pods;
 mod quota;
 mod rbac;
 mod resources;
-mod services;
+pub mod services;
 mod storage;
 mod templates;
 mod volume_notes;
@@ -96,23 +96,24 @@ pub struct Strategy {
 }
 
 impl Strategy {
+    /// Checks an object whose part was changed: as a whole, but where only a status or a decision was.
+    pub fn check_object(&self, part: Part, new: &Value, errors: &mut Errors) {
+        if !matches!(part, Part::Status | Part::Approval) {
+            (self.validate)(new, errors);
+        }
+    }
+
     /// Checks a change of a part of an object.
     pub fn check_change(&self, part: Part, new: &Value, old: &Value, errors: &mut Errors) {
         let change = match part {
             Part::Main => self.validate_update,
-            Part::Status => return (self.validate_status)(new, old, errors),
-            Part::Approval => return (self.validate_approval)(new, old, errors),
+            Part::Status => self.validate_status,
+            Part::Approval => self.validate_approval,
             Part::Resize => self.validate_resize,
             Part::EphemeralContainers => self.validate_ephemeral,
             Part::Finalizers => valid_update,
         };
-        if self.change_first {
-            change(new, old, errors);
-            (self.validate)(new, errors);
-        } else {
-            (self.validate)(new, errors);
-            change(new, old, errors);
-        }
+        change(new, old, errors);
     }
 }
 

@@ -25,7 +25,8 @@ fn is(service: &Value, kind: &str) -> bool {
     text(service, &["spec", "type"]) == kind
 }
 
-fn is_headless(spec: &Value) -> bool {
+/// Whether a Service is to have no address.
+pub fn is_headless(spec: &Value) -> bool {
     list(spec, &["clusterIPs"]).first().is_some_and(|ip| ip == "None") || text(spec, &["clusterIP"]) == "None"
 }
 
@@ -347,7 +348,8 @@ fn affinity(spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
+/// Checks what a Service says of its addresses and their families.
+pub fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
     let (single, all) = (text(spec, &["clusterIP"]), list(spec, &["clusterIPs"]));
     let at = path("clusterIPs");
     let shown = || Value::from(all.to_vec());

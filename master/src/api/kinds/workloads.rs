@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::checks::{self, immutable_struct, int_or_percent, internal, non_negative, percent};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
-use super::pods::warnings::templated;
+use super::pods::warnings::{is_next, spec as notes, templated};
+use super::volume_notes::claim_spec as claim_notes;
 use super::volumes::claim_spec;
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
@@ -282,7 +283,14 @@ pub(super) fn replication_controller() -> Strategy {
             lasting_template(&spec["template"], "ReplicationController", errors);
         },
         validate_status: replica_status,
-        warnings: templated,
+        warnings: |object, old, said| match old {
+            None => templated(object, None, said),
+            // Upstream takes the two for each other, and talks of the template that was.
+            Some(old) if is_next(object, Some(old)) => {
+                notes(&old["spec"]["template"], &spec_path("template"), said)
+            }
+            Some(_) => {}
+        },
         ..base()
     }
 }
@@ -315,7 +323,14 @@ pub(super) fn stateful_set() -> Strategy {
             collisions(new, old, errors);
         },
         warnings: |object, old, said| {
-            templated(object, old, said);
+            if is_next(object, old) {
+                notes(&object["spec"]["template"], &spec_path("template"), said);
+            }
+            for (i, claim) in list(object, &["spec", "volumeClaimTemplates"]).iter().enumerate() {
+                let path = spec_path("volumeClaimTemplates").index(i);
+                let path = if old.is_none() { path } else { path.child("Spec") };
+                claim_notes(&claim["spec"], &path, said);
+            }
             if object["spec"]["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
                 said.push(
                     "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
@@ -510,7 +525,12 @@ pub(super) fn daemon_set() -> Strategy {
             counts(&new["status"], &numbers, &[], errors);
             collisions(new, old, errors);
         },
-        warnings: templated,
+        warnings: |object, old, said| {
+            let template = &object["spec"]["template"];
+            if old.is_none_or(|old| old["spec"]["template"] != *template) {
+                notes(template, &spec_path("template"), said);
+            }
+        },
         ..base()
     }
 }
@@ -559,6 +579,11 @@ pub(super) fn pod_template() -> Strategy {
     Strategy {
         defaults: |object| pod_spec(&mut object["template"]["spec"]),
         validate: |object, errors| template_spec(&object["template"], &Path::new("template"), errors),
+        warnings: |object, old, said| {
+            if is_next(object, old) {
+                notes(&object["template"], &Path::new("template"), said);
+            }
+        },
         ..base()
     }
 }

@@ -109,11 +109,8 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let resource = subject.resource;
-        let version = object::text(&value, &["metadata", "resourceVersion"]);
         // What is no number is no version either.
-        if version.parse::<u64>().is_ok_and(|version| version != 0) {
-            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
-        }
+        let version = object::text(&value, &["metadata", "resourceVersion"]).parse().unwrap_or(0u64);
         let given = object::namespace(&value);
         if resource.namespaced && !given.is_empty() && given != subject.namespace {
             return Err(ApiError::bad_request(
@@ -139,6 +136,7 @@ impl Inner {
         (strategy.prepare_create)(&mut value);
         kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
+        self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?;
         let mut errors = Errors::default();
         meta::validate(
             &value["metadata"],
@@ -157,12 +155,17 @@ impl Inner {
         self.call_validating(&mut write, Some(&value)).await?;
         (strategy.warnings)(&value, None, write.warnings);
         subject.warn_of_finalizers(&value, None, write.warnings);
+        // Found out where it would be stored.
+        if version != 0 {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
 
         let limited = admission::quota::concerns(&self.config.admission, &write);
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
         let mut current_state = if limited { self.fresh().await? } else { snapshot.clone() };
         for attempt in 0..RETRIES_MAX {
-            let allocation = self.allocate(subject.stored, None, &mut value, &current_state)?;
+            let allocation =
+                self.allocate(subject.stored, None, &mut value, &current_state, request.options.dry_run)?;
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
             // Of a declared kind what is stored may be of another version than what another try starts from.

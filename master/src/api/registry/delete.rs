@@ -72,8 +72,14 @@ pub fn decide(
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
     }
+    // Who has a way of ending such kinds of its own names no time; whoever deletes them once more does.
     if mark.is_some() {
-        object::object_mut(&mut new, &["metadata"]).remove("deletionGracePeriodSeconds");
+        let meta = object::object_mut(&mut new, &["metadata"]);
+        if deleting {
+            meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+        } else {
+            meta.remove("deletionGracePeriodSeconds");
+        }
     }
     if namespace {
         new["status"]["phase"] = "Terminating".into();

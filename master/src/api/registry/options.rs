@@ -96,7 +96,7 @@ pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
     request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
     request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
     let mut errors = Errors::default();
-    if request.verb == Verb::Watch {
+    if request.verb == Verb::Watch && !request.options.watch_by_path {
         watch_options(&request.options, &mut errors);
     } else {
         list_options(&request.options, &mut errors);
@@ -107,7 +107,7 @@ pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
 const ONE_PLACE: &str = "resourceVersionMatch is forbidden when continue is provided";
 
 /// A text option, where it says something.
-fn said(option: &Option<String>) -> Option<&str> {
+pub fn said(option: &Option<String>) -> Option<&str> {
     option.as_deref().filter(|text| !text.is_empty())
 }
 

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector, Verb};
 use serde_json::{Value, json};
 
+use super::options::said;
 use super::{Answer, Subject, options, view};
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, object};
@@ -151,9 +152,11 @@ impl Inner {
             list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
         let version = list.resource_version.as_deref().unwrap_or_default();
         options::revision(version)?;
-        // A collection is deleted as it was at the version that is named.
-        let deletes = request.verb == Verb::DeleteCollection && !matches!(version, "" | "0");
-        let exact = list.resource_version_match.as_deref() == Some("Exact") && !version.is_empty() || deletes;
+        // A collection is deleted as it was at the version that is named, where nothing else is said.
+        let matching = said(&list.resource_version_match);
+        let deletes =
+            request.verb == Verb::DeleteCollection && !matches!(version, "" | "0") && matching.is_none();
+        let exact = matching == Some("Exact") && !version.is_empty() || deletes;
         let at = match &token {
             Some(token) => Some(token.revision).filter(|r| *r != 0),
             None if exact => Some(options::revision(version)?),

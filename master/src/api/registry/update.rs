@@ -275,27 +275,48 @@ impl Inner {
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);
         let new = new;
+        if part == Part::Main {
+            self.allocatable(subject.stored, Some(&old), &new, snapshot, request.options.dry_run)?;
+        }
         let mut errors = Errors::default();
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        let whole = |plain: bool, errors: &mut Errors| {
-            meta::validate(&new["metadata"], resource.namespaced, strategy.names, plain, &at, errors);
+        let whole = |names, plain: bool, errors: &mut Errors| {
+            meta::validate(&new["metadata"], resource.namespaced, names, plain, &at, errors);
         };
-        // That finalizers should name a domain is told by the kind's own look.
-        whole(true, &mut errors);
+        // That finalizers should name a domain, and what form names have, is told by the kind's own look.
+        whole(meta::NameRule::PathSegment, true, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
-        if !kinds::checked_once(resource) {
-            meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
-            if !strategy.plain_finalizers {
-                meta::domains(&new["metadata"], &at, &mut errors);
+        let twice = |errors: &mut Errors| {
+            if !kinds::checked_once(resource) {
+                meta::validate_update(&new["metadata"], &old["metadata"], &at, errors);
+                if !strategy.plain_finalizers {
+                    meta::domains(&new["metadata"], &at, errors);
+                }
             }
-        }
-        if part == Part::Main && subject.custom.is_none() {
-            (0..kinds::checked_again(resource)).for_each(|_| whole(strategy.plain_finalizers, &mut errors));
+        };
+        let looks =
+            if part == Part::Main && subject.custom.is_none() { kinds::checked_again(resource) } else { 0 };
+        let object = |errors: &mut Errors| {
+            (0..looks).for_each(|_| whole(strategy.names, strategy.plain_finalizers, errors));
+            strategy.check_object(part, &new, errors);
+        };
+        // Who looks at all of the metadata again does so with the rest of the object, and at the change next to it.
+        if looks > 0 && !strategy.change_first {
+            object(&mut errors);
+            twice(&mut errors);
+            strategy.check_change(part, &new, &old, &mut errors);
+        } else if strategy.change_first {
+            twice(&mut errors);
+            strategy.check_change(part, &new, &old, &mut errors);
+            object(&mut errors);
+        } else {
+            twice(&mut errors);
+            object(&mut errors);
+            strategy.check_change(part, &new, &old, &mut errors);
         }
         let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
-        strategy.check_change(part, &new, &old, &mut errors);
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         write.warnings.extend(kept);
@@ -308,7 +329,8 @@ impl Inner {
         let charge = admission::quota::charge(&self.config.admission, &write, &new)?;
 
         let mut new = new;
-        let allocation = self.allocate(subject.stored, Some(&old), &mut new, snapshot)?;
+        let allocation =
+            self.allocate(subject.stored, Some(&old), &mut new, snapshot, request.options.dry_run)?;
         let (sealed, json) = self.sealed(&subject, new).await?;
         let before = match subject.custom {
             None => old,

@@ -191,12 +191,15 @@ pub(super) fn prepare_resize(new: &mut Value, old: &Value) {
     }
     copy_field(&new["spec"], &mut kept["spec"], "resources");
     for kind in KINDS {
-        for container in list_mut(&mut kept, &["spec", kind]) {
-            let given = list(new, &["spec", kind]).iter().find(|c| c["name"] == container["name"]);
-            if let Some(given) = given {
-                copy_field(given, container, "resources");
-                copy_field(given, container, "resizePolicy");
-            }
+        let given = list(new, &["spec", kind]);
+        if given.iter().zip(list(old, &["spec", kind])).any(|(now, was)| now["name"] != was["name"]) {
+            // Containers that got another name or place stay as they are given, to be refused.
+            copy_field(&new["spec"], &mut kept["spec"], kind);
+            continue;
+        }
+        for (container, given) in list_mut(&mut kept, &["spec", kind]).iter_mut().zip(given) {
+            copy_field(given, container, "resources");
+            copy_field(given, container, "resizePolicy");
         }
     }
     *new = kept;
@@ -362,5 +365,35 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value, errors: &mut Errors) 
             }
             Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_resize_is_of_the_containers_that_there_are() {
+        let old = json!({"metadata": {"name": "p"}, "spec": {"containers": [
+            {"name": "a", "image": "i", "resources": {"requests": {"cpu": "1"}}},
+            {"name": "b", "image": "i", "resources": {}},
+        ]}});
+        let resized = |containers: Value| {
+            let mut new = json!({"metadata": {"name": "p"}, "spec": {"containers": containers}});
+            prepare_resize(&mut new, &old);
+            new["spec"]["containers"].clone()
+        };
+        // Of each container only its resources count.
+        let more = json!({"requests": {"cpu": "2"}});
+        let kept = resized(json!([{"name": "a", "image": "x", "resources": more}, {"name": "b"}]));
+        assert_eq!(
+            kept,
+            json!([{"name": "a", "image": "i", "resources": more}, {"name": "b", "image": "i"}])
+        );
+        // Others in their place are left to be refused.
+        let others = json!([{"name": "b", "resources": {}}, {"name": "a"}]);
+        assert_eq!(resized(others.clone()), others);
     }
 }

@@ -342,9 +342,14 @@ pub fn templated(object: &Value, old: Option<&Value>, said: &mut Vec<String>) {
     if old.is_none() {
         label_is_better(object, said);
     }
-    if old.is_none_or(|old| old["spec"]["template"] != object["spec"]["template"]) {
+    if is_next(object, old) {
         spec(&object["spec"]["template"], &Path::new("spec.template"), said);
     }
+}
+
+/// Whether an object is new, or its specification is: then what is said about it is said again.
+pub fn is_next(object: &Value, old: Option<&Value>) -> bool {
+    old.is_none_or(|old| old["metadata"]["generation"] != object["metadata"]["generation"])
 }
 
 #[cfg(test)]
@@ -394,5 +399,19 @@ mod tests {
                 "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
             ]
         );
+    }
+
+    #[test]
+    fn a_template_is_talked_about_again_with_each_generation() {
+        let object = |generation: i64| {
+            json!({"metadata": {"name": "d", "generation": generation}, "spec": {"template": {"spec": {
+                "hostAliases": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.1"}],
+            }}}})
+        };
+        for (old, notes) in [(None, 1), (Some(object(1)), 1), (Some(object(2)), 0)] {
+            let mut said = Vec::new();
+            templated(&object(2), old.as_ref(), &mut said);
+            assert_eq!(said.len(), notes, "{said:?}");
+        }
     }
 }
