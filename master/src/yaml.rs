@@ -3,68 +3,20 @@
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-/// A value as YAML. Long strings stay on one line (the writer's folding is valid, but not what simple
-/// readers of kubeconfigs understand); strings of several lines become literal blocks.
-///
-/// # Errors
-/// When the value cannot be written: never for JSON values, whose keys are strings.
-pub fn to_text(value: &Value) -> Result<String, serde_saphyr::ser::Error> {
-    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    let mut text = String::new();
-    serde_saphyr::to_fmt_writer_with_options(&mut text, value, options)?;
-    Ok(with_plain_keys(&text))
+mod emit;
+mod scalar;
+
+/// The column behind which the texts of answers are folded.
+const ANSWER_WIDTH: usize = 80;
+
+/// A value as YAML whose texts stay on one line where they can: what simple readers of kubeconfigs understand.
+pub fn to_text(value: &Value) -> String {
+    emit::text(value, usize::MAX)
 }
 
-/// The text with the keys that say who manages which field written plainly, as Go writes them: the writer puts
-/// anything with a colon in quotes.
-fn with_plain_keys(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    // The column of the key whose value is a literal block; what is deeper belongs to that.
-    let mut block: Option<usize> = None;
-    for line in text.split_inclusive('\n') {
-        let rest = line.trim_start_matches(' ');
-        let mut column = line.len() - rest.len();
-        let blank = rest.trim_end().is_empty();
-        if block.is_some_and(|key| blank || column > key) {
-            out.push_str(line);
-            continue;
-        }
-        let mut entry = rest;
-        while let Some(inner) = entry.strip_prefix("- ") {
-            entry = inner.trim_start_matches(' ');
-            column = line.len() - entry.len();
-        }
-        let value = entry.trim_end().rsplit(' ').next().unwrap_or_default();
-        block = value.starts_with(['|', '>']).then_some(column);
-        match plain_key(entry) {
-            Some((key, after)) => {
-                out.push_str(&line[..column]);
-                out.push_str(&key);
-                out.push_str(after);
-            }
-            None => out.push_str(line),
-        }
-    }
-    out
-}
-
-/// A quoted key at the start of a line that may stand there plainly, and what follows it.
-fn plain_key(entry: &str) -> Option<(String, &str)> {
-    let inner = entry.strip_prefix('"')?;
-    let mut escaped = false;
-    let end = inner.char_indices().find_map(|(i, c)| {
-        let ends = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends.then_some(i)
-    })?;
-    let (quoted, after) = entry.split_at(end + 2);
-    let key: String = serde_json::from_str(quoted).ok()?;
-    let of_fields = key == "." || ["f:", "k:", "v:"].iter().any(|kind| key.starts_with(kind));
-    let breaks = key.contains(": ")
-        || key.contains(" #")
-        || key.ends_with([':', ' '])
-        || key.contains(char::is_control);
-    (of_fields && !breaks && after.starts_with(':')).then_some((key, after))
+/// A value as YAML as the API answers it: long texts are folded.
+pub fn to_answer(value: &Value) -> String {
+    emit::text(value, ANSWER_WIDTH)
 }
 
 /// What a YAML text says.
@@ -132,20 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_about_fields_are_written_plainly_and_texts_are_left_alone() {
+    fn what_is_written_is_read_again() {
         let value = json!({"f:data": {".": {}, "k:{\"name\":\"c\"}": {"f:x": 1}},
-            "list": [{"f:a": {}, "other:key": 1}], "text": "\"f:a\": 1\nb\n", "z": "f:a"});
-        let text = super::to_text(&value).expect("is written");
-        assert_eq!(super::read(&text).expect("is read").value, value, "{text}");
-        for line in [
-            "f:data:\n",
-            "  .: {}\n",
-            "  k:{\"name\":\"c\"}:\n",
-            "    f:x: 1\n",
-            "- f:a: {}\n",
-            "  \"f:a\": 1\n",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
+            "list": [{"f:a": {}, "other:key": 1}, ["a", [true]], [], "yes", "1", "2025-01-01", "a: b", " x", "- y", ""],
+            "text": "\"f:a\": 1\nb\n", "z": "f:a", "long": "it's a long line ".repeat(12), "block": " a\n\nb",
+            "tabs": "a\tb  c".repeat(30)});
+        for text in [super::to_text(&value), super::to_answer(&value)] {
+            assert_eq!(super::read(&text).expect("is read").value, value, "{text}");
         }
     }
 

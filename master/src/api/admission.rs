@@ -50,6 +50,13 @@ impl Write<'_> {
         self.subject.stored.group == group && self.subject.stored.plural == plural
     }
 
+    /// The refusal of an object, which may have no name yet.
+    fn forbidden(&self, name: &str, why: &str) -> ApiError {
+        let resource = self.subject.resource;
+        let name = if name.is_empty() { "Unknown" } else { name };
+        ApiError::forbidden(resource.group, resource.plural, name, why)
+    }
+
     /// A create of the object itself, not of something under it.
     fn creates(&self) -> bool {
         self.old.is_none()
@@ -58,11 +65,6 @@ impl Write<'_> {
     /// The part of the object that is written; empty for the object itself.
     fn subresource(&self) -> &str {
         self.request.target.subresource.as_deref().unwrap_or_default()
-    }
-
-    /// The refusal.
-    fn forbidden(&self, name: &str, why: &str) -> ApiError {
-        ApiError::forbidden(self.subject.resource.group, self.subject.resource.plural, name, why)
     }
 }
 

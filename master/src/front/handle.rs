@@ -340,9 +340,9 @@ enum Refusal {
     Status(ApiError),
 }
 
-/// Whether a kind has the subresource that is asked for, if one is.
+/// Whether there is a route to the subresource that is asked for, if one is: of declared kinds all lead to one place.
 fn has_part(kind: &Resource, target: &Target) -> bool {
-    target.subresource.as_deref().is_none_or(|name| kind.subresource(name).is_some())
+    kind.custom || target.subresource.as_deref().is_none_or(|name| kind.subresource(name).is_some())
 }
 
 /// Whether there is a route for a request, by what upstream's router looks at.
@@ -365,7 +365,8 @@ fn route(
     if !has_part(resource, target) {
         return Err(Refusal::Status(not_found()));
     }
-    if method == "HEAD" || method == "OPTIONS" {
+    // Declared kinds have no routes of their own, but one handler, which looks at the method.
+    if !resource.custom && (method == "HEAD" || method == "OPTIONS") {
         return Err(Refusal::Status(method_not_allowed()));
     }
     // What lies deeper than a subresource is nowhere, and neither are single objects outside of their namespace.
@@ -378,8 +379,11 @@ fn route(
     // What exists is changed by its name, and what does not is created without one.
     let by_name = matches!(request.verb, Verb::Update | Verb::Patch);
     let created = request.verb == Verb::Create && target.subresource.is_none();
-    if by_name && target.name.is_none() || created && target.name.is_some() {
+    if !resource.custom && (by_name && target.name.is_none() || created && target.name.is_some()) {
         return Err(Refusal::Status(method_not_allowed()));
+    }
+    if by_name && target.name.is_none() {
+        return Err(Refusal::Status(ApiError::bad_request("name must be provided")));
     }
     if is_stream(target) {
         let offered = target.subresource.as_deref().and_then(|name| resource.subresource(name));
@@ -392,6 +396,9 @@ fn route(
     }
     if request.verb == Verb::Patch {
         negotiate::consumes_patch(header(headers, "content-type")).map_err(Refusal::Status)?;
+    }
+    if resource.custom {
+        return Ok(());
     }
     let watchable = matches!(request.verb, Verb::List | Verb::Watch) && resource.allows(Verb::Watch);
     negotiate::produces(accept, watchable).map_err(Refusal::Status)

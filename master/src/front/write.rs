@@ -35,7 +35,7 @@ fn encoded(json: Bytes, syntax: Syntax, indented: bool) -> Result<Bytes, ApiErro
     match syntax {
         Syntax::Json if indented => Ok(pretty::indented(&json)),
         Syntax::Json => Ok(json),
-        Syntax::Yaml => crate::yaml::to_text(&value()?).map(Bytes::from).map_err(ApiError::internal),
+        Syntax::Yaml => Ok(crate::yaml::to_answer(&value()?).into()),
         Syntax::Protobuf => match protobuf::envelope(&versioned(value()?)) {
             Some(bytes) => Ok(bytes.into()),
             None => Err(negotiate::not_acceptable(Offer { protobuf: false, ..Offer::PLAIN })),

@@ -27,8 +27,8 @@ pub fn new(name: &str, access: &Access<'_>) -> Value {
 }
 
 /// As text.
-pub fn to_text(config: &Value) -> Result<String, PkiError> {
-    crate::yaml::to_text(config).map_err(super::make)
+pub fn to_text(config: &Value) -> String {
+    crate::yaml::to_text(config)
 }
 
 /// Puts cluster, user and context of a name into a kubeconfig and makes the context current.
@@ -96,7 +96,7 @@ pub fn merge_into(path: &Path, name: &str, access: &Access<'_>) -> Result<(), Pk
     }
     let mut config = read(path)?.unwrap_or_else(|| json!({}));
     set(&mut config, name, access);
-    write(path, &to_text(&config)?)
+    write(path, &to_text(&config))
 }
 
 /// Takes a context out of a file again. Blocks.
@@ -104,7 +104,7 @@ pub fn remove_from(path: &Path, name: &str) -> Result<(), PkiError> {
     let Some(mut config) = read(path)? else { return Ok(()) };
     let before = config.clone();
     unset(&mut config, name);
-    if config == before { Ok(()) } else { write(path, &to_text(&config)?) }
+    if config == before { Ok(()) } else { write(path, &to_text(&config)) }
 }
 
 fn read(path: &Path) -> Result<Option<Value>, PkiError> {

@@ -53,7 +53,7 @@ pub(super) fn write(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
         }
         _ => None,
     };
-    why.map_or(Ok(()), |why| Err(ApiError::forbidden(resource.group, resource.plural, name, &why)))
+    why.map_or(Ok(()), |why| Err(write.forbidden(name, &why)))
 }
 
 /// Refuses a node's deletion of a pod that does not run on it.

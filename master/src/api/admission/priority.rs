@@ -68,7 +68,7 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
         let stored = write.snapshot.get("scheduling.k8s.io", "priorityclasses", "", &name);
         let Some(stored) = stored else {
             let why = format!("no PriorityClass with name {name} was found");
-            return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
+            return Err(write.forbidden(object::name(pod), &why));
         };
         Some(stored.value().map_err(ApiError::internal)?)
     };
@@ -84,7 +84,7 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
              computed {value} from the given PriorityClass name"
         );
-        return Err(ApiError::forbidden("", "pods", object::name(pod), &why));
+        return Err(write.forbidden(object::name(pod), &why));
     }
     let given = text(pod, &["spec", "preemptionPolicy"]);
     if !given.is_empty() && given != policy {

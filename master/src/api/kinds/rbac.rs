@@ -149,8 +149,13 @@ mod tests {
     #[test]
     fn a_change_is_looked_at_once() {
         let binding_of = |role: &str| json!({"kind": "RoleBinding", "roleRef": {"apiGroup": GROUP, "kind": role, "name": "a"}});
-        let told =
-            said(|errors| binding().check_change(Part::Main, &binding_of("x"), &binding_of("Role"), errors));
+        let checked = |strategy: Strategy, new: &Value, old: &Value| {
+            said(|errors| {
+                strategy.check_object(Part::Main, new, errors);
+                strategy.check_change(Part::Main, new, old, errors);
+            })
+        };
+        let told = checked(binding(), &binding_of("x"), &binding_of("Role"));
         assert_eq!(
             told,
             [
@@ -160,7 +165,7 @@ mod tests {
             ]
         );
         let none = json!({"kind": "Role", "rules": [{"verbs": [], "nonResourceURLs": ["/"]}]});
-        assert_eq!(said(|errors| role().check_change(Part::Main, &none, &none, errors)).len(), 2);
+        assert_eq!(checked(role(), &none, &none).len(), 2);
     }
 
     #[test]

@@ -214,7 +214,10 @@ mod tests {
     fn a_class_stays_what_it_is() {
         let given = |policy: &str, mode: &str| json!({"provisioner": "a.io/B", "reclaimPolicy": policy, "volumeBindingMode": mode});
         let change = |new: &Value| {
-            said(|errors| class().check_change(Part::Main, new, &given("Delete", "Immediate"), errors))
+            said(|errors| {
+                class().check_object(Part::Main, new, errors);
+                class().check_change(Part::Main, new, &given("Delete", "Immediate"), errors);
+            })
         };
         assert!(change(&given("Delete", "Immediate")).is_empty());
         assert_eq!(

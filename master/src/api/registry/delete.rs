@@ -334,10 +334,10 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
 /// A pod that goes at once, as one whose time is over; and whether that had to be said.
 fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Bytes) {
     let said = object::is_deleting(&pod);
+    let meta = object::object_mut(&mut pod, &["metadata"]);
+    meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
     if !said {
-        let meta = object::object_mut(&mut pod, &["metadata"]);
         meta.insert("deletionTimestamp".to_owned(), object::now().into());
-        meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
         if let Some(generation) = meta.get("generation").and_then(Value::as_i64) {
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
