@@ -4,7 +4,7 @@
 //! form the client asked for. What the request means is the pipeline's business, behind [`protocol::Api`].
 //!
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
-//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path.
+//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path. `traced`: it as a step of a chain.
 //! - [`shown`]: clients' certificates. `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
 //! - `write`, `pretty`: answers; `watch`: streams of events.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
@@ -32,6 +32,7 @@ pub mod path;
 mod pieces;
 mod pretty;
 pub mod shown;
+mod traced;
 mod watch;
 mod write;
 

@@ -21,6 +21,7 @@ use crate::auth::request_header::RequestHeaders;
 use crate::auth::tokens::TokenKeys;
 use crate::auth::{Authenticator, ClusterAuthorizer};
 use crate::cache::{Cache, feed};
+use crate::controllers::machinery::dispatch::Dispatch;
 use crate::front::certificate::FileCertificate;
 use crate::front::debug::Debug;
 use crate::front::fairness::Fairness;
@@ -340,7 +341,8 @@ impl Master {
         passed("API server");
 
         let api_for = |caller: Caller| pipeline.as_caller(caller);
-        scheduler::start(stage, cache.clone(), api_for, scheduler::Config::default());
+        let dispatch = Dispatch::start(stage, cache.clone());
+        scheduler::start(stage, cache.clone(), dispatch.clone(), api_for, scheduler::Config::default());
         // Where no node of ours can be, pods' addresses are somebody else's affair.
         let nodes_here = config.in_process_node.is_some() || config.link_listen.is_some();
         let controllers_config = controllers::Config {
@@ -353,7 +355,7 @@ impl Master {
             aggregation: Some(aggregation),
             ..controllers::Config::default()
         };
-        controllers::start(stage, &cache, api_for, &controllers_config);
+        controllers::start(stage, &cache, dispatch, api_for, &controllers_config);
         started.store(true, Ordering::Release);
         passed("scheduler and controllers");
         Ok(Master { front, link, pki, admin, pipeline, cache, nodes })

@@ -108,19 +108,19 @@ impl Resource {
 
     /// The store's key of an object: `/registry/<group>/<plural>/[<namespace>/]<name>`.
     pub fn key(&self, namespace: &str, name: &str) -> String {
-        let mut key = self.prefix(namespace);
-        key.push_str(name);
-        key
+        self.joined(namespace, name)
     }
 
     /// The store's key prefix of a namespace's objects, or of all when `namespace` is empty.
     pub fn prefix(&self, namespace: &str) -> String {
-        let mut key = format!("/registry/{}/{}/", self.storage_group(), self.plural);
-        if self.namespaced && !namespace.is_empty() {
-            key.push_str(namespace);
-            key.push('/');
-        }
-        key
+        self.joined(namespace, "")
+    }
+
+    /// Each request makes some of these: they are allocated once and not formatted.
+    fn joined(&self, namespace: &str, name: &str) -> String {
+        let namespace = if self.namespaced { namespace } else { "" };
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        ["/registry/", self.storage_group(), "/", self.plural, "/", namespace, slash, name].concat()
     }
 }
 

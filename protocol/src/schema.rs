@@ -9,17 +9,20 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use self::places::Places;
+
 mod binary;
 pub mod decode;
 mod defaults;
 mod embedded;
 pub mod internal;
 mod numbers;
+mod places;
 pub mod protobuf;
 pub mod syntax;
 mod times;
 
-pub use decode::{Decoded, decode, decode_value};
+pub use decode::{Decoded, decode, decode_in, decode_value};
 pub use defaults::apply_defaults;
 
 /// What a field or an element holds.
@@ -148,12 +151,14 @@ pub struct Definition {
     pub open: bool,
     /// Fields, sorted by name.
     pub fields: Vec<Field>,
+    /// Where in `fields` a name stands.
+    places: Places,
 }
 
 impl Definition {
     /// The field of that JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.name.cmp(name)).ok().map(|i| &self.fields[i])
+        self.places.candidates(name).filter_map(|i| self.fields.get(i)).find(|field| field.name == name)
     }
 
     /// The type's name without its package, such as `PodSpec`.
@@ -196,13 +201,9 @@ pub fn custom() -> &'static Definition {
 
 static CUSTOM: LazyLock<Definition> = LazyLock::new(|| {
     let fields = ["apiVersion s o", "kind s o", "metadata @m.ObjectMeta o"];
-    Definition {
-        name: "custom",
-        gvk: None,
-        atomic: false,
-        open: true,
-        fields: fields.iter().map(|line| field(line, &SCHEMA.by_name)).collect(),
-    }
+    let fields: Vec<Field> = fields.iter().map(|line| field(line, &SCHEMA.by_name)).collect();
+    let places = Places::of(fields.iter().map(|field| field.name));
+    Definition { name: "custom", gvk: None, atomic: false, open: true, fields, places }
 });
 
 /// The definition of a kind.
@@ -259,7 +260,14 @@ fn parse(text: &'static str) -> Schema {
     let mut schema = Schema { definitions: Vec::with_capacity(names.len()), by_name, by_gvk: HashMap::new() };
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         if let Some(rest) = line.strip_prefix("def ") {
-            let mut made = Definition { name: "", gvk: None, atomic: false, open: false, fields: Vec::new() };
+            let mut made = Definition {
+                name: "",
+                gvk: None,
+                atomic: false,
+                open: false,
+                fields: Vec::new(),
+                places: Places::default(),
+            };
             for (i, word) in rest.split(' ').enumerate() {
                 match word.split_once('=') {
                     None if i == 0 => made.name = word,
@@ -282,6 +290,7 @@ fn parse(text: &'static str) -> Schema {
     }
     for (i, definition) in schema.definitions.iter_mut().enumerate() {
         definition.fields.sort_by_key(|f| f.name);
+        definition.places = Places::of(definition.fields.iter().map(|field| field.name));
         if let Some(gvk) = definition.gvk {
             schema.by_gvk.entry(gvk).or_insert(i);
         }

@@ -115,6 +115,11 @@ proptest! {
     #[test]
     fn objects_are_read_or_refused(value in any_value(), definition in any_definition()) {
         let _ = patch::typed::problem(definition, &value);
+        // Reading in place comes to the same as reading from a text, or from a value into another.
+        let mut read = value.clone();
+        let in_place = schema::decode_in(definition, &mut read).map(|strict| schema::Decoded { value: read, strict });
+        prop_assert_eq!(&in_place, &schema::decode_value(definition, &value));
+        prop_assert_eq!(in_place, schema::decode(definition, value.to_string().as_bytes()));
         if let Ok(decoded) = schema::decode_value(definition, &value) {
             let mut value = decoded.value;
             schema::apply_defaults(definition, &mut value);

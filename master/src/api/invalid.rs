@@ -7,36 +7,56 @@ use protocol::ApiError;
 pub use protocol::go::quote as go_quote;
 use protocol::schema::internal::go_json;
 use serde_json::{Value, json};
+use smallvec::SmallVec;
+
+/// Bytes of a path that lie in the path itself; longer ones are rare.
+const PATH_BYTES: usize = 96;
 
 /// Where a field lies, as upstream prints it: `spec.containers[0].image`.
+///
+/// Looking at an object makes hundreds of these, and hardly ever is one shown: so mostly nothing is allocated for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(String);
+pub struct Path(SmallVec<[u8; PATH_BYTES]>);
 
 impl Path {
     /// A path of one or more names joined by dots.
     pub fn new(text: &str) -> Self {
-        Path(text.to_owned())
+        Path(SmallVec::from_slice(text.as_bytes()))
     }
 
     /// A field of this one.
     pub fn child(&self, name: &str) -> Path {
-        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Path::new(name) } else { self.followed_by(&[".", name]) }
     }
 
     /// An entry of a list.
     pub fn index(&self, index: usize) -> Path {
-        Path(format!("{}[{index}]", self.0))
+        // Most lists are short.
+        const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+        match DIGITS.get(index) {
+            Some(digit) => self.key(digit),
+            None => self.key(&index.to_string()),
+        }
     }
 
     /// An entry of a map.
     pub fn key(&self, key: &str) -> Path {
-        Path(format!("{}[{key}]", self.0))
+        self.followed_by(&["[", key, "]"])
+    }
+
+    fn followed_by(&self, parts: &[&str]) -> Path {
+        // Copied at once; a clone goes byte by byte.
+        let mut text = SmallVec::from_slice(&self.0);
+        parts.iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+        Path(text)
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+        // It was put together of texts.
+        let text = std::str::from_utf8(&self.0).map_err(|_| fmt::Error)?;
+        f.write_str(if text.is_empty() { "<nil>" } else { text })
     }
 }
 

@@ -69,7 +69,7 @@ impl Inner {
                     }
                     (None, None) => {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
-                        let shown = before.clone();
+                        let shown = || before.clone();
                         let mut scale =
                             apply_patch(definition, kind, shown, &request.body, validation, said)?;
                         tracking.update(&before, &mut scale);
@@ -332,9 +332,9 @@ impl Inner {
             if request.options.dry_run {
                 return Ok(success(200));
             }
-            let (_, json) = super::registry::seal(&subject, new);
+            let (sealed, json) = super::registry::seal(&subject, new);
             let compare = Compare { key: subject.key(), mod_revision: stored.revision };
-            let op = self.put(&subject, &json).await?;
+            let op = self.put(&subject, &sealed, &json).await?;
             let txn = Txn { compares: vec![compare], ops: vec![op], ..Txn::default() };
             if let TxnResult::Committed { revision } = self.commit(txn).await? {
                 return Ok(Answer { code: 200, body: json, revision });

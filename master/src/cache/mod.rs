@@ -23,18 +23,21 @@ use protocol::Object;
 use crate::store::{self, Batch, Event, Record};
 
 pub mod actor;
+mod announced;
 pub mod derived;
 pub mod feed;
 pub mod log;
+mod meta;
 mod splice;
 pub mod stored;
 
 pub use derived::Derived;
 pub use log::{Cursor, Gone, WatchFrom};
 use log::{KindLog, LogShare};
-pub use splice::with_resource_version;
+pub use meta::{Labels, Meta, OwnerRef};
+pub use splice::{member, with_first_resource_version, with_resource_version};
 use stored::Parsed;
-pub use stored::{Labels, Meta, OwnerRef, Stored};
+pub use stored::Stored;
 
 /// Key prefix of the kind that is indexed by node.
 const PODS: &str = "/registry/core/pods/";
@@ -250,6 +253,7 @@ struct Shared {
     /// Logs know every change after this revision (unless they dropped some).
     begins: Mutex<u64>,
     parsed: Arc<Parsed>,
+    announced: announced::Announced,
     /// What is computed from objects of some kinds.
     memo: derived::Memo,
 }
@@ -271,6 +275,7 @@ impl Cache {
                 log_share: Arc::default(),
                 begins: Mutex::new(0),
                 parsed: Arc::default(),
+                announced: announced::Announced::default(),
                 memo: derived::Memo::default(),
             }),
         }
@@ -450,6 +455,9 @@ impl Cache {
     }
 
     pub(crate) fn stored(&self, record: Record) -> Option<Arc<Stored>> {
+        if let Some(stored) = self.as_announced(&record) {
+            return Some(Arc::new(stored));
+        }
         match Stored::parse(&record, self.shared.parsed.clone()) {
             Ok(stored) => Some(Arc::new(stored)),
             Err(error) => {

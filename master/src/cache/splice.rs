@@ -1,33 +1,46 @@
-//! Putting a resourceVersion into an object's JSON without parsing it.
+//! Finding members of an object's JSON, and putting a resourceVersion into it, without parsing it.
 
 use bytes::Bytes;
 
 /// The object's JSON with `metadata.resourceVersion` set: inserted, or replaced where there is one.
 /// `None` when the bytes are not a JSON object with a `metadata` object.
 pub fn with_resource_version(json: &[u8], revision: u64) -> Option<Bytes> {
-    const NAME: &[u8] = b"\"resourceVersion\"";
-    let digits = revision.to_string();
-    let metadata = member(json, 0, b"\"metadata\"")?.0;
-    if json.get(metadata) != Some(&b'{') {
-        return None;
+    let metadata = metadata(json)?;
+    match member(json, metadata, b"\"resourceVersion\"") {
+        Some((start, end)) => Some(joined(json, (start, end), "\"", revision, "\"")),
+        None => Some(inserted(json, metadata, revision)),
     }
-    let (from, to, before, after): (usize, usize, &[u8], &[u8]) = match member(json, metadata, NAME) {
-        Some((start, end)) => (start, end, b"\"", b"\""),
-        None => {
-            let first = skip_space(json, metadata + 1);
-            let comma: &[u8] = if json.get(first) == Some(&b'}') { b"\"" } else { b"\"," };
-            (metadata + 1, metadata + 1, b"\"resourceVersion\":\"", comma)
-        }
-    };
-    let mut spliced = Vec::with_capacity(json.len() + before.len() + digits.len() + after.len());
-    for part in [&json[..from], before, digits.as_bytes(), after, &json[to..]] {
-        spliced.extend_from_slice(part);
-    }
-    Some(spliced.into())
 }
 
-/// Where the value of a member lies, in the object that starts at `at`.
-fn member(json: &[u8], at: usize, name: &[u8]) -> Option<(usize, usize)> {
+/// The same for JSON that has no resourceVersion yet: none is looked for.
+pub fn with_first_resource_version(json: &[u8], revision: u64) -> Option<Bytes> {
+    Some(inserted(json, metadata(json)?, revision))
+}
+
+/// Where the metadata begins.
+fn metadata(json: &[u8]) -> Option<usize> {
+    let at = member(json, 0, b"\"metadata\"")?.0;
+    (json.get(at) == Some(&b'{')).then_some(at)
+}
+
+fn inserted(json: &[u8], metadata: usize, revision: u64) -> Bytes {
+    let first = skip_space(json, metadata + 1);
+    let after = if json.get(first) == Some(&b'}') { "\"" } else { "\"," };
+    joined(json, (metadata + 1, metadata + 1), "\"resourceVersion\":\"", revision, after)
+}
+
+/// The JSON with what lies between two places replaced.
+fn joined(json: &[u8], (from, to): (usize, usize), before: &str, revision: u64, after: &str) -> Bytes {
+    let digits = revision.to_string();
+    let mut made = Vec::with_capacity(json.len() + before.len() + digits.len() + after.len());
+    for part in [&json[..from], before.as_bytes(), digits.as_bytes(), after.as_bytes(), &json[to..]] {
+        made.extend_from_slice(part);
+    }
+    made.into()
+}
+
+/// Where the value of a member lies (from, to), in the object that starts at `at`. The name is given with its quotes.
+pub fn member(json: &[u8], at: usize, name: &[u8]) -> Option<(usize, usize)> {
     let mut at = skip_space(json, at);
     if json.get(at) != Some(&b'{') {
         return None;
@@ -141,6 +154,9 @@ mod tests {
         ] {
             let made = with_resource_version(json.as_bytes(), 7);
             assert_eq!(made.as_deref(), wanted.map(str::as_bytes), "{json}");
+            if !json.contains("resourceVersion") {
+                assert_eq!(with_first_resource_version(json.as_bytes(), 7), made, "{json}");
+            }
         }
     }
 
@@ -170,6 +186,9 @@ mod tests {
             }
             let bytes = if pretty { serde_json::to_vec_pretty(&object) } else { serde_json::to_vec(&object) }.unwrap();
             let made = with_resource_version(&bytes, 99).unwrap();
+            if !rv && labels.get("resourceVersion").is_none() {
+                prop_assert_eq!(with_first_resource_version(&bytes, 99), Some(made.clone()));
+            }
             object["metadata"]["resourceVersion"] = json!("99");
             let wanted: Value = serde_json::from_str(&object.to_string()).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Value>(&made).unwrap(), wanted);

@@ -120,9 +120,14 @@ impl<F: Fn(Caller) -> Arc<dyn Api>> Starter<'_, F> {
     }
 }
 
-/// Starts every controller. Once per stage.
-pub fn start(stage: &Stage, cache: &Cache, api_for: impl Fn(Caller) -> Arc<dyn Api>, config: &Config) {
-    let dispatch = Dispatch::start(stage, cache.clone());
+/// Starts every controller, each told of changes by a dispatcher. Once per stage.
+pub fn start(
+    stage: &Stage,
+    cache: &Cache,
+    dispatch: Dispatch,
+    api_for: impl Fn(Caller) -> Arc<dyn Api>,
+    config: &Config,
+) {
     let s = Starter { stage, cache, api_for, dispatch, metrics: QueueMetrics::register(stage) };
     s.start(custom_resources::CustomResourceController);
     s.start(policy_types::PolicyTypeController);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actors::time::Instant;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::PatchKind;
 use serde_json::json;
@@ -14,7 +15,7 @@ use super::machinery::meta::{name, namespace, time, uid};
 use super::machinery::pods::{is_finished, node_name};
 use super::machinery::watches::{key_of, mapped};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
-use crate::cache::ChangeKind;
+use crate::cache::{ChangeKind, Stored};
 
 /// How long whoever deleted a pod that no node runs is left to take it away.
 const GOES_ALONE: Duration = Duration::from_secs(2);
@@ -84,19 +85,20 @@ impl Reconciler for PodGarbageCollector {
         if key.namespace.is_empty() {
             return self.ended(cx).await;
         }
-        let Some(pod) = cx.cache.get::<Pod>(&key.namespace, &key.name) else {
+        let snapshot = cx.cache.snapshot();
+        let Some(stored) = snapshot.get("", "pods", &key.namespace, &key.name) else {
             self.missing.lock().remove(key);
             return Ok(Outcome::DONE);
         };
+        let alone = stored.meta.field("spec.nodeName").is_empty();
+        if alone && let Some(left) = left_alone(stored, cx.now) {
+            return Ok(Outcome::again(left));
+        }
+        let Some(pod) = cx.cache.get::<Pod>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
         let node = node_name(&pod);
         if node.is_empty() {
-            // No kubelet will ever confirm its end. Who deletes it usually does, a moment after having said so.
-            if let Some(since) = &pod.metadata.deletion_timestamp {
-                let age = Duration::try_from(cx.now.duration_since(since.0)).unwrap_or_default();
-                let left = GOES_ALONE.saturating_sub(age);
-                if !left.is_zero() {
-                    return Ok(Outcome::again(left));
-                }
+            // No kubelet will ever confirm its end.
+            if pod.metadata.deletion_timestamp.is_some() {
                 remove(cx, &pod).await?;
             }
             return Ok(Outcome::DONE);
@@ -116,6 +118,14 @@ impl Reconciler for PodGarbageCollector {
         remove_orphan(cx, &pod).await?;
         Ok(Outcome::DONE)
     }
+}
+
+/// How long a deleted pod is left to whoever deletes it, who usually takes it away a moment after having said so:
+/// so this is asked of nearly every pod that goes, and takes none apart.
+fn left_alone(pod: &Stored, now: Timestamp) -> Option<Duration> {
+    let since: Timestamp = pod.meta.deletion_timestamp.as_deref()?.parse().ok()?;
+    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    Some(GOES_ALONE.saturating_sub(age)).filter(|left| !left.is_zero())
 }
 
 impl PodGarbageCollector {

@@ -60,9 +60,10 @@ impl Cluster {
             authenticator,
         );
         let stage = Stage::local();
-        start(&stage, &cache, |caller| pipeline.as_caller(caller), &config);
+        let dispatch = Dispatch::start(&stage, cache.clone());
         let door = |caller| pipeline.as_caller(caller);
-        let scheduler = scheduler::start(&stage, cache.clone(), door, scheduler::Config::default());
+        start(&stage, &cache, dispatch.clone(), door, &config);
+        let scheduler = scheduler::start(&stage, cache.clone(), dispatch, door, scheduler::Config::default());
         let admin = Client::new(pipeline.as_caller(Caller::component("admin", &["system:masters"])), "test");
         Cluster { stage, cache, admin, scheduler }
     }

@@ -3,13 +3,11 @@
 //! The order is upstream's: who asks, whether they may, whether the path, the method and the media types fit a
 //! route, and only then what the request says.
 
-use std::sync::Arc;
-
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::{TraceContext, trace};
-use protocol::{ApiError, ApiRequest, ApiResponse, Options, Resource, Target, Verb};
+use actors::trace;
+use protocol::{ApiError, ApiRequest, Options, Resource, Target, Verb};
 use serde_json::json;
 
 use super::audited::Audited;
@@ -18,6 +16,7 @@ use super::metrics::Request;
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
 use super::shown::Shown;
+use super::traced::{call, cause_of, key_of};
 use super::{Admitted, Documents, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
 use crate::auth::{Attributes, Decision};
@@ -416,46 +415,6 @@ async fn stream(
     let kind = format!("{} {}", request.verb, request.target.subresource.as_deref().unwrap_or_default());
     let work = shared.config.streams.serve(http, payload, request, rest);
     trace::step_caused_by(cause, "master/front", &kind, key, |r| r.status().as_u16() >= 400, work).await
-}
-
-/// Calls the pipeline; a write is the root (or, with a `traceparent`, a link) of a causal chain.
-async fn call(
-    http: &HttpRequest,
-    door: Arc<dyn protocol::Api>,
-    request: ApiRequest,
-) -> Result<ApiResponse, ApiError> {
-    if !request.verb.is_write() {
-        return door.call(request).await;
-    }
-    let kind = format!("{} {}", http.method(), request.target.resource);
-    let key = key_of(&request);
-    let failed = |r: &Result<ApiResponse, ApiError>| r.as_ref().map_or(true, |r| r.code >= 400);
-    trace::step_caused_by(cause_of(http.headers()), "master/front", &kind, key, failed, door.call(request))
-        .await
-}
-
-fn cause_of(headers: &HeaderMap) -> TraceContext {
-    TraceContext::from_traceparent(header(headers, "traceparent")).unwrap_or_default()
-}
-
-/// The object a request is about, as traces name it. A new object's name stands in its body.
-fn key_of(request: &ApiRequest) -> Option<Arc<str>> {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        metadata: Metadata,
-    }
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        name: Option<String>,
-    }
-    let target = &request.target;
-    let from_body = || serde_json::from_slice::<Body>(&request.body).ok().and_then(|b| b.metadata.name);
-    let name = target.name.clone().or_else(from_body).unwrap_or_default();
-    let key = match &target.namespace {
-        Some(namespace) => format!("{}/{namespace}/{name}", target.resource),
-        None => format!("{}/{name}", target.resource),
-    };
-    Some(key.into())
 }
 
 fn include_object(request: &ApiRequest) -> String {

@@ -17,12 +17,14 @@ use serde_json::{Value, json};
 use super::binder::{Bind, Binder};
 use super::cycle::{self, Decision, Refusal};
 use super::facts::Facts;
+use super::followed;
 use super::plugins::ClusterChange;
 use super::pod::PodFacts;
 use super::preemption::{self, Outcome};
 use super::queue::{Place, Queue};
 use super::{Config, DEFAULT_NAME};
-use crate::cache::{Cache, WatchFrom};
+use crate::cache::Cache;
+use crate::controllers::machinery::dispatch::{Changed, Dispatch, Unfollowed};
 use crate::controllers::machinery::meta::{self, Key, time};
 use crate::controllers::machinery::pods::{condition, is_finished, node_name};
 use protocol::events::Recorder;
@@ -31,13 +33,6 @@ use protocol::events::Recorder;
 const BIND_MAX: Duration = Duration::from_secs(100);
 /// Verdicts that are kept.
 const VERDICTS_MAX: usize = 20_000;
-
-/// An object may have changed.
-pub struct Changed {
-    kind: &'static str,
-    key: Key,
-}
-message!(Changed => (), |m| Some(format!("{}/{}", m.kind, m.key).into()), coalesce);
 
 /// Try a pod.
 pub struct Try {
@@ -86,6 +81,7 @@ pub struct Verdict {
 /// See the module.
 pub struct Scheduler {
     cache: Cache,
+    dispatch: Dispatch,
     client: Client,
     api: Arc<dyn Api>,
     events: Recorder,
@@ -107,9 +103,16 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// With nothing known yet.
-    pub fn new(cache: Cache, api: Arc<dyn Api>, events: Recorder, config: Config) -> Self {
+    pub fn new(
+        cache: Cache,
+        dispatch: Dispatch,
+        api: Arc<dyn Api>,
+        events: Recorder,
+        config: Config,
+    ) -> Self {
         Scheduler {
             cache,
+            dispatch,
             client: Client::new(api.clone(), super::AGENT),
             api,
             events,
@@ -174,9 +177,6 @@ impl Scheduler {
     }
 
     fn pod_changed(&mut self, key: Key) {
-        if !self.uids.contains_key(&key) && self.is_for_others(&key) {
-            return;
-        }
         let pod = self.cache.get::<Pod>(&key.namespace, &key.name).filter(|p| !is_finished(p));
         let uid: Option<Arc<str>> = pod.as_ref().map(|p| meta::uid(&p.metadata).into());
         if let Some(former) = self.uids.get(&key).cloned().filter(|f| Some(f) != uid.as_ref()) {
@@ -216,16 +216,6 @@ impl Scheduler {
                 self.changed(&ClusterChange::PodPlaced(facts));
             }
         }
-    }
-
-    /// Whether a pod waits for another scheduler. Told without parsing it.
-    fn is_for_others(&self, key: &Key) -> bool {
-        let snapshot = self.cache.snapshot();
-        snapshot.get("", "pods", &key.namespace, &key.name).is_some_and(|stored| {
-            let asked = stored.meta.field("spec.schedulerName");
-            let elsewhere = if asked.is_empty() { DEFAULT_NAME } else { asked } != self.config.name;
-            elsewhere && stored.meta.field("spec.nodeName").is_empty()
-        })
     }
 
     fn forget(&mut self, uid: &str) {
@@ -501,40 +491,15 @@ impl Actor for Scheduler {
             cache.ready().await;
             for node in cache.snapshot().list("", "nodes", "") {
                 let key = Key::new("", &node.meta.name);
-                if me.tell(Changed { kind: "nodes", key }).await.is_err() {
+                if me.tell(Changed { resource: "nodes", key }).await.is_err() {
                     return;
                 }
             }
         };
         ctx.run(begin, |me, (), ctx| {
-            const FOLLOWED: [(&str, &str); 6] = [
-                ("", "namespaces"),
-                ("", "nodes"),
-                ("", "pods"),
-                ("", "persistentvolumeclaims"),
-                ("", "persistentvolumes"),
-                ("storage.k8s.io", "storageclasses"),
-            ];
-            for (group, kind) in FOLLOWED {
-                let (me, cache) = (ctx.me(), me.cache.clone());
-                ctx.run(follow(me, cache, group, kind), |_, (), _| {});
-            }
+            let (changed, unfollowed) = (ctx.me().recipient(), ctx.me().recipient());
+            followed::register(&me.dispatch, &me.config.name, &changed, &unfollowed);
         });
-    }
-}
-
-async fn follow(me: ActorRef<Scheduler>, cache: Cache, group: &'static str, kind: &'static str) {
-    loop {
-        let Ok(mut cursor) = cache.watch(group, kind, "", WatchFrom::InitialState) else { return };
-        while let Ok(changes) = cursor.next().await {
-            for change in changes {
-                let key = Key::new(&change.stored.meta.namespace, &change.stored.meta.name);
-                let changed = Changed { kind, key };
-                if actors::trace::under(change.trace, me.tell(changed)).await.is_err() {
-                    return;
-                }
-            }
-        }
     }
 }
 
@@ -542,7 +507,7 @@ impl Handler<Changed> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, m: Changed, ctx: &mut Context<Self>) {
-        match m.kind {
+        match m.resource {
             "nodes" => self.node_changed(&m.key.name),
             "namespaces" => self.namespace_changed(&m.key.name),
             "persistentvolumeclaims" | "persistentvolumes" | "storageclasses" => {
@@ -551,6 +516,14 @@ impl Handler<Changed> for Scheduler {
             _ => self.pod_changed(m.key),
         }
         self.go_on(ctx);
+    }
+}
+
+impl Handler<Unfollowed> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, m: Unfollowed, ctx: &mut Context<Self>) {
+        ctx.fail(m.why);
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`queue`]: what waits, and for what.
 //! - [`cycle`]: one decision, a pure function; [`plugins`] its rules; [`preemption`] its last resort.
 //! - [`binder`]: the pool that writes decisions.
-//! - [`actor`]: the actor that owns facts and queue and acts on decisions.
+//! - [`actor`]: the actor that owns facts and queue and acts on decisions; `followed` is what it is told of.
 
 use std::sync::Arc;
 
@@ -12,12 +12,14 @@ use actors::{ActorRef, Props, Stage};
 use protocol::{Api, Caller};
 
 use crate::cache::Cache;
+use crate::controllers::machinery::dispatch::Dispatch;
 use protocol::events::{Recorder, Source};
 
 pub mod actor;
 pub mod binder;
 pub mod cycle;
 pub mod facts;
+mod followed;
 pub mod plugins;
 pub mod pod;
 pub mod preemption;
@@ -53,15 +55,17 @@ pub fn caller() -> Caller {
     Caller::component("system:kube-scheduler", &[])
 }
 
-/// Starts the scheduler.
+/// Starts the scheduler, which is told of changes by a dispatcher.
 pub fn start(
     stage: &Stage,
     cache: Cache,
+    dispatch: Dispatch,
     api_for: impl Fn(Caller) -> Arc<dyn Api>,
     config: Config,
 ) -> ActorRef<Scheduler> {
     let api = api_for(caller());
     let events = Recorder::start(stage, Source::master(&config.name, AGENT), api.clone());
-    let make = move || Scheduler::new(cache.clone(), api.clone(), events.clone(), config.clone());
+    let make =
+        move || Scheduler::new(cache.clone(), dispatch.clone(), api.clone(), events.clone(), config.clone());
     stage.spawn(Props::new("master/scheduler", make).capacity(4096))
 }

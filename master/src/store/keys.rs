@@ -10,19 +10,18 @@ fn group_segment(group: &str) -> &str {
 
 /// The key of an object; an empty `namespace` means a cluster-scoped one.
 pub fn key(group: &str, resource: &str, namespace: &str, name: &str) -> String {
-    let mut key = prefix(group, resource, namespace);
-    key.push_str(name);
-    key
+    joined(group, resource, namespace, name)
 }
 
 /// The prefix of a kind's keys, or of its keys in one namespace when `namespace` is not empty.
 pub fn prefix(group: &str, resource: &str, namespace: &str) -> String {
-    let group = group_segment(group);
-    if namespace.is_empty() {
-        format!("{ROOT}{group}/{resource}/")
-    } else {
-        format!("{ROOT}{group}/{resource}/{namespace}/")
-    }
+    joined(group, resource, namespace, "")
+}
+
+/// A prefix and a name. Every look into a snapshot makes one of these, so it is allocated once and not formatted.
+fn joined(group: &str, resource: &str, namespace: &str, name: &str) -> String {
+    let slash = if namespace.is_empty() { "" } else { "/" };
+    [ROOT, group_segment(group), "/", resource, "/", namespace, slash, name].concat()
 }
 
 /// What a key says about its object.
@@ -58,11 +57,9 @@ pub fn parse_key(key: &str) -> Option<KeyParts<'_>> {
 
 /// How traces name what a key stands for: `deployments/default/web`.
 pub fn trace_key(key: &str) -> std::sync::Arc<str> {
-    match parse_key(key) {
-        Some(KeyParts { resource, namespace: "", name, .. }) => format!("{resource}/{name}").into(),
-        Some(KeyParts { resource, namespace, name, .. }) => format!("{resource}/{namespace}/{name}").into(),
-        None => key.into(),
-    }
+    // The same, without root and group.
+    let named = parse_key(key).and_then(|_| key.strip_prefix(ROOT)?.split_once('/'));
+    named.map_or(key, |(_, named)| named).into()
 }
 
 #[cfg(test)]
@@ -84,7 +81,22 @@ mod tests {
             ),
         ] {
             assert_eq!(key(group, resource, namespace, name), text);
+            let begins = prefix(group, resource, namespace);
+            assert_eq!(format!("{begins}{name}"), text);
             assert_eq!(parse_key(text), Some(KeyParts { group, resource, namespace, name }));
+        }
+    }
+
+    #[test]
+    fn traces_leave_out_root_and_group() {
+        for (key, named) in [
+            ("/registry/core/pods/default/web", "pods/default/web"),
+            ("/registry/apps/deployments/default/web", "deployments/default/web"),
+            ("/registry/core/nodes/n1", "nodes/n1"),
+            ("/registry/core/pods/", "/registry/core/pods/"),
+            ("/other", "/other"),
+        ] {
+            assert_eq!(&*trace_key(key), named, "{key}");
         }
     }
 

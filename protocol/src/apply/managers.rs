@@ -82,9 +82,22 @@ impl Manager {
     }
 }
 
+/// The bytes of a name up to the quote that ends it in JSON, where JSON shows it as it is.
+fn quoted(name: &str) -> Option<impl Iterator<Item = u8>> {
+    let plain = !name.is_empty() && name.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\');
+    plain.then(|| name.bytes().chain([b'"']))
+}
+
 impl Ord for Manager {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.identifier().cmp(&other.identifier())
+        if self == other {
+            return Ordering::Equal;
+        }
+        // Mostly their names tell, which come first in identifiers.
+        match (quoted(&self.name), quoted(&other.name)) {
+            (Some(a), Some(b)) if self.name != other.name => a.cmp(b),
+            _ => self.identifier().cmp(&other.identifier()),
+        }
     }
 }
 
@@ -295,4 +308,24 @@ pub fn conflict_message(conflicts: &[Conflict]) -> String {
         lines.push(format!("- {}", conflict.field()));
     }
     format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_manager() -> impl Strategy<Value = Manager> {
+        let operation = prop_oneof![Just(Operation::Apply), Just(Operation::Update)];
+        // Few letters, so that names are often equal or begin alike.
+        (r#"[ab !"\\\n~é]{0,3}"#, operation, "(v1|apps/v1)?", "(status|scale)?")
+            .prop_map(|(name, operation, version, part)| Manager::new(&name, operation, &version, &part))
+    }
+
+    proptest! {
+        #[test]
+        fn managers_stand_in_the_order_of_their_identifiers(a in any_manager(), b in any_manager()) {
+            prop_assert_eq!(a.cmp(&b), a.identifier().cmp(&b.identifier()));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Reading objects the way Go's typed decoder does: wrong types are refused with its words, unknown and
 //! repeated fields are reported, absent and zero fields come out as Go would print them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -32,9 +33,24 @@ pub fn decode(definition: &'static Definition, text: &[u8]) -> Result<Decoded, S
     Ok(decoded)
 }
 
-/// Reads a JSON value as an object of `definition`.
+/// Reads a JSON value as an object of `definition`, and leaves a copy of it that is right.
 pub fn decode_value(definition: &'static Definition, value: &Value) -> Result<Decoded, String> {
     read(definition, value)
+}
+
+/// [`decode_value`] in place: what is right already is neither copied nor built anew. Returns what strict validation
+/// refuses; after an error the value is neither what it was nor what it should be.
+pub fn decode_in(definition: &'static Definition, value: &mut Value) -> Result<Vec<String>, String> {
+    let mut report = Report::default();
+    let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
+    seed.read_in(value);
+    match report.error {
+        Some(error) => Err(error),
+        None => {
+            finish_in(definition, value);
+            Ok(report.strict)
+        }
+    }
 }
 
 fn read<'de, D: Deserializer<'de>>(
@@ -63,7 +79,7 @@ struct Report {
 
 enum Segment {
     /// A field of a definition.
-    Name(String, &'static Definition),
+    Name(Cow<'static, str>, &'static Definition),
     Key(String),
     Index(usize),
 }
@@ -74,21 +90,23 @@ impl Report {
         for segment in &self.path {
             match segment {
                 Segment::Index(i) => text.push_str(&format!("[{i}]")),
-                Segment::Name(name, _) | Segment::Key(name) => {
-                    if !text.is_empty() {
-                        text.push('.');
-                    }
-                    text.push_str(name);
-                }
+                Segment::Name(name, _) => dotted(&mut text, name),
+                Segment::Key(name) => dotted(&mut text, name),
             }
         }
         if !last.is_empty() {
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(last);
+            dotted(&mut text, last);
         }
         text
+    }
+
+    /// Takes the last name of the path back out of it.
+    fn leave(&mut self) -> String {
+        match self.path.pop() {
+            Some(Segment::Name(name, _)) => name.into_owned(),
+            Some(Segment::Key(name)) => name,
+            Some(Segment::Index(_)) | None => String::new(),
+        }
     }
 
     fn strict(&mut self, what: &str, name: &str) {
@@ -115,6 +133,13 @@ impl Report {
     }
 }
 
+fn dotted(text: &mut String, name: &str) {
+    if !text.is_empty() {
+        text.push('.');
+    }
+    text.push_str(name);
+}
+
 /// Reads one value of a type; `parent` is the struct whose field (or whose field's element) it is.
 struct Seed<'r> {
     ty: Option<&'static Type>,
@@ -124,7 +149,103 @@ struct Seed<'r> {
     report: &'r mut Report,
 }
 
+/// What is expected within an object or a list: the type, and whose field it is.
+#[derive(Clone, Copy)]
+struct Inner {
+    ty: Option<&'static Type>,
+    field: Option<&'static Field>,
+    parent: Option<&'static Definition>,
+}
+
+impl Inner {
+    /// What a field of an object may hold; `None` where there is no such field.
+    fn of(definition: &'static Definition, name: &str) -> Option<Self> {
+        match definition.field(name) {
+            Some(found) => Some(Inner { ty: Some(&found.ty), field: Some(found), parent: Some(definition) }),
+            None => definition.open.then_some(Inner { ty: Some(&Type::Any), field: None, parent: None }),
+        }
+    }
+
+    fn seed(self, report: &mut Report) -> Seed<'_> {
+        Seed { ty: self.ty, field: self.field, parent: self.parent, root: false, report }
+    }
+}
+
 impl Seed<'_> {
+    /// What a list holds, where there may be one.
+    fn element(&self) -> Option<&'static Type> {
+        match self.ty {
+            Some(Type::List(element)) => Some(*element),
+            Some(Type::Any) => Some(&Type::Any),
+            _ => None,
+        }
+    }
+
+    /// What a map holds, where there may be one.
+    fn entry(&self) -> Option<&'static Type> {
+        match self.ty {
+            Some(Type::Map(element)) => Some(*element),
+            Some(Type::Any) => Some(&Type::Any),
+            _ => None,
+        }
+    }
+
+    /// Reads a value where it lies.
+    fn read_in(self, value: &mut Value) {
+        match value {
+            Value::Null => {}
+            Value::Bool(_) => {
+                if !matches!(self.ty, Some(Type::Bool | Type::Any)) {
+                    *value = self.other("bool");
+                }
+            }
+            Value::Number(number) => *value = self.number(number.clone()),
+            Value::String(text) => {
+                if !matches!(self.ty, Some(Type::String | Type::Any | Type::IntOrString)) {
+                    *value = self.scalar_text(text);
+                }
+            }
+            Value::Array(items) => {
+                let Some(element) = self.element() else {
+                    *value = self.other("array");
+                    return;
+                };
+                let Seed { field, parent, report, .. } = self;
+                for (i, item) in items.iter_mut().enumerate() {
+                    report.path.push(Segment::Index(i));
+                    Inner { ty: Some(element), field, parent }.seed(report).read_in(item);
+                    report.path.pop();
+                }
+            }
+            Value::Object(map) => {
+                let (definition, element) = (self.definition(), self.entry());
+                if definition.is_none() && element.is_none() {
+                    *value = self.other("object");
+                    return;
+                }
+                let Seed { field, parent, report, .. } = self;
+                map.retain(|name, value| {
+                    let (inner, segment) = match definition {
+                        None => (Inner { ty: element, field, parent }, Segment::Key(name.clone())),
+                        Some(definition) => {
+                            let Some(inner) = Inner::of(definition, name) else {
+                                report.strict("unknown", name);
+                                return false;
+                            };
+                            let known = inner.field.map(|field| Cow::Borrowed(field.name));
+                            let named = known.unwrap_or_else(|| Cow::Owned(name.clone()));
+                            (inner, Segment::Name(named, definition))
+                        }
+                    };
+                    report.path.push(segment);
+                    inner.seed(report).read_in(value);
+                    report.path.pop();
+                    true
+                });
+            }
+        }
+    }
+
     fn definition(&self) -> Option<&'static Definition> {
         if self.root { self.parent } else { self.ty.and_then(Type::definition) }
     }
@@ -245,10 +366,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let element = match self.ty {
-            Some(Type::List(element)) => *element,
-            Some(Type::Any) => &Type::Any,
-            _ => {
+        let element = match self.element() {
+            Some(element) => element,
+            None => {
                 while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
                 return Ok(self.other("array"));
             }
@@ -257,8 +377,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut read = Vec::new();
         loop {
             report.path.push(Segment::Index(read.len()));
-            let seed = Seed { ty: Some(element), field, parent, root: false, report: &mut *report };
-            let item = items.next_element_seed(seed);
+            let item = items.next_element_seed(Inner { ty: Some(element), field, parent }.seed(report));
             report.path.pop();
             match item? {
                 Some(item) => read.push(item),
@@ -269,26 +388,22 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let definition = self.definition();
-        let element = match (self.ty, definition) {
-            (_, Some(_)) => None,
-            (Some(Type::Map(element)), _) => Some(*element),
-            (Some(Type::Any), _) => Some(&Type::Any),
-            _ => {
-                while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
-                return Ok(self.other("object"));
-            }
-        };
+        let element = self.entry();
+        if definition.is_none() && element.is_none() {
+            while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+            return Ok(self.other("object"));
+        }
         let Seed { field, parent, report, .. } = self;
         let mut read = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            if read.contains_key(&name) {
+            let repeated = read.contains_key(&name);
+            if repeated {
                 report.strict("duplicate", &name);
             }
-            let (ty, inner, owner) = match definition {
-                None => (element, field, parent),
-                Some(definition) => match definition.field(&name) {
-                    Some(found) => (Some(&found.ty), Some(found), Some(definition)),
-                    None if definition.open => (Some(&Type::Any), None, None),
+            let inner = match definition {
+                None => Inner { ty: element, field, parent },
+                Some(definition) => match Inner::of(definition, &name) {
+                    Some(inner) => inner,
                     None => {
                         report.strict("unknown", &name);
                         entries.next_value::<serde::de::IgnoredAny>()?;
@@ -296,18 +411,17 @@ impl<'de> Visitor<'de> for Seed<'_> {
                     }
                 },
             };
-            let segment = match definition {
-                Some(definition) => Segment::Name(name.clone(), definition),
-                None => Segment::Key(name.clone()),
-            };
-            report.path.push(segment);
-            let seed = Seed { ty, field: inner, parent: owner, root: false, report: &mut *report };
-            let value = entries.next_value_seed(seed);
-            report.path.pop();
+            // The name lies in the path while what it leads to is read, and is taken back from there.
+            report.path.push(match definition {
+                Some(definition) => Segment::Name(Cow::Owned(name), definition),
+                None => Segment::Key(name),
+            });
+            let value = entries.next_value_seed(inner.seed(report));
+            let name = report.leave();
             let value = value?;
-            match (read.get_mut(&name), definition) {
-                (Some(before), Some(_)) => read_on(before, value),
-                _ => {
+            match definition.filter(|_| repeated).and_then(|_| read.get_mut(&name)) {
+                Some(before) => read_on(before, value),
+                None => {
                     read.insert(name, value);
                 }
             }

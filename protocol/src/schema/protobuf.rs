@@ -115,6 +115,10 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
 /// The message behind a kind; `None` where there is none.
 fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    message_named(group, version, kind)
+}
+
+fn message_named(group: &str, version: &str, kind: &str) -> Option<&'static str> {
     let name = match super::kind(group, version, kind) {
         Some(definition) => definition.name,
         // Options have every group's version.
@@ -128,8 +132,7 @@ fn message_of(api_version: &str, kind: &str) -> Option<&'static str> {
 
 /// Whether objects of a kind have a protobuf form.
 pub fn knows(group: &str, version: &str, kind: &str) -> bool {
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    message_of(&api_version, kind).is_some()
+    message_named(group, version, kind).is_some()
 }
 
 /// Messages whose JSON form is not an object of their fields.

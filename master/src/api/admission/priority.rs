@@ -56,7 +56,11 @@ pub(super) fn validate(write: &Write<'_>, class: &Value) -> Result<(), ApiError>
 /// The default class; where there is more than one after all, the lowest.
 fn global_default(write: &Write<'_>) -> Option<Value> {
     let classes = write.snapshot.list("scheduling.k8s.io", "priorityclasses", "");
-    let defaults = classes.filter_map(|s| s.value().ok()).filter(|v| v["globalDefault"] == Value::Bool(true));
+    // Few classes say anything of it, and every new pod asks.
+    let defaults = classes
+        .filter(|stored| stored.mentions("globalDefault"))
+        .filter_map(|stored| stored.value().ok())
+        .filter(|class| class["globalDefault"] == Value::Bool(true));
     defaults.min_by_key(|v| v["value"].as_i64().unwrap_or(0))
 }
 

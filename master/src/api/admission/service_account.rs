@@ -67,7 +67,11 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
     object::default(spec, "serviceAccountName", "default");
     let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
     spec.insert("serviceAccount".to_owned(), name.clone().into());
-    let account = account(write, pod)?.value().map_err(ApiError::internal)?;
+    let account = account(write, pod)?;
+    // Most accounts say nothing about the pods that run as them.
+    let says =
+        ["automountServiceAccountToken", "imagePullSecrets"].iter().any(|field| account.mentions(field));
+    let account = if says { account.value().map_err(ApiError::internal)? } else { Value::Null };
     let wanted = pod["spec"]["automountServiceAccountToken"]
         .as_bool()
         .or_else(|| account["automountServiceAccountToken"].as_bool())

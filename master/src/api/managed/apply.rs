@@ -101,14 +101,14 @@ impl Tracking<'_> {
     }
 
     /// A merged object as one of its kind, defaulted, in the stored version.
-    fn typed(&self, merged: Value) -> Result<Value, String> {
+    fn typed(&self, mut value: Value) -> Result<Value, String> {
         let Some(definition) = self.versions.definition(&self.version) else {
             return Err(format!("no type information for {}", self.version));
         };
-        if let Some(why) = patch::typed::problem(definition, &merged) {
+        if let Some(why) = patch::typed::problem(definition, &value) {
             return Err(why);
         }
-        let mut value = protocol::schema::decode_value(definition, &merged)?.value;
+        protocol::schema::decode_in(definition, &mut value)?;
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
                 // Strict validation is not for apply: what is unknown was refused by the schema.

@@ -184,7 +184,7 @@ impl Inner {
             }
             let mut txn =
                 Txn { compares: vec![Compare { key: at.key(), mod_revision: 0 }], ..Txn::default() };
-            txn.ops.push(self.put(&at, &json).await?);
+            txn.ops.push(self.put(&at, &sealed, &json).await?);
             allocation.add_to(&mut txn);
             charge.add_to(&mut txn);
             match self.commit(txn).await? {

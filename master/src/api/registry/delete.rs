@@ -212,12 +212,12 @@ impl Inner {
                 revision: stored.revision,
             })),
             Fate::Marked(new) => {
-                let (_, json) = seal(&subject, new);
+                let (sealed, json) = seal(&subject, new);
                 if dry {
                     let body = self.shown(&subject, &json, stored.revision, false).await?;
                     return Ok(Some(Answer { code: kept, body, revision: stored.revision }));
                 }
-                txn.ops.push(self.put(&subject, &json).await?);
+                txn.ops.push(self.put(&subject, &sealed, &json).await?);
                 let TxnResult::Committed { revision } = self.commit(txn).await? else { return Ok(None) };
                 let body = self.shown(&subject, &json, revision, true).await?;
                 Ok(Some(Answer { code: kept, body, revision }))
@@ -226,11 +226,11 @@ impl Inner {
                 let freed = self.release(subject.stored, &old);
                 let pod = subject.stored.plural == "pods" && subject.stored.group.is_empty();
                 let over = if pod { Some(over(&subject, old)) } else { None };
-                if let Some((true, json)) = &over
+                if let Some((true, sealed, json)) = &over
                     && !dry
                 {
                     // Watchers are told that its time is over before they are told that it is gone.
-                    txn.ops.push(self.put(&subject, json).await?);
+                    txn.ops.push(self.put(&subject, sealed, json).await?);
                     let TxnResult::Committed { revision } = self.commit(txn).await? else { return Ok(None) };
                     *ended = Some(Ended { pod: stored.clone(), json: json.clone(), revision });
                     let compares = vec![Compare { key: subject.key(), mod_revision: revision }];
@@ -242,7 +242,7 @@ impl Inner {
                     return Ok(None);
                 }
                 match over {
-                    Some((_, json)) => {
+                    Some((_, _, json)) => {
                         let body = shown(&subject, &json, stored.revision)?;
                         Ok(Some(Answer { code: 200, body, revision: stored.revision }))
                     }
@@ -331,8 +331,8 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
     Ok(())
 }
 
-/// A pod that goes at once, as one whose time is over; and whether that had to be said.
-fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Bytes) {
+/// A pod that goes at once, as one whose time is over, also as it is printed; before it, whether that had to be said.
+fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Value, Bytes) {
     let said = object::is_deleting(&pod);
     let meta = object::object_mut(&mut pod, &["metadata"]);
     meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
@@ -342,7 +342,8 @@ fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Bytes) {
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
     }
-    (!said, seal(subject, pod).1)
+    let (sealed, json) = seal(subject, pod);
+    (!said, sealed, json)
 }
 
 fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Result<Answer, ApiError> {

@@ -22,7 +22,7 @@ use super::custom::conversion::Foreseen;
 use super::invalid::Errors;
 use super::object;
 use super::pipeline::Inner;
-use crate::cache::{Snapshot, Stored, with_resource_version};
+use crate::cache::{Snapshot, Stored, with_first_resource_version};
 use crate::store::{LeaseId, Op, StoreError, Txn, TxnResult};
 
 pub mod body;
@@ -267,10 +267,12 @@ impl Inner {
         Ok(result)
     }
 
-    /// The operation that writes an object.
-    pub async fn put(&self, subject: &Subject<'_>, json: &Bytes) -> Result<Op, ApiError> {
+    /// The operation that writes an object, which lies before us as what it was printed from too.
+    pub async fn put(&self, subject: &Subject<'_>, value: &Value, json: &Bytes) -> Result<Op, ApiError> {
         let lease = if subject.stored.plural == "events" { Some(self.event_lease().await?) } else { None };
-        Ok(Op::Put { key: subject.key(), value: json.clone(), lease })
+        let key = subject.key();
+        self.cache.announce(&key, json, value);
+        Ok(Op::Put { key, value: json.clone(), lease })
     }
 
     /// The lease that new events live under. A new one is begun every few minutes, so that an event lives an
@@ -324,11 +326,12 @@ pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
     (value, json)
 }
 
+/// What was [sealed](seal) with its resourceVersion.
 fn spliced(json: &Bytes, revision: u64) -> Bytes {
     if revision == 0 {
         return json.clone();
     }
-    with_resource_version(json, revision).unwrap_or_else(|| json.clone())
+    with_first_resource_version(json, revision).unwrap_or_else(|| json.clone())
 }
 
 /// The object as the client sees it: with its resourceVersion, in the version asked for.

@@ -59,20 +59,26 @@ fn repeated(text: &[u8]) -> Vec<String> {
     read.map(|d| d.strict).unwrap_or_default().into_iter().filter(|s| s.starts_with("duplicate")).collect()
 }
 
-/// Applies a patch to an object in the version asked for. What strict validation finds goes to `warnings`, or is
-/// the reason of the refusal.
-pub fn apply_patch(
+/// What a patch made of an object, before anybody looked at its types.
+struct Patched {
+    value: Value,
+    /// What strict validation finds in the patch itself.
+    strict: Vec<String>,
+    /// What is shown of it in a refusal, where that is not the object.
+    display: Option<String>,
+}
+
+fn patched(
     definition: &'static Definition,
     kind: PatchKind,
     target: Value,
     text: &[u8],
     validation: Option<&str>,
-    warnings: &mut Vec<String>,
-) -> Result<Value, ApiError> {
-    let mut patched = target;
+) -> Result<Patched, ApiError> {
+    let mut value = target;
     let undecoded = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
     let mut display = None;
-    let mut strict = match kind {
+    let strict = match kind {
         PatchKind::Json => {
             let mut patch = JsonPatch::parse(text).map_err(|error| match error {
                 JsonPatchError::TooMany(_) => {
@@ -82,18 +88,18 @@ pub fn apply_patch(
                 _ => undecoded(syntax::error(text).unwrap_or_else(|| error.to_string())),
             })?;
             let strict = std::mem::take(&mut patch.strict);
-            patch.apply(&mut patched).map_err(|_| rejected())?;
+            patch.apply(&mut value).map_err(|_| rejected())?;
             strict
         }
         PatchKind::Merge => {
             let given = object(text).map_err(undecoded)?;
-            patch::merge(&mut patched, given.ok_or_else(|| ApiError::bad_request("Invalid JSON Patch"))?);
+            patch::merge(&mut value, given.ok_or_else(|| ApiError::bad_request("Invalid JSON Patch"))?);
             repeated(text)
         }
         PatchKind::Strategic => {
             let given = object(text).map_err(ApiError::bad_request)?.unwrap_or_else(|| json!({}));
             display = given.as_object().map(protocol::go::map);
-            patch::strategic(definition, &mut patched, given).map_err(|error| match error {
+            patch::strategic(definition, &mut value, given).map_err(|error| match error {
                 StrategicError::Format(_) => ApiError::bad_request(error.to_string()),
                 StrategicError::ListOfLists => rejected(),
                 StrategicError::Other(why) => ApiError::new(500, "", why),
@@ -103,24 +109,38 @@ pub fn apply_patch(
         // Not a change of an object but a rule of its own.
         PatchKind::Apply => return Err(unsupported_media()),
     };
-    let typed = if kind == PatchKind::Strategic { patch::typed::problem(definition, &patched) } else { None };
-    // Only refusals show the object.
+    Ok(Patched { value, strict, display })
+}
+
+/// Applies a patch to an object in the version asked for, which `target` makes. What strict validation finds goes to
+/// `warnings`, or is the reason of the refusal.
+pub fn apply_patch(
+    definition: &'static Definition,
+    kind: PatchKind,
+    target: impl Fn() -> Value,
+    text: &[u8],
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    let Patched { mut value, mut strict, display } = patched(definition, kind, target(), text, validation)?;
+    // Only refusals show the object: for them it is made again, since reading changes it.
     let invalid = |why: &str| match &display {
         Some(display) => invalid_patch(display, why),
-        None => invalid_patch(&patched.to_string(), why),
+        None => match patched(definition, kind, target(), text, validation) {
+            Ok(again) => invalid_patch(&again.value.to_string(), why),
+            Err(error) => error,
+        },
     };
-    if let Some(why) = typed {
+    let problem = match kind {
+        PatchKind::Strategic => patch::typed::problem(definition, &value),
+        _ => body::unregistered(definition, &value),
+    };
+    if let Some(why) = problem {
         return Err(invalid(&why));
     }
-    if kind != PatchKind::Strategic
-        && let Some(why) = body::unregistered(definition, &patched)
-    {
-        return Err(invalid(&why));
-    }
-    let decoded = schema::decode_value(definition, &patched).map_err(|e| invalid(&e))?;
-    strict.extend(decoded.strict);
+    strict.extend(schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
-    Ok(decoded.value)
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -135,7 +155,7 @@ mod tests {
             let patched = apply_patch(
                 definition,
                 PatchKind::Json,
-                target,
+                || target.clone(),
                 text.as_bytes(),
                 validation,
                 &mut Vec::new(),

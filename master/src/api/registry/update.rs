@@ -122,10 +122,9 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let tracking = Tracking::of(request, subject);
         self.rewrite(request, subject, part, warnings, |old, warnings| {
-            let shown = if subject.custom.is_some() {
-                old.clone()
-            } else {
-                convert::from_storage(resource, old.clone())
+            let shown = || match subject.custom {
+                Some(_) => old.clone(),
+                None => convert::from_storage(resource, old.clone()),
             };
             let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
@@ -354,7 +353,7 @@ impl Inner {
             txn.ops.push(Op::Delete { key: subject.key() });
             self.release(subject.stored, &sealed).into_iter().for_each(|op| txn.ops.push(op));
         } else {
-            txn.ops.push(self.put(&subject, &json).await?);
+            txn.ops.push(self.put(&subject, &sealed, &json).await?);
             allocation.add_to(&mut txn);
             charge.add_to(&mut txn);
         }

@@ -97,12 +97,13 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Starts the dispatcher. Once per stage.
+    /// Starts the dispatcher, on the calling thread: the one that the cache is filled on, so that a change which
+    /// concerns nobody wakes no other thread. Once per stage.
     pub fn start(stage: &Stage, cache: Cache) -> Self {
         let registry = Arc::new(Registry { registered: Mutex::default(), newest: watch::Sender::new(0) });
         let served = registry.clone();
         let make = move || Dispatcher { cache: cache.clone(), registry: served.clone() };
-        stage.spawn(Props::new("master/controllers/dispatcher", make).restart(RestartPolicy::Permanent));
+        stage.spawn_here(Props::new("master/controllers/dispatcher", make).restart(RestartPolicy::Permanent));
         Dispatch { registry }
     }
 
