@@ -15,6 +15,8 @@ use crate::store::Record;
 
 /// Writes that are waited for. When more are, all are forgotten: some of them will never come.
 const WAITING_MAX: usize = 512;
+/// Larger objects are not waited for: writes that fail are kept too, until they are forgotten.
+const OBJECT_BYTES_MAX: usize = 32 << 10;
 
 /// The writes that are waited for, by key.
 #[derive(Default)]
@@ -37,7 +39,7 @@ impl Announced {
 impl Cache {
     /// Says that an object is about to be written under a key, as this JSON of it.
     pub fn announce(&self, key: &str, json: &Bytes, object: &Value) {
-        let Some(fields) = object.as_object() else { return };
+        let Some(fields) = object.as_object().filter(|_| json.len() <= OBJECT_BYTES_MAX) else { return };
         // The JSON must have metadata, and no version yet.
         let versioned =
             fields.get("metadata").and_then(Value::as_object).map(|m| m.contains_key("resourceVersion"));
