@@ -245,7 +245,7 @@ impl Inner {
                 [budget] => self.take_disruption(request, budget, &pod, delete.options.dry_run).await?,
                 _ => {
                     let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-                    return Err(ApiError::internal(why));
+                    return Err(ApiError::new(500, "", why));
                 }
             }
         }

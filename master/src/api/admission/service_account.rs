@@ -91,7 +91,7 @@ fn account<'a>(write: &'a Write<'_>, pod: &Value) -> Result<&'a Arc<Stored>, Api
         let why = format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
         );
-        ApiError::forbidden("", "pods", object::name(pod), &why)
+        ApiError::forbidden("", "pods", object::name_so_far(pod), &why)
     })
 }
 
@@ -116,7 +116,7 @@ pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
     } else {
         secret_references::refusal(&account, pod)
     };
-    refused.map_or(Ok(()), |why| Err(ApiError::forbidden("", "pods", object::name(pod), &why)))
+    refused.map_or(Ok(()), |why| Err(ApiError::forbidden("", "pods", object::name_so_far(pod), &why)))
 }
 
 /// Projects the account's token, the cluster's CA and the namespace into containers that have no mount there.

@@ -90,7 +90,7 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
         "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
     };
-    // A node that has not said anything yet is the admission plugin's to taint.
+    // A node that has not said anything yet is not known to be unready: what admission put on it goes.
     if let Some(key) = readiness.filter(|_| condition(node, "Ready").is_some()) {
         wanted.push((key, "NoSchedule"));
         if evict {
@@ -111,12 +111,9 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
         (readiness && (t.effect == "NoSchedule" || t.effect == "NoExecute"))
             || (others && t.effect == "NoSchedule")
     };
-    let never_spoke = condition(node, "Ready").is_none();
     let mut next: Vec<Taint> = Vec::new();
     for taint in &current {
-        let stays = !ours(taint)
-            || wanted.iter().any(|(k, e)| *k == taint.key && *e == taint.effect)
-            || (never_spoke && (taint.key == NOT_READY || taint.key == UNREACHABLE));
+        let stays = !ours(taint) || wanted.iter().any(|(k, e)| *k == taint.key && *e == taint.effect);
         if stays {
             next.push(taint.clone());
         }
@@ -237,7 +234,8 @@ mod tests {
             true,
             Some(&["node.kubernetes.io/memory-pressure:NoSchedule"]),
         );
-        check(json!([]), taint(NOT_READY, "NoSchedule"), true, None);
+        // Nothing was said yet: nothing holds it back either.
+        check(json!([]), taint(NOT_READY, "NoSchedule"), true, Some(&[]));
     }
 
     #[test]
