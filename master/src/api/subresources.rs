@@ -191,6 +191,10 @@ impl Inner {
                 all.insert((*key).to_owned(), value.as_str().into());
             }
             set_condition(&mut new, json!({"type": "PodScheduled", "status": "True"}));
+            // What was kept for it is its own now.
+            if let Some(status) = object::existing_mut(&mut new, &["status"]) {
+                status.remove("nominatedNodeName");
+            }
             Ok(new)
         })
         .await?;

@@ -292,7 +292,10 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec})).unwrap()
         };
         let pod = |owners: Value| {
-            Arc::new(serde_json::from_value::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}})).unwrap())
+            Arc::new(
+                serde_json::from_value::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}}))
+                    .unwrap(),
+            )
         };
         let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true}]);
         for (spec, owners, told) in [

@@ -36,7 +36,8 @@ impl Reconciler for ClaimMaker {
     fn watches(&self) -> Vec<Watch> {
         vec![
             mapped::<Pod>(|change, _| {
-                let asks = change.kind != ChangeKind::Deleted && change.stored.mentions("resourceClaimTemplateName");
+                let asks =
+                    change.kind != ChangeKind::Deleted && change.stored.mentions("resourceClaimTemplateName");
                 if asks { vec![key_of(&change.stored)] } else { Vec::new() }
             }),
             // A template may come after the pods that name it.
@@ -157,11 +158,13 @@ impl Reconciler for ClaimKeeper {
             // A pod that ends or goes frees what it has.
             mapped::<Pod>(|change, cache| {
                 let ended = matches!(change.stored.meta.field("status.phase"), "Succeeded" | "Failed");
-                if (change.kind != ChangeKind::Deleted && !ended) || !change.stored.mentions("resourceClaims") {
+                if (change.kind != ChangeKind::Deleted && !ended) || !change.stored.mentions("resourceClaims")
+                {
                     return Vec::new();
                 }
                 let snapshot = cache.snapshot();
-                let claims = snapshot.list("resource.k8s.io", "resourceclaims", &change.stored.meta.namespace);
+                let claims =
+                    snapshot.list("resource.k8s.io", "resourceclaims", &change.stored.meta.namespace);
                 claims.filter(|c| c.mentions(&change.stored.meta.uid)).map(|c| key_of(c)).collect()
             }),
         ]
@@ -213,7 +216,9 @@ fn freed(claim: &ResourceClaim, uses: impl Fn(&str, &str) -> bool) -> Option<Res
     let reserved = claim.status.as_ref()?.reserved_for.as_ref()?;
     // What is reserved for others than pods is not known here.
     let stays = |r: &k8s_openapi::api::resource::v1::ResourceClaimConsumerReference| {
-        r.resource != "pods" || !r.api_group.as_deref().unwrap_or_default().is_empty() || uses(&r.name, &r.uid)
+        r.resource != "pods"
+            || !r.api_group.as_deref().unwrap_or_default().is_empty()
+            || uses(&r.name, &r.uid)
     };
     if reserved.iter().all(stays) {
         return None;

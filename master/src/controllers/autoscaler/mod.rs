@@ -49,7 +49,7 @@ struct Kept {
     looked: Option<(Timestamp, Option<i64>)>,
 }
 
-/// How long an autoscaler waits that was looked at already and did not change since: what is written about a look is no
+/// How long an autoscaler waits that was looked at already, or made then, and did not change since: what is written about a look is no
 /// reason for another.
 fn pause(
     looked: Option<(Timestamp, Option<i64>)>,
@@ -80,7 +80,9 @@ impl Reconciler for AutoscalerController {
         }
         let mut kept = self.memory.lock().get(key).cloned().unwrap_or_default();
         let generation = hpa.metadata.generation;
-        if let Some(left) = pause(kept.looked, generation, cx.now) {
+        // What was made just now has its target's pods to come yet.
+        let made = hpa.metadata.creation_timestamp.as_ref().map(|at| (at.0, generation));
+        if let Some(left) = pause(kept.looked.or(made), generation, cx.now) {
             return Ok(Outcome::again(left));
         }
         let status = scale(cx, &hpa, &mut kept.memory).await;

@@ -78,7 +78,11 @@ pub fn decide(view: &View<'_>) -> Plan {
         return Plan { status: Some(next), ..Plan::default() };
     }
     let paused = d.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
-    if !paused && let Some(rollback) = rollback::rollback(d, &view.sets) {
+    // The present template has its revision first, so that a rollback to it is seen to be one.
+    if !paused
+        && new.is_some()
+        && let Some(rollback) = rollback::rollback(d, &view.sets)
+    {
         return Plan { rollback: Some(rollback), ..Plan::default() };
     }
     if paused || scale::is_scaling(d, &view.sets) {

@@ -17,6 +17,9 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 /// Taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
+/// Why a condition is unknown of a node that has said something once.
+pub const SILENT: &str = "NodeStatusUnknown";
+
 /// Condition, status of it that taints, taint.
 const BY_CONDITION: [(&str, &str, &str); 4] = [
     ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
@@ -69,7 +72,7 @@ pub fn silent_conditions(
             Some(c) if c.status != "Unknown" => out.push(NodeCondition {
                 type_: kind.to_owned(),
                 status: "Unknown".to_owned(),
-                reason: Some("NodeStatusUnknown".to_owned()),
+                reason: Some(SILENT.to_owned()),
                 message: Some("Kubelet stopped posting node status.".to_owned()),
                 last_heartbeat_time: c.last_heartbeat_time.clone(),
                 last_transition_time: Some(time(now)),
