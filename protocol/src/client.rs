@@ -214,6 +214,23 @@ impl Client {
         self.typed(request).await
     }
 
+    /// Applies a configuration to an object, or to a subresource of it, for a manager who takes what others own too.
+    pub async fn apply<K: Object>(
+        &self,
+        namespace: &str,
+        name: &str,
+        subresource: Option<&str>,
+        manager: &str,
+        configuration: &Value,
+    ) -> Result<K, ApiError> {
+        let mut request = ApiRequest::new(Verb::Patch, Self::target::<K>(namespace, Some(name), subresource));
+        request.patch = Some(PatchKind::Apply);
+        request.options.field_manager = Some(manager.to_owned());
+        request.options.force = true;
+        request.body = encode(configuration)?;
+        self.typed(request).await
+    }
+
     /// Deletes an object. `uid` guards against deleting a successor of the same name.
     pub async fn delete<K: Object>(
         &self,

@@ -30,6 +30,8 @@ pub struct Telling {
     pub reason: String,
     /// Text for people.
     pub message: String,
+    /// What was done or tried, where the component tells it the newer way: without count, at a moment of its own.
+    pub action: Option<&'static str>,
     /// When.
     pub at: Timestamp,
 }
@@ -110,10 +112,32 @@ impl Recorder {
         self.tell(reference(about), "Warning", reason, message.into());
     }
 
+    /// Tells what was done with an object or tried, as components of the newer API do.
+    pub fn act<K: Object>(
+        &self,
+        about: &K,
+        kind: &'static str,
+        reason: &str,
+        action: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.pass_on(Telling {
+            about: reference(about),
+            kind,
+            reason: reason.to_owned(),
+            message: message.into(),
+            action: Some(action),
+            at: now(),
+        });
+    }
+
     /// Tells about an object by its reference.
     pub fn tell(&self, about: ObjectReference, kind: &'static str, reason: &str, message: String) {
+        self.pass_on(Telling { about, kind, reason: reason.to_owned(), message, action: None, at: now() });
+    }
+
+    fn pass_on(&self, telling: Telling) {
         let Some(writer) = &self.writer else { return };
-        let telling = Telling { about, kind, reason: reason.to_owned(), message, at: now() };
         if let Err(rejected) = writer.try_tell(telling) {
             tracing::warn!(%rejected, "an event is lost");
         }

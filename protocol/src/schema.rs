@@ -109,6 +109,8 @@ pub struct Field {
     pub keys: &'static [&'static str],
     /// The map or object is replaced as a whole by server-side apply.
     pub atomic: bool,
+    /// It is not, though its type is elsewhere.
+    pub granular: bool,
     /// Strategic merge merges the list instead of replacing it.
     pub merge: bool,
     /// Strategic merge clears fields that the patch does not list in `$retainKeys`.
@@ -312,6 +314,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
         list: ListKind::Atomic,
         keys: &[],
         atomic: false,
+        granular: false,
         merge: false,
         retain_keys: false,
         merge_key: "",
@@ -333,7 +336,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
                 }
             }
             "keys" => field.keys = split(value, ','),
-            "map" => field.atomic = value == "atomic",
+            "map" => (field.atomic, field.granular) = (value == "atomic", value == "granular"),
             "patch" => {
                 field.merge = value.contains("merge");
                 field.retain_keys = value.contains("retainKeys");

@@ -103,6 +103,8 @@ impl Selector {
             };
             made.requirements.push(Requirement { key: expression.key.clone(), operator });
         }
+        // As it is written out; what it selects does not depend on it.
+        made.requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(made)
     }
 

@@ -264,7 +264,7 @@ impl Inner {
                         .ok_or_else(|| ApiError::internal("failed to allocate a serviceIP: range is full"))?,
                 );
             }
-            self.check_addresses(&ips, object::name(service), dry)?;
+            self.check_addresses(&ips, object::name(service), snapshot, dry)?;
         }
         let spec = object_mut(service, &["spec"]);
         spec.insert("clusterIP".to_owned(), ips.first().cloned().into());
@@ -273,13 +273,20 @@ impl Inner {
     }
 
     /// Refuses addresses that are none, or not of the cluster's ranges.
-    fn check_addresses(&self, ips: &[String], name: &str, dry: bool) -> Result<(), ApiError> {
+    fn check_addresses(
+        &self,
+        ips: &[String],
+        name: &str,
+        snapshot: &Snapshot,
+        dry: bool,
+    ) -> Result<(), ApiError> {
+        let ours = |address| self.config.service_cidr.iter().any(|cidr| is_host(cidr, address));
         let mut errors = Errors::default();
         let path = Path::new("spec.clusterIPs");
         for (i, ip) in ips.iter().enumerate() {
             match ip.parse::<IpAddr>() {
                 Err(_) => drop(checks::ip(ip, &path.index(i), &mut errors)),
-                Ok(address) if !self.config.service_cidr.iter().any(|cidr| is_host(cidr, address)) => {
+                Ok(address) if !ours(address) && !added(snapshot).any(|cidr| is_host(&cidr, address)) => {
                     let mut ranges = self.config.service_cidr.iter();
                     let range = ranges.find(|cidr| cidr.addr().is_ipv4() == address.is_ipv4());
                     let why = match range.filter(|_| dry) {
@@ -339,7 +346,12 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let local = text(service, &["spec", "type"]) == "LoadBalancer"
             && text(service, &["spec", "externalTrafficPolicy"]) == "Local";
-        if !local || service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) != 0 {
+        let given = service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0);
+        if local && given != 0 && u16::try_from(given).map_or(true, |port| !NODE_PORTS.contains(&port)) {
+            let why = format!("failed to allocate requested HealthCheck NodePort {given}: {NO_NODE_PORT}");
+            return Err(ApiError::internal(why));
+        }
+        if !local || given != 0 {
             return Ok(());
         }
         let taken = Claims::of(service).ports;
@@ -361,6 +373,20 @@ fn node_port_path(service: &Value, port: u16) -> Path {
         .iter()
         .position(|p| p["nodePort"].as_i64() == Some(i64::from(port)));
     Path::new("spec.ports").index(at.unwrap_or(0)).child("nodePort")
+}
+
+/// The ranges that were added to the cluster's own, and are ready.
+fn added(snapshot: &Snapshot) -> impl Iterator<Item = IpNet> {
+    let ranges = snapshot.list("networking.k8s.io", "servicecidrs", "").filter(|s| !s.meta.is_deleting());
+    ranges.filter_map(|s| s.value().ok()).filter(|range| is_ready(range)).flat_map(|range| {
+        let texts = list(&range, &["spec", "cidrs"]).iter().filter_map(Value::as_str);
+        texts.filter_map(|text| text.parse().ok()).collect::<Vec<IpNet>>()
+    })
+}
+
+fn is_ready(range: &Value) -> bool {
+    let conditions = list(range, &["status", "conditions"]);
+    conditions.iter().any(|c| text(c, &["type"]) == "Ready" && text(c, &["status"]) == "True")
 }
 
 fn choose_address(cidr: IpNet, free: impl Fn(&str) -> bool) -> Option<String> {

@@ -115,6 +115,12 @@ pub fn name(value: &Value) -> &str {
     text(value, &["metadata", "name"])
 }
 
+/// The object's name, or what it will begin with where it has none yet.
+pub fn name_so_far(value: &Value) -> &str {
+    let name = name(value);
+    if name.is_empty() { text(value, &["metadata", "generateName"]) } else { name }
+}
+
 /// The object's namespace; empty for cluster-scoped ones.
 pub fn namespace(value: &Value) -> &str {
     text(value, &["metadata", "namespace"])

@@ -191,6 +191,10 @@ impl Inner {
                 all.insert((*key).to_owned(), value.as_str().into());
             }
             set_condition(&mut new, json!({"type": "PodScheduled", "status": "True"}));
+            // What was kept for it is its own now.
+            if let Some(status) = object::existing_mut(&mut new, &["status"]) {
+                status.remove("nominatedNodeName");
+            }
             Ok(new)
         })
         .await?;
@@ -245,7 +249,7 @@ impl Inner {
                 [budget] => self.take_disruption(request, budget, &pod, delete.options.dry_run).await?,
                 _ => {
                     let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-                    return Err(ApiError::internal(why));
+                    return Err(ApiError::new(500, "", why));
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! ClusterRoles that are made of others: their rules are those of every ClusterRole that their selectors
 //! select.
 
+use k8s_openapi::Resource;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use serde_json::json;
 
 use super::machinery::labels::{selector, selects};
 use super::machinery::watches::mapped;
@@ -30,9 +32,14 @@ impl Reconciler for ClusterRoleAggregation {
         if role.rules.as_ref().is_some_and(|r| *r == rules) || (role.rules.is_none() && rules.is_empty()) {
             return Ok(Outcome::DONE);
         }
-        let mut next = (*role).clone();
-        next.rules = Some(rules);
-        cx.client.update(&next).await?;
+        // Applied, so that a client that applies the role does not take the rules away again.
+        let mut wanted = json!({
+            "apiVersion": ClusterRole::API_VERSION, "kind": ClusterRole::KIND, "metadata": {"name": key.name.as_ref() as &str},
+        });
+        if !rules.is_empty() {
+            wanted["rules"] = json!(rules);
+        }
+        cx.client.apply::<ClusterRole>("", &key.name, None, Self::ACCOUNT, &wanted).await?;
         Ok(Outcome::DONE)
     }
 }

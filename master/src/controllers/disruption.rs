@@ -8,14 +8,17 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
+use super::autoscaler::others::shown;
 use super::deployment::rolling::resolve;
 use super::machinery::labels::selector_option;
 use super::machinery::meta::{controller_of, is_deleting, name, namespace, plus_seconds, time, until};
-use super::machinery::pods::{is_active, is_ready, phase};
+use super::machinery::pods::is_ready;
 use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::api::custom::Catalog;
 
 /// An eviction that was allowed, but whose pod is still there after this long, did not happen.
 const DISRUPTION_SECONDS: i64 = 120;
@@ -74,6 +77,9 @@ impl Reconciler for DisruptionController {
         if pods.is_empty() {
             cx.events.normal(&*budget, "NoPods", "No matching pods found");
         }
+        if let Some(message) = unmanaged(&budget, &pods) {
+            cx.events.warning(&*budget, "UnmanagedPods", message);
+        }
         let sizes = |pod: &Pod| size_of_owner(cx, pod);
         let (status, again) = match decide(&budget, &pods, sizes, cx.now) {
             Ok(decided) => decided,
@@ -85,7 +91,7 @@ impl Reconciler for DisruptionController {
                 );
                 let mut status = budget.status.clone().unwrap_or_default();
                 status.disruptions_allowed = Some(0);
-                set_condition(&budget, &mut status, "SyncFailed", &why, cx.now);
+                set_condition(None, &mut status, "SyncFailed", &why, cx.now);
                 (status, None)
             }
         };
@@ -125,7 +131,12 @@ fn size_of_owner(cx: &Cx, pod: &Pod) -> Option<Result<(String, i32), String>> {
             size(&owner.uid, set.spec.as_ref().and_then(|s| s.replicas))
         }
         kind => {
-            Some(Err(format!("{kind} does not implement the scale subresource", kind = kind.to_lowercase())))
+            let catalog = cx.cache.derived::<Catalog>();
+            let what = catalog.by_kind(&owner.api_version, kind).map_or_else(
+                || kind.to_lowercase(),
+                |resource| protocol::error::qualified(resource.group, resource.plural),
+            );
+            Some(Err(format!("{what} does not implement the scale subresource")))
         }
     }
 }
@@ -157,7 +168,7 @@ fn decide(
         (expected, (expected - max).max(0))
     } else if let Some(min) = &spec.min_available {
         match min {
-            k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(n) => (count(pods.len()), *n),
+            IntOrString::Int(n) => (count(pods.len()), *n),
             percent => {
                 let expected = by_owners()?;
                 let min = resolve(percent, expected, true)
@@ -182,9 +193,9 @@ fn decide(
             again = Some(again.map_or(left, |a| a.min(left)));
         }
     }
-    let healthy = pods.iter().filter(|p| {
-        is_active(p) && !phase(p).is_empty() && is_ready(p) && !disrupted.contains_key(name(&p.metadata))
-    });
+    let healthy = pods
+        .iter()
+        .filter(|p| !is_deleting(&p.metadata) && is_ready(p) && !disrupted.contains_key(name(&p.metadata)));
     let healthy = count(healthy.count());
     let allowed = if expected <= 0 || healthy <= desired { 0 } else { healthy - desired };
     let mut status = PodDisruptionBudgetStatus {
@@ -197,12 +208,28 @@ fn decide(
         conditions: old.conditions,
     };
     let reason = if allowed > 0 { "SufficientPods" } else { "InsufficientPods" };
-    set_condition(budget, &mut status, reason, "", now);
+    set_condition(budget.metadata.generation, &mut status, reason, "", now);
     Ok((status, again))
 }
 
+/// What is said of pods that nobody manages, where a budget needs to know how many there should be.
+fn unmanaged(budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Option<String> {
+    let spec = budget.spec.as_ref()?;
+    let counts =
+        spec.max_unavailable.is_none() && !matches!(spec.min_available, Some(IntOrString::String(_)));
+    if counts || !pods.iter().any(|pod| controller_of(&pod.metadata).is_none()) {
+        return None;
+    }
+    Some(format!(
+        "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status \
+         of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods \
+         please set \".spec.minAvailable\" field of the PDB to an integer value.",
+        shown(spec.selector.as_ref())
+    ))
+}
+
 fn set_condition(
-    budget: &PodDisruptionBudget,
+    generation: Option<i64>,
     status: &mut PodDisruptionBudgetStatus,
     reason: &str,
     message: &str,
@@ -216,7 +243,7 @@ fn set_condition(
         status: state.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        observed_generation: budget.metadata.generation,
+        observed_generation: generation,
         last_transition_time: since.map_or_else(|| time(now), |c| c.last_transition_time.clone()),
     };
     list.retain(|c| c.type_ != "DisruptionAllowed");
@@ -257,5 +284,27 @@ mod tests {
         check(json!({"maxUnavailable": "50%"}), 2, 0, 2, (2, 1, 2, 1));
         check(json!({"maxUnavailable": 1}), 2, 1, 3, (2, 2, 3, 0));
         check(json!({"maxUnavailable": 0}), 3, 0, 3, (3, 3, 3, 0));
+    }
+
+    #[test]
+    fn pods_that_nobody_manages_are_told_of_where_their_number_is_needed() {
+        let budget = |spec: Value| -> PodDisruptionBudget {
+            serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec})).unwrap()
+        };
+        let pod = |owners: Value| {
+            Arc::new(
+                serde_json::from_value::<Pod>(json!({"metadata": {"name": "p", "ownerReferences": owners}}))
+                    .unwrap(),
+            )
+        };
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "1", "controller": true}]);
+        for (spec, owners, told) in [
+            (json!({"maxUnavailable": 1}), json!([]), true),
+            (json!({"minAvailable": "50%"}), json!([]), true),
+            (json!({"minAvailable": 1}), json!([]), false),
+            (json!({"maxUnavailable": 1}), owner, false),
+        ] {
+            assert_eq!(unmanaged(&budget(spec.clone()), &[pod(owners)]).is_some(), told, "{spec}");
+        }
     }
 }

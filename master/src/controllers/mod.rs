@@ -39,6 +39,7 @@ pub mod node;
 pub mod pod_garbage;
 pub mod policy_types;
 pub mod replicaset;
+pub mod resource_claims;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
@@ -148,11 +149,12 @@ pub fn start(
     s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
     s.start(autoscaler::AutoscalerController::default());
-    s.start(endpoints::EndpointsController);
-    s.start(endpoints::EndpointSliceController);
+    s.start(endpoints::EndpointsController::default());
+    s.start(endpoints::EndpointSliceController::default());
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
     s.start(node::lifecycle::NodeLifecycleController::new(config.node_grace));
     s.start(node::eviction::TaintEvictionController);
+    s.start(node::patience::NodePatienceController);
     if let Some(cidr) = config.cluster_cidr {
         s.start(node::ipam::NodeIpamController::new(cidr));
     }
@@ -172,6 +174,8 @@ pub fn start(
     s.start(volumes::protection::VolumeProtection);
     s.start(volumes::protection::AttributesProtection);
     s.start(volumes::ephemeral::EphemeralVolumes);
+    s.start(resource_claims::ClaimMaker);
+    s.start(resource_claims::ClaimKeeper);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);
     s.start(bootstrap_tokens::cleaner::TokenCleaner);
     s.start(bootstrap_tokens::signer::BootstrapSigner);

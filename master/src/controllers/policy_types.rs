@@ -1,9 +1,11 @@
 //! The status of validating admission policies: what is wrong with their expressions for the kinds that they are
 //! about. It warns; what a policy does is not changed by it.
 
+use k8s_openapi::Resource;
 use k8s_openapi::api::admissionregistration::v1::{
     ExpressionWarning, TypeChecking, ValidatingAdmissionPolicy,
 };
+use serde_json::json;
 
 use super::machinery::watches::own;
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
@@ -37,12 +39,14 @@ impl Reconciler for PolicyTypeController {
             .into_iter()
             .map(|warning| ExpressionWarning { field_ref: warning.field, warning: warning.text })
             .collect();
-        let mut next = (*policy).clone();
-        let status = next.status.get_or_insert_default();
-        status.observed_generation = generation;
         let expression_warnings = Some(warnings).filter(|all| !all.is_empty());
-        status.type_checking = Some(TypeChecking { expression_warnings });
-        cx.client.update_status(&next).await?;
+        let wanted = json!({
+            "apiVersion": ValidatingAdmissionPolicy::API_VERSION, "kind": ValidatingAdmissionPolicy::KIND,
+            "metadata": {"name": policy.metadata.name},
+            "status": {"observedGeneration": generation, "typeChecking": TypeChecking { expression_warnings }},
+        });
+        let manager = "validatingadmissionpolicy-status";
+        cx.client.apply::<ValidatingAdmissionPolicy>("", &key.name, Some("status"), manager, &wanted).await?;
         Ok(Outcome::DONE)
     }
 }

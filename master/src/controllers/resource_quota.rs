@@ -16,6 +16,7 @@ use super::machinery::meta::{is_deleting, revision};
 use super::machinery::watches::own;
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::api::admission::quota::usage;
+use crate::api::custom::Catalog;
 use crate::api::kinds::totals::{self, Amounts};
 use crate::cache::{Cache, Change, ChangeKind, Snapshot};
 
@@ -58,7 +59,7 @@ impl Reconciler for ResourceQuotaController {
         let value = stored.value().map_err(|e| ReconcileError::Other(e.to_string()))?;
         let hard = quota.spec.as_ref().and_then(|s| s.hard.clone()).unwrap_or_default();
         let now = OffsetDateTime::from(actors::time::now());
-        let count = count(&snapshot, &key.namespace, &value, &hard, now);
+        let count = count(&snapshot, &cx.cache.derived::<Catalog>(), &key.namespace, &value, &hard, now);
         let before = quota.status.clone().unwrap_or_default();
         let new_limits = before.hard.as_ref() != Some(&hard);
         let used = shown(&count.used, before.used.as_ref());
@@ -132,6 +133,7 @@ struct Count {
 /// Counts what a namespace has of what a quota limits.
 fn count(
     snapshot: &Snapshot,
+    catalog: &Catalog,
     namespace: &str,
     quota: &serde_json::Value,
     hard: &BTreeMap<String, Text>,
@@ -142,7 +144,8 @@ fn count(
     // Kinds that others define are counted by what the limit's name says.
     let foreign =
         hard.keys().filter_map(|name| name.strip_prefix("count/")?.split_once('.').map(|(p, g)| (g, p)));
-    let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).collect();
+    let is_served = |(group, plural): &(&str, &str)| catalog.find_any(group, plural).is_some();
+    let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).filter(is_served).collect();
     for (group, plural) in known.into_iter().chain(foreign) {
         let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n)).collect();
         if names.is_empty() {

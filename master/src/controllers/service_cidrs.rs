@@ -1,8 +1,10 @@
 //! ServiceCIDRs: they tell that they are ready, and stay while Services have addresses from them alone.
 
 use ipnet::IpNet;
+use k8s_openapi::Resource;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::json;
 
 use super::machinery::meta::{is_deleting, name, time};
 use super::machinery::watches::{mapped, own};
@@ -107,18 +109,19 @@ async fn tell(
     if current.clone().find(|c| c.type_ == "Ready").is_some_and(said) {
         return Ok(Outcome::DONE);
     }
-    let mut conditions: Vec<Condition> = current.filter(|c| c.type_ != "Ready").cloned().collect();
-    conditions.push(Condition {
-        type_: "Ready".to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message: message.to_owned(),
-        last_transition_time: time(cx.now),
-        observed_generation: None,
+    // This condition alone is the controller's; others may tell more.
+    let wanted = json!({
+        "apiVersion": ServiceCIDR::API_VERSION, "kind": ServiceCIDR::KIND, "metadata": {"name": range.metadata.name},
+        "status": {"conditions": [{
+            "type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": time(cx.now),
+        }]},
     });
-    let mut copy = range.clone();
-    copy.status.get_or_insert_default().conditions = Some(conditions);
-    match cx.client.update_status(&copy).await {
+    let range_name = name(&range.metadata);
+    match cx
+        .client
+        .apply::<ServiceCIDR>("", range_name, Some("status"), "service-cidr-controller", &wanted)
+        .await
+    {
         Ok(_) => Ok(Outcome::DONE),
         Err(e) if e.is_not_found() => Ok(Outcome::DONE),
         Err(e) => {

@@ -88,6 +88,32 @@ fn naming(change: &Change, cache: &Cache) -> Vec<Key> {
     cache.snapshot().list("", "secrets", &meta.namespace).filter(names).map(|s| key_of(s)).collect()
 }
 
+/// Takes a token that is gone out of the lists of the accounts that still name it.
+async fn forget(cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
+    for account in cx.cache.list::<ServiceAccount>(&key.namespace) {
+        let Some(kept) = without(&account, &key.name) else { continue };
+        match cx.client.update(&kept).await {
+            Err(e) if !e.is_not_found() => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(Outcome::DONE)
+}
+
+/// An account that no longer names a Secret; `None` where it does not name it.
+fn without(account: &ServiceAccount, secret: &str) -> Option<ServiceAccount> {
+    let is_it = |r: &k8s_openapi::api::core::v1::ObjectReference| r.name.as_deref() == Some(secret);
+    if is_deleting(&account.metadata) || !account.secrets.iter().flatten().any(is_it) {
+        return None;
+    }
+    let mut copy = account.clone();
+    if let Some(secrets) = &mut copy.secrets {
+        secrets.retain(|r| !is_it(r));
+    }
+    copy.secrets = copy.secrets.filter(|all| !all.is_empty());
+    Some(copy)
+}
+
 impl Reconciler for TokenSecrets {
     const NAME: &'static str = "serviceaccount_tokens";
     const ACCOUNT: &'static str = "tokens-controller";
@@ -107,7 +133,7 @@ impl Reconciler for TokenSecrets {
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(secret) = cx.cache.get::<Secret>(&key.namespace, &key.name) else {
-            return Ok(Outcome::DONE);
+            return forget(cx, key).await;
         };
         let account =
             account_of(&secret).and_then(|name| cx.cache.get::<ServiceAccount>(&key.namespace, name));
@@ -131,6 +157,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_gone_is_named_no_more() {
+        let account: ServiceAccount = serde_json::from_value(
+            json!({"metadata": {"name": "a"}, "secrets": [{"name": "x"}, {"name": "y"}]}),
+        )
+        .unwrap();
+        let left = without(&account, "x").unwrap();
+        assert_eq!(json!(left)["secrets"], json!([{"name": "y"}]));
+        assert_eq!(json!(without(&left, "y").unwrap())["secrets"], json!(null));
+        assert_eq!(without(&account, "z"), None);
+    }
 
     #[test]
     fn a_secret_is_filled_for_its_account_and_ends_with_it() {

@@ -26,7 +26,7 @@ use super::{Config, DEFAULT_NAME};
 use crate::cache::Cache;
 use crate::controllers::machinery::dispatch::{Changed, Dispatch, Unfollowed};
 use crate::controllers::machinery::meta::{self, Key, time};
-use crate::controllers::machinery::pods::{condition, is_finished, node_name};
+use crate::controllers::machinery::pods::{condition, disruption, is_finished, node_name};
 use protocol::events::Recorder;
 
 /// How long a binding may take.
@@ -303,8 +303,14 @@ impl Scheduler {
                 let mut text = cycle::explain(self.facts.len(), &refusals);
                 let budgets = self.cache.list::<PodDisruptionBudget>("");
                 let mut nominated = None;
+                // Where the pod itself is at fault, upstream gives up before it has looked at its devices' claims; it says
+                // so in these words.
+                let hopeless = refusals.iter().any(|r| r.rejection.everywhere);
                 match preemption::decide(&self.facts, &pod, &refusals, &budgets) {
-                    Outcome::Helpless(why) => text = format!("{text} preemption: {why}"),
+                    Outcome::Helpless(_) if hopeless => text.push_str(" not found"),
+                    Outcome::Helpless(why) => {
+                        text = format!("{text} no new claims to deallocate, preemption: {why}")
+                    }
                     Outcome::Evict { node, victims } => {
                         let node = self.facts.name(node).clone();
                         self.nominated.insert(uid.clone(), (node.clone(), pod.clone()));
@@ -365,7 +371,7 @@ impl Scheduler {
             match error {
                 None => {
                     let text = format!("Successfully assigned {}/{} to {node}", pod.namespace, pod.name);
-                    me.events.normal(&*pod.pod, "Scheduled", text);
+                    me.events.act(&*pod.pod, "Normal", "Scheduled", "Binding", text);
                     me.queue.remove(&pod.uid);
                 }
                 Some(error) => me.not_bound(&pod, &error),
@@ -383,7 +389,7 @@ impl Scheduler {
             self.changed(&ClusterChange::PodGone(gone));
         }
         let text = format!("binding rejected: {error}");
-        self.events.warning(&*pod.pod, "FailedScheduling", text);
+        self.events.act(&*pod.pod, "Warning", "FailedScheduling", "Scheduling", text);
         self.queue.failed(&pod.uid, Vec::new(), Instant::now());
         // What changed meanwhile was passed over while the pod counted as placed.
         self.pod_changed(Key::new(&pod.namespace, &pod.name));
@@ -407,7 +413,7 @@ impl Scheduler {
         let attempts = self.queue.get(&pod.uid).map_or(0, |w| w.attempts) + 1;
         self.queue.failed(&pod.uid, plugins, Instant::now());
         self.verdict(pod, attempts, None, text.clone(), refusals);
-        self.events.warning(&*pod.pod, "FailedScheduling", text.clone());
+        self.events.act(&*pod.pod, "Warning", "FailedScheduling", "Scheduling", text.clone());
         let Some(patch) = condition_patch(&pod.pod, &text, nominated.as_deref()) else { return };
         let (client, pod) = (self.client.clone(), pod.clone());
         let write = async move {
@@ -423,15 +429,12 @@ impl Scheduler {
     fn evict(&self, pod: &PodFacts, node: &str, victims: Vec<Arc<PodFacts>>, ctx: &mut Context<Self>) {
         for victim in victims {
             let text = format!("Preempted by pod {} on node {node}", pod.uid);
-            self.events.normal(&*victim.pod, "Preempted", text);
+            self.events.act(&*victim.pod, "Normal", "Preempted", "Preempting", text);
             let client = self.client.clone();
             let evict = async move {
                 let (ns, name) = (&victim.namespace, &victim.name);
-                let patch = json!({"status": {"conditions": [{
-                    "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-                    "message": "default-scheduler: preempting to accommodate a higher priority pod",
-                    "lastTransitionTime": time(meta::now()),
-                }]}});
+                let why = "default-scheduler: preempting to accommodate a higher priority pod";
+                let patch = disruption(&victim.pod, "PreemptionByScheduler", why, meta::now());
                 match client.patch::<Pod>(ns, name, Some("status"), PatchKind::Strategic, &patch).await {
                     Err(e) if e.is_not_found() => return Ok(()),
                     other => drop(other?),

@@ -117,7 +117,8 @@ pub struct NodeAffinity {
 #[derive(Clone, Debug)]
 pub struct NodeTerm {
     labels: Selector,
-    name: Option<Selector>,
+    /// What the node may be called, where the term says so.
+    pub(super) name: Option<Selector>,
 }
 
 impl NodeTerm {
@@ -148,10 +149,14 @@ impl NodeTerm {
         NodeTerm { labels: if empty { Selector::nothing() } else { labels }, name: fields }
     }
 
+    /// Whether the term allows a node by its name; a term that asks for none allows all.
+    pub fn names(&self, node: &str) -> bool {
+        self.name.as_ref().is_none_or(|s| s.matches_by(|key| (key == "metadata.name").then_some(node)))
+    }
+
     /// Whether a node is such a one.
     pub fn matches<'a>(&self, name: &'a str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.labels.matches_by(label)
-            && self.name.as_ref().is_none_or(|s| s.matches_by(|key| (key == "metadata.name").then_some(name)))
+        self.labels.matches_by(label) && self.names(name)
     }
 }
 

@@ -78,7 +78,10 @@ impl<'s> Shape<'s> for Table {
     fn map(self) -> Option<Map> {
         let of_field = self.field.is_some_and(|f| f.atomic);
         match (self.definition, self.ty) {
-            (Some(definition), _) => Some(Map { atomic: definition.atomic || of_field, deduced: false }),
+            (Some(definition), _) => {
+                let granular = self.field.is_some_and(|f| f.granular);
+                Some(Map { atomic: (definition.atomic && !granular) || of_field, deduced: false })
+            }
             (None, Some(Type::Map(_))) => Some(Map { atomic: of_field, deduced: false }),
             // Raw JSON in a field is one value; what an open definition does not list merges.
             _ if self.is_free() => Some(Map { atomic: self.ty.is_some(), deduced: true }),

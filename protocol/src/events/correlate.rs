@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use k8s_openapi::api::core::v1::{Event, EventSource};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{Event, EventSeries, EventSource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ pub const SIMILAR_SECONDS: i64 = 600;
 pub const BURST_MAX: f64 = 25.0;
 /// Seconds until one more is let through.
 pub const REFILL_SECONDS: f64 = 300.0;
+/// What combined events begin with.
+const COMBINED: &str = "(combined from similar events)";
 /// Objects and events that are remembered.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -127,10 +129,12 @@ impl Correlator {
         if !group.messages.contains(&t.message) && group.messages.len() < SIMILAR_MAX {
             group.messages.push(t.message.clone());
         }
-        let combined =
-            group.messages.len() >= SIMILAR_MAX && !group.messages[..SIMILAR_MAX - 1].contains(&t.message);
+        // The newer way tells each.
+        let combined = t.action.is_none()
+            && group.messages.len() >= SIMILAR_MAX
+            && !group.messages[..SIMILAR_MAX - 1].contains(&t.message);
         let key: EventKey = if combined {
-            t.message = format!("(combined from similar events): {}", t.message);
+            t.message = format!("{COMBINED}: {}", t.message);
             // All combined ones are one event, whatever their message.
             (similar, String::new())
         } else {
@@ -152,7 +156,10 @@ impl Correlator {
         Some(match seen {
             None => Write::Create { event, key },
             Some(seen) => {
-                let patch = json!({"count": count, "lastTimestamp": time(now), "message": t.message});
+                let patch = match t.action {
+                    None => json!({"count": count, "lastTimestamp": time(now), "message": t.message}),
+                    Some(_) => json!({"series": {"count": count, "lastObservedTime": MicroTime(now)}}),
+                };
                 Write::Patch { event, name: seen.name, patch, key }
             }
         })
@@ -161,7 +168,8 @@ impl Correlator {
     /// Remembers a write that the server took, with the name that it has there.
     pub fn written(&mut self, write: &Write, name: String) {
         let (Write::Create { event, key } | Write::Patch { event, key, .. }) = write;
-        let count = event.count.unwrap_or(1);
+        let series = event.series.as_ref().and_then(|s| s.count);
+        let count = event.count.or(series).unwrap_or(1);
         let first = event.first_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
         let seen = self.seen.entry(key.clone(), || Seen { name: String::new(), count, first });
         *seen = Seen { name, count, first };
@@ -177,6 +185,28 @@ fn event(source: &Source, t: &Telling, (count, first): (i32, Timestamp), moment:
     let namespace =
         t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let about = t.about.name.as_deref().unwrap_or_default();
+    if let Some(action) = t.action {
+        // Who reports must be said in both parts.
+        let instance = if source.host.is_empty() { &source.component } else { &source.host };
+        let series = EventSeries { count: Some(count), last_observed_time: Some(MicroTime(t.at)) };
+        return Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{about}.{moment:x}")),
+                namespace: Some(namespace),
+                ..ObjectMeta::default()
+            },
+            involved_object: t.about.clone(),
+            reason: Some(t.reason.clone()),
+            message: Some(t.message.clone()),
+            type_: Some(t.kind.to_owned()),
+            action: Some(action.to_owned()),
+            event_time: Some(MicroTime(t.at)),
+            series: (count > 1).then_some(series),
+            reporting_component: Some(source.component.to_string()),
+            reporting_instance: Some(instance.to_string()),
+            ..Event::default()
+        };
+    }
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{about}.{moment:x}")),
@@ -194,7 +224,8 @@ fn event(source: &Source, t: &Telling, (count, first): (i32, Timestamp), moment:
             component: Some(source.component.to_string()),
             host: Some(source.host.to_string()).filter(|h| !h.is_empty()),
         }),
-        reporting_component: Some(source.component.to_string()),
+        // Of combined events upstream says who told them in the older field alone.
+        reporting_component: (!t.message.starts_with(COMBINED)).then(|| source.component.to_string()),
         reporting_instance: Some(source.host.to_string()),
         ..Event::default()
     }
@@ -212,8 +243,29 @@ mod tests {
             kind: "Normal",
             reason: "Scaled".to_owned(),
             message: message.to_owned(),
+            action: None,
             at: Timestamp::from_second(1_767_225_600 + second).unwrap(),
         }
+    }
+
+    #[test]
+    fn what_is_told_the_newer_way_has_a_series_and_no_count() {
+        let mut c = Correlator::default();
+        let act = |c: &mut Correlator, message: &str, second: i64| {
+            let telling = Telling { action: Some("Binding"), ..telling(message, second) };
+            c.correlate(&Source::master("test", "test"), telling).unwrap()
+        };
+        let first = act(&mut c, "a", 0);
+        let Write::Create { event, .. } = &first else { panic!("{first:?}") };
+        assert_eq!(
+            (event.action.as_deref(), event.count, event.source.is_none()),
+            (Some("Binding"), None, true)
+        );
+        assert!(event.event_time.is_some() && event.first_timestamp.is_none() && event.series.is_none());
+        c.written(&first, "web.1".to_owned());
+        let Write::Patch { name, patch, .. } = act(&mut c, "a", 5) else { panic!("not a repetition") };
+        assert_eq!((name.as_str(), &patch["series"]["count"]), ("web.1", &json!(2)));
+        assert!(matches!(act(&mut c, "b", 6), Write::Create { .. }), "another message is another event");
     }
 
     fn tell(c: &mut Correlator, message: &str, second: i64) -> Option<Write> {

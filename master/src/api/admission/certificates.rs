@@ -52,7 +52,7 @@ pub(super) fn validate(inner: &Inner, write: &Write<'_>, value: &Value) -> Resul
         return Ok(());
     }
     let signer = text(value, &["spec", "signerName"]);
-    let forbidden = |why: String| Err(write.forbidden(object::name(value), &why));
+    let forbidden = |why: String| Err(write.forbidden(object::name_so_far(value), &why));
     let on = |plugin| inner.config.admission.is_on(plugin);
     match (write.subresource(), write.old) {
         ("approval", Some(_)) if on("CertificateApproval") && !may(inner, write, "approve", signer) => {

@@ -116,7 +116,7 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
                 [one] => one.clone(),
                 many => format!("[{}]", many.join(", ")),
             };
-            return Err(write.forbidden(object::name(value), &why));
+            return Err(write.forbidden(object::name_so_far(value), &why));
         }
     }
     Ok(())

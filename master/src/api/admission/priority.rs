@@ -47,7 +47,7 @@ pub(super) fn validate(write: &Write<'_>, class: &Value) -> Result<(), ApiError>
                 "PriorityClass {} is already marked as default. Only one default can exist",
                 object::name(&other)
             );
-            Err(write.forbidden(object::name(class), &why))
+            Err(write.forbidden(object::name_so_far(class), &why))
         }
         _ => Ok(()),
     }
@@ -72,7 +72,7 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
         let stored = write.snapshot.get("scheduling.k8s.io", "priorityclasses", "", &name);
         let Some(stored) = stored else {
             let why = format!("no PriorityClass with name {name} was found");
-            return Err(write.forbidden(object::name(pod), &why));
+            return Err(write.forbidden(object::name_so_far(pod), &why));
         };
         Some(stored.value().map_err(ApiError::internal)?)
     };
@@ -88,7 +88,7 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
              computed {value} from the given PriorityClass name"
         );
-        return Err(write.forbidden(object::name(pod), &why));
+        return Err(write.forbidden(object::name_so_far(pod), &why));
     }
     let given = text(pod, &["spec", "preemptionPolicy"]);
     if !given.is_empty() && given != policy {
@@ -96,7 +96,7 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
              controller computed {policy} from the given PriorityClass name"
         );
-        return Err(write.forbidden(object::name(pod), &why));
+        return Err(write.forbidden(object::name_so_far(pod), &why));
     }
     let spec = object_mut(pod, &["spec"]);
     if let (true, Some(class)) = (name.is_empty(), &class) {

@@ -13,10 +13,10 @@ fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
     }
     match write.snapshot.get("node.k8s.io", "runtimeclasses", "", name) {
         Some(stored) => stored.value().map(Some).map_err(ApiError::internal),
-        None => {
-            Err(write
-                .forbidden(object::name(pod), &format!("pod rejected: RuntimeClass \"{name}\" not found")))
-        }
+        None => Err(write.forbidden(
+            object::name_so_far(pod),
+            &format!("pod rejected: RuntimeClass \"{name}\" not found"),
+        )),
     }
 }
 
@@ -42,7 +42,7 @@ fn overhead(write: &Write<'_>, class: &Value, pod: &mut Value) -> Result<(), Api
     let fixed = class["overhead"]["podFixed"].clone();
     let given = &pod["spec"]["overhead"];
     if !given.is_null() && *given != fixed {
-        return Err(write.forbidden(object::name(pod), MISMATCH));
+        return Err(write.forbidden(object::name_so_far(pod), MISMATCH));
     }
     object_mut(pod, &["spec"]).insert("overhead".to_owned(), fixed);
     Ok(())
@@ -58,7 +58,7 @@ fn scheduling(write: &Write<'_>, class: &Value, pod: &mut Value) -> Result<(), A
                 value.as_str().unwrap_or_default(),
                 given.as_str().unwrap_or_default()
             );
-            return Err(write.forbidden(object::name(pod), &why));
+            return Err(write.forbidden(object::name_so_far(pod), &why));
         }
         object_mut(pod, &["spec", "nodeSelector"]).insert(key.clone(), value.clone());
     }
@@ -83,13 +83,13 @@ pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
     match class(write, pod)? {
         Some(class) if class["overhead"].is_object() => {
             if *given != class["overhead"]["podFixed"] {
-                return Err(write.forbidden(object::name(pod), MISMATCH));
+                return Err(write.forbidden(object::name_so_far(pod), MISMATCH));
             }
             Ok(())
         }
         _ if !is_empty(given) => {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
-            Err(write.forbidden(object::name(pod), why))
+            Err(write.forbidden(object::name_so_far(pod), why))
         }
         _ => Ok(()),
     }

@@ -95,7 +95,7 @@ fn account<'a>(write: &'a Write<'_>, pod: &Value) -> Result<&'a Arc<Stored>, Api
         let why = format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
         );
-        write.forbidden(object::name(pod), &why)
+        write.forbidden(object::name_so_far(pod), &why)
     })
 }
 
@@ -120,7 +120,7 @@ pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
     } else {
         secret_references::refusal(&account, pod)
     };
-    refused.map_or(Ok(()), |why| Err(write.forbidden(object::name(pod), &why)))
+    refused.map_or(Ok(()), |why| Err(write.forbidden(object::name_so_far(pod), &why)))
 }
 
 /// Projects the account's token, the cluster's CA and the namespace into containers that have no mount there.

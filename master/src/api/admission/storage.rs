@@ -55,7 +55,7 @@ pub(super) fn resize(write: &Write<'_>, claim: &Value) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(write.forbidden(
-        object::name(claim),
+        object::name_so_far(claim),
         "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
     ))
 }

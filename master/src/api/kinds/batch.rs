@@ -432,11 +432,16 @@ fn exit_codes(codes: &Value, names: &[&str], path: &Path, errors: &mut Errors) {
 
 fn update(new: &Value, old_job: &Value, errors: &mut Errors) {
     let old = &old_job["spec"];
-    let elastic = new["completionMode"] == "Indexed"
-        && !new["completions"].is_null()
-        && new["completions"] == new["parallelism"];
-    if !elastic {
-        immutable(&new["completions"], &old["completions"], &path("completions"), errors);
+    let (completions, before) = (&new["completions"], &old["completions"]);
+    if new["completionMode"] != "Indexed" {
+        immutable(completions, before, &path("completions"), errors);
+    } else if completions != before
+        && !completions.is_null()
+        && !before.is_null()
+        && *completions != new["parallelism"]
+    {
+        let detail = "can only be modified in tandem with spec.parallelism";
+        errors.invalid(&path("completions"), completions.clone(), detail);
     }
     let (selector, before) = (&new["selector"], &old["selector"]);
     checks::immutable_struct("m.LabelSelector", selector, before, &path("selector"), errors);
@@ -530,11 +535,21 @@ fn schedule(spec: &Value, errors: &mut Errors) {
     let (given, path) = (text(spec, &["schedule"]), path("schedule"));
     if given.is_empty() {
         errors.required(&path, "");
-    } else if given.contains("TZ") {
+        return;
+    }
+    let parsed = match cron::zone_within(given) {
+        None => cron::parse(given),
+        Some(("" | "Local", rest)) => cron::parse(rest),
+        Some((zone, rest)) => cron::zone(Some(zone))
+            .map_err(|wrong| format!("provided bad location {zone}: {wrong}"))
+            .and_then(|_| cron::parse(rest)),
+    };
+    if let Err(wrong) = parsed {
+        errors.invalid(&path, given, wrong);
+    }
+    if given.contains("TZ") {
         let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
         errors.invalid(&path, given, detail);
-    } else if let Err(wrong) = cron::parse(given) {
-        errors.invalid(&path, given, wrong);
     }
 }
 

@@ -340,8 +340,17 @@ pub(super) fn volume() -> Strategy {
             default(object_mut(object, &["status"]), "phase", "Pending");
         },
         prepare_create: |object| {
-            object["status"] = json!({"phase": "Pending"});
+            object["status"] =
+                json!({"phase": "Pending", "lastPhaseTransitionTime": crate::api::object::now()});
             protect(object, "kubernetes.io/pv-protection");
+        },
+        prepare_status: |new, old| {
+            const SINCE: &str = "lastPhaseTransitionTime";
+            let (now, before) = (&new["status"], &old["status"]);
+            let told = !now[SINCE].is_null() && now[SINCE] != before[SINCE];
+            if now["phase"] != before["phase"] && !told {
+                new["status"][SINCE] = crate::api::object::now().into();
+            }
         },
         validate: own_spec,
         validate_update: |new, old, errors| {

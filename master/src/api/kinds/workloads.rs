@@ -474,6 +474,8 @@ pub(super) fn daemon_set() -> Strategy {
     Strategy {
         defaults: |object| {
             template(object);
+            // Never absent: so whoever sends the object owns the annotation.
+            default(object_mut(object, &["metadata", "annotations"]), TEMPLATE_GENERATION, "0");
             default(object_mut(object, &["spec"]), "revisionHistoryLimit", 10);
             let strategy = object_mut(object, &["spec", "updateStrategy"]);
             default(strategy, "type", "RollingUpdate");
@@ -485,7 +487,8 @@ pub(super) fn daemon_set() -> Strategy {
         },
         prepare_create: |object| {
             object["status"] = json!({});
-            template_generation(object, 1);
+            let given = text(object, &["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(0);
+            template_generation(object, given.max(1));
         },
         prepare_update: |new, old| {
             let before = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]);

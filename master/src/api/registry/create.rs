@@ -35,7 +35,6 @@ pub fn generate_name(prefix: &str) -> String {
 
 /// Fills in what the server says about a new object.
 pub fn stamp(value: &mut Value, namespace: &str, strategy: &kinds::Strategy) {
-    let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
     let meta = object::object_mut(value, &["metadata"]);
     for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"] {
         meta.remove(name);
@@ -50,8 +49,13 @@ pub fn stamp(value: &mut Value, namespace: &str, strategy: &kinds::Strategy) {
     }
     meta.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     meta.insert("creationTimestamp".to_owned(), object::now().into());
-    let unnamed = meta.get("name").and_then(Value::as_str).is_none_or(str::is_empty);
-    if unnamed && !prefix.is_empty() {
+}
+
+/// Makes up a name for an object that has only the beginning of one.
+pub fn name(value: &mut Value, strategy: &kinds::Strategy) {
+    let prefix = object::text(value, &["metadata", "generateName"]).to_owned();
+    if object::name(value).is_empty() && !prefix.is_empty() {
+        let meta = object::object_mut(value, &["metadata"]);
         // Nothing can follow an address.
         let name = if strategy.names == meta::NameRule::Address { prefix } else { generate_name(&prefix) };
         meta.insert("name".to_owned(), name.into());
@@ -129,6 +133,8 @@ impl Inner {
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value).await?;
         self.call_mutating(&mut write, &mut value).await?;
+        // Only now: what changes objects on their way in sees that they have no name yet.
+        self::name(&mut value, &strategy);
         owners::once(&mut value, owners::Stage::Admitted, write.warnings);
         if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
             object::object_mut(&mut value, &[]).remove("status");

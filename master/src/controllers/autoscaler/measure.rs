@@ -87,10 +87,17 @@ pub async fn one(cx: &Cx, view: &View<'_>, spec: &MetricSpec) -> Result<Proposal
         ("External", _, _, Some(source)) => by_external(cx, view, source).await.map_err(|failure| {
             let name = &source.metric.name;
             failure.among_others(&format!(
-                "failed to get {name} external metric value: failed to get {name} external metric"
+                "failed to get {name} external metric value: failed to get external metric {name}"
             ))
         }),
-        _ => by_resource(cx, view, spec).await,
+        _ => by_resource(cx, view, spec).await.map_err(|failure| {
+            let of_pods = spec.resource.as_ref().map(|r| format!("{} resource", r.name));
+            let of_one = spec.container_resource.as_ref().map(|r| format!("{} container", r.container));
+            match of_pods.or(of_one) {
+                Some(what) => failure.among_others(&format!("failed to get {what} metric value")),
+                None => failure,
+            }
+        }),
     }
 }
 
@@ -197,7 +204,7 @@ async fn by_resource(cx: &Cx, view: &View<'_>, spec: &MetricSpec) -> Result<Prop
             }
         };
     let unable = |why: String| {
-        let what = if target.average_utilization.is_some() { "utilization" } else { "resource utilization" };
+        let what = if target.average_utilization.is_some() { "utilization" } else { "usage" };
         Failure::of(reason, format!("failed to get {resource} {what}: {why}"))
     };
     let goal = goal(target).ok_or_else(|| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricStatus,
 };
+use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::request::Target;
 use protocol::{ApiError, ApiRequest, Selector, Verb};
@@ -30,12 +31,34 @@ use measure::View;
 
 /// How often use is looked at.
 const PERIOD: Duration = Duration::from_secs(15);
+/// A look may come earlier by so much.
+const EARLY: Duration = Duration::from_millis(500);
 
 /// The controller.
 #[derive(Default)]
 pub struct AutoscalerController {
-    /// Recent recommendations of the autoscalers that exist.
-    memory: Mutex<HashMap<Key, Memory>>,
+    /// What is remembered of the autoscalers that exist.
+    memory: Mutex<HashMap<Key, Kept>>,
+}
+
+#[derive(Clone, Default)]
+struct Kept {
+    /// Recent recommendations.
+    memory: Memory,
+    /// When it was looked at last, and in which generation.
+    looked: Option<(Timestamp, Option<i64>)>,
+}
+
+/// How long an autoscaler waits that was looked at already, or made then, and did not change since: what is written about a look is no
+/// reason for another.
+fn pause(
+    looked: Option<(Timestamp, Option<i64>)>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Option<Duration> {
+    let (at, _) = looked.filter(|(_, seen)| *seen == generation)?;
+    let left = PERIOD.checked_sub(Duration::try_from(now.duration_since(at)).ok()?)?;
+    (left > EARLY).then_some(left)
 }
 
 impl Reconciler for AutoscalerController {
@@ -55,9 +78,16 @@ impl Reconciler for AutoscalerController {
         if is_deleting(&hpa.metadata) {
             return Ok(Outcome::DONE);
         }
-        let mut memory = self.memory.lock().get(key).cloned().unwrap_or_default();
-        let status = scale(cx, &hpa, &mut memory).await;
-        self.memory.lock().insert(key.clone(), memory);
+        let mut kept = self.memory.lock().get(key).cloned().unwrap_or_default();
+        let generation = hpa.metadata.generation;
+        // What was made just now has its target's pods to come yet.
+        let made = hpa.metadata.creation_timestamp.as_ref().map(|at| (at.0, generation));
+        if let Some(left) = pause(kept.looked.or(made), generation, cx.now) {
+            return Ok(Outcome::again(left));
+        }
+        let status = scale(cx, &hpa, &mut kept.memory).await;
+        kept.looked = Some((cx.now, generation));
+        self.memory.lock().insert(key.clone(), kept);
         if hpa.status.as_ref() != Some(&status) {
             let mut copy = (*hpa).clone();
             copy.status = Some(status);
@@ -107,8 +137,9 @@ async fn scale(cx: &Cx, hpa: &HorizontalPodAutoscaler, memory: &mut Memory) -> H
                 };
                 (settle(hpa, memory, current, measured.replicas, &mut conditions, cx.now), reason)
             }
-            Err(why) => {
+            Err(Unmeasured { why, statuses }) => {
                 cx.events.warning(hpa, "FailedComputeMetricsReplicas", why);
+                status.current_metrics = (!statuses.is_empty()).then_some(statuses);
                 status.conditions = Some(conditions);
                 return status;
             }
@@ -142,15 +173,12 @@ async fn scale(cx: &Cx, hpa: &HorizontalPodAutoscaler, memory: &mut Memory) -> H
 async fn read_scale(cx: &Cx, hpa: &HorizontalPodAutoscaler) -> Result<(Target, Value), String> {
     let reference = &hpa.spec.scale_target_ref;
     let api_version = reference.api_version.as_deref().unwrap_or("v1");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let kind = &reference.kind;
     let catalog = cx.cache.derived::<Catalog>();
-    let resource = catalog.by_kind(api_version, kind).ok_or_else(|| {
-        format!(
-            "no matches for kind {kind:?} in version {:?}",
-            if group.is_empty() { version } else { api_version }
-        )
-    })?;
+    let resource = catalog
+        .by_kind(api_version, kind)
+        .ok_or_else(|| format!("no matches for kind {kind:?} in group {group:?}"))?;
     let target = Target {
         group: resource.group.to_owned(),
         version: resource.version.to_owned(),
@@ -180,6 +208,18 @@ struct Measured {
     statuses: Vec<MetricStatus>,
 }
 
+/// Why nothing follows from the metrics, and what is known of each.
+struct Unmeasured {
+    why: String,
+    statuses: Vec<MetricStatus>,
+}
+
+impl From<String> for Unmeasured {
+    fn from(why: String) -> Self {
+        Unmeasured { why, statuses: Vec::new() }
+    }
+}
+
 type Conditions = Vec<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition>;
 
 async fn measure(
@@ -188,18 +228,18 @@ async fn measure(
     scale: &Value,
     current: i32,
     conditions: &mut Conditions,
-) -> Result<Measured, String> {
+) -> Result<Measured, Unmeasured> {
     let selector = text(scale, &["status", "selector"]);
     let Ok(selects) = Selector::parse(selector) else {
         let why = "couldn't convert selector into a corresponding internal selector object".to_owned();
         set_condition(conditions, "ScalingActive", false, "InvalidSelector", why.clone(), cx.now);
-        return Err(why);
+        return Err(why.into());
     };
     if selector.is_empty() {
         let message = "the HPA target's scale is missing a selector".to_owned();
         cx.events.warning(hpa, "SelectorRequired", "selector is required");
         set_condition(conditions, "ScalingActive", false, "InvalidSelector", message, cx.now);
-        return Err("selector is required".to_owned());
+        return Err("selector is required".to_owned().into());
     }
     let namespace = hpa.metadata.namespace.as_deref().unwrap_or_default();
     let pods = metrics::selected(cx, namespace, &selects);
@@ -219,6 +259,8 @@ async fn measure(
             Err(failure) => {
                 cx.events.warning(hpa, failure.reason, failure.said.clone());
                 failures.push(failure);
+                // Its place stays empty.
+                statuses.push(MetricStatus::default());
             }
         }
     }
@@ -229,15 +271,31 @@ async fn measure(
     {
         let message = format!("the HPA was unable to compute the replica count: {}", failure.said);
         set_condition(conditions, "ScalingActive", false, failure.reason, message, cx.now);
-        return Err(format!(
+        let why = format!(
             "invalid metrics ({} invalid out of {}), first error is: {}",
             failures.len(),
             specs.len(),
             failure.error
-        ));
+        );
+        return Err(Unmeasured { why, statuses });
     }
     let (replicas, name) = best.unwrap_or((current, String::new()));
     let message = format!("the HPA was able to successfully calculate a replica count from {name}");
     set_condition(conditions, "ScalingActive", true, "ValidMetricFound", message, cx.now);
     Ok(Measured { replicas, name, statuses })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_a_period_unless_the_autoscaler_changed() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let looked = Some((at(100), Some(1)));
+        assert_eq!(pause(None, Some(1), at(100)), None, "never looked at");
+        assert_eq!(pause(looked, Some(2), at(101)), None, "changed since");
+        assert_eq!(pause(looked, Some(1), at(101)), Some(Duration::from_secs(14)));
+        assert_eq!(pause(looked, Some(1), at(115)), None, "the period is over");
+    }
 }

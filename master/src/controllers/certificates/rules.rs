@@ -25,8 +25,9 @@ pub fn refusal(signer: &str, asked: &Asked, usages: &[String]) -> Option<String>
         let mut sorted: Vec<&str> = usages.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         sorted.dedup();
-        sorted == ["digital signature", required][..]
-            || sorted == sorted_three("digital signature", "key encipherment", required)
+        let mut two = ["digital signature", required];
+        two.sort_unstable();
+        sorted == two[..] || sorted == sorted_three("digital signature", "key encipherment", required)
     };
     match signer {
         CLIENT => {
@@ -75,7 +76,7 @@ fn node(asked: &Asked) -> Option<String> {
         return Some("subject organization is not system:nodes".to_owned());
     }
     if !asked.common_name.starts_with(NODE) || asked.common_name.len() == NODE.len() {
-        return Some("subject common name does not begin with system:node: ".to_owned());
+        return Some("subject common name does not begin with system:node:".to_owned());
     }
     None
 }
@@ -102,6 +103,7 @@ mod tests {
         let server = usages(&["digital signature", "server auth"]);
         for (signer, asked, usages, fits) in [
             (KUBELET_CLIENT, &node, &client, true),
+            (KUBELET_CLIENT, &node, &usages(&["client auth", "digital signature"]), true),
             (KUBELET_CLIENT, &node, &server, false),
             (KUBELET_CLIENT, &user, &client, false),
             (KUBELET_CLIENT, &served, &client, false),

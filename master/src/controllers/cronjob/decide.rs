@@ -125,6 +125,13 @@ pub fn decide(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
             return plan;
         }
     };
+    let since = cron.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+    if schedule.next(since, &zone).is_none() {
+        let why = "time difference between two schedules is less than 1 second";
+        let message = format!("invalid schedule: {} : {why}", spec.schedule);
+        plan.tell.push(tell("Warning", "InvalidSchedule", message));
+        return plan;
+    }
     let due = due(cron, &schedule, &zone, now, true);
     if due.missed > MISSED_MAX {
         let message =

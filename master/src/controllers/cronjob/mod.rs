@@ -37,7 +37,14 @@ impl Reconciler for CronJobController {
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(cron) = cx.cache.get::<CronJob>(&key.namespace, &key.name) else { return Ok(Outcome::DONE) };
         let jobs = jobs_of(cx, &cron);
-        let mut plan = decide::decide(&cron, &jobs, cx.now);
+        // First what history drops goes, and is said no more of.
+        let mut known = (*cron).clone();
+        for job in decide::surplus(&cron, &jobs) {
+            delete(cx, &cron, name(&job.metadata), uid(&job.metadata)).await?;
+            let active = known.status.as_mut().and_then(|s| s.active.as_mut());
+            active.into_iter().for_each(|a| a.retain(|r| r.uid.as_deref() != Some(uid(&job.metadata))));
+        }
+        let mut plan = decide::decide(&known, &jobs, cx.now);
         for told in &plan.tell {
             cx.events.tell(reference(&*cron), told.kind, told.reason, told.message.clone());
         }
@@ -61,9 +68,6 @@ impl Reconciler for CronJobController {
             let mut next = (*cron).clone();
             next.status = Some(plan.status);
             cx.client.update_status(&next).await?;
-        }
-        for job in decide::surplus(&cron, &jobs) {
-            delete(cx, &cron, name(&job.metadata), uid(&job.metadata)).await?;
         }
         match failure {
             Some(e) => Err(e.into()),

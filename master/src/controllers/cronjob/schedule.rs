@@ -29,11 +29,11 @@ pub struct Fields {
 }
 
 struct Bounds {
-    min: u32,
-    max: u32,
+    min: i64,
+    max: i64,
     names: &'static [&'static str],
     /// The number of the first name.
-    first: u32,
+    first: i64,
 }
 
 const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[], first: 0 };
@@ -184,7 +184,7 @@ fn range(text: &str, bounds: &Bounds) -> Result<(u64, bool), String> {
     Ok((bits, star))
 }
 
-fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
+fn number_or_name(text: &str, bounds: &Bounds) -> Result<i64, String> {
     let lower = text.to_lowercase();
     match (bounds.first..).zip(bounds.names).find(|(_, name)| **name == lower) {
         Some((n, _)) => Ok(n),
@@ -192,7 +192,7 @@ fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
     }
 }
 
-fn number(text: &str) -> Result<u32, String> {
+fn number(text: &str) -> Result<i64, String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!(
@@ -202,7 +202,7 @@ fn number(text: &str) -> Result<u32, String> {
     let value: i64 = text.parse().map_err(|_| {
         format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: value out of range")
     })?;
-    u32::try_from(value).map_err(|_| format!("negative number ({value}) not allowed: {text}"))
+    if value < 0 { Err(format!("negative number ({value}) not allowed: {text}")) } else { Ok(value) }
 }
 
 fn has(bits: u64, n: i8) -> bool {
@@ -261,12 +261,23 @@ fn midnight(date: Date, zone: &TimeZone) -> Option<Zoned> {
     zone.to_ambiguous_zoned(date.to_datetime(Time::midnight())).compatible().ok()
 }
 
+/// The zone that a schedule begins with, and the rest. Upstream's library knows that form.
+pub fn zone_within(text: &str) -> Option<(&str, &str)> {
+    let rest = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ="))?;
+    let (zone, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    Some((zone, rest.trim()))
+}
+
 /// The zone of a name; UTC for none.
 pub fn zone(name: Option<&str>) -> Result<TimeZone, String> {
     match name {
         None => Ok(TimeZone::UTC),
         Some("UTC") => Ok(TimeZone::UTC),
-        Some(name) => TimeZone::get(name).map_err(|_| format!("unknown time zone {name}")),
+        // Names are files upstream: their case counts.
+        Some(name) => TimeZone::get(name)
+            .ok()
+            .filter(|zone| zone.iana_name().is_none_or(|known| known == name))
+            .ok_or_else(|| format!("unknown time zone {name}")),
     }
 }
 

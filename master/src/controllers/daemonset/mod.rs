@@ -82,7 +82,8 @@ impl Reconciler for DaemonSetController {
         if is_deleting(&set.metadata) {
             return Ok(Outcome::DONE);
         }
-        let revisions = history::list(cx, &*set);
+        let selector = selector(&spec.selector);
+        let revisions = history::claim(cx, &*set, &selector).await?;
         let collisions = set.status.as_ref().and_then(|s| s.collision_count);
         let mut wanted =
             Wanted { template: &spec.template, collisions: collisions.unwrap_or(0), label: REVISION_LABEL };
@@ -90,7 +91,7 @@ impl Reconciler for DaemonSetController {
         let collisions = if wanted.collisions > 0 { Some(wanted.collisions) } else { collisions };
         let hash = hash_of(&current);
 
-        let pods = claim_pods(cx, &*set, &selector(&spec.selector)).await?;
+        let pods = claim_pods(cx, &*set, &selector).await?;
         let by_node = by_node(&pods);
         let rule = Rule::of(&set);
         let nodes = cx.cache.list::<Node>("");

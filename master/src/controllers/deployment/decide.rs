@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::hash::{POD_TEMPLATE_HASH, pod_template_hash};
 use super::revision::{REVISION, annotate, find_new, revision_of, set_sizes, sort_by_age};
+use super::rollback::{self, Rollback};
 use super::rolling::{Limits, Size, desired, is_rolling, new_size, replicas, shrink_old};
 use super::status::{self, PROGRESSING, condition, has_deadline, new_condition, set_condition};
 use super::{recreate, scale};
@@ -23,8 +24,11 @@ use crate::controllers::machinery::meta::{
 pub struct Plan {
     /// A new current ReplicaSet.
     pub create: Option<Box<ReplicaSet>>,
-    /// ReplicaSets to replace, with the sizes before and after where those change.
+    /// ReplicaSets to replace, with the sizes before and after where those change. One may be there several times:
+    /// each time is a step that follows on the one before.
     pub update: Vec<(ReplicaSet, Option<(i32, i32)>)>,
+    /// The Deployment with the rollback that it asks for, done or given up.
+    pub rollback: Option<Rollback>,
     /// Names of ReplicaSets beyond the history limit.
     pub delete: Vec<String>,
     /// The revision to write on the Deployment.
@@ -74,6 +78,13 @@ pub fn decide(view: &View<'_>) -> Plan {
         return Plan { status: Some(next), ..Plan::default() };
     }
     let paused = d.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+    // The present template has its revision first, so that a rollback to it is seen to be one.
+    if !paused
+        && new.is_some()
+        && let Some(rollback) = rollback::rollback(d, &view.sets)
+    {
+        return Plan { rollback: Some(rollback), ..Plan::default() };
+    }
     if paused || scale::is_scaling(d, &view.sets) {
         return resize(view, new, &old, paused);
     }
@@ -133,7 +144,9 @@ fn recreate(view: &View<'_>, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> P
         return rollout(view, plan, new, found);
     }
     let Some(new) = new else { return create(view, old) };
-    change_size(view, &mut plan, name(&new.metadata), desired(view.d));
+    if replicas(new) != desired(view.d) {
+        change_size(view, &mut plan, name(&new.metadata), desired(view.d));
+    }
     if view.d.status.as_ref().is_some_and(|s| status::is_complete(view.d, s)) {
         clean_up(view.d, old, &mut plan);
     }
@@ -162,7 +175,8 @@ fn finish(view: &View<'_>, mut plan: Plan, next: DeploymentStatus) -> Plan {
     plan
 }
 
-/// Makes the ReplicaSet for a template that has none. The status that follows is the creation's.
+/// Makes the ReplicaSet for a template that has none. The status that follows counts it already, with no pods yet:
+/// so that those that come are seen to be progress.
 fn create(view: &View<'_>, old: &[&ReplicaSet]) -> Plan {
     let d = view.d;
     let Some(spec) = &d.spec else { return Plan::default() };
@@ -203,6 +217,9 @@ fn create(view: &View<'_>, old: &[&ReplicaSet]) -> Plan {
             new_condition(PROGRESSING, "True", "NewReplicaSetCreated", message, view.now),
         );
     }
+    let told = Deployment { status: Some(next), ..d.clone() };
+    let sets: Vec<&ReplicaSet> = old.iter().copied().chain([&rs]).collect();
+    let next = status::rollout(&told, Some(&rs), &sets, view.now);
     let revision = revision.to_string();
     Plan {
         create: Some(Box::new(rs)),
@@ -245,16 +262,19 @@ fn refresh(
     })
 }
 
-/// Sets a ReplicaSet's size and the sizes it remembers; joins a change that is planned already.
+/// Sets a ReplicaSet's size and the sizes it remembers. Joins a change of something else that is planned already;
+/// one of the size is a step of its own, with an event of its own.
 fn change_size(view: &View<'_>, plan: &mut Plan, set: &str, size: i32) {
     let limits = Limits::of(view.d);
     let Some(rs) = view.sets.iter().find(|rs| name(&rs.metadata) == set) else { return };
-    let at = plan.update.iter().position(|(u, _)| name(&u.metadata) == set);
-    let mut copy = match at {
+    let last = plan.update.iter().rposition(|(u, _)| name(&u.metadata) == set);
+    let mut copy = match last {
         Some(at) => plan.update[at].0.clone(),
         None => (*rs).clone(),
     };
-    let resized = (replicas(rs) != size).then(|| (replicas(rs), size));
+    let at = last.filter(|at| plan.update[*at].1.is_none());
+    let before = replicas(&copy);
+    let resized = (before != size).then_some((before, size));
     if let Some(spec) = &mut copy.spec {
         spec.replicas = Some(size);
     }

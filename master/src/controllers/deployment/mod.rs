@@ -5,6 +5,7 @@
 //! [`rolling`] and [`recreate`] are the strategies, [`scale`] handles a change of size, [`revision`] the
 //! history, [`status`] the conditions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
@@ -21,6 +22,7 @@ pub mod decide;
 pub mod hash;
 pub mod recreate;
 pub mod revision;
+pub mod rollback;
 pub mod rolling;
 pub mod scale;
 pub mod status;
@@ -28,6 +30,7 @@ pub mod status;
 use decide::{Plan, View};
 use hash::without_hash;
 use revision::REVISION;
+use rollback::Rollback;
 use status::{PROGRESSING, has_deadline, new_condition, set_condition};
 
 /// The controller.
@@ -119,6 +122,16 @@ async fn claim_sets(
 }
 
 async fn act(cx: &Cx, d: &Deployment, plan: Plan) -> Result<Outcome, ReconcileError> {
+    if let Some(Rollback { deployment, event }) = plan.rollback {
+        if !event.done {
+            cx.events.warning(d, event.reason, event.message.clone());
+        }
+        cx.client.update(&*deployment).await?;
+        if event.done {
+            cx.events.normal(d, event.reason, event.message);
+        }
+        return Ok(Outcome::DONE);
+    }
     if let Some(rs) = plan.create {
         let size = rolling::replicas(&rs);
         match cx.client.create(&*rs).await {
@@ -130,8 +143,13 @@ async fn act(cx: &Cx, d: &Deployment, plan: Plan) -> Result<Outcome, ReconcileEr
             Err(error) => return creation_failed(cx, d, &rs, error).await,
         }
     }
-    for (rs, resized) in plan.update {
-        cx.client.update(&rs).await?;
+    let mut versions: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for (mut rs, resized) in plan.update {
+        if let Some(version) = versions.get(name(&rs.metadata)) {
+            rs.metadata.resource_version.clone_from(version);
+        }
+        let written = cx.client.update(&rs).await?;
+        versions.insert(name(&rs.metadata).to_owned(), written.metadata.resource_version);
         if let Some((from, to)) = resized {
             let direction = if to > from { "up" } else { "down" };
             let text = format!("Scaled {direction} replica set {} from {from} to {to}", name(&rs.metadata));

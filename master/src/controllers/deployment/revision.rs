@@ -18,14 +18,17 @@ pub const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
 
 const HISTORY_BYTES_MAX: usize = 2000;
 
+/// The revision that a Deployment shall go back to; 0 for the one before.
+pub const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
+
 /// Annotations of a Deployment that say nothing about its ReplicaSets.
-const NOT_COPIED: [&str; 6] = [
+pub const NOT_COPIED: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
     REVISION_HISTORY,
     DESIRED_REPLICAS,
     MAX_REPLICAS,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
 ];
 
 /// The revision in an object's annotations; 0 where there is none.

@@ -111,8 +111,8 @@ pub fn new_size(limits: Limits, rolling: bool, new_replicas: i32, total_replicas
     new_replicas + room.clamp(0, limits.desired - new_replicas)
 }
 
-/// The old ReplicaSets' new sizes, oldest first: broken pods go first, then as many healthy ones as
-/// availability allows. Only those that change are returned.
+/// How the old ReplicaSets' sizes change, step by step: first broken pods go, the oldest set's first, then as many
+/// healthy ones as availability allows. A set of which both kinds go is there twice.
 pub fn shrink_old(limits: Limits, new: &Size, old: &[Size]) -> Vec<(String, i32)> {
     let mut sizes = old.to_vec();
     let old_total: i32 = old.iter().map(|s| s.replicas).sum();
@@ -124,22 +124,28 @@ pub fn shrink_old(limits: Limits, new: &Size, old: &[Size]) -> Vec<(String, i32)
     if old_total == 0 || may_go <= 0 {
         return Vec::new();
     }
+    let mut steps = Vec::new();
+    let mut step = |size: &mut Size, take: i32| {
+        if take > 0 {
+            size.replicas -= take;
+            steps.push((size.name.clone(), size.replicas));
+        }
+    };
     let mut cleaned = 0;
     for size in &mut sizes {
         let broken = size.replicas - size.available;
         let take = broken.clamp(0, (may_go - cleaned).max(0));
-        size.replicas -= take;
+        step(size, take);
         cleaned += take;
     }
     let available: i32 = old.iter().map(|s| s.available).sum::<i32>() + new.available;
     let mut spare = (available - min_available).max(0);
     for size in &mut sizes {
         let take = size.replicas.min(spare);
-        size.replicas -= take;
+        step(size, take);
         spare -= take;
     }
-    let changed = sizes.iter().zip(old).filter(|(now, before)| now.replicas != before.replicas);
-    changed.map(|(now, _)| (now.name.clone(), now.replicas)).collect()
+    steps
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! Endpoints and EndpointSlices: the addresses behind each Service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::labels::{SERVICE_NAME, ZONE};
 
-use crate::cache::{Cache, Change};
+use crate::cache::{Cache, Change, ChangeKind};
 use crate::controllers::deployment::is_namespace_terminating;
 use crate::controllers::machinery::labels::Labels;
 use crate::controllers::machinery::meta::{controller_reference, is_deleting, name, namespace};
+use crate::controllers::machinery::pods::node_name;
 use crate::controllers::machinery::watches::{key_of, mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
@@ -18,18 +20,29 @@ pub mod mirroring;
 pub mod pods;
 pub mod slices;
 pub mod subsets;
+pub mod trigger;
 
 use pods::{HEADLESS, is_headless};
 use slices::{Frame, MANAGED_BY};
+use trigger::{TRIGGER_TIME, Triggers};
 
 const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
+/// How soon a Service is looked at again of which a pod was left out because its node is not known.
+const NODE_PAUSE: Duration = Duration::from_secs(2);
+
 /// Writes Endpoints.
-pub struct EndpointsController;
+#[derive(Default)]
+pub struct EndpointsController {
+    triggers: Triggers,
+}
 
 /// Writes EndpointSlices.
-pub struct EndpointSliceController;
+#[derive(Default)]
+pub struct EndpointSliceController {
+    triggers: Triggers,
+}
 
 /// The Services whose selectors select a pod, before or after a change.
 fn services_of(change: &Change, cache: &Cache) -> Vec<Key> {
@@ -71,16 +84,22 @@ impl Reconciler for EndpointsController {
     const RESOURCE: &'static str = "services";
 
     fn watches(&self) -> Vec<Watch> {
-        vec![own::<Service>(), own::<Endpoints>(), mapped::<Pod>(services_of)]
+        vec![
+            own::<Service>(),
+            // What somebody else writes into them stays until the Service or its pods change.
+            mapped::<Endpoints>(|change, _| {
+                if change.kind == ChangeKind::Deleted { namesake(change) } else { Vec::new() }
+            }),
+            mapped::<Pod>(services_of),
+        ]
     }
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let current = cx.cache.get::<Endpoints>(&key.namespace, &key.name);
         let Some(service) = cx.cache.get::<Service>(&key.namespace, &key.name) else {
-            // Endpoints made by hand for a Service that does not exist are nobody's business.
-            let ours = current
-                .filter(|e| e.metadata.labels.as_ref().is_some_and(|l| l.contains_key(ENDPOINTS_MANAGED_BY)));
-            if ours.is_some() {
+            // With a Service go its Endpoints, whoever made them. Those that never had one nobody asks about.
+            self.triggers.forget(key);
+            if current.is_some() {
                 match cx.client.delete::<Endpoints>(&key.namespace, &key.name, None, None).await {
                     Err(e) if !e.is_not_found() => return Err(e.into()),
                     _ => {}
@@ -92,14 +111,20 @@ impl Reconciler for EndpointsController {
         if is_external_name(&service) || is_deleting(&service.metadata) {
             return Ok(Outcome::DONE);
         }
-        let (subsets, over) = subsets::subsets(&service, &selected_pods(cx, &service, selector));
+        let pods = selected_pods(cx, &service, selector);
+        let trigger = self.triggers.since_last_look(key, &service, &pods);
+        let (subsets, over) = subsets::subsets(&service, &pods);
         let mut labels = service.metadata.labels.clone().unwrap_or_default();
         labels.remove(HEADLESS);
         if is_headless(&service) {
             labels.insert(HEADLESS.to_owned(), String::new());
         }
         labels.insert(ENDPOINTS_MANAGED_BY.to_owned(), "endpoint-controller".to_owned());
-        let annotations = over.then(|| Labels::from([(OVER_CAPACITY.to_owned(), "truncated".to_owned())]));
+        let mut annotations = Labels::new();
+        if over {
+            annotations.insert(OVER_CAPACITY.to_owned(), "truncated".to_owned());
+        }
+        let trigger = trigger.map(|at| (TRIGGER_TIME.to_owned(), at.to_string()));
         let subsets = (!subsets.is_empty()).then_some(subsets);
         let wanted = match &current {
             None => Endpoints {
@@ -107,7 +132,7 @@ impl Reconciler for EndpointsController {
                     name: service.metadata.name.clone(),
                     namespace: service.metadata.namespace.clone(),
                     labels: Some(labels),
-                    annotations,
+                    annotations: Some(annotations.into_iter().chain(trigger).collect()),
                     ..ObjectMeta::default()
                 },
                 subsets,
@@ -115,18 +140,20 @@ impl Reconciler for EndpointsController {
             Some(current) => {
                 let mut wanted = (**current).clone();
                 wanted.metadata.labels = Some(labels);
-                match annotations {
-                    Some(mark) => wanted.metadata.annotations.get_or_insert_default().extend(mark),
-                    None => {
-                        if let Some(annotations) = &mut wanted.metadata.annotations {
-                            annotations.remove(OVER_CAPACITY);
-                        }
-                    }
+                if !over && let Some(annotations) = &mut wanted.metadata.annotations {
+                    annotations.remove(OVER_CAPACITY);
+                }
+                if over {
+                    wanted.metadata.annotations.get_or_insert_default().extend(annotations);
                 }
                 wanted.subsets = subsets;
                 if wanted == **current {
                     return Ok(Outcome::DONE);
                 }
+                // Of the write alone: a time is no reason to write.
+                let all = wanted.metadata.annotations.get_or_insert_default();
+                all.remove(TRIGGER_TIME);
+                all.extend(trigger);
                 wanted
             }
         };
@@ -169,6 +196,7 @@ impl Reconciler for EndpointSliceController {
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         // Slices of a Service that is gone are the garbage collector's.
         let Some(service) = cx.cache.get::<Service>(&key.namespace, &key.name) else {
+            self.triggers.forget(key);
             return Ok(Outcome::DONE);
         };
         let Some(selector) = selector_of(&service) else { return Ok(Outcome::DONE) };
@@ -178,9 +206,10 @@ impl Reconciler for EndpointSliceController {
         let frame = Frame::of(&service, controller_reference(&*service));
         let pods = selected_pods(cx, &service, selector);
         let existing = managed_slices(&cx.cache, key, "endpointslice-controller.k8s.io");
+        let trigger = self.triggers.since_last_look(key, &service, &pods);
         let zone_of = |node: &str| {
             let node = cx.cache.get::<Node>("", node)?;
-            node.metadata.labels.as_ref()?.get(ZONE).cloned()
+            Some(node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE).cloned()))
         };
         let types = slices::address_types(&service);
         for kind in &types {
@@ -190,10 +219,15 @@ impl Reconciler for EndpointSliceController {
                 .cloned()
                 .collect();
             let wanted = slices::desired(&service, &pods, kind, zone_of);
-            let plan = slices::plan(&frame, kind, &of_kind, wanted, true);
+            let mut plan = slices::plan(&frame, kind, &of_kind, wanted, true);
+            if let Some(at) = trigger {
+                plan.annotate(TRIGGER_TIME, &at.to_string());
+            }
             write_slices(cx, &*service, key, plan).await?;
         }
-        Ok(Outcome::DONE)
+        let homeless = |pod: &Arc<Pod>| pods::may_serve(pod, true) && zone_of(node_name(pod)).is_none();
+        let again = !pods::publishes_unready(&service) && pods.iter().any(homeless);
+        Ok(Outcome::again(again.then_some(NODE_PAUSE)))
     }
 }
 

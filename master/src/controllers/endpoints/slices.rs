@@ -16,6 +16,7 @@ use super::pods::{
     HEADLESS, addresses_of, hostname, is_headless, may_serve, ports, protocol, publishes_unready, target_port,
 };
 use super::subsets::pod_reference;
+use super::trigger::TRIGGER_TIME;
 use crate::controllers::machinery::labels::Labels;
 use crate::controllers::machinery::meta::{is_deleting, name, namespace};
 use crate::controllers::machinery::pods::{is_ready, name_prefix, node_name};
@@ -40,6 +41,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Puts an annotation on all that is written.
+    pub fn annotate(&mut self, key: &str, value: &str) {
+        for slice in self.create.iter_mut().chain(&mut self.update) {
+            let annotations = slice.metadata.annotations.get_or_insert_default();
+            annotations.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.create.is_empty() && self.update.is_empty() && self.delete.is_empty()
@@ -97,12 +106,13 @@ pub fn address_types(service: &Service) -> Vec<&'static str> {
     types
 }
 
-/// Endpoints of one address type, grouped by the ports that their pods serve.
+/// Endpoints of one address type, grouped by the ports that their pods serve. `zone_of` knows the nodes and their zones:
+/// a pod on a node that there is not is left out, unless the Service publishes whatever there is.
 pub fn desired(
     service: &Service,
     pods: &[Arc<Pod>],
     address_type: &str,
-    zone_of: impl Fn(&str) -> Option<String>,
+    zone_of: impl Fn(&str) -> Option<Option<String>>,
 ) -> BTreeMap<Ports, Vec<Endpoint>> {
     let mut groups: BTreeMap<Ports, Vec<Endpoint>> = BTreeMap::new();
     let unready_too = publishes_unready(service);
@@ -123,7 +133,11 @@ pub fn desired(
         let terminating = is_deleting(&pod.metadata);
         let node = Some(node_name(pod).to_owned()).filter(|n| !n.is_empty());
         let ready = unready_too || (serving && !terminating);
-        let zone = node.as_deref().and_then(&zone_of);
+        let zone = match node.as_deref().and_then(&zone_of) {
+            Some(zone) => zone,
+            None if unready_too => None,
+            None => continue,
+        };
         groups.entry(served).or_default().push(Endpoint {
             addresses,
             conditions: Some(EndpointConditions {
@@ -323,9 +337,16 @@ fn fit(
 }
 
 fn framed(frame: &Frame, slice: &EndpointSlice) -> bool {
+    let told = |annotations: &Option<Labels>| -> Labels {
+        annotations
+            .iter()
+            .flatten()
+            .filter(|(k, _)| *k != TRIGGER_TIME)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
+    };
     slice.metadata.labels.as_ref() == Some(&frame.labels)
-        && slice.metadata.annotations.as_ref().filter(|a| !a.is_empty())
-            == frame.annotations.as_ref().filter(|a| !a.is_empty())
+        && told(&slice.metadata.annotations) == told(&frame.annotations)
 }
 
 fn new_slice(frame: &Frame, address_type: &str, ports: &Ports, endpoints: Vec<Endpoint>) -> EndpointSlice {

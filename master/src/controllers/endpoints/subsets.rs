@@ -42,7 +42,8 @@ pub fn subsets(service: &Service, pods: &[impl AsRef<Pod>]) -> (Vec<EndpointSubs
     // Keyed by address and pod, so that a pod's ports join; ordered by address, so that the result does not
     // depend on the order of pods.
     let mut entries: BTreeMap<(Option<IpAddr>, String), Entry> = BTreeMap::new();
-    for pod in pods.iter().map(AsRef::as_ref).filter(|p| may_serve(p, unready_too)) {
+    let bound = |pod: &&Pod| !node_name(pod).is_empty();
+    for pod in pods.iter().map(AsRef::as_ref).filter(|p| may_serve(p, unready_too)).filter(bound) {
         let Some(ip) = addresses_of(pod, ipv6).next() else { continue };
         let mut found = BTreeSet::new();
         for port in ports(service) {
@@ -63,7 +64,7 @@ pub fn subsets(service: &Service, pods: &[impl AsRef<Pod>]) -> (Vec<EndpointSubs
         let address = EndpointAddress {
             ip: ip.to_owned(),
             hostname: hostname(pod, service),
-            node_name: Some(node_name(pod).to_owned()).filter(|n| !n.is_empty()),
+            node_name: Some(node_name(pod).to_owned()),
             target_ref: Some(pod_reference(pod)),
         };
         let ready = unready_too || is_ready(pod);

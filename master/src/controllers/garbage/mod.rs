@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use protocol::{ApiRequest, PatchKind, Resource, Target, Verb, resources};
 use serde_json::{Value, json};
@@ -86,6 +87,32 @@ impl GarbageCollector {
             .filter_map(|key| stored_of(&cx.cache, key))
             .filter(|s| s.meta.owners.iter().any(|o| *o.uid == *uid))
             .collect()
+    }
+
+    /// Says that an owner is there, but where the object can have none.
+    fn tell_of_other_namespace(&self, cx: &Cx, item: &Stored, owner: &OwnerRef) {
+        let key = self.graph.lock().key(&owner.uid);
+        let there = key.and_then(|key| stored_of(&cx.cache, &key)).map(|found| found.meta.namespace.clone());
+        if there.is_none_or(|namespace| namespace.is_empty() || namespace == item.meta.namespace) {
+            return;
+        }
+        let (group, plural) = item.kind();
+        let Some(kind) = cx.cache.derived::<Catalog>().find_any(group, plural) else { return };
+        let text = |s: &str| Some(s.to_owned()).filter(|s| !s.is_empty());
+        let about = ObjectReference {
+            api_version: Some(kind.api_version()),
+            kind: text(kind.kind),
+            namespace: text(&item.meta.namespace),
+            name: text(&item.meta.name),
+            uid: text(&item.meta.uid),
+            ..ObjectReference::default()
+        };
+        let namespace = &item.meta.namespace;
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+            owner.api_version, owner.kind, owner.name, owner.uid
+        );
+        cx.events.tell(about, "Warning", "OwnerRefInvalidNamespace", message);
     }
 
     async fn owner_state(
@@ -192,6 +219,7 @@ impl Reconciler for GarbageCollector {
         }
         let mut states = Vec::with_capacity(item.meta.owners.len());
         for owner in &item.meta.owners {
+            self.tell_of_other_namespace(cx, &item, owner);
             states.push((owner.clone(), self.owner_state(cx, &item, owner).await?));
         }
         let dependents = self.dependents(cx, &item.meta.uid).iter().any(|d| !d.meta.is_deleting());

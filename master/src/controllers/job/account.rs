@@ -13,6 +13,17 @@ use super::per_index::PerIndex;
 use crate::controllers::machinery::meta::{is_deleting, uid};
 use crate::controllers::machinery::pods::{is_active, phase};
 
+/// Whether it is decided already how the Job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Not yet.
+    Open,
+    /// It fails: pods that are taken away for it have failed.
+    Failing,
+    /// It succeeds: pods that are taken away for it have not failed.
+    Succeeding,
+}
+
 /// What is known of a Job's pods.
 pub struct Counts {
     /// Pods, or indexes, that succeeded.
@@ -42,7 +53,7 @@ pub fn account(
     plan: &mut Plan,
     indexed: bool,
     only_failed: bool,
-    ending: bool,
+    ending: Ending,
 ) -> (Counts, Option<String>) {
     let spec = job.spec.clone().unwrap_or_default();
     let completions = spec.completions.unwrap_or(i32::MAX);
@@ -65,13 +76,17 @@ pub fn account(
 
     let lost = |pod: &Pod| {
         phase(pod) == "Failed"
-            || phase(pod) != "Succeeded" && is_deleting(&pod.metadata) && (!only_failed || ending)
+            || phase(pod) != "Succeeded"
+                && is_deleting(&pod.metadata)
+                && (!only_failed || ending != Ending::Open)
     };
     let per_index = if indexed {
         let open = |pod: &&Arc<Pod>| has_finalizer(pod) && !is_noted(&uncounted, pod);
         done.extend(pods.iter().filter(open).filter(|p| phase(p) == "Succeeded").filter_map(|p| index_of(p)));
         done.retain(|index| *index < completions);
-        let lost: Vec<Arc<Pod>> = pods.iter().filter(open).filter(|p| lost(p)).cloned().collect();
+        // What is taken away because the Job ends says nothing of its index.
+        let own = |pod: &&Arc<Pod>| lost(pod) && (ending == Ending::Open || phase(pod) == "Failed");
+        let lost: Vec<Arc<Pod>> = pods.iter().filter(open).filter(own).cloned().collect();
         let active = pods.iter().filter(|p| is_active(p)).filter_map(|p| index_of(p)).collect();
         PerIndex::of(&spec, next.failed_indexes.as_deref().unwrap_or_default(), &lost, &done, &active)
     } else {
@@ -96,10 +111,10 @@ pub fn account(
             if let Verdict::FailJob(message) = judged {
                 verdict.get_or_insert(message);
             }
-            if !ending && per_index.as_ref().is_some_and(|known| known.keeps(pod)) {
+            if ending == Ending::Open && per_index.as_ref().is_some_and(|known| known.keeps(pod)) {
                 continue;
             }
-            if !ignored {
+            if !ignored && (ending != Ending::Succeeding || phase(pod) == "Failed") {
                 uncounted.failed.get_or_insert_default().push(id);
             }
             plan.release.push(pod.clone());

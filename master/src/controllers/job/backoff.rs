@@ -6,7 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::controllers::machinery::meta::{plus_seconds, until};
+use super::decide::has_finalizer;
+use crate::controllers::machinery::meta::{is_deleting, plus_seconds, until};
 use crate::controllers::machinery::pods::phase;
 
 const BACKOFF_SECONDS: i64 = 10;
@@ -22,7 +23,12 @@ pub fn ended(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
     let turned =
         conditions.into_iter().flatten().filter(|c| c.type_ == "Ready" || c.type_ == "DisruptionTarget");
+    let doomed = pod.metadata.deletion_timestamp.as_ref().map(|at| {
+        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
+        plus_seconds(at.0, -grace)
+    });
     last.or_else(|| turned.filter_map(|c| c.last_transition_time.as_ref().map(|t| t.0)).max())
+        .or(doomed)
         .or_else(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0))
 }
 
@@ -34,12 +40,17 @@ pub fn pause_after(last: Timestamp, failures: i32, now: Timestamp) -> Duration {
 }
 
 /// How long to wait before pods that failed are replaced: 10 s, doubling with each failure since the last
-/// success. `None` for no longer.
-pub fn backoff(pods: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+/// success. One that is taken away has failed, unless `only_failed` pods count. `None` for no longer.
+pub fn backoff(pods: &[Arc<Pod>], only_failed: bool, now: Timestamp) -> Option<Duration> {
+    let failed = |pod: &&Arc<Pod>| match phase(pod) {
+        "Failed" => true,
+        "Succeeded" => false,
+        _ => !only_failed && is_deleting(&pod.metadata) && has_finalizer(pod),
+    };
     let last_success = pods.iter().filter(|p| phase(p) == "Succeeded").filter_map(|p| ended(p)).max();
     let failures: Vec<Timestamp> = pods
         .iter()
-        .filter(|p| phase(p) == "Failed")
+        .filter(failed)
         .filter_map(|p| ended(p))
         .filter(|at| last_success.is_none_or(|s| *at > s))
         .collect();

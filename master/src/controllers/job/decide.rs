@@ -12,7 +12,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus, UncountedTermina
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
-use super::account::{Counts, account};
+use super::account::{Counts, Ending, account};
 use super::backoff::backoff;
 use super::per_index::Failures;
 use super::success_policy;
@@ -123,7 +123,11 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let said =
         |kind: &str| old.conditions.iter().flatten().find(|c| c.type_ == kind && c.status == "True").cloned();
     let (failing, succeeding) = (said("FailureTarget"), said("SuccessCriteriaMet"));
-    let ending = failing.is_some() || succeeding.is_some();
+    let ending = match (&failing, &succeeding) {
+        (Some(_), _) => Ending::Failing,
+        (None, Some(_)) => Ending::Succeeding,
+        (None, None) => Ending::Open,
+    };
     let (counts, verdict) = account(job, pods, &mut next, &mut plan, indexed, only_failed, ending);
     let active: Vec<Arc<Pod>> = pods.iter().filter(|p| is_active(p)).cloned().collect();
     let terminating = pods.iter().filter(|p| is_deleting(&p.metadata) && !is_finished(p)).count();
@@ -274,7 +278,7 @@ fn size(
         return;
     }
     // Where failures are bounded by index, each index waits for itself.
-    if let Some(pause) = backoff(pods, now).filter(|_| counts.per_index.is_none()) {
+    if let Some(pause) = backoff(pods, only_failed, now).filter(|_| counts.per_index.is_none()) {
         sooner(&mut plan.again_after, pause);
         return;
     }

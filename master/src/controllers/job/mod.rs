@@ -12,7 +12,7 @@ use protocol::PatchKind;
 use serde_json::json;
 
 use super::deployment::is_namespace_terminating;
-use super::machinery::claim::claim_pods;
+use super::machinery::claim::claim_pods_held;
 use super::machinery::labels::selector;
 use super::machinery::meta::{controller_reference, name, namespace, uid};
 use super::machinery::pods::{from_template, name_prefix};
@@ -57,7 +57,7 @@ impl Reconciler for JobController {
             return Ok(Outcome::DONE);
         }
         let Some(labels) = spec.and_then(|s| s.selector.as_ref()) else { return Ok(Outcome::DONE) };
-        let pods = claim_pods(cx, &*job, &selector(labels)).await?;
+        let pods = claim_pods_held(cx, &*job, &selector(labels), TRACKING).await?;
         let plan = decide::decide(&job, &pods, cx.now);
         // First the note, then what it notes.
         if let Some(status) = plan.status {
@@ -116,13 +116,23 @@ async fn create(cx: &Cx, job: &Job, wanted: &[Wanted]) -> Result<(), ReconcileEr
     Ok(())
 }
 
+/// How the name of an index' pod begins: the Job's name gives way where both are too long.
+fn indexed_prefix(owner: &str, index: i32) -> String {
+    const PREFIX_CHARS_MAX: usize = 58;
+    let end = format!("-{index}-");
+    if owner.len() + end.len() <= PREFIX_CHARS_MAX {
+        return format!("{owner}{end}");
+    }
+    owner.chars().take(PREFIX_CHARS_MAX.saturating_sub(end.len())).chain(end.chars()).collect()
+}
+
 /// The pod to make, with its index where it has one.
 fn pod_of(job: &Job, wanted: Wanted) -> Option<Pod> {
     let index = wanted.index;
     let template = &job.spec.as_ref()?.template;
     let owner = name(&job.metadata);
     let prefix = match index {
-        Some(index) => format!("{owner}-{index}-"),
+        Some(index) => indexed_prefix(owner, index),
         None => name_prefix(owner),
     };
     let mut pod = from_template(template, namespace(&job.metadata), &prefix, controller_reference(job));

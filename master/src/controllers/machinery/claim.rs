@@ -77,7 +77,17 @@ pub async fn claim_pods<K: Object>(
     owner: &K,
     selector: &Selector,
 ) -> Result<Vec<Arc<Pod>>, ReconcileError> {
-    claim_pods_named(cx, owner, selector, |_| true).await
+    claim_all(cx, owner, selector, |_| true, None).await
+}
+
+/// Like [`claim_pods`], for owners that hold their pods by a finalizer: it comes and goes with the owner.
+pub async fn claim_pods_held<K: Object>(
+    cx: &Cx,
+    owner: &K,
+    selector: &Selector,
+    finalizer: &str,
+) -> Result<Vec<Arc<Pod>>, ReconcileError> {
+    claim_all(cx, owner, selector, |_| true, Some(finalizer)).await
 }
 
 /// Like [`claim_pods`], for owners whose pods have names of a form of their own: others are neither adopted
@@ -87,6 +97,16 @@ pub async fn claim_pods_named<K: Object>(
     owner: &K,
     selector: &Selector,
     named: impl Fn(&str) -> bool,
+) -> Result<Vec<Arc<Pod>>, ReconcileError> {
+    claim_all(cx, owner, selector, named, None).await
+}
+
+async fn claim_all<K: Object>(
+    cx: &Cx,
+    owner: &K,
+    selector: &Selector,
+    named: impl Fn(&str) -> bool,
+    finalizer: Option<&str>,
 ) -> Result<Vec<Arc<Pod>>, ReconcileError> {
     let meta = owner.metadata();
     let snapshot = cx.cache.snapshot();
@@ -105,7 +125,10 @@ pub async fn claim_pods_named<K: Object>(
         still_exists::<K>(cx, meta).await?;
     }
     for pod in adopt {
-        let patch = adopt_patch(owner, &pod.metadata);
+        let mut patch = adopt_patch(owner, &pod.metadata);
+        if let Some(finalizer) = finalizer {
+            patch["metadata"]["finalizers"] = json!([finalizer]);
+        }
         let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
         match cx.client.patch::<Pod>(ns, n, None, PatchKind::Strategic, &patch).await {
             Ok(pod) => pods.push(Arc::new(pod)),
@@ -114,7 +137,10 @@ pub async fn claim_pods_named<K: Object>(
         }
     }
     for pod in claimed.release.into_iter().filter(|p| is_active(p)) {
-        let patch = release_patch(meta, &pod.metadata);
+        let mut patch = release_patch(meta, &pod.metadata);
+        if let Some(finalizer) = finalizer {
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+        }
         let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
         match cx.client.patch::<Pod>(ns, n, None, PatchKind::Strategic, &patch).await {
             // Gone, or not the same pod any more: nothing to release.

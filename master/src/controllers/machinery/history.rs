@@ -7,9 +7,11 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use protocol::Object;
+use protocol::{Object, PatchKind};
 use serde_json::{Value, json};
 
+use super::claim::{adopt_patch, classify, still_exists};
+use super::labels::Selector;
 use super::meta::{controller_reference, created_second, is_controlled_by, name, namespace, uid};
 use super::{Cx, ReconcileError};
 use crate::controllers::deployment::hash::safe_encode;
@@ -48,22 +50,42 @@ pub fn hash(data: &Value, collisions: i32) -> String {
     safe_encode(&hash.to_string())
 }
 
-/// The revisions of an owner, oldest first.
-pub fn list<K: Object>(cx: &Cx, owner: &K) -> Vec<Arc<ControllerRevision>> {
+/// The revisions of an owner, oldest first, after adopting those that it selects and that nobody owns: what an
+/// owner of the same name and selector left behind goes on as this one's history.
+pub async fn claim<K: Object>(
+    cx: &Cx,
+    owner: &K,
+    selector: &Selector,
+) -> Result<Vec<Arc<ControllerRevision>>, ReconcileError> {
+    let meta = owner.metadata();
     let snapshot = cx.cache.snapshot();
-    let owned =
-        snapshot.owned_by(uid(owner.metadata())).filter(|s| s.kind() == ("apps", "controllerrevisions"));
-    let mut revisions: Vec<Arc<ControllerRevision>> = owned
-        .filter_map(|s| s.typed::<ControllerRevision>().ok())
-        .filter(|r| is_controlled_by(&r.metadata, uid(owner.metadata())))
-        .collect();
+    let candidates = snapshot
+        .list("apps", "controllerrevisions", namespace(meta))
+        .filter(|s| s.meta.controller().is_none_or(|c| &*c.uid == uid(meta)))
+        .filter_map(|s| s.typed::<ControllerRevision>().ok());
+    let claimed = classify(meta, selector, candidates, |r| &r.metadata);
+    // One that is owned stays so, whatever its labels say.
+    let mut revisions = claimed.keep;
+    revisions.extend(claimed.release);
+    if !claimed.adopt.is_empty() {
+        still_exists::<K>(cx, meta).await?;
+    }
+    for orphan in claimed.adopt {
+        let patch = adopt_patch(owner, &orphan.metadata);
+        let (ns, n) = (namespace(meta), name(&orphan.metadata));
+        match cx.client.patch::<ControllerRevision>(ns, n, None, PatchKind::Strategic, &patch).await {
+            Ok(adopted) => revisions.push(Arc::new(adopted)),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
     revisions.sort_by(|a, b| {
         a.revision
             .cmp(&b.revision)
             .then_with(|| created_second(&a.metadata).cmp(&created_second(&b.metadata)))
             .then_with(|| name(&a.metadata).cmp(name(&b.metadata)))
     });
-    revisions
+    Ok(revisions)
 }
 
 /// What stands for a template in a history.

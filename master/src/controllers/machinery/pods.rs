@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::meta::{annotation, created_second, is_deleting, plus_seconds};
+use super::meta::{annotation, created_second, is_deleting, plus_seconds, time};
 
 /// Annotation by which a user says which pods to give up first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -151,6 +152,21 @@ pub fn from_template(
 pub fn name_prefix(owner: &str) -> String {
     const NAME_BYTES_MAX: usize = 253;
     if owner.len() < NAME_BYTES_MAX { format!("{owner}-") } else { owner.to_owned() }
+}
+
+/// The strategic merge patch of a pod's status that says why it is taken away, after what is said already.
+pub fn disruption(pod: &Pod, reason: &str, message: &str, now: Timestamp) -> Value {
+    const KIND: &str = "DisruptionTarget";
+    let said = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+    let order = said.map(|c| c.type_.as_str()).filter(|kind| *kind != KIND).chain([KIND]);
+    let order: Vec<Value> = order.map(|kind| json!({"type": kind})).collect();
+    json!({"metadata": {"uid": pod.metadata.uid}, "status": {
+        "$setElementOrder/conditions": order,
+        "conditions": [{
+            "type": KIND, "status": "True", "reason": reason, "message": message,
+            "observedGeneration": pod.metadata.generation, "lastTransitionTime": time(now),
+        }],
+    }})
 }
 
 #[cfg(test)]

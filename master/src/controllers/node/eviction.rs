@@ -1,14 +1,14 @@
 //! Taint-based eviction: pods leave nodes with `NoExecute` taints that they do not tolerate, or not for
 //! longer.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use protocol::PatchKind;
-use serde_json::json;
+use protocol::events::reference;
 
 use super::health::may_stay;
 use crate::cache::{Cache, ChangeKind};
-use crate::controllers::machinery::meta::{is_deleting, name, namespace, time, uid};
-use crate::controllers::machinery::pods::node_name;
+use crate::controllers::machinery::meta::{is_deleting, name, namespace, uid};
+use crate::controllers::machinery::pods::{disruption, node_name};
 use crate::controllers::machinery::watches::{key_of, mapped};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
@@ -61,15 +61,15 @@ impl Reconciler for TaintEvictionController {
             return Ok(Outcome::again(left));
         }
         let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
-        let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": time(cx.now),
-        }]}});
+        let why = "Taint manager: deleting due to NoExecute taint";
+        let patch = disruption(&pod, "DeletionByTaintManager", why, cx.now);
         match cx.client.patch::<Pod>(ns, n, Some("status"), PatchKind::Strategic, &patch).await {
             Err(e) if !e.is_not_found() => return Err(e.into()),
             _ => {}
         }
-        cx.events.normal(&*pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+        // Upstream knows no more of the pod here than its name.
+        let about = ObjectReference { uid: None, resource_version: None, ..reference(&*pod) };
+        cx.events.tell(about, "Normal", "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
         match cx.client.delete::<Pod>(ns, n, Some(uid(&pod.metadata)), None).await {
             Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
             _ => Ok(Outcome::DONE),

@@ -17,6 +17,9 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 /// Taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
+/// Why a condition is unknown of a node that has said something once.
+pub const SILENT: &str = "NodeStatusUnknown";
+
 /// Condition, status of it that taints, taint.
 const BY_CONDITION: [(&str, &str, &str); 4] = [
     ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
@@ -69,7 +72,7 @@ pub fn silent_conditions(
             Some(c) if c.status != "Unknown" => out.push(NodeCondition {
                 type_: kind.to_owned(),
                 status: "Unknown".to_owned(),
-                reason: Some("NodeStatusUnknown".to_owned()),
+                reason: Some(SILENT.to_owned()),
                 message: Some("Kubelet stopped posting node status.".to_owned()),
                 last_heartbeat_time: c.last_heartbeat_time.clone(),
                 last_transition_time: Some(time(now)),
@@ -90,7 +93,7 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
         "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
     };
-    // A node that has not said anything yet is the admission plugin's to taint.
+    // A node that has not said anything yet is not known to be unready: what admission put on it goes.
     if let Some(key) = readiness.filter(|_| condition(node, "Ready").is_some()) {
         wanted.push((key, "NoSchedule"));
         if evict {
@@ -111,12 +114,9 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
         (readiness && (t.effect == "NoSchedule" || t.effect == "NoExecute"))
             || (others && t.effect == "NoSchedule")
     };
-    let never_spoke = condition(node, "Ready").is_none();
     let mut next: Vec<Taint> = Vec::new();
     for taint in &current {
-        let stays = !ours(taint)
-            || wanted.iter().any(|(k, e)| *k == taint.key && *e == taint.effect)
-            || (never_spoke && (taint.key == NOT_READY || taint.key == UNREACHABLE));
+        let stays = !ours(taint) || wanted.iter().any(|(k, e)| *k == taint.key && *e == taint.effect);
         if stays {
             next.push(taint.clone());
         }
@@ -237,7 +237,8 @@ mod tests {
             true,
             Some(&["node.kubernetes.io/memory-pressure:NoSchedule"]),
         );
-        check(json!([]), taint(NOT_READY, "NoSchedule"), true, None);
+        // Nothing was said yet: nothing holds it back either.
+        check(json!([]), taint(NOT_READY, "NoSchedule"), true, Some(&[]));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use actors::time::Instant;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, ObjectReference, Pod};
 use parking_lot::Mutex;
 use protocol::PatchKind;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::health::{self, condition, ready};
-use crate::controllers::machinery::meta::{name, namespace, time};
+use crate::controllers::machinery::meta::{name, namespace, time, uid};
 use crate::controllers::machinery::pods;
 use crate::controllers::machinery::watches::{mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
@@ -29,6 +29,7 @@ pub struct NodeLifecycleController {
 }
 
 struct Heard {
+    uid: String,
     /// The lease's renewal and the status' heartbeat, as last seen; only their changing counts.
     signs: (String, String),
     at: Instant,
@@ -40,8 +41,8 @@ impl NodeLifecycleController {
         NodeLifecycleController { grace, heard: Mutex::default() }
     }
 
-    /// How long the node has been silent.
-    fn silence(&self, cx: &Cx, node: &Node) -> Duration {
+    /// How long the node has been silent, and whether it was not known before.
+    fn silence(&self, cx: &Cx, node: &Node) -> (Duration, bool) {
         let lease = cx.cache.get::<Lease>(LEASES, name(&node.metadata));
         let renewed = lease.and_then(|l| l.spec.as_ref().and_then(|s| s.renew_time.clone()));
         let heartbeat = condition(node, "Ready").and_then(|c| c.last_heartbeat_time.clone());
@@ -51,13 +52,14 @@ impl NodeLifecycleController {
         );
         let mut heard = self.heard.lock();
         let now = Instant::now();
-        let entry = heard
-            .entry(name(&node.metadata).to_owned())
-            .or_insert_with(|| Heard { signs: signs.clone(), at: now });
-        if entry.signs != signs {
-            *entry = Heard { signs, at: now };
+        let uid = uid(&node.metadata);
+        let known = heard.get(name(&node.metadata)).is_some_and(|h| h.uid == uid);
+        let new = || Heard { uid: uid.to_owned(), signs: signs.clone(), at: now };
+        let entry = heard.entry(name(&node.metadata).to_owned()).or_insert_with(new);
+        if entry.signs != signs || !known {
+            *entry = new();
         }
-        now.saturating_duration_since(entry.at)
+        (now.saturating_duration_since(entry.at), !known)
     }
 }
 
@@ -81,10 +83,26 @@ impl Reconciler for NodeLifecycleController {
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(node) = cx.cache.get::<Node>("", &key.name) else {
-            self.heard.lock().remove(&*key.name);
+            let gone = self.heard.lock().remove(&*key.name);
+            if let Some(gone) = gone {
+                let about = about(&key.name, &gone.uid);
+                let text = format!("Node {0} event: Removing Node {0} from Controller", key.name);
+                cx.events.tell(about, "Normal", "RemovingNode", text);
+            }
             return Ok(Outcome::DONE);
         };
-        let silence = self.silence(cx, &node);
+        let (silence, new) = self.silence(cx, &node);
+        if new {
+            let text = format!("Node {0} event: Registered Node {0} in Controller", key.name);
+            cx.events.tell(about(&key.name, uid(&node.metadata)), "Normal", "RegisteredNode", text);
+        }
+        if let Some(patch) = labels(&node) {
+            match cx.client.patch::<Node>("", &key.name, None, PatchKind::Strategic, &patch).await {
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                // The rest once that is seen.
+                _ => return Ok(Outcome::DONE),
+            }
+        }
         let mut node = node;
         let turned = health::silent_conditions(&node, silence, self.grace, cx.now);
         if !turned.is_empty() {
@@ -95,7 +113,8 @@ impl Reconciler for NodeLifecycleController {
                 cx.events.normal(&*node, "NodeNotReady", text);
             }
         }
-        if condition(&node, "Ready").is_some() && ready(&node) != "True" {
+        // A kubelet that says that it is not ready says so of its pods, too; for one that is silent it is said here.
+        if condition(&node, "Ready").is_some_and(|c| c.reason.as_deref() == Some(health::SILENT)) {
             mark_pods_not_ready(cx, &key.name).await?;
         }
         // While no node at all is alive, the fault is likely on this side: evict nobody.
@@ -114,6 +133,28 @@ impl Reconciler for NodeLifecycleController {
         };
         Ok(Outcome::again(again))
     }
+}
+
+fn about(node: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// The patch that gives a node the older labels for what the newer say; `None` where it has them.
+fn labels(node: &Node) -> Option<Value> {
+    let all = node.metadata.labels.as_ref()?;
+    let old = ["os", "arch"].iter().filter_map(|what| {
+        let (new, old) = (format!("kubernetes.io/{what}"), format!("beta.kubernetes.io/{what}"));
+        let value = all.get(&new)?;
+        (all.get(&old) != Some(value)).then(|| (old, Value::from(value.as_str())))
+    });
+    let old: Map<String, Value> = old.collect();
+    (!old.is_empty()).then(|| json!({"metadata": {"labels": old}}))
 }
 
 async fn write_conditions(cx: &Cx, node: &Node, turned: &[NodeCondition]) -> Result<Node, ReconcileError> {
@@ -140,4 +181,23 @@ async fn mark_pods_not_ready(cx: &Cx, node: &str) -> Result<(), ReconcileError> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_labels_follow_the_newer() {
+        let patch =
+            |all: Value| labels(&serde_json::from_value(json!({"metadata": {"labels": all}})).unwrap());
+        assert_eq!(patch(json!({"a": "b", "beta.kubernetes.io/os": "x"})), None);
+        assert_eq!(patch(json!({"kubernetes.io/os": "x", "beta.kubernetes.io/os": "x"})), None);
+        assert_eq!(
+            patch(json!({"kubernetes.io/os": "x", "beta.kubernetes.io/os": "y", "kubernetes.io/arch": "z"})),
+            Some(
+                json!({"metadata": {"labels": {"beta.kubernetes.io/os": "x", "beta.kubernetes.io/arch": "z"}}})
+            )
+        );
+    }
 }

@@ -4,3 +4,4 @@ pub mod eviction;
 pub mod health;
 pub mod ipam;
 pub mod lifecycle;
+pub mod patience;

@@ -93,7 +93,7 @@ fn reference<K: Object>(owner: &K) -> OwnerReference {
         name: name(owner.metadata()).to_owned(),
         uid: uid(owner.metadata()).to_owned(),
         controller: Some(true),
-        block_owner_deletion: None,
+        block_owner_deletion: Some(true),
     }
 }
 
@@ -164,7 +164,7 @@ pub async fn make(cx: &Cx, set: &StatefulSet, ordinal: i32) -> Result<(), Reconc
             Ok(_) => cx.events.normal(
                 set,
                 "SuccessfulCreate",
-                format!("create Claim {claim_name} Pod {pod} in StatefulSet {} success", name(&set.metadata)),
+                format!("Create Claim {claim_name} Pod {pod} in StatefulSet {} success", name(&set.metadata)),
             ),
             Err(e) if e.is_already_exists() => {}
             Err(e) => {
@@ -179,6 +179,6 @@ pub async fn make(cx: &Cx, set: &StatefulSet, ordinal: i32) -> Result<(), Reconc
 fn told_failure(cx: &Cx, set: &StatefulSet, claim: &str, pod: &str, error: &ApiError) {
     let set_name = name(&set.metadata);
     let message =
-        format!("create Claim {claim} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
+        format!("Create Claim {claim} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
     cx.events.warning(set, "FailedCreate", message);
 }

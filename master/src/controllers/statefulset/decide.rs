@@ -39,6 +39,8 @@ pub enum Step {
     Replace(Arc<Pod>),
     /// Delete a pod that is one too many, or of an old revision.
     Delete(Arc<Pod>),
+    /// Give a pod its claims back, and nothing else yet.
+    Claims(Arc<Pod>),
     /// Give a pod its identity and storage back.
     Restore(Arc<Pod>),
 }
@@ -163,10 +165,12 @@ fn living(
             }
             continue;
         }
-        if !fits(pod) && !is_deleting(&pod.metadata) {
-            plan.steps.push(Step::Restore((*pod).clone()));
-        }
         let ready = running_available(pod, min_ready(set), now) && !is_deleting(&pod.metadata);
+        if !fits(pod) && !is_deleting(&pod.metadata) {
+            // In order, a pod gets its labels back once it is ready; what it waits for are its claims.
+            let step = if ready || !ordered { Step::Restore } else { Step::Claims };
+            plan.steps.push(step((*pod).clone()));
+        }
         if !ready {
             wait_for(pod, min_ready(set), now, plan);
             if ordered {

@@ -47,7 +47,7 @@ impl Reconciler for StatefulSetController {
         let Some(spec) = &set.spec else { return Ok(Outcome::DONE) };
         let member = |pod: &str| ordinal(&key.name, pod).is_some();
         let pods = claim_pods_named(cx, &*set, &selector(&spec.selector), member).await?;
-        let revisions = history::list(cx, &*set);
+        let revisions = history::claim(cx, &*set, &selector(&spec.selector)).await?;
         let collisions = set.status.as_ref().and_then(|s| s.collision_count).unwrap_or(0);
         let mut wanted = Wanted { template: &spec.template, collisions, label: HASH };
         let update = history::current(cx, &*set, &revisions, &mut wanted).await?;
@@ -106,20 +106,21 @@ async fn act(
             }
             delete(cx, set, &pod).await
         }
+        Step::Claims(pod) => restore_claims(cx, set, &pod).await,
         Step::Restore(pod) => restore(cx, set, &pod).await,
     }
 }
 
-fn tell(cx: &Cx, set: &StatefulSet, verb: &str, reason: &str, pod: &str, error: Option<&protocol::ApiError>) {
+fn tell(cx: &Cx, set: &StatefulSet, verb: &str, pod: &str, error: Option<&protocol::ApiError>) {
     let set_name = name(&set.metadata);
     match error {
         None => {
             let message = format!("{verb} Pod {pod} in StatefulSet {set_name} successful");
-            cx.events.normal(set, &format!("Successful{reason}"), message);
+            cx.events.normal(set, &format!("Successful{verb}"), message);
         }
         Some(error) => {
             let message = format!("{verb} Pod {pod} in StatefulSet {set_name} failed error: {error}");
-            cx.events.warning(set, &format!("Failed{reason}"), message);
+            cx.events.warning(set, &format!("Failed{verb}"), message);
         }
     }
 }
@@ -135,11 +136,11 @@ async fn create(
         return Err(ReconcileError::Other(format!("{} holds no template", name(&revision.metadata))));
     };
     match cx.client.create(&pod).await {
-        Ok(_) => tell(cx, set, "create", "Create", name(&pod.metadata), None),
+        Ok(_) => tell(cx, set, "Create", name(&pod.metadata), None),
         Err(e) if e.is_already_exists() => return Err(e.into()),
         Err(e) if is_namespace_terminating(&e) => {}
         Err(e) => {
-            tell(cx, set, "create", "Create", name(&pod.metadata), Some(&e));
+            tell(cx, set, "Create", name(&pod.metadata), Some(&e));
             return Err(e.into());
         }
     }
@@ -149,10 +150,10 @@ async fn create(
 async fn delete(cx: &Cx, set: &StatefulSet, pod: &Pod) -> Result<(), ReconcileError> {
     let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));
     match cx.client.delete::<Pod>(ns, n, Some(uid(&pod.metadata)), None).await {
-        Ok(()) => tell(cx, set, "delete", "Delete", n, None),
+        Ok(()) => tell(cx, set, "Delete", n, None),
         Err(e) if e.is_not_found() || e.is_conflict() => {}
         Err(e) => {
-            tell(cx, set, "delete", "Delete", n, Some(&e));
+            tell(cx, set, "Delete", n, Some(&e));
             return Err(e.into());
         }
     }
@@ -196,20 +197,25 @@ fn fits(cx: &Cx, set: &StatefulSet, pod: &Pod) -> bool {
         && !(phase(pod) == "Pending" && claims::claims(set, ordinal).values().any(missing))
 }
 
-async fn restore(cx: &Cx, set: &StatefulSet, pod: &Arc<Pod>) -> Result<(), ReconcileError> {
+async fn restore_claims(cx: &Cx, set: &StatefulSet, pod: &Arc<Pod>) -> Result<(), ReconcileError> {
     let Some(ordinal) = ordinal(name(&set.metadata), name(&pod.metadata)) else { return Ok(()) };
     claims::make(cx, set, ordinal).await?;
-    claims::retain(cx, set, ordinal, Some(pod)).await?;
+    claims::retain(cx, set, ordinal, Some(pod)).await
+}
+
+async fn restore(cx: &Cx, set: &StatefulSet, pod: &Arc<Pod>) -> Result<(), ReconcileError> {
+    restore_claims(cx, set, pod).await?;
+    let Some(ordinal) = ordinal(name(&set.metadata), name(&pod.metadata)) else { return Ok(()) };
     let mut copy = (**pod).clone();
     identify(ordinal, &mut copy);
     if copy == **pod {
         return Ok(());
     }
     match cx.client.update(&copy).await {
-        Ok(_) => tell(cx, set, "update", "Update", name(&pod.metadata), None),
+        Ok(_) => tell(cx, set, "Update", name(&pod.metadata), None),
         Err(e) => {
             if !e.is_conflict() {
-                tell(cx, set, "update", "Update", name(&pod.metadata), Some(&e));
+                tell(cx, set, "Update", name(&pod.metadata), Some(&e));
             }
             return Err(e.into());
         }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Persis
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::matching::{best, claim_ref, class_of_claim, class_of_volume, mismatch, names};
+use super::migration::driver_of;
 use super::{BIND_COMPLETED, BINDER, BINDER_COMPONENT, BOUND_BY_CONTROLLER, SELECTED_NODE};
 use crate::cache::{Cache, Change};
 use crate::controllers::machinery::meta::{annotation, is_deleting, name, uid};
@@ -18,6 +19,8 @@ const PROVISIONER_BETA: &str = "volume.beta.kubernetes.io/storage-provisioner";
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// Provisioners of this domain would be a part of the program; it has none.
 const BUILT_IN: &str = "kubernetes.io/";
+/// The one that is known, and not for clusters.
+const HOST_PATH: &str = "kubernetes.io/host-path";
 
 /// The controller.
 pub struct ClaimBinder;
@@ -128,7 +131,12 @@ async fn find(cx: &Cx, claim: &PersistentVolumeClaim) -> Result<Outcome, Reconci
             }
             return bind(cx, &volume, claim).await;
         }
-        return if names(&volume, claim) { bind(cx, &volume, claim).await } else { wait(cx, claim).await };
+        if names(&volume, claim) {
+            return bind(cx, &volume, claim).await;
+        }
+        let message = format!("volume {wanted:?} already bound to a different claim.");
+        cx.events.warning(claim, "FailedBinding", message);
+        return wait(cx, claim).await;
     }
     let class_name = class_of_claim(claim);
     let class = cx.cache.get::<StorageClass>("", class_name).filter(|_| !class_name.is_empty());
@@ -181,26 +189,45 @@ fn default_class(cx: &Cx, claim: &PersistentVolumeClaim) -> Option<String> {
     newest.and_then(|c| c.metadata.name.clone())
 }
 
+/// Says on a claim who is to make its volume.
+async fn name_provisioner(
+    cx: &Cx,
+    claim: &PersistentVolumeClaim,
+    provisioner: &str,
+) -> Result<Outcome, ReconcileError> {
+    let mut copy = claim.clone();
+    let annotations = copy.metadata.annotations.get_or_insert_default();
+    for key in [PROVISIONER, PROVISIONER_BETA] {
+        annotations.insert(key.to_owned(), provisioner.to_owned());
+    }
+    cx.client.update(&copy).await?;
+    Ok(Outcome::DONE)
+}
+
 /// Asks the class's provisioner, who watches for claims that name it.
 async fn provision(
     cx: &Cx,
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
 ) -> Result<Outcome, ReconcileError> {
-    let provisioner = &class.provisioner;
+    let provisioner = &driver_of(&class.provisioner).unwrap_or(&class.provisioner).to_owned();
+    if provisioner == HOST_PATH {
+        if annotation(&claim.metadata, PROVISIONER) != Some(provisioner) {
+            return name_provisioner(cx, claim, provisioner).await;
+        }
+        let message = format!(
+            "Failed to create provisioner: provisioning in volume plugin {provisioner:?} is disabled"
+        );
+        cx.events.warning(claim, "ProvisioningFailed", message);
+        return wait(cx, claim).await;
+    }
     if provisioner.starts_with(BUILT_IN) {
         let message = format!("no volume plugin matched name: {provisioner}");
         cx.events.warning(claim, "ProvisioningFailed", message);
         return wait(cx, claim).await;
     }
     if annotation(&claim.metadata, PROVISIONER) != Some(provisioner) {
-        let mut copy = claim.clone();
-        let annotations = copy.metadata.annotations.get_or_insert_default();
-        for key in [PROVISIONER, PROVISIONER_BETA] {
-            annotations.insert(key.to_owned(), provisioner.clone());
-        }
-        cx.client.update(&copy).await?;
-        return Ok(Outcome::DONE);
+        return name_provisioner(cx, claim, provisioner).await;
     }
     let message = format!(
         "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the \

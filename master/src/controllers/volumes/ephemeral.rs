@@ -55,11 +55,13 @@ impl Reconciler for EphemeralVolumes {
             if let Some(found) = cx.cache.get::<PersistentVolumeClaim>(&key.namespace, &claim_name) {
                 if !is_controlled_by(&found.metadata, uid(&pod.metadata)) {
                     let why = format!(
-                        "PVC \"{}/{claim_name}\" was not created for pod \"{}/{}\" (pod is not owner)",
+                        "ephemeral volume {}: PVC {}/{claim_name} was not created for pod {}/{} (pod is not owner)",
+                        volume.name,
                         key.namespace,
                         namespace(&pod.metadata),
                         name(&pod.metadata)
                     );
+                    cx.events.warning(&*pod, "FailedBinding", why.clone());
                     return Err(ReconcileError::Other(why));
                 }
                 continue;

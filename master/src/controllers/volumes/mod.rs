@@ -8,6 +8,7 @@
 pub mod claims;
 pub mod ephemeral;
 pub mod matching;
+pub mod migration;
 pub mod protection;
 pub mod releases;
 

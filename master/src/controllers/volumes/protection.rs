@@ -7,7 +7,7 @@ use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use crate::api::admission::storage::{ATTRIBUTES_PROTECTION, CLAIM_PROTECTION, VOLUME_PROTECTION};
 use crate::cache::{Cache, Change, ChangeKind};
 use crate::controllers::machinery::meta::{is_deleting, name, namespace};
-use crate::controllers::machinery::pods::{is_finished, node_name};
+use crate::controllers::machinery::pods::node_name;
 use crate::controllers::machinery::watches::{mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
@@ -54,28 +54,24 @@ pub fn claims_of(pod: &Pod) -> Vec<String> {
     volumes.into_iter().flatten().filter_map(claim).collect()
 }
 
-/// A pod that ends or goes may have been the last to use its claims.
+/// A pod that goes may have been the last to use its claims.
 fn of_pod(change: &Change, _: &Cache) -> Vec<Key> {
     if !["persistentVolumeClaim", "ephemeral"].iter().any(|volume| change.stored.mentions(volume)) {
         return Vec::new();
     }
     let Ok(pod) = change.stored.typed::<Pod>() else { return Vec::new() };
-    if change.kind != ChangeKind::Deleted && !is_finished(&pod) && !node_name(&pod).is_empty() {
+    if change.kind != ChangeKind::Deleted && !node_name(&pod).is_empty() {
         return Vec::new();
     }
     claims_of(&pod).iter().map(|claim| Key::new(&change.stored.meta.namespace, claim)).collect()
 }
 
-/// Whether a pod that has a node, and has not ended, uses a claim.
+/// Whether a pod that has a node uses a claim. One that has ended does, too: its node may still have the volume.
 fn is_used(cx: &Cx, claim: &PersistentVolumeClaim) -> bool {
     let snapshot = cx.cache.snapshot();
     let mut pods =
         snapshot.list("", "pods", namespace(&claim.metadata)).filter_map(|s| s.typed::<Pod>().ok());
-    pods.any(|pod| {
-        !node_name(&pod).is_empty()
-            && !is_finished(&pod)
-            && claims_of(&pod).iter().any(|c| c == name(&claim.metadata))
-    })
+    pods.any(|pod| !node_name(&pod).is_empty() && claims_of(&pod).iter().any(|c| c == name(&claim.metadata)))
 }
 
 /// The controller of volumes.

@@ -1,10 +1,13 @@
 //! The binder's side of volumes: their phases, and what becomes of those whose claim is gone.
 
+use std::path::{Component, Path};
+
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeStatus};
 
 use super::matching::{claim_ref, modes_differ};
+use super::migration::{MIGRATED_TO, driver_of};
 use super::{BINDER, BINDER_COMPONENT, BOUND_BY_CONTROLLER, PROVISIONED_BY};
-use crate::controllers::machinery::meta::{annotation, name, time, uid};
+use crate::controllers::machinery::meta::{annotation, name, uid};
 use crate::controllers::machinery::watches::{mapped, own};
 use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
@@ -37,6 +40,19 @@ impl Reconciler for VolumeBinder {
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(volume) = cx.cache.get::<PersistentVolume>("", &key.name) else { return Ok(Outcome::DONE) };
+        let made_by = annotation(&volume.metadata, PROVISIONED_BY).and_then(driver_of);
+        if let Some(driver) =
+            made_by.filter(|driver| annotation(&volume.metadata, MIGRATED_TO) != Some(driver))
+        {
+            let mut copy = (*volume).clone();
+            copy.metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(MIGRATED_TO.to_owned(), driver.to_owned());
+            cx.client.update(&copy).await?;
+            // The rest once that is seen.
+            return Ok(Outcome::DONE);
+        }
         let Some(reference) = claim_ref(&volume) else {
             return set_phase(cx, &volume, "Available", None).await;
         };
@@ -115,13 +131,51 @@ async fn reclaim(cx: &Cx, volume: &PersistentVolume) -> Result<Outcome, Reconcil
             if external {
                 return Ok(Outcome::DONE);
             }
-            let why = format!(
-                "error getting deleter volume plugin for volume {n:?}: no deletable volume plugin matched"
-            );
-            failed(cx, volume, "VolumeFailedDelete", &why).await
+            let Some(path) = volume.spec.as_ref().and_then(|s| s.host_path.as_ref()).map(|h| h.path.clone())
+            else {
+                let why = format!(
+                    "error getting deleter volume plugin for volume {n:?}: no deletable volume plugin matched"
+                );
+                return failed(cx, volume, "VolumeFailedDelete", &why).await;
+            };
+            match clear(path).await {
+                Ok(()) => {
+                    match cx.client.delete::<PersistentVolume>("", n, Some(uid(&volume.metadata)), None).await
+                    {
+                        Err(e) if !e.is_not_found() && !e.is_conflict() => Err(e.into()),
+                        _ => Ok(Outcome::DONE),
+                    }
+                }
+                Err(why) => failed(cx, volume, "VolumeFailedDelete", &why).await,
+            }
         }
         "Recycle" => failed(cx, volume, "VolumeFailedRecycle", "no volume plugin found for the volume").await,
         _ => Ok(Outcome::DONE),
+    }
+}
+
+/// Whether a path of this machine may be deleted with its volume.
+fn may_clear(path: &Path) -> bool {
+    path.strip_prefix("/tmp").is_ok_and(|below| {
+        below.components().next().is_some()
+            && below.components().all(|part| matches!(part, Component::Normal(_)))
+    })
+}
+
+/// Deletes a path with all that is below it, where volumes for trying things out lie. Links are not followed.
+async fn clear(path: String) -> Result<(), String> {
+    if !may_clear(Path::new(&path)) {
+        return Err(format!("host_path deleter only supports /tmp/.+ but received provided {path}"));
+    }
+    let deleted = tokio::task::spawn_blocking(move || match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
+        Ok(_) => std::fs::remove_file(&path),
+        Err(e) => Err(e),
+    });
+    match deleted.await {
+        Ok(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(e.to_string()),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e.to_string()),
     }
 }
 
@@ -170,8 +224,31 @@ async fn set_phase(
         phase: Some(phase.to_owned()),
         message: message.map(str::to_owned),
         reason: None,
-        last_phase_transition_time: Some(time(cx.now)),
+        // Since when is the server's to say.
+        last_phase_transition_time: before.last_phase_transition_time,
     });
     cx.client.update_status(&copy).await?;
     Ok(Outcome::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_below_the_folder_for_trials_is_deleted() {
+        for (path, may) in [
+            ("/tmp/a", true),
+            ("/tmp/a/b", true),
+            ("/tmp", false),
+            ("/tmp/", false),
+            ("/tmp/../etc", false),
+            ("/tmp/a/../../etc", false),
+            ("/tmpfs", false),
+            ("/data", false),
+            ("tmp/a", false),
+        ] {
+            assert_eq!(may_clear(Path::new(path)), may, "{path}");
+        }
+    }
 }

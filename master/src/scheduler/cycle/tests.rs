@@ -86,7 +86,7 @@ fn each_rule_refuses_in_its_own_words() {
         &mixed,
         &[],
         big("2"),
-        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}.",
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).",
     );
     let tolerant = json!({"spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}});
     check("tolerated", &[tainted], &[], tolerant, "n1");

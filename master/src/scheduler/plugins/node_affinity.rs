@@ -42,7 +42,11 @@ impl Plugin for NodeAffinity {
 
 impl Prepared for Ready<'_> {
     fn filter(&self, node: Slot) -> Result<(), Rejection> {
-        if allows(self.pod, self.facts, node) {
+        let named = self.pod.nodes.required.as_ref().filter(|terms| terms.iter().all(|t| t.name.is_some()));
+        if named.is_some_and(|terms| !terms.iter().any(|t| t.names(self.facts.name(node)))) {
+            // The pod is for nodes that it names; the others are not looked at.
+            Err(Rejection::for_good("node(s) didn't satisfy plugin(s) [NodeAffinity]"))
+        } else if allows(self.pod, self.facts, node) {
             Ok(())
         } else {
             Err(Rejection::for_good("node(s) didn't match Pod's node affinity/selector"))

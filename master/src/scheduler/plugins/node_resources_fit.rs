@@ -20,7 +20,6 @@ pub fn lacking(pod: &PodFacts, facts: &Facts, node: Slot) -> Option<Rejection> {
     let mut resolvable = true;
     if used.pods + 1 > has.pods {
         reasons.push("Too many pods".to_owned());
-        resolvable &= has.pods > 0;
     }
     let mut check = |name: &str, wants: i64, has: i64, used: i64| {
         if wants > 0 && wants > has - used {

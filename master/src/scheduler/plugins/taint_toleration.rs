@@ -72,10 +72,7 @@ impl Prepared for Ready<'_> {
     fn filter(&self, node: Slot) -> Result<(), Rejection> {
         match untolerated(self.pod.tolerations(), self.facts.taints(node)) {
             None => Ok(()),
-            Some(taint) => {
-                let value = taint.value.as_deref().unwrap_or_default();
-                Err(Rejection::for_good(format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)))
-            }
+            Some(_) => Err(Rejection::for_good("node(s) had untolerated taint(s)")),
         }
     }
 

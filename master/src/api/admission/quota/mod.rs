@@ -74,7 +74,7 @@ pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Res
         return Ok(charge);
     }
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
-    let forbidden = |why: String| Err(write.forbidden(object::name(value), &why));
+    let forbidden = |why: String| Err(write.forbidden(object::name_so_far(value), &why));
     let mut interested = Vec::new();
     for stored in write.snapshot.list("", "resourcequotas", write.subject.namespace) {
         let quota = stored.value().map_err(ApiError::internal)?;

@@ -28,7 +28,7 @@ fn pod(n: usize, ready: bool) -> Arc<Pod> {
 fn step(existing: &mut Vec<Arc<EndpointSlice>>, pods: &[Arc<Pod>], serial: &mut usize) -> Plan {
     let service = service();
     let frame = Frame::of(&service, controller_reference(&service));
-    let wanted = desired(&service, pods, "IPv4", |_| None);
+    let wanted = desired(&service, pods, "IPv4", |_| Some(None));
     let plan = plan(&frame, "IPv4", existing, wanted, true);
     existing.retain(|s| !plan.delete.iter().any(|n| n == name(&s.metadata)));
     for slice in &plan.update {
@@ -77,7 +77,7 @@ fn no_endpoints_leave_a_placeholder() {
 fn terminating_endpoints_serve_but_are_not_ready() {
     let mut dying = (*pod(1, true)).clone();
     dying.metadata.deletion_timestamp = Some(crate::controllers::machinery::meta::time(Default::default()));
-    let groups = desired(&service(), &[Arc::new(dying)], "IPv4", |_| None);
+    let groups = desired(&service(), &[Arc::new(dying)], "IPv4", |_| Some(None));
     let conditions = groups.values().next().unwrap()[0].conditions.clone().unwrap();
     assert_eq!(
         (conditions.ready, conditions.serving, conditions.terminating),
@@ -119,7 +119,7 @@ fn services_that_prefer_what_is_close_hint_at_it() {
         service.spec.as_mut().unwrap().traffic_distribution = distribution.map(str::to_owned);
         let groups = desired(&service, &[pod(1, ready)], "IPv4", |node| {
             assert_eq!(node, "n1");
-            zone.map(str::to_owned)
+            Some(zone.map(str::to_owned))
         });
         let hints = groups.values().next().unwrap()[0].hints.clone();
         hints.map(|h| {
@@ -142,4 +142,14 @@ fn services_that_prefer_what_is_close_hint_at_it() {
     );
     assert_eq!(hints_of(None, Some("a"), true), None);
     assert_eq!(hints_of(Some("Elsewhere"), Some("a"), true), None);
+}
+
+#[test]
+fn pods_of_nodes_that_are_not_there_serve_only_where_all_is_published() {
+    for published in [false, true] {
+        let mut service = service();
+        service.spec.as_mut().unwrap().publish_not_ready_addresses = Some(published);
+        let groups = desired(&service, &[pod(1, true)], "IPv4", |_| None);
+        assert_eq!(groups.values().map(Vec::len).sum::<usize>(), usize::from(published));
+    }
 }

@@ -265,6 +265,18 @@ fn a_success_policy_ends_the_job_before_its_time() {
     w.rest();
     assert_eq!((w.active(), w.reason("Complete")), (0, Some("SuccessPolicy")));
     assert_eq!(w.status().completed_indexes.as_deref(), Some("0,1"));
+    assert_eq!(w.status().failed, None, "what success takes away has not failed");
+}
+
+#[test]
+fn what_an_end_takes_away_says_nothing_of_its_index() {
+    let mut w = World::new(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
+        "backoffLimitPerIndex": 0, "maxFailedIndexes": 0}));
+    w.rest();
+    w.end_index(1, "Failed");
+    w.rest();
+    assert_eq!((w.active(), w.reason("Failed")), (0, Some("MaxFailedIndexesExceeded")));
+    assert_eq!((w.status().failed_indexes.as_deref(), w.status().failed), (Some("1"), Some(3)));
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn steps(set: &StatefulSet, text: &str) -> String {
         Step::Create { ordinal, updated } => format!("+{ordinal}{}", if *updated { "b" } else { "a" }),
         Step::Replace(p) => format!("~{}", pod(p)),
         Step::Delete(p) => format!("-{}", pod(p)),
+        Step::Claims(p) => format!("c{}", pod(p)),
         Step::Restore(p) => format!("r{}", pod(p)),
     };
     plan.steps.iter().map(one).collect::<Vec<_>>().join(" ")
@@ -124,4 +125,22 @@ fn the_status_counts_and_completes() {
     assert_eq!(s.current_revision.as_deref(), Some("w-a"));
     let s = status(&set(json!({})), &pods("0b 1b 2b"), REVISIONS, 0, now);
     assert_eq!((s.current_replicas, s.current_revision.as_deref()), (Some(3), Some("w-b")));
+}
+
+#[test]
+fn pods_get_their_identity_back_in_order_and_their_claims_at_once() {
+    let steps = |set: &StatefulSet, text: &str| {
+        let plan = plan(set, &pods(text), REVISIONS, |_| false, NOW.parse().unwrap());
+        let one = |step: &Step| match step {
+            Step::Claims(p) => format!("c{}", name(&p.metadata)),
+            Step::Restore(p) => format!("r{}", name(&p.metadata)),
+            _ => "?".to_owned(),
+        };
+        plan.steps.iter().map(one).collect::<Vec<_>>().join(" ")
+    };
+    let ordered = set(json!({"replicas": 2}));
+    assert_eq!(steps(&ordered, "0b! 1b"), "cw-0");
+    assert_eq!(steps(&ordered, "0b 1b"), "rw-0 rw-1");
+    let parallel = set(json!({"replicas": 2, "podManagementPolicy": "Parallel"}));
+    assert_eq!(steps(&parallel, "0b! 1b"), "rw-0 rw-1");
 }
