@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// How long a transaction may take before it is taken to hang. The largest clusters' rules, tens of megabytes, take nft
-/// seconds and `iptables-restore` minutes, more than in proportion.
+/// How long a transaction may take before it is taken to hang. The largest clusters' rules, tens of megabytes, take seconds
+/// where nothing else runs, and minutes where much does.
 fn patience(input: &str) -> Duration {
     const SECONDS_AT_LEAST: u64 = 60;
     const BYTES_A_SECOND: u64 = 32 << 10;

@@ -52,6 +52,7 @@ in_every_mode! {
     balancers_addresses_lead_to_endpoints_unless_they_are_proxies
     source_ranges_keep_others_out
     clients_with_affinity_stay_until_they_were_silent
+    affinity_of_a_node_port_is_switched_on_and_off
     internal_traffic_stays_on_the_node
     external_traffic_that_stays_keeps_its_source
     nobody_behind_is_refused
@@ -199,6 +200,29 @@ async fn clients_with_affinity_stay_until_they_were_silent(p: Proxied) -> Proxie
     p.settled().await;
     for client in &clients {
         assert!(p.tcp_as("a", client, "10.96.0.5:80").await.unwrap().starts_with("c "));
+    }
+    p
+}
+
+async fn affinity_of_a_node_port_is_switched_on_and_off(p: Proxied) -> Proxied {
+    let at = format!("{NODE}:30080");
+    let switched = async |affinity: &str| {
+        let ports = json!([{"port": 80, "nodePort": 30080}]);
+        p.service("web", "10.96.0.5", json!({"type": "NodePort", "ports": ports, "sessionAffinity": affinity}));
+        p.settled().await;
+    };
+    p.lab.ip("out", "route add 10.96.0.5 via 192.168.77.1");
+    p.endpoints("web", "TCP", &[B, C]);
+    for _ in 0..2 {
+        switched("None").await;
+        // Forty equal choices by chance are one in 2^39.
+        assert_eq!(p.tally("out", &at, 40).await.len(), 2, "no affinity");
+        switched("ClientIP").await;
+        let stays = p.tally("out", &at, 40).await;
+        assert_eq!(stays.len(), 1, "affinity: {stays:?}");
+        // The same client is the same to the Service's own address.
+        let there = p.tally("out", "10.96.0.5:80", 10).await;
+        assert_eq!(there.keys().collect::<Vec<_>>(), stays.keys().collect::<Vec<_>>());
     }
     p
 }

@@ -96,8 +96,8 @@ enum Command {
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    // The allocator asks the kernel for huge pages: two megabytes each, for a few kilobytes. Without them a
-    // program at rest takes 20 MiB less. A kernel that has none refuses.
+    // The allocator is built not to ask for huge pages, which are two megabytes each, for a few kilobytes; some kernels
+    // give them unasked. Without them a program at rest takes 20 MiB less. A kernel that has none refuses.
     let _ = nix::sys::prctl::set_thp_disable(true);
     let args = Args::parse();
     // Both rings are linked in by different crates; this program uses one.

@@ -47,11 +47,11 @@ async fn save(family: Family) -> Result<String, RulesError> {
     Ok(saved)
 }
 
-async fn restore(family: Family, text: &str) -> Result<(), RulesError> {
-    if text.is_empty() {
-        return Ok(());
+async fn restore(family: Family, runs: &[String]) -> Result<(), RulesError> {
+    for run in runs {
+        nft::run(&program(family, "restore"), &["--noflush", "-w", LOCK_SECONDS], run).await?;
     }
-    nft::run(&program(family, "restore"), &["--noflush", "-w", LOCK_SECONDS], text).await.map(drop)
+    Ok(())
 }
 
 /// Whether the canary of each table lives. One that cannot be looked at counts as alive: what is wrong then shows with
@@ -138,13 +138,7 @@ async fn bring(rules: &mut [Rules], carry: Carry) -> Result<(), CarryError> {
         };
         let causes =
             keys.iter().filter_map(|key| Some((format!("services/{key}").into(), causes.remove(key)?)));
-        let work = async {
-            for run in &runs {
-                restore(family, run).await?;
-            }
-            Ok::<(), RulesError>(())
-        };
-        applied_under("node/proxy", "ApplyRules", causes.collect(), work).await?;
+        applied_under("node/proxy", "ApplyRules", causes.collect(), restore(family, &runs)).await?;
     }
     if carry.all {
         // What a run in another mode left; now, so that Services answer all the while.

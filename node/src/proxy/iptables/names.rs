@@ -83,32 +83,46 @@ pub const CANARY: &str = "TROUPE-CANARY";
 /// The chain that marks packets for masquerading.
 pub const MARK: &str = "TROUPE-MARK";
 
-/// The chains that belong to one service port, all in the table `nat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The chains that belong to one service port, all in the table `nat`. Each leads only to what comes after it here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Own {
+    /// Who of what arrives at addresses outside the cluster's ranges is let in.
+    Sources,
+    /// What arrives at such addresses.
+    External,
     /// To the endpoints of the whole cluster.
     Cluster,
     /// To the endpoints on this node.
     Local,
-    /// What arrives at addresses outside the cluster's ranges.
-    External,
-    /// Who of these is let in.
-    Sources,
     /// To one endpoint.
     Endpoint,
+}
+
+impl Own {
+    /// Every one of them.
+    pub const ALL: [Own; 5] = [Own::Sources, Own::External, Own::Cluster, Own::Local, Own::Endpoint];
+
+    fn letters(self) -> &'static str {
+        match self {
+            Own::Sources => "SRC",
+            Own::External => "EXT",
+            Own::Cluster => "SVC",
+            Own::Local => "LOC",
+            Own::Endpoint => "SEP",
+        }
+    }
+
+    /// What a chain is, by its name; none where it is no service port's.
+    pub fn of(chain: &str) -> Option<Own> {
+        let kind = chain.strip_prefix(OURS)?.split_once('-')?.0;
+        Own::ALL.into_iter().find(|own| own.letters() == kind)
+    }
 }
 
 /// The name of a chain about `key`. iptables takes 28 letters, so it is a digest: 64 bits, which a million chains
 /// share without a collision but once in 40,000,000 clusters.
 pub fn chain(own: Own, key: &str) -> String {
-    let kind = match own {
-        Own::Cluster => "SVC",
-        Own::Local => "LOC",
-        Own::External => "EXT",
-        Own::Sources => "SRC",
-        Own::Endpoint => "SEP",
-    };
-    let mut name = format!("{OURS}{kind}-");
+    let mut name = format!("{OURS}{}-", own.letters());
     for byte in Sha256::digest(key).iter().take(8) {
         let _ = write!(name, "{byte:02X}");
     }
@@ -126,6 +140,8 @@ mod tests {
         assert!(a.starts_with("TROUPE-SVC-"));
         assert_ne!(a, chain(Own::Cluster, "default/web/tcp/81"));
         assert_ne!(a, chain(Own::Local, "default/web/tcp/80"));
+        assert!(Own::ALL.iter().all(|own| Own::of(&chain(*own, "x")) == Some(*own)));
+        assert!(Shared::ALL.iter().all(|s| Own::of(s.name()).is_none()));
         assert!(Shared::ALL.iter().all(|s| s.name().len() <= 28 && s.name().starts_with(OURS)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::compile::{Fragment, compile};
-use super::names::{CANARY, COMMENT, MARK, OURS, Shared, Table};
+use super::names::{CANARY, COMMENT, MARK, OURS, Own, Shared, Table};
 use crate::family::Family;
 use crate::proxy::facts::NodeFacts;
 use crate::proxy::ledger::{Changes, Ledger};
@@ -19,7 +19,8 @@ pub fn lives(listing: &str) -> bool {
     listing.lines().any(|line| line.trim() == format!("-A {CANARY} {CANARY_RULE}"))
 }
 
-/// Chains that are written in one run: what `iptables-restore` takes for a run grows with the square of their number.
+/// Chains that are written, or removed, in one run: what `iptables-restore` takes for a run grows with the square of their
+/// number.
 const CHAINS_PER_RUN: usize = 2000;
 
 /// What changes in one table.
@@ -66,6 +67,31 @@ impl Block {
         self.dropped.extend(other.dropped);
     }
 
+    /// Takes the chains that go out; the runs by which they do, when nothing else leads to them. Each run empties its chains,
+    /// so that those of the next are led to by none.
+    fn drop_later(&mut self, table: Table) -> Vec<String> {
+        let mut chains = std::mem::take(&mut self.dropped);
+        chains.sort_by_cached_key(|chain| {
+            let own = Own::of(chain);
+            (own.is_none(), own)
+        });
+        // Chains that are no Service's may lead to each other, and Services' chains to them: they are emptied before.
+        for chain in chains.iter().filter(|chain| Own::of(chain).is_some()) {
+            self.declared.remove(chain);
+        }
+        let run = |chains: &[String]| {
+            let block = Block {
+                declared: chains.iter().cloned().collect(),
+                dropped: chains.to_vec(),
+                ..Block::default()
+            };
+            let mut text = String::new();
+            block.write(table, &mut text);
+            text
+        };
+        chains.chunks(CHAINS_PER_RUN).map(run).collect()
+    }
+
     /// What a run about Services' own chains is told, whether or not there was one before.
     fn run_of_its_own(mut self) -> String {
         self.mark();
@@ -90,6 +116,16 @@ impl Blocks {
         self.0.entry(table).or_default()
     }
 
+    /// What changes, and what goes afterwards where that is very much.
+    fn runs(mut self) -> Vec<String> {
+        let dropped = self.0.iter_mut().filter(|(_, block)| block.dropped.len() > CHAINS_PER_RUN);
+        let later: Vec<String> = dropped.flat_map(|(table, block)| block.drop_later(*table)).collect();
+        let mut runs = vec![self.text()];
+        runs.extend(later);
+        runs.retain(|run| !run.is_empty());
+        runs
+    }
+
     fn text(&self) -> String {
         let mut text = String::new();
         // A table is changed at once, but one after the other: clients are let in before others are refused.
@@ -104,7 +140,8 @@ impl Blocks {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     /// What `iptables-restore` is told, one run after the other; none when nothing changes. Only very large changes need
-    /// several: first they write chains that belong to one Service each, and last what leads to them.
+    /// several: first they write chains that belong to one Service each, then what leads to them, and last those chains go to
+    /// which nothing leads any more.
     pub runs: Vec<String>,
     /// The services whose rules change.
     pub keys: Vec<ServiceKey>,
@@ -192,9 +229,15 @@ impl Rules {
         } else {
             runs.push(own.run_of_its_own());
         }
-        for (place, old) in changes.shared {
-            let new = self.ledger.element(&place);
-            let (chain, matching) = place;
+        let mut shared: Vec<_> = changes
+            .shared
+            .into_iter()
+            .map(|(place, old)| (self.ledger.element(&place), place, old))
+            .collect();
+        // iptables-restore keeps the chains that it meets in a list by name, and looks through it from its head: with the
+        // last first, each finds its place at once, and not after all others.
+        shared.sort_by(|one, other| (other.0, &other.2).cmp(&(one.0, &one.2)));
+        for (new, (chain, matching), old) in shared {
             let block = blocks.of(chain.table());
             if let Some(target) = old {
                 block.deleted.push(format!("-D {} {matching} {target}", chain.name()));
@@ -203,8 +246,7 @@ impl Rules {
                 block.added.push(format!("-A {} {matching} {target}", chain.name()));
             }
         }
-        runs.push(blocks.text());
-        runs.retain(|run| !run.is_empty());
+        runs.extend(blocks.runs());
         Transaction { runs, keys }
     }
 }
@@ -323,8 +365,8 @@ fn leftovers(saved: &str) -> Leftovers {
     found
 }
 
-/// What removes everything of ours that `iptables-save` says there is; empty when that is nothing.
-pub fn end(saved: &str) -> String {
+/// The runs that remove everything of ours that `iptables-save` says there is; none when that is nothing.
+pub fn end(saved: &str) -> Vec<String> {
     let mut blocks = Blocks::default();
     let leftovers = leftovers(saved);
     for (table, jump) in leftovers.jumps {
@@ -335,7 +377,7 @@ pub fn end(saved: &str) -> String {
         block.declared.insert(chain.clone());
         block.dropped.push(chain);
     }
-    blocks.text()
+    blocks.runs()
 }
 
 #[cfg(test)]

@@ -128,11 +128,11 @@ fn what_an_earlier_run_left_is_replaced() {
 fn the_end_leaves_others_alone() {
     assert_eq!(
         end(SAVED),
-        "*nat\n:TROUPE-DISPATCH - [0:0]\n:TROUPE-OLD - [0:0]\n\
+        ["*nat\n:TROUPE-DISPATCH - [0:0]\n:TROUPE-OLD - [0:0]\n\
          -D PREROUTING -m comment --comment \"troupe services\" -j TROUPE-DISPATCH\n\
-         -X TROUPE-OLD\n-X TROUPE-DISPATCH\nCOMMIT\n"
+         -X TROUPE-OLD\n-X TROUPE-DISPATCH\nCOMMIT\n"]
     );
-    assert_eq!(end("*nat\n:PREROUTING ACCEPT [1:2]\nCOMMIT\n"), "");
+    assert!(end("*nat\n:PREROUTING ACCEPT [1:2]\nCOMMIT\n").is_empty());
 }
 
 #[test]
@@ -156,4 +156,73 @@ fn very_many_chains_come_in_several_runs_and_what_leads_to_them_last() {
     assert_eq!(first.iter().filter(|run| run.contains(&format!(":{svc} - "))).count(), 1);
     assert!(!last.contains(&format!(":{svc} - ")), "its rules would go");
     assert!(last.contains("-X TROUPE-OLD\n") && last.contains(&format!("--dport 80 -j {svc}\n")));
+}
+
+/// What the kernel has after these runs: chains, each with where its rules lead; panics where the kernel would refuse.
+fn played<'a>(
+    runs: impl IntoIterator<Item = &'a String>,
+    mut nat: BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, Vec<String>> {
+    for line in runs.into_iter().flat_map(|run| run.lines()) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let target = || words.windows(2).find(|pair| pair[0] == "-j").map(|pair| pair[1].to_owned());
+        match words[0] {
+            "-A" => nat.entry(words[1].to_owned()).or_default().extend(target()),
+            "-D" => nat.entry(words[1].to_owned()).or_default().retain(|to| Some(to) != target().as_ref()),
+            "-X" => {
+                assert!(nat.values().flatten().all(|to| to != words[1]), "{line}: something leads there");
+                assert_eq!(nat.remove(words[1]), Some(Vec::new()), "{line}: it is there, and empty");
+            }
+            chain if chain.starts_with(':') => drop(nat.insert(chain[1..].to_owned(), Vec::new())),
+            _ => {}
+        }
+    }
+    nat
+}
+
+#[test]
+fn very_many_chains_go_in_several_runs_and_what_leads_to_them_first() {
+    let mut rules = Rules::new(Family::V4);
+    let name = |n: usize| format!("s{n}");
+    for n in 0..600 {
+        set(&mut rules, &name(n), &format!("10.96.{}.{}", n / 250, n % 250), &[1, 2, 3, 4]);
+    }
+    let full = rules.take_all(&facts(), "").runs;
+    let saved = played(&full, BTreeMap::new());
+    let text: String = std::iter::once("*nat\n".to_owned())
+        .chain(saved.keys().map(|chain| format!(":{chain} - [0:0]\n")))
+        .chain(["-A OUTPUT -j TROUPE-DISPATCH\nCOMMIT\n".to_owned()])
+        .collect();
+    let small = |run: &String| run.lines().filter(|l| l.starts_with(':')).count() <= CHAINS_PER_RUN + 20;
+
+    let runs = end(&text);
+    assert!(runs.len() > 2 && runs.iter().all(small));
+    assert!(runs[0].contains("-D OUTPUT -j TROUPE-DISPATCH\n"));
+    let left = played(&runs, saved.clone());
+    assert_eq!(left.keys().filter(|chain| chain.starts_with(OURS)).count(), 0);
+
+    for n in 0..599 {
+        rules.set(&format!("d/{}", name(n)).into(), &ServicePlan::default(), &facts());
+    }
+    let runs = rules.take_changes().runs;
+    assert!(runs.len() > 1 && runs.iter().all(small));
+    let left = played(&runs, saved.clone());
+    let own =
+        |nat: &BTreeMap<String, Vec<String>>| nat.keys().filter(|chain| Own::of(chain).is_some()).count();
+    assert_eq!((own(&saved), own(&left)), (3000, 5));
+    let runs = rules.take_all(&facts(), &text).runs;
+    assert!(runs.iter().all(small));
+    assert_eq!(own(&played(&runs, saved)), 5, "what an earlier run left goes likewise");
+}
+
+#[test]
+fn what_leads_to_services_is_told_from_the_last_chain_to_the_first() {
+    let mut rules = Rules::new(Family::V4);
+    for n in 0..50 {
+        set(&mut rules, &format!("s{n}"), &format!("10.96.0.{n}"), &[1]);
+    }
+    let text = the_run(&rules.take_all(&facts(), ""));
+    let leads = text.lines().filter(|line| line.starts_with("-A TROUPE-SERVICES"));
+    let targets: Vec<&str> = leads.filter_map(|line| Some(line.rsplit_once(' ')?.1)).collect();
+    assert!(targets.len() == 50 && targets.is_sorted_by(|one, next| one > next));
 }
