@@ -81,10 +81,7 @@ fn what_is_wrong_is_told_in_upstreams_words() {
             json!({"metadata": {"labels": {"$patch": "explode"}}}),
             "unknown patch type: explode in map: map[$patch:explode]",
         ),
-        (
-            json!({"metadata": {"labels": {"$patch": 1.5}}}),
-            "unknown patch type: %!s(float64=1.5) in map: map[$patch:1.5]",
-        ),
+        (json!({"spec": {"$patch": 1.5}}), "unknown patch type: %!s(float64=1.5) in map: map[$patch:1.5]"),
         (
             json!({"spec": {"$setElementOrder/containers": [{"name": "z"}], "containers": [{"name": "a", "image": "n"}]}}),
             "The order in patch list:\n[map[image:n name:a]]\n doesn't match $setElementOrder list:\n[map[name:z]]\n",
