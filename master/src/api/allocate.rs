@@ -286,7 +286,7 @@ impl Inner {
         for (i, ip) in ips.iter().enumerate() {
             match ip.parse::<IpAddr>() {
                 Err(_) => drop(checks::ip(ip, &path.index(i), &mut errors)),
-                Ok(address) if !ours(address) && !added(snapshot).any(|cidr| is_host(&cidr, address)) => {
+                Ok(address) if !ours(address) && !added(snapshot).any(|cidr| is_host(cidr, address)) => {
                     let mut ranges = self.config.service_cidr.iter();
                     let range = ranges.find(|cidr| cidr.addr().is_ipv4() == address.is_ipv4());
                     let why = match range.filter(|_| dry) {

@@ -249,4 +249,14 @@ mod tests {
             assert_eq!((count(list_options), count(watch_options)), (listed, watched), "{options:?}");
         }
     }
+
+    #[test]
+    fn a_watch_by_its_path_is_asked_for_as_a_list_is() {
+        let mut request = ApiRequest::new(Verb::Watch, protocol::Target::default());
+        request.options.send_initial_events = Some(true);
+        let why = |request: &ApiRequest| check_list(request).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(why(&request).contains("requires setting resourceVersionMatch"));
+        request.options.watch_by_path = true;
+        assert!(why(&request).contains("sendInitialEvents is forbidden for list"));
+    }
 }

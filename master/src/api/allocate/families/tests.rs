@@ -50,6 +50,11 @@ fn a_new_service_gets_the_families_that_it_wants_and_the_cluster_has() {
         json!({"ipFamilies": ["IPv6"]}),
         "…spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
     );
+    check(
+        SINGLE_RANGE,
+        json!({"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.8"]}),
+        "…first value must match `clusterIP`",
+    );
     check(DUAL, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack IPv4,IPv6");
     check(SINGLE_RANGE, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack IPv4");
     check(
