@@ -208,7 +208,11 @@ async fn affinity_of_a_node_port_is_switched_on_and_off(p: Proxied) -> Proxied {
     let at = format!("{NODE}:30080");
     let switched = async |affinity: &str| {
         let ports = json!([{"port": 80, "nodePort": 30080}]);
-        p.service("web", "10.96.0.5", json!({"type": "NodePort", "ports": ports, "sessionAffinity": affinity}));
+        p.service(
+            "web",
+            "10.96.0.5",
+            json!({"type": "NodePort", "ports": ports, "sessionAffinity": affinity}),
+        );
         p.settled().await;
     };
     p.lab.ip("out", "route add 10.96.0.5 via 192.168.77.1");
