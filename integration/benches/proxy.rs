@@ -262,9 +262,10 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
         ratio(p99, direct.1),
         through / past,
     );
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_seconds());
     proxy.stop().await.unwrap();
-    println!("  taken away again in {}", times(start.elapsed()));
+    let (took, cpu) = (start.elapsed(), processor_seconds() - before);
+    println!("  taken away again in {} ({cpu:.2} s CPU)", times(took));
     stage.shut_down(Duration::from_secs(10)).await;
 }
 
