@@ -64,8 +64,9 @@ pub struct ProxyHandle {
 
 /// Removes what a proxy of any mode left in this network namespace, running or not: for `down` after a crash.
 pub async fn clean_up() -> Result<(), CleanUpError> {
-    nftables::clean_up().await?;
+    // First what may be tens of thousands of chains, through which each call of nft would look.
     iptables::clean_up().await?;
+    nftables::clean_up().await?;
     userspace::clean_up().await?;
     Ok(())
 }
