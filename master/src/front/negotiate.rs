@@ -228,9 +228,9 @@ fn only(types: &str) -> ApiError {
     ApiError::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
-/// The handler's refusal when nothing that a client accepts is on offer.
+/// The handler's refusal when nothing that a client accepts is on offer. It names protobuf for kinds that have none, too.
 pub fn not_acceptable(offer: Offer) -> ApiError {
-    let types: Vec<&str> = offer.media_types().map(Syntax::media_type).collect();
+    let types: Vec<&str> = Offer { protobuf: true, ..offer }.media_types().map(Syntax::media_type).collect();
     only(&types.join(", "))
 }
 
