@@ -51,6 +51,11 @@ impl Version {
                 "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
             ))
         };
+        // Metadata is read by itself.
+        let metadata = given.get("metadata").filter(|metadata| !metadata.is_object() && !metadata.is_null());
+        if let Some(other) = metadata {
+            return Err(cannot(protocol::go::cannot_unmarshal(other, "v1.ObjectMeta")));
+        }
         let decoded = schema::decode(schema::custom(), text).map_err(cannot)?;
         let mut value = decoded.value;
         let mut found = decoded.strict;
