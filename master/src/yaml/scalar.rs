@@ -106,11 +106,7 @@ fn is_sexagesimal(text: &str) -> bool {
             }
             _ => part,
         };
-        fine &= match part.as_bytes() {
-            [b'0'..=b'9'] => true,
-            [b'0'..=b'5', b'0'..=b'9'] => true,
-            _ => false,
-        };
+        fine &= matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']);
     }
     fine
 }
