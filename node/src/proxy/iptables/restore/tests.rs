@@ -219,7 +219,7 @@ fn very_many_chains_go_in_several_runs_and_what_leads_to_them_first() {
 fn what_leads_to_services_is_told_from_the_last_chain_to_the_first() {
     let mut rules = Rules::new(Family::V4);
     for n in 0..50 {
-        set(&mut rules, &format!("s{n}"), &format!("10.96.0.{n}"), &[1]);
+        set(&mut rules, &format!("s{n}"), &format!("10.96.1.{n}"), &[1]);
     }
     let text = the_run(&rules.take_all(&facts(), ""));
     let leads = text.lines().filter(|line| line.starts_with("-A TROUPE-SERVICES"));
