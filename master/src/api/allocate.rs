@@ -246,7 +246,7 @@ impl Inner {
         for (i, ip) in ips.iter().enumerate() {
             match ip.parse::<IpAddr>() {
                 Err(_) => drop(checks::ip(ip, &path.index(i), &mut errors)),
-                Ok(address) if !ours(address) && !added(snapshot).any(|cidr| is_host(&cidr, address)) => {
+                Ok(address) if !ours(address) && !added(snapshot).any(|cidr| is_host(cidr, address)) => {
                     let message = format!(
                         "failed to allocate IP {ip}: the provided network does not match the current range"
                     );
