@@ -378,7 +378,7 @@ fn node_port_path(service: &Value, port: u16) -> Path {
 /// The ranges that were added to the cluster's own, and are ready.
 fn added(snapshot: &Snapshot) -> impl Iterator<Item = IpNet> {
     let ranges = snapshot.list("networking.k8s.io", "servicecidrs", "").filter(|s| !s.meta.is_deleting());
-    ranges.filter_map(|s| s.value().ok()).filter(|range| is_ready(range)).flat_map(|range| {
+    ranges.filter_map(|s| s.value().ok()).filter(is_ready).flat_map(|range| {
         let texts = list(&range, &["spec", "cidrs"]).iter().filter_map(Value::as_str);
         texts.filter_map(|text| text.parse().ok()).collect::<Vec<IpNet>>()
     })
