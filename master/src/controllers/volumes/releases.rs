@@ -162,15 +162,23 @@ fn may_clear(path: &Path) -> bool {
     })
 }
 
-/// Deletes a path with all that is below it, where volumes for trying things out lie. Links are not followed.
+/// Deletes a path with all that is below it, where volumes for trying things out lie. Links are not followed, neither below
+/// the path nor on the way to it: they may lead elsewhere.
 async fn clear(path: String) -> Result<(), String> {
     if !may_clear(Path::new(&path)) {
         return Err(format!("host_path deleter only supports /tmp/.+ but received provided {path}"));
     }
-    let deleted = tokio::task::spawn_blocking(move || match std::fs::symlink_metadata(&path) {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
-        Ok(_) => std::fs::remove_file(&path),
-        Err(e) => Err(e),
+    let deleted = tokio::task::spawn_blocking(move || {
+        let path = Path::new(&path);
+        if let Some(parent) = path.parent()
+            && parent.canonicalize()? != parent
+        {
+            return Err(std::io::Error::other(format!("{} is reached by a link", path.display())));
+        }
+        match std::fs::symlink_metadata(path)?.is_dir() {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        }
     });
     match deleted.await {
         Ok(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(e.to_string()),
@@ -250,5 +258,24 @@ mod tests {
         ] {
             assert_eq!(may_clear(Path::new(path)), may, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn links_on_the_way_lead_nowhere() {
+        let name = format!("troupe-cleared-{}", std::process::id());
+        let (kept, link) =
+            (Path::new("/tmp").join(format!("{name}-kept")), Path::new("/tmp").join(format!("{name}-link")));
+        std::fs::create_dir_all(kept.join("data/deep")).unwrap();
+        std::os::unix::fs::symlink(&kept, &link).unwrap();
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let told = clear(text(&link.join("data"))).await;
+        assert!(told.is_err_and(|why| why.contains("is reached by a link")));
+        assert!(kept.join("data/deep").exists());
+        // The link itself is one thing to delete, and what is not there is deleted.
+        assert_eq!(clear(text(&link)).await, Ok(()));
+        assert_eq!(clear(text(&kept.join("data"))).await, Ok(()));
+        assert_eq!(clear(text(&kept.join("data"))).await, Ok(()));
+        assert!(kept.exists() && !kept.join("data").exists());
+        std::fs::remove_dir_all(kept).unwrap();
     }
 }
