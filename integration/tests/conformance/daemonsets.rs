@@ -5,19 +5,6 @@ use serde_json::{Value, json};
 use crate::client::Patch;
 use crate::scene::{Scene, is_ending, name, template, uid};
 
-/// Makes a node for the scene's pods.
-fn node(scene: &Scene, number: u8) -> String {
-    let name = format!("{}-node{number}", scene.ns);
-    let taint = json!({"key": "of", "value": scene.ns, "effect": "NoSchedule"});
-    let object = json!({"metadata": {"name": name, "labels": {"of": scene.ns}}, "spec": {"taints": [taint]}});
-    scene.create("/api/v1/nodes", &object);
-    let room = json!({"cpu": "1", "memory": "1Gi", "pods": "10"});
-    let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
-        {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]}});
-    scene.api.patch(Patch::Strategic, &format!("/api/v1/nodes/{name}/status"), &status).ok();
-    name
-}
-
 struct Set<'a> {
     scene: &'a Scene<'a>,
     path: String,
@@ -72,7 +59,7 @@ impl Set<'_> {
 }
 
 pub fn on_every_node(scene: &Scene) {
-    let nodes = [node(scene, 0), node(scene, 1)];
+    let nodes = [scene.node(0), scene.node(1)];
     let set = made(scene, &json!({"of": scene.ns}));
     set.until_available(2);
     assert_eq!(set.nodes(), nodes);
@@ -92,7 +79,7 @@ pub fn on_every_node(scene: &Scene) {
 }
 
 pub fn failed_pods(scene: &Scene) {
-    node(scene, 0);
+    scene.node(0);
     let set = made(scene, &json!({"of": scene.ns}));
     set.until_available(1);
     let before = scene.items(&set.pods).remove(0);
@@ -106,8 +93,8 @@ pub fn failed_pods(scene: &Scene) {
 }
 
 pub fn rolls_and_rolls_back(scene: &Scene) {
-    node(scene, 0);
-    node(scene, 1);
+    scene.node(0);
+    scene.node(1);
     let set = made(scene, &json!({"of": scene.ns}));
     set.until_available(2);
     let image = |image: &str| {
@@ -139,7 +126,7 @@ pub fn rolls_and_rolls_back(scene: &Scene) {
 }
 
 pub fn status(scene: &Scene) {
-    node(scene, 0);
+    scene.node(0);
     let set = made(scene, &json!({"of": scene.ns}));
     set.until_available(1);
     scene.set_conditions(&format!("{}/status", set.path));

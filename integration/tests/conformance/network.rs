@@ -47,10 +47,13 @@ pub fn pods_behind_a_service(scene: &Scene) {
     let ports = json!([{"name": "web", "port": 80, "targetPort": 3000}, {"name": "named", "port": 81, "targetPort": "n"}]);
     let spec = json!({"selector": {"app": "web"}, "ports": ports});
     scene.create(&scene.core("services"), &service("front", spec));
+    // Slices leave out pods whose node nobody knows.
+    let node = scene.node(1);
     for one in ["one", "two"] {
         let mut object = pod(one, "web");
         object["spec"]["containers"][0]["ports"] = json!([{"name": "n", "containerPort": 3001}]);
         object["spec"]["hostname"] = one.into();
+        object["spec"]["nodeName"] = node.as_str().into();
         object["spec"]["subdomain"] = "front".into();
         scene.create(&scene.core("pods"), &object);
     }
@@ -83,7 +86,8 @@ pub fn pods_behind_a_service(scene: &Scene) {
     scene.until(&endpoints, |endpoints| addresses(endpoints, "addresses") == ["10.9.8.1"]);
     scene.pod_status("two", &address(2));
     scene.until(&endpoints, |endpoints| addresses(endpoints, "addresses") == ["10.9.8.1", "10.9.8.2"]);
-    scene.api.delete(&format!("{}/one", scene.core("pods"))).ok();
+    let now = json!({"gracePeriodSeconds": 0});
+    scene.api.delete_with(&format!("{}/one", scene.core("pods")), &now).ok();
     scene.until(&endpoints, |endpoints| addresses(endpoints, "addresses") == ["10.9.8.2"]);
     scene.until_items(&slices(scene, "front"), |slices| {
         slices.iter().all(|slice| slice["endpoints"].as_array().map(Vec::len) == Some(1))

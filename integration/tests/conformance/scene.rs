@@ -144,6 +144,21 @@ impl<'a> Scene<'a> {
         self.api.patch(Patch::Strategic, &path, &json!({"status": status})).ok();
     }
 
+    /// Makes a node that says that it is ready, for pods of this scene alone. It is an object without a kubelet.
+    #[track_caller]
+    pub fn node(&self, number: u8) -> String {
+        let name = format!("{}-node{number}", self.ns);
+        let taint = json!({"key": "of", "value": self.ns, "effect": "NoSchedule"});
+        let object =
+            json!({"metadata": {"name": name, "labels": {"of": self.ns}}, "spec": {"taints": [taint]}});
+        self.create("/api/v1/nodes", &object);
+        let room = json!({"cpu": "1", "memory": "1Gi", "pods": "10"});
+        let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
+            {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]}});
+        self.api.patch(Patch::Strategic, &format!("/api/v1/nodes/{name}/status"), &status).ok();
+        name
+    }
+
     /// A pod runs and is ready.
     #[track_caller]
     pub fn pod_ready(&self, pod: &str) {

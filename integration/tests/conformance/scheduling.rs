@@ -9,21 +9,6 @@ use crate::scene::{Scene, collection, has_condition, pod};
 const RUNTIME_CLASSES: &str = "/apis/node.k8s.io/v1/runtimeclasses";
 const PRIORITY_CLASSES: &str = "/apis/scheduling.k8s.io/v1/priorityclasses";
 
-/// A node that says that it is ready, for pods of this scene alone.
-fn node(scene: &Scene) -> String {
-    let name = format!("{}-node", scene.ns);
-    let taint = json!({"key": "of", "value": scene.ns, "effect": "NoSchedule"});
-    scene.create(
-        "/api/v1/nodes",
-        &json!({"metadata": {"name": name, "labels": {"of": scene.ns}}, "spec": {"taints": [taint]}}),
-    );
-    let room = json!({"cpu": "1", "memory": "1Gi", "pods": "10"});
-    let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
-        {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]}});
-    scene.api.patch(Patch::Strategic, &format!("/api/v1/nodes/{name}/status"), &status).ok();
-    name
-}
-
 /// A pod that may go to the scene's node.
 fn for_node(scene: &Scene, name: &str) -> Value {
     let mut pod = pod(name, name);
@@ -40,7 +25,7 @@ fn scheduled(scene: &Scene, name: &str, node: &str) -> Value {
 }
 
 pub fn runtime_class_with_overhead(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     let class = format!("{}-heavy", scene.ns);
     scene.create(
         RUNTIME_CLASSES,
@@ -63,7 +48,7 @@ pub fn runtime_class_with_overhead(scene: &Scene) {
 }
 
 pub fn runtime_class_without_overhead(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     let class = format!("{}-light", scene.ns);
     // A class may say where its pods go.
     scene.create(
@@ -101,7 +86,7 @@ pub fn runtime_class_that_is_gone(scene: &Scene) {
 }
 
 pub fn selector_that_no_node_has(scene: &Scene) {
-    node(scene);
+    scene.node(1);
     let mut object = for_node(scene, "picky");
     object["spec"]["nodeSelector"]["nonempty"] = "selector".into();
     scene.create(&scene.core("pods"), &object);
@@ -120,7 +105,7 @@ pub fn selector_that_no_node_has(scene: &Scene) {
 }
 
 pub fn selector_that_a_node_has(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     scene.create(&scene.core("pods"), &for_node(scene, "content"));
     scheduled(scene, "content", &node);
 }
@@ -132,7 +117,7 @@ fn asking(scene: &Scene, name: &str, cpu: &str) -> Value {
 }
 
 pub fn node_without_room(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     scene.create(&scene.core("pods"), &asking(scene, "most", "700m"));
     scheduled(scene, "most", &node);
     scene.create(&scene.core("pods"), &asking(scene, "more", "600m"));
@@ -143,7 +128,7 @@ pub fn node_without_room(scene: &Scene) {
 }
 
 pub fn host_ports_conflict(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     let port = |name: &str, host: &str| {
         let mut pod = for_node(scene, name);
         pod["spec"]["containers"][0]["ports"] =
@@ -160,7 +145,7 @@ pub fn host_ports_conflict(scene: &Scene) {
 }
 
 pub fn the_more_important_comes_first(scene: &Scene) {
-    let node = node(scene);
+    let node = scene.node(1);
     let class = format!("{}-high", scene.ns);
     scene.create(PRIORITY_CLASSES, &json!({"metadata": {"name": class}, "value": 1000}));
     scene.create(&scene.core("pods"), &asking(scene, "low", "700m"));
