@@ -11,9 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
-use super::autoscaler::others::shown;
 use super::deployment::rolling::resolve;
-use super::machinery::labels::selector_option;
+use super::machinery::labels::{selector_option, shown};
 use super::machinery::meta::{controller_of, is_deleting, name, namespace, plus_seconds, time, until};
 use super::machinery::pods::is_ready;
 use super::machinery::watches::{key_of, mapped, own};

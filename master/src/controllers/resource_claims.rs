@@ -13,6 +13,8 @@ use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::cache::ChangeKind;
 
+/// Group and resource of claims.
+const CLAIMS: (&str, &str) = ("resource.k8s.io", "resourceclaims");
 /// Annotation of a claim with the pod's own name for it.
 const CLAIM_OF: &str = "resource.kubernetes.io/pod-claim-name";
 /// Keeps a claim while something is allocated to it.
@@ -54,7 +56,9 @@ impl Reconciler for ClaimMaker {
         if is_deleting(&pod.metadata) || is_finished(&pod) {
             return Ok(Outcome::DONE);
         }
-        let made = cx.cache.list::<ResourceClaim>(&key.namespace);
+        let snapshot = cx.cache.snapshot();
+        let owned = snapshot.owned_by(uid(&pod.metadata)).filter(|s| s.kind() == CLAIMS);
+        let made: Vec<_> = owned.filter_map(|s| s.typed::<ResourceClaim>().ok()).collect();
         let mut news: Vec<(String, String)> = Vec::new();
         for (wanted, template) in templates(&pod) {
             if said(&pod, wanted).is_some() {
@@ -163,8 +167,7 @@ impl Reconciler for ClaimKeeper {
                     return Vec::new();
                 }
                 let snapshot = cache.snapshot();
-                let claims =
-                    snapshot.list("resource.k8s.io", "resourceclaims", &change.stored.meta.namespace);
+                let claims = snapshot.list(CLAIMS.0, CLAIMS.1, &change.stored.meta.namespace);
                 claims.filter(|c| c.mentions(&change.stored.meta.uid)).map(|c| key_of(c)).collect()
             }),
         ]

@@ -38,7 +38,7 @@ fn encoded(json: Bytes, syntax: Syntax, indented: bool) -> Result<Bytes, ApiErro
         Syntax::Yaml => Ok(crate::yaml::to_answer(&value()?).into()),
         Syntax::Protobuf => match protobuf::envelope(&versioned(value()?)) {
             Some(bytes) => Ok(bytes.into()),
-            None => Err(negotiate::not_acceptable(Offer { protobuf: false, ..Offer::PLAIN })),
+            None => Err(negotiate::not_acceptable(Offer::PLAIN)),
         },
     }
 }

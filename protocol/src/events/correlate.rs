@@ -185,29 +185,7 @@ fn event(source: &Source, t: &Telling, (count, first): (i32, Timestamp), moment:
     let namespace =
         t.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let about = t.about.name.as_deref().unwrap_or_default();
-    if let Some(action) = t.action {
-        // Who reports must be said in both parts.
-        let instance = if source.host.is_empty() { &source.component } else { &source.host };
-        let series = EventSeries { count: Some(count), last_observed_time: Some(MicroTime(t.at)) };
-        return Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{about}.{moment:x}")),
-                namespace: Some(namespace),
-                ..ObjectMeta::default()
-            },
-            involved_object: t.about.clone(),
-            reason: Some(t.reason.clone()),
-            message: Some(t.message.clone()),
-            type_: Some(t.kind.to_owned()),
-            action: Some(action.to_owned()),
-            event_time: Some(MicroTime(t.at)),
-            series: (count > 1).then_some(series),
-            reporting_component: Some(source.component.to_string()),
-            reporting_instance: Some(instance.to_string()),
-            ..Event::default()
-        };
-    }
-    Event {
+    let told = Event {
         metadata: ObjectMeta {
             name: Some(format!("{about}.{moment:x}")),
             namespace: Some(namespace),
@@ -217,17 +195,34 @@ fn event(source: &Source, t: &Telling, (count, first): (i32, Timestamp), moment:
         reason: Some(t.reason.clone()),
         message: Some(t.message.clone()),
         type_: Some(t.kind.to_owned()),
-        count: Some(count),
-        first_timestamp: Some(time(first)),
-        last_timestamp: Some(time(t.at)),
-        source: Some(EventSource {
-            component: Some(source.component.to_string()),
-            host: Some(source.host.to_string()).filter(|h| !h.is_empty()),
-        }),
-        // Of combined events upstream says who told them in the older field alone.
-        reporting_component: (!t.message.starts_with(COMBINED)).then(|| source.component.to_string()),
-        reporting_instance: Some(source.host.to_string()),
         ..Event::default()
+    };
+    let component = || source.component.to_string();
+    let Some(action) = t.action else {
+        return Event {
+            count: Some(count),
+            first_timestamp: Some(time(first)),
+            last_timestamp: Some(time(t.at)),
+            source: Some(EventSource {
+                component: Some(component()),
+                host: Some(source.host.to_string()).filter(|h| !h.is_empty()),
+            }),
+            // Of combined events upstream says who told them in the older field alone.
+            reporting_component: (!t.message.starts_with(COMBINED)).then(component),
+            reporting_instance: Some(source.host.to_string()),
+            ..told
+        };
+    };
+    // Who reports must be said in both parts.
+    let instance = if source.host.is_empty() { &source.component } else { &source.host };
+    let series = EventSeries { count: Some(count), last_observed_time: Some(MicroTime(t.at)) };
+    Event {
+        action: Some(action.to_owned()),
+        event_time: Some(MicroTime(t.at)),
+        series: (count > 1).then_some(series),
+        reporting_component: Some(component()),
+        reporting_instance: Some(instance.to_string()),
+        ..told
     }
 }
 

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use super::{Definition, Field, Type, binary, embedded, numbers, times};
-use crate::quantity::Quantity;
+use crate::quantity::{Quantity, QuantityError};
 
 /// An object as read.
 #[derive(Clone, Debug, PartialEq)]
@@ -282,7 +282,7 @@ impl Seed<'_> {
     /// What is neither a text nor a number: Go reads quantities from whatever is there.
     fn other(self, got: &str) -> Value {
         match self.ty {
-            Some(Type::Quantity) => self.checked(Quantity::canonical("x").map_err(|e| e.to_string())),
+            Some(Type::Quantity) => self.checked(Err(QuantityError::Form.to_string())),
             _ => self.mismatch(got),
         }
     }

@@ -14,6 +14,7 @@ use protocol::Quantity;
 use super::metrics::{self, Goal};
 use super::others;
 use crate::controllers::machinery::Cx;
+use crate::controllers::machinery::labels::shown;
 use crate::controllers::machinery::pods::{condition, phase};
 
 /// What an autoscaler looks at.
@@ -163,7 +164,7 @@ async fn by_object(cx: &Cx, view: &View<'_>, source: &ObjectMetricSource) -> Res
     let (replicas, current) = made.map_err(failed)?;
     let shown = match current.value {
         Some(_) => format!("{} metric {name}", object.kind),
-        None => format!("external metric {name}({})", others::shown(source.metric.selector.as_ref())),
+        None => format!("external metric {name}({})", shown(source.metric.selector.as_ref())),
     };
     let status =
         ObjectMetricStatus { described_object: object.clone(), metric: source.metric.clone(), current };
@@ -174,7 +175,7 @@ async fn by_object(cx: &Cx, view: &View<'_>, source: &ObjectMetricSource) -> Res
 async fn by_external(cx: &Cx, view: &View<'_>, source: &ExternalMetricSource) -> Result<Proposal, Failure> {
     let failed = |why: String| Failure::of("FailedGetExternalMetric", why);
     let name = &source.metric.name;
-    let selector = others::shown(source.metric.selector.as_ref());
+    let selector = shown(source.metric.selector.as_ref());
     let value = others::external(cx, view.namespace, &source.metric).await;
     let value = value.map_err(|why| {
         failed(format!("unable to get external metric {}/{name}/{selector}: {why}", view.namespace))

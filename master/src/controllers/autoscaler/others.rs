@@ -21,21 +21,6 @@ const EXTERNAL: &str = "external.metrics.k8s.io";
 /// Versions of the custom metrics API, the most wanted first.
 const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
 
-/// A label selector as Go prints it; upstream's messages show it so.
-pub fn shown(selector: Option<&LabelSelector>) -> String {
-    let Some(selector) = selector else { return "nil".to_owned() };
-    let labels = selector.match_labels.iter().flatten();
-    let labels: String = labels.map(|(key, value)| format!("{key}: {value},")).collect();
-    let each = selector.match_expressions.iter().flatten().map(|e| {
-        let values = e.values.as_ref().map(|all| all.join(" ")).unwrap_or_default();
-        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", e.key, e.operator)
-    });
-    let expressions: String = each.collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
-}
-
 /// A selector of metrics as query parameters have it; empty for all.
 fn query(selector: Option<&LabelSelector>) -> Result<String, String> {
     let Some(selector) = selector else { return Ok(String::new()) };
@@ -213,7 +198,6 @@ pub fn by_average(value: i64, target: i64, running: i32) -> (i32, i64) {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
     use serde_json::json;
 
     use super::*;
@@ -260,22 +244,6 @@ mod tests {
         assert_eq!(of("v1", "Node", "x"), Ok(("nodes".to_owned(), None, some("x"), some("m"))));
         let why = "no matches for kind \"Nothing\" in version \"v1\"";
         assert_eq!(of("v1", "Nothing", "x"), Err(why.to_owned()));
-    }
-
-    #[test]
-    fn selectors_are_shown_as_go_shows_them() {
-        assert_eq!(shown(None), "nil");
-        let selector = LabelSelector {
-            match_labels: Some([("a".to_owned(), "b".to_owned())].into()),
-            match_expressions: Some(vec![LabelSelectorRequirement {
-                key: "k".to_owned(),
-                operator: "In".to_owned(),
-                values: Some(vec!["x".to_owned(), "y".to_owned()]),
-            }]),
-        };
-        let expected = "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{\
-                        LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}";
-        assert_eq!(shown(Some(&selector)), expected);
     }
 
     #[test]
