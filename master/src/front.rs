@@ -31,6 +31,7 @@ mod pages;
 pub mod path;
 mod pieces;
 mod pretty;
+mod route;
 pub mod shown;
 mod traced;
 mod watch;

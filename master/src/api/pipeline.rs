@@ -17,7 +17,7 @@ use super::custom::Catalog;
 use super::custom::catalog::Found;
 use super::custom::conversion::Converter;
 use super::invalid::go_quote;
-use super::registry::update::Part;
+use super::registry::part::Part;
 use super::registry::{Answer, Subject, not_served, options};
 use super::webhook::call::Webhooks;
 use super::webhook::measured::HookMetrics;
@@ -262,18 +262,19 @@ impl Inner {
         }
         warnings.extend(kinds::left_behind(resource, request).map(str::to_owned));
         warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
+        // Each way has a future of its own: one that is as large as the largest would be moved with every request.
         if let Some(name) = offered {
             return match (resource.plural, name) {
-                (_, "scale") => self.scale(request, subject, warnings).await,
-                ("pods", "binding") => self.bind(request, subject, warnings).await,
-                ("pods", "eviction") => self.evict(request, subject, warnings).await,
-                ("serviceaccounts", "token") => self.token(request, subject, warnings).await,
-                _ => self.part(request, subject, warnings).await,
+                (_, "scale") => Box::pin(self.scale(request, subject, warnings)).await,
+                ("pods", "binding") => Box::pin(self.bind(request, subject, warnings)).await,
+                ("pods", "eviction") => Box::pin(self.evict(request, subject, warnings)).await,
+                ("serviceaccounts", "token") => Box::pin(self.token(request, subject, warnings)).await,
+                _ => Box::pin(self.part(request, subject, warnings)).await,
             };
         }
         if !resource.is_stored() {
             return match (resource.plural, request.verb) {
-                ("bindings", _) => self.bind(request, subject, warnings).await,
+                ("bindings", _) => Box::pin(self.bind(request, subject, warnings)).await,
                 ("componentstatuses", verb) => {
                     warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
                     match verb {
@@ -281,18 +282,18 @@ impl Inner {
                         _ => Err(ApiError::not_found("", "componentstatus", subject.name)),
                     }
                 }
-                (_, Verb::Create) => self.review(request, subject, warnings).await,
+                (_, Verb::Create) => Box::pin(self.review(request, subject, warnings)).await,
                 _ => Err(not_served()),
             };
         }
         match request.verb {
             Verb::Get => self.get(request, subject).await,
-            Verb::List => self.list(request, subject, pieces).await,
-            Verb::Create => self.create(request, subject, warnings).await,
-            Verb::Update => self.update(request, subject, Part::Main, warnings).await,
-            Verb::Patch => self.patch(request, subject, Part::Main, warnings).await,
-            Verb::Delete => self.delete(request, subject, warnings).await,
-            Verb::DeleteCollection => self.delete_collection(request, subject, warnings).await,
+            Verb::List => Box::pin(self.list(request, subject, pieces)).await,
+            Verb::Create => Box::pin(self.create(request, subject, warnings)).await,
+            Verb::Update => Box::pin(self.update(request, subject, Part::Main, warnings)).await,
+            Verb::Patch => Box::pin(self.patch(request, subject, Part::Main, warnings)).await,
+            Verb::Delete => Box::pin(self.delete(request, subject, warnings)).await,
+            Verb::DeleteCollection => Box::pin(self.delete_collection(request, subject, warnings)).await,
             Verb::Watch => Err(ApiError::bad_request("a watch is opened, not called")),
         }
     }

@@ -9,8 +9,9 @@ use super::managed::apply;
 use super::managed::scale::ScaleTracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
+use super::registry::part::Part;
 use super::registry::patch::apply_patch;
-use super::registry::update::{Part, check_name};
+use super::registry::update::check_name;
 use super::registry::{Answer, Subject, body};
 
 impl Inner {

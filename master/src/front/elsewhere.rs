@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use protocol::{ApiError, Caller};
 
 use super::counted::seated;
-use super::handle::{Asked, header, method_not_allowed, not_found, plain};
+use super::handle::{Asked, header, plain};
 use super::negotiate::{Chosen, Form, Offer, Syntax};
+use super::route::{method_not_allowed, not_found};
 use super::{Documents, Shared, body, health, negotiate, pages, write};
 use crate::aggregation::services::Backend;
 

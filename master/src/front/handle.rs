@@ -8,22 +8,19 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::trace;
 use protocol::{ApiError, ApiRequest, Options, Resource, Target, Verb};
-use serde_json::json;
 
 use super::audited::Audited;
 use super::counted::{Counted, seated};
 use super::metrics::Request;
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
+use super::route::{Refusal, has_part, is_stream, method_not_allowed, not_found, route};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
-use super::{Admitted, Documents, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
+use super::{Admitted, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
 use crate::auth::{Attributes, Decision};
 use crate::metrics::waited;
-
-/// Subresources that are streams, not objects.
-const STREAMS: &[&str] = &["log", "exec", "attach", "portforward", "proxy"];
 
 pub(super) async fn handle(
     http: HttpRequest,
@@ -34,7 +31,7 @@ pub(super) async fn handle(
     let syntax = Chosen::for_errors(header(http.headers(), "accept"));
     let encodings = header(http.headers(), "accept-encoding").to_owned();
     let counted = Counted::new(&http, &shared);
-    let (answered, waited) = waited::measure(answer(http, payload, &shared)).await;
+    let (answered, waited) = waited::measure(Box::pin(answer(http, payload, &shared))).await;
     let response = match answered {
         Ok(response) => response,
         Err(error) => write::error(&error, syntax),
@@ -157,25 +154,22 @@ async fn work(
     let fairness = &shared.config.fairness;
     let Some(named) = named else {
         let permit = waited::wait(fairness.admit(&attributes, 1)).await;
-        return seated(permit, || elsewhere::answer(http, payload, shared, request.caller)).await;
+        return seated(permit, || Box::pin(elsewhere::answer(http, payload, shared, request.caller))).await;
     };
     if is_stream(&named.target) {
-        return serve(http, payload, shared, request, named, query, audited).await;
+        return Box::pin(serve(http, payload, shared, request, named, query, audited)).await;
     }
     let kind = shared.config.documents.kind(&named.target);
     let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
     let seats = fairness.width(&attributes, stored);
     let permit = waited::wait(fairness.admit(&attributes, seats)).await;
-    seated(permit, || serve(http, payload, shared, request, named, query, audited)).await
+    // In a place of its own: what holds it is moved, and it is large.
+    seated(permit, || Box::pin(serve(http, payload, shared, request, named, query, audited))).await
 }
 
 /// Whether a request may last: watches and streams.
 pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
     named.watch || path::watches(query) || is_stream(&named.target)
-}
-
-fn is_stream(target: &Target) -> bool {
-    target.subresource.as_deref().is_some_and(|name| STREAMS.contains(&name))
 }
 
 /// A request that has its seat.
@@ -333,76 +327,6 @@ async fn routed(
     write::object(&response, chosen, resource, &*config.documents, &include)
 }
 
-enum Refusal {
-    /// The group or version is unknown: not even the API's own 404.
-    NoGroup,
-    Status(ApiError),
-}
-
-/// Whether there is a route to the subresource that is asked for, if one is: of declared kinds all lead to one place.
-fn has_part(kind: &Resource, target: &Target) -> bool {
-    kind.custom || target.subresource.as_deref().is_none_or(|name| kind.subresource(name).is_some())
-}
-
-/// Whether there is a route for a request, by what upstream's router looks at.
-fn route(
-    method: &str,
-    request: &ApiRequest,
-    resource: Option<&Resource>,
-    documents: &dyn Documents,
-    accept: &str,
-    headers: &HeaderMap,
-    rest: &str,
-) -> Result<(), Refusal> {
-    let target = &request.target;
-    let Some(resource) = resource else {
-        // Groups that only clients declare end where their kinds do.
-        let own = protocol::resources::groups().iter().any(|(known, _)| *known == target.group);
-        let known = own && elsewhere::knows_group(documents, &target.group);
-        return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
-    };
-    if !has_part(resource, target) {
-        return Err(Refusal::Status(not_found()));
-    }
-    // Declared kinds have no routes of their own, but one handler, which looks at the method.
-    if !resource.custom && (method == "HEAD" || method == "OPTIONS") {
-        return Err(Refusal::Status(method_not_allowed()));
-    }
-    // What lies deeper than a subresource is nowhere, and neither are single objects outside of their namespace.
-    let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy");
-    let outside =
-        resource.namespaced && target.namespace.is_none() && (target.name.is_some() || !resource.is_stored());
-    if deeper || outside || target.name.as_deref().is_some_and(|name| name.contains('/')) {
-        return Err(Refusal::Status(not_found()));
-    }
-    // What exists is changed by its name, and what does not is created without one.
-    let by_name = matches!(request.verb, Verb::Update | Verb::Patch);
-    let created = request.verb == Verb::Create && target.subresource.is_none();
-    if !resource.custom && (by_name && target.name.is_none() || created && target.name.is_some()) {
-        return Err(Refusal::Status(method_not_allowed()));
-    }
-    if by_name && target.name.is_none() {
-        return Err(Refusal::Status(ApiError::bad_request("name must be provided")));
-    }
-    if is_stream(target) {
-        let offered = target.subresource.as_deref().and_then(|name| resource.subresource(name));
-        return match offered {
-            Some(offered) if !offered.verbs.contains(&request.verb) => {
-                Err(Refusal::Status(method_not_allowed()))
-            }
-            _ => Ok(()),
-        };
-    }
-    if request.verb == Verb::Patch {
-        negotiate::consumes_patch(header(headers, "content-type")).map_err(Refusal::Status)?;
-    }
-    if resource.custom {
-        return Ok(());
-    }
-    let watchable = matches!(request.verb, Verb::List | Verb::Watch) && resource.allows(Verb::Watch);
-    negotiate::produces(accept, watchable).map_err(Refusal::Status)
-}
-
 async fn stream(
     http: HttpRequest,
     payload: web::Payload,
@@ -430,17 +354,6 @@ fn check_include(form: Form, include: &str) -> Result<(), ApiError> {
         "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', \
          'Object', 'None', or empty"
     )))
-}
-
-/// The answer to a method that a path does not have.
-pub(super) fn method_not_allowed() -> ApiError {
-    let message = "the server does not allow this method on the requested resource";
-    ApiError::about(405, "MethodNotAllowed", message, json!({}))
-}
-
-/// The answer to a path that leads nowhere within a known group.
-pub(super) fn not_found() -> ApiError {
-    ApiError::about(404, "NotFound", "the server could not find the requested resource", json!({}))
 }
 
 /// What a document is written in that has no other forms.

@@ -10,7 +10,7 @@ use super::{Write, namespace_lifecycle};
 use crate::api::pipeline::Inner;
 use crate::api::policy::matching::CONNECTIONS;
 use crate::api::registry::Subject;
-use crate::api::registry::update::Part;
+use crate::api::registry::part::Part;
 
 /// Whether what a write brings is no part of the object in its path, or of any that is stored.
 pub fn is_call(write: &Write<'_>) -> bool {

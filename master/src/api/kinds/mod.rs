@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::invalid::Errors;
 use super::meta::NameRule;
-use super::registry::update::Part;
+use super::registry::part::Part;
 
 mod autoscaling;
 mod batch;

@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::api::invalid::said;
-    use crate::api::registry::update::Part;
+    use crate::api::registry::part::Part;
 
     #[test]
     fn a_change_is_looked_at_once() {

@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::api::invalid::said;
-    use crate::api::registry::update::Part;
+    use crate::api::registry::part::Part;
 
     #[test]
     fn parameters_are_few_and_small() {
