@@ -19,6 +19,7 @@ pub mod config;
 mod default_class;
 mod default_tolerations;
 mod limit_ranger;
+mod mirror_pods;
 mod namespace_lifecycle;
 pub(super) mod node_restriction;
 mod node_taint;

@@ -90,7 +90,12 @@ impl Documents for ServedDocuments {
 pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, include: &str) -> Value {
     let (items, meta) = match value["items"].as_array() {
         Some(items) if value["kind"] == resource.list_kind => (items.as_slice(), value["metadata"].clone()),
-        _ => (std::slice::from_ref(value), json!({"resourceVersion": value["metadata"]["resourceVersion"]})),
+        // What was only tried has no version.
+        _ => {
+            let version = value["metadata"].get("resourceVersion");
+            let meta = version.map_or_else(|| json!({}), |version| json!({"resourceVersion": version}));
+            (std::slice::from_ref(value), meta)
+        }
     };
     // A subresource is an object of another kind than the resource.
     let scale = value["kind"] == "Scale" && value["apiVersion"] == "autoscaling/v1";

@@ -18,6 +18,7 @@ use super::custom::catalog::Found;
 use super::custom::conversion::Converter;
 use super::invalid::go_quote;
 use super::registry::part::Part;
+use super::registry::read::Choice;
 use super::registry::{Answer, Subject, not_served, options};
 use super::webhook::call::Webhooks;
 use super::webhook::measured::HookMetrics;
@@ -278,7 +279,7 @@ impl Inner {
                 ("componentstatuses", verb) => {
                     warnings.push("v1 ComponentStatus is deprecated in v1.19+".to_owned());
                     match verb {
-                        Verb::List => Ok(component_statuses()),
+                        Verb::List => Choice::of(request, &subject).map(|_| component_statuses()),
                         _ => Err(ApiError::not_found("", "componentstatus", subject.name)),
                     }
                 }
@@ -310,7 +311,8 @@ impl Inner {
                 Err(method_not_allowed())
             };
         }
-        let named_create = request.verb == Verb::Create && request.target.name.is_some();
+        // Whoever makes objects of declared kinds does not look at the name in the path.
+        let named_create = request.verb == Verb::Create && request.target.name.is_some() && !resource.custom;
         if !resource.allows(request.verb) || named_create {
             // Kinds that are only created have no paths of single objects at all.
             let by_name =

@@ -7,6 +7,7 @@ use super::admission::{Write, calls, pod_topology, with_namespace};
 use super::invalid::{Errors, Path, check};
 use super::managed::apply;
 use super::managed::scale::ScaleTracking;
+use super::meta::{self, NameRule};
 use super::object::{self, list, text};
 use super::pipeline::Inner;
 use super::registry::part::Part;
@@ -101,6 +102,14 @@ impl Inner {
                         "must be greater than or equal to 0",
                     );
                 }
+                // Scales of declared kinds are not looked at.
+                if paths.is_none() {
+                    let mut said = scale["metadata"].clone();
+                    said["namespace"] = subject.namespace.into();
+                    let at = Path::new("metadata");
+                    let namespaced = subject.resource.namespaced;
+                    meta::validate(&said, namespaced, NameRule::Subdomain, false, &at, &mut errors);
+                }
                 check(errors, "autoscaling", "Scale", subject.name)?;
                 let mut new = old.clone();
                 match paths {
@@ -149,6 +158,9 @@ impl Inner {
             return Err(ApiError::new(500, "", why));
         }
         calls::validate(self, &mut write, &binding).await?;
+        if name.is_empty() {
+            return Err(ApiError::bad_request("Name parameter required."));
+        }
         let annotations = binding["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         let given_labels = binding["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         let wanted = ["uid", "resourceVersion"].map(|name| text(&binding, &["metadata", name]).to_owned());

@@ -182,3 +182,81 @@ async fn refusals_are_upstreams() {
     let message = "pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
     assert_eq!((denied.code, body(&denied)["message"].clone()), (403, message.into()));
 }
+
+#[tokio::test]
+async fn what_is_wrong_first_is_told_first() {
+    let cluster = cluster().await;
+    let container = json!([{"name": "c", "image": "i"}]);
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": container}});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let made = cluster
+        .create("apps", "deployments", "default", json!({"metadata": {"name": "x"}, "spec": spec}))
+        .await;
+    assert_eq!(made.code, 201, "{}", body(&made));
+    let owner = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": name, "controller": true});
+    let mirror = json!({"kubernetes.io/config.mirror": "m"});
+    let two = "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"a\",\
+               \"uid\":\"a\",\"controller\":true},{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"b\",\
+               \"uid\":\"b\",\"controller\":true}]: Only one reference can have Controller set to true. Found \"true\" in \
+               references for ConfigMap/a and ConfigMap/b";
+    for (verb, group, path, object, code, message) in [
+        (
+            Verb::Update,
+            "apps",
+            "deployments/x",
+            json!({"metadata": {"name": "y", "namespace": "other"}}),
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            Verb::Update,
+            "apps",
+            "deployments/x/scale",
+            json!({"metadata": {"name": "x", "ownerReferences": [owner("a"), owner("b")]}, "spec": {"replicas": 1}}),
+            422,
+            &format!("Scale.autoscaling \"x\" is invalid: {two}"),
+        ),
+        (
+            Verb::Create,
+            "",
+            "bindings",
+            json!({"target": {"kind": "Node", "name": "n"}}),
+            400,
+            "Name parameter required.",
+        ),
+        (
+            Verb::Create,
+            "",
+            "pods",
+            json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "a/b", "containers": container}}),
+            403,
+            "pods \"p\" is forbidden: error looking up service account default/a/b: invalid resource name \"a/b\": [may \
+             not contain '/']",
+        ),
+        (
+            Verb::Create,
+            "",
+            "pods",
+            json!({"metadata": {"name": "p", "annotations": mirror},
+                "spec": {"serviceAccountName": "default", "containers": container}}),
+            403,
+            "pods \"p\" is forbidden: a mirror pod may not reference service accounts",
+        ),
+        (
+            Verb::Create,
+            "",
+            "configmaps",
+            json!({"apiVersion": "v1", "kind": "\n", "metadata": {"name": "a"}}),
+            400,
+            "\n in version \"v1\" cannot be handled as a ConfigMap: no kind \"\\n\" is registered for version \"v1\" in \
+             scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+    ] {
+        let parts: Vec<&str> = path.split('/').collect();
+        let name = parts.get(1).copied().unwrap_or_default();
+        let mut request = Cluster::request(verb, group, parts[0], "default", name);
+        request.target.subresource = parts.get(2).map(|part| (*part).to_owned());
+        let refused = cluster.send(request, object).await;
+        assert_eq!((refused.code, body(&refused)["message"].as_str()), (code, Some(message)), "{path}");
+    }
+}

@@ -83,7 +83,10 @@ impl Attributes {
             attributes.namespace = attributes.name.clone();
         }
         let selective = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        // Who sends options that cannot be read asks for no name in particular.
+        let labels = request.options.label_selector.as_deref().unwrap_or_default();
         if let (true, Some(text)) = (selective, &request.options.field_selector)
+            && protocol::Selector::parse(labels).is_ok()
             && let Ok(selector) = protocol::selector::FieldSelector::parse(text)
         {
             let exact = selector.requirements.into_iter().filter(|r| !r.negated);

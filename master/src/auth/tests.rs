@@ -293,6 +293,10 @@ fn a_list_of_one_name_is_a_read_of_that_name() {
     let attributes = Attributes::of(&request);
     assert_eq!((attributes.verb.as_str(), attributes.name.as_str()), ("list", "x"));
     assert_eq!(attributes.field_equals, [("metadata.name".to_owned(), "x".to_owned())]);
+    // Options that cannot be read name nobody.
+    request.options.label_selector = Some("exists(app)".to_owned());
+    let attributes = Attributes::of(&request);
+    assert_eq!((attributes.name.as_str(), attributes.field_equals.len()), ("", 0));
 }
 
 #[test]

@@ -74,6 +74,9 @@ pub(super) async fn answer(
     if !handler && method != "GET" {
         return Err(method_not_allowed());
     }
+    if !handler && root != "/version" {
+        negotiate::consumes_document(header(http.headers(), "content-type"))?;
+    }
     let offer = Offer { aggregates, ..Offer::PLAIN };
     let mut chosen = match root {
         // These two are no objects: clients that prefer protobuf get JSON.

@@ -89,8 +89,7 @@ impl Gate for ClusterGate {
     }
 
     fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError> {
-        let verb = if method == "HEAD" { "GET" } else { method };
-        let attributes = Attributes::path(caller.clone(), verb, path);
+        let attributes = Attributes::path(caller.clone(), method, path);
         refused(&attributes, self.authorizer.decide_counted(&attributes))
     }
 

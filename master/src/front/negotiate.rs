@@ -253,14 +253,16 @@ pub fn content_type(header: &str) -> Result<BodyType, ApiError> {
         JSON if are_parameters(parameters) => Ok(BodyType::Json),
         YAML if are_parameters(parameters) => Ok(BodyType::Yaml),
         PROTOBUF if are_parameters(parameters) => Ok(BodyType::Protobuf),
-        _ => Err(ApiError::new(
-            415,
-            "UnsupportedMediaType",
-            format!(
-                "the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
-            ),
-        )),
+        _ => Err(unknown_format(&[JSON, YAML, PROTOBUF])),
     }
+}
+
+/// The handler's refusal of a body that is in none of these types.
+fn unknown_format(types: &[&str]) -> ApiError {
+    let types = types.join(", ");
+    let message =
+        format!("the body of the request was in an unknown format - accepted media types include: {types}");
+    ApiError::new(415, "UnsupportedMediaType", message)
 }
 
 /// Whether what follows a media type is `name=value`, of tokens or quoted texts, with semicolons between them.
@@ -288,20 +290,45 @@ fn are_parameters(text: &str) -> bool {
     true
 }
 
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
 /// The router's look at a patch's Content-Type.
 pub fn consumes_patch(header: &str) -> Result<PatchKind, ApiError> {
-    header
-        .split(',')
-        .find_map(|part| {
-            Some(match part.split(';').next().unwrap_or_default().trim() {
-                "application/json-patch+json" => PatchKind::Json,
-                "application/merge-patch+json" => PatchKind::Merge,
-                "application/strategic-merge-patch+json" => PatchKind::Strategic,
-                "application/apply-patch+yaml" => PatchKind::Apply,
+    media_types(header)
+        .find_map(|media_type| {
+            Some(match media_type {
+                JSON_PATCH => PatchKind::Json,
+                MERGE_PATCH => PatchKind::Merge,
+                STRATEGIC_PATCH => PatchKind::Strategic,
+                APPLY_PATCH => PatchKind::Apply,
                 _ => return None,
             })
         })
-        .ok_or_else(|| ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({})))
+        .ok_or_else(not_consumed)
+}
+
+/// The look at a patch of a declared kind, which has no strategy of its fields: of the one handler that they all share.
+pub fn consumes_declared_patch(header: &str) -> Result<(), ApiError> {
+    const TYPES: &[&str] = &[JSON_PATCH, MERGE_PATCH, APPLY_PATCH];
+    let given = header.split(';').next().unwrap_or_default();
+    if TYPES.contains(&given) { Ok(()) } else { Err(unknown_format(TYPES)) }
+}
+
+/// The router's look at the Content-Type of who asks for a document: a body, which nobody reads, would have to be one.
+pub fn consumes_document(header: &str) -> Result<(), ApiError> {
+    let fits = header.is_empty() || media_types(header).any(|given| [JSON, YAML, PROTOBUF].contains(&given));
+    if fits { Ok(()) } else { Err(not_consumed()) }
+}
+
+fn media_types(header: &str) -> impl Iterator<Item = &str> {
+    header.split(',').map(|part| part.split(';').next().unwrap_or_default().trim())
+}
+
+fn not_consumed() -> ApiError {
+    ApiError::about(415, "UnsupportedMediaType", "415: Unsupported Media Type", json!({}))
 }
 
 /// Whether an answer is to be indented: asked for by the query, or a browser or `curl` that says nothing.
@@ -382,6 +409,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(consumes_patch(header).ok(), kind, "{header}");
+        }
+        for (header, declared, document) in [
+            ("", false, true),
+            ("application/merge-patch+json; charset=utf-8", true, false),
+            ("application/strategic-merge-patch+json", false, false),
+            ("application/json;charset=utf-8", false, true),
+            ("Application/JSON", false, false),
+        ] {
+            assert_eq!(consumes_declared_patch(header).is_ok(), declared, "{header}");
+            assert_eq!(consumes_document(header).is_ok(), document, "{header}");
         }
         assert_eq!(content_type("Application/JSON"), Ok(BodyType::Json));
         assert!(content_type("text/plain").is_err());

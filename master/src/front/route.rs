@@ -33,7 +33,9 @@ pub(super) fn route(
         let known = own && elsewhere::knows_group(documents, &target.group);
         return Err(if known { Refusal::Status(not_found()) } else { Refusal::NoGroup });
     };
-    if !has_part(resource, target) {
+    // What is only ever created, a review or a binding say, has no name to be found by.
+    let unnamed = !resource.custom && target.name.is_some() && resource.verbs == [Verb::Create];
+    if unnamed || !has_part(resource, target) {
         return Err(Refusal::Status(not_found()));
     }
     // Declared kinds have no routes of their own, but one handler, which looks at the method.
@@ -54,6 +56,9 @@ pub(super) fn route(
         return Err(Refusal::Status(method_not_allowed()));
     }
     if by_name && target.name.is_none() {
+        if request.verb == Verb::Patch {
+            negotiate::consumes_declared_patch(header(headers, "content-type")).map_err(Refusal::Status)?;
+        }
         return Err(Refusal::Status(ApiError::bad_request("name must be provided")));
     }
     if is_stream(target) {
@@ -66,7 +71,12 @@ pub(super) fn route(
         };
     }
     if request.verb == Verb::Patch {
-        negotiate::consumes_patch(header(headers, "content-type")).map_err(Refusal::Status)?;
+        let given = header(headers, "content-type");
+        let consumed = match resource.custom {
+            true => negotiate::consumes_declared_patch(given),
+            false => negotiate::consumes_patch(given).map(drop),
+        };
+        consumed.map_err(Refusal::Status)?;
     }
     if resource.custom {
         return Ok(());

@@ -17,10 +17,7 @@ pub fn remove<'s, S: Shape<'s>>(shape: S, value: &Value, gone: &Set) -> Value {
             }
             let kept = items.iter().filter_map(|item| {
                 let Ok(element) = entry(&list, item) else { return Some(item.clone()) };
-                if gone.has_member(&element) {
-                    return None;
-                }
-                Some(below(list.element, item, gone, &element))
+                (!gone.has_member(&element)).then(|| below(list.element, item, gone, &element))
             });
             some(kept.collect::<Vec<_>>(), Vec::is_empty, Value::Array)
         }
@@ -30,14 +27,11 @@ pub fn remove<'s, S: Shape<'s>>(shape: S, value: &Value, gone: &Set) -> Value {
             }
             let kept = fields.iter().filter_map(|(name, value)| {
                 let element = Element::field(name);
-                if gone.has_member(&element) {
-                    return None;
-                }
-                let value = match shape.field(name) {
+                let left = || match shape.field(name) {
                     Some(member) => below(member.shape, value, gone, &element),
                     None => value.clone(),
                 };
-                Some((name.clone(), value))
+                (!gone.has_member(&element)).then(|| (name.clone(), left()))
             });
             some(kept.collect::<Map<_, _>>(), Map::is_empty, Value::Object)
         }
@@ -47,9 +41,12 @@ pub fn remove<'s, S: Shape<'s>>(shape: S, value: &Value, gone: &Set) -> Value {
 }
 
 fn below<'s, S: Shape<'s>>(shape: S, value: &Value, gone: &Set, element: &Element) -> Value {
-    match gone.below(element) {
-        Some(gone) => remove(shape, value, gone),
-        None => value.clone(),
+    let Some(gone) = gone.below(element) else { return value.clone() };
+    match (remove(shape, value, gone), value) {
+        // What held things that went, and does not go itself, is empty now, not absent.
+        (Value::Null, Value::Object(_)) => Value::Object(Map::new()),
+        (Value::Null, Value::Array(_)) => Value::Array(Vec::new()),
+        (left, _) => left,
     }
 }
 

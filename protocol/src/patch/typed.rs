@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::quantity::Quantity;
+use crate::quantity::{Quantity, QuantityError};
 use crate::schema::{Definition, Field, Type};
 
 /// The first value that does not fit its field.
@@ -40,7 +40,7 @@ fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> O
         Type::Quantity => match value {
             Value::String(text) => Quantity::canonical(text).err().map(|e| e.to_string()),
             Value::Number(_) => None,
-            other => Some(format!("unable to parse quantity's value: {}", kind(other))),
+            _ => Some(QuantityError::Form.to_string()),
         },
         Type::Time | Type::MicroTime | Type::IntOrString => None,
         Type::String => scalar("string", field, value, value.is_string()),

@@ -121,6 +121,10 @@ impl Report {
         let mut names: Vec<&str> = Vec::new();
         for segment in &self.path {
             if let Segment::Name(name, definition) = segment {
+                // Metadata of declared kinds is read by itself.
+                if std::ptr::eq(*definition, super::custom()) {
+                    continue;
+                }
                 names.extend(embedded::within(definition, name));
                 names.push(name);
             }
@@ -463,7 +467,8 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
         Type::Time => "string".to_owned(),
         Type::MicroTime => "string".to_owned(),
         Type::Quantity => "resource.Quantity".to_owned(),
-        Type::IntOrString => "intstr.IntOrString".to_owned(),
+        // What is no text is read as a number.
+        Type::IntOrString => "int32".to_owned(),
         Type::Any => scalar("interface {}"),
         Type::Object(_) => ty.definition().map(struct_name).unwrap_or_default(),
         Type::List(element) => collection.unwrap_or_else(|| format!("[]{}", go_type(element, field))),

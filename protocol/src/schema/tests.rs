@@ -89,6 +89,12 @@ fn wrong_types_are_refused_in_gos_words() {
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
         ),
         (
+            "networking.k8s.io",
+            "NetworkPolicy",
+            r#"{"spec":{"ingress":[{"ports":[{"port":{}}]}]}}"#,
+            "json: cannot unmarshal object into Go struct field NetworkPolicyPort.spec.ingress.ports.port of type int32",
+        ),
+        (
             "coordination.k8s.io",
             "Lease",
             r#"{"spec":{"renewTime":"2020-01-01T00:00:00Z"}}"#,
@@ -161,4 +167,11 @@ fn types_with_names_of_their_own_are_told_by_these() {
         let told = read(group, version, name, text);
         assert!(told.ends_with(&format!(" of type {of}")), "{told}");
     }
+}
+
+#[test]
+fn metadata_of_declared_kinds_is_read_by_itself() {
+    let read = decode(custom(), br#"{"kind": "A", "metadata": {"uid": true}, "spec": 1}"#);
+    let why = "json: cannot unmarshal bool into Go struct field ObjectMeta.uid of type types.UID";
+    assert_eq!(read.map(|d| d.strict), Err(why.to_owned()));
 }

@@ -7,11 +7,11 @@ use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::Value;
 
 use super::Write;
+use super::mirror_pods::{self, MIRROR};
 use crate::api::object::{self, list, text};
 use crate::auth::node::node_name;
 use crate::cache::Snapshot;
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
 const LEASES: &str = "kube-node-lease";
 
 /// Labels of the project's namespaces that kubelets set.
@@ -36,7 +36,10 @@ pub(super) fn write(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
     let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
     let name = object::name(value);
     let why = match (resource.group, resource.plural, subresource, write.old) {
-        ("", "pods", "", None) => mirror_pod(node, value),
+        ("", "pods", "", None) => {
+            let stored = write.snapshot.get("", "nodes", "", node);
+            mirror_pod(node, stored.map_or("", |stored| &*stored.meta.uid), value)
+        }
         ("", "pods", "status", Some(old)) => pod_status(node, old, value),
         ("", "pods", "eviction", _) => None,
         ("", "pods", "", Some(_)) => Some(format!(
@@ -112,18 +115,14 @@ fn on(pod: &Value, node: &str) -> bool {
     text(pod, &["spec", "nodeName"]) == node
 }
 
-fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
-    if pod["metadata"]["annotations"].get(MIRROR).is_none() {
+fn mirror_pod(node: &str, uid: &str, pod: &Value) -> Option<String> {
+    if !mirror_pods::is_mirror(pod) {
         return Some(format!(
             "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
         ));
     }
     if !on(pod, node) {
         return Some(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
-    }
-    let spec = &pod["spec"];
-    if !text(spec, &["serviceAccountName"]).is_empty() {
-        return Some("a mirror pod may not reference service accounts".to_owned());
     }
     let owner = match list(pod, &["metadata", "ownerReferences"]) {
         [] => {
@@ -147,17 +146,11 @@ fn mirror_pod(node: &str, pod: &Value) -> Option<String> {
     if owner["blockOwnerDeletion"] == true {
         return Some(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
-    let volumes = list(spec, &["volumes"]);
-    for (field, what) in [
-        ("secret", "secrets"),
-        ("configMap", "configmaps"),
-        ("persistentVolumeClaim", "persistentvolumeclaims"),
-    ] {
-        if volumes.iter().any(|volume| volume[field].is_object()) {
-            return Some(format!("node {node:?} can not create pods that reference {what}"));
-        }
+    let claimed = text(owner, &["uid"]);
+    if claimed != uid {
+        return Some(format!("node {node} UID mismatch: expected {claimed} got {uid}"));
     }
-    None
+    mirror_pods::reference(pod).map(|what| format!("node {node:?} can not create pods that reference {what}"))
 }
 
 fn pod_status(node: &str, old: &Value, new: &Value) -> Option<String> {
@@ -293,13 +286,21 @@ mod tests {
                     "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n\" can only create mirror pods",
                 ),
             ),
+            (
+                pod(
+                    true,
+                    "n",
+                    json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "w", "controller": true}]),
+                ),
+                Some("node n UID mismatch: expected w got u"),
+            ),
             (pod(true, "o", own), Some("node \"n\" can only create pods with spec.nodeName set to itself")),
             (
                 pod(true, "n", json!([])),
                 Some("node \"n\" can only create pods with an owner reference set to itself"),
             ),
         ] {
-            assert_eq!(mirror_pod("n", &pod).as_deref(), expected, "{pod}");
+            assert_eq!(mirror_pod("n", "u", &pod).as_deref(), expected, "{pod}");
         }
     }
 }

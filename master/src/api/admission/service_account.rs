@@ -6,7 +6,9 @@ use std::time::Duration;
 use protocol::ApiError;
 use serde_json::{Value, json};
 
-use super::{Write, secret_references};
+use super::{Write, mirror_pods, secret_references};
+use crate::api::invalid::go_quote;
+use crate::api::meta::{self, NameRule};
 use crate::api::object::{self, list, list_mut, object_mut, text};
 use crate::api::pipeline::Inner;
 use crate::api::registry::Subject;
@@ -14,7 +16,6 @@ use crate::api::registry::create::suffix;
 use crate::cache::{Snapshot, Stored};
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The kubelet asks for a new token well before the old one ends.
 const TOKEN_SECONDS: i64 = 3607;
 
@@ -54,12 +55,16 @@ pub(super) async fn awaited(
 }
 
 pub(super) fn mutate(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if write.creates() && is_of_an_account(write, pod) { service_account(write, pod) } else { Ok(()) }
+    if !write.creates() || !write.is("", "pods") {
+        return Ok(());
+    }
+    if mirror_pods::is_mirror(pod) { mirror(write, pod) } else { service_account(write, pod) }
 }
 
-/// Whether a pod is written that runs as an account: what a node says of its own static pods stands for itself.
-fn is_of_an_account(write: &Write<'_>, pod: &Value) -> bool {
-    write.is("", "pods") && text(pod, &["metadata", "annotations", MIRROR]).is_empty()
+/// What a node says of its own static pods stands for itself: it needs no account, and may have none.
+fn mirror(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
+    let refused = mirror_pods::refusal(pod);
+    refused.map_or(Ok(()), |why| Err(write.forbidden(object::name_so_far(pod), why)))
 }
 
 fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
@@ -92,9 +97,12 @@ fn service_account(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
 fn account<'a>(write: &'a Write<'_>, pod: &Value) -> Result<&'a Arc<Stored>, ApiError> {
     let (namespace, name) = (write.subject.namespace, text(pod, &["spec", "serviceAccountName"]));
     write.snapshot.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-        );
+        let wrong = meta::name_errors(NameRule::PathSegment, name, false);
+        let cause = match wrong.is_empty() {
+            true => format!("serviceaccount \"{name}\" not found"),
+            false => format!("invalid resource name {}: [{}]", go_quote(name), wrong.join(" ")),
+        };
+        let why = format!("error looking up service account {namespace}/{name}: {cause}");
         write.forbidden(object::name_so_far(pod), &why)
     })
 }
@@ -103,8 +111,11 @@ fn account<'a>(write: &'a Write<'_>, pod: &Value) -> Result<&'a Arc<Stored>, Api
 pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
     let ephemeral = write.subresource() == "ephemeralcontainers";
     let new = write.creates() && write.subresource().is_empty();
-    if !(new || ephemeral) || !is_of_an_account(write, pod) {
+    if !(new || ephemeral) || !write.is("", "pods") {
         return Ok(());
+    }
+    if mirror_pods::is_mirror(pod) {
+        return mirror(write, pod);
     }
     let account = account(write, pod)?;
     // Few accounts bind their pods.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Version;
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::object;
-use crate::api::registry::body::{no_object, strict};
+use crate::api::registry::body::{said_by, strict};
 
 /// What Go says of text that is no JSON.
 fn syntax(error: &serde_json::Error) -> String {
@@ -26,9 +26,7 @@ impl Version {
         let given: Value = serde_json::from_slice(text).map_err(|e| {
             unrecognized(format!("couldn't get version/kind; json parse error: {}", syntax(&e)))
         })?;
-        if let Some(why) = no_object(&given) {
-            return Err(unrecognized(why));
-        }
+        said_by(&given).map_err(unrecognized)?;
         let given_kind = object::text(&given, &["kind"]);
         if given_kind.is_empty() {
             let shown = String::from_utf8_lossy(text);

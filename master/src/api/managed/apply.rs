@@ -90,7 +90,14 @@ impl Tracking<'_> {
         let mut made = match new {
             None => old.cloned().unwrap_or(live),
             Some(new) => self.typed(new).map_err(|why| {
-                failed(format!("failed to convert new typed object ({}) to object: {why}", named(config)))
+                let named = named(config);
+                let kind = named.split_once("; ").map_or("", |(_, kind)| kind);
+                // Bytes are the one thing that is read by way of JSON there.
+                let by = if why.starts_with("illegal base64") { "error decoding from json: " } else { "" };
+                failed(format!(
+                    "failed to convert new object ({named}) to proper version: unable to convert unstructured object \
+                     to {kind}: {by}{why}"
+                ))
             })?,
         };
         if self.name == KUBECTL {

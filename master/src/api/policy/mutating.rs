@@ -47,6 +47,9 @@ impl Inner {
                             policy.name, binding.name
                         );
                         let attempt = Attempt::of(write, Some(object));
+                        // Nobody has given it a name yet.
+                        let name = if attempt.name.is_empty() { "Unknown" } else { attempt.name };
+                        let attempt = Attempt { name, ..attempt };
                         return Err(denial(&attempt, &message, reason));
                     }
                     Err(_) => {}

@@ -6,6 +6,7 @@ use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
 use super::Subject;
+use crate::api::invalid::go_quote;
 use crate::api::{convert, kinds};
 
 /// What a kind's scheme is called in upstream's messages.
@@ -63,8 +64,12 @@ pub struct Said {
 /// # Errors
 /// In Go's words, where it is no JSON object, or says it in another type.
 pub fn said(text: &[u8]) -> Result<Said, String> {
-    let given: Value = serde_json::from_slice(text).map_err(|e| unread(&e.to_string()))?;
-    if let Some(why) = no_object(&given) {
+    said_by(&serde_json::from_slice(text).map_err(|e| unread(&e.to_string()))?)
+}
+
+/// The same, of a body that is JSON.
+pub fn said_by(given: &Value) -> Result<Said, String> {
+    if let Some(why) = no_object(given) {
         return Err(why);
     }
     let field = |name: &str| match &given[name] {
@@ -89,7 +94,7 @@ fn unread(why: &str) -> String {
 }
 
 /// What is wrong with a body that is no object, in Go's words.
-pub fn no_object(given: &Value) -> Option<String> {
+fn no_object(given: &Value) -> Option<String> {
     if matches!(given, Value::Object(_) | Value::Null) {
         return None;
     }
@@ -159,7 +164,9 @@ pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
     }
     let scheme = scheme(group);
     Some(format!(
-        "no kind \"{given_kind}\" is registered for version \"{given_version}\" in scheme \"{scheme}\""
+        "no kind {} is registered for version {} in scheme \"{scheme}\"",
+        go_quote(&given_kind),
+        go_quote(&given_version)
     ))
 }
 
@@ -201,7 +208,9 @@ fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expecte
     let given_group = given_version.split_once('/').map_or("", |(g, _)| g);
     if !known || (own_scheme(group) && given_group != group) {
         let why = format!(
-            "no kind \"{given}\" is registered for version \"{given_version}\" in scheme \"{}\"",
+            "no kind {} is registered for version {} in scheme \"{}\"",
+            go_quote(given),
+            go_quote(given_version),
             scheme(group)
         );
         return cannot(given, version, kind, &why);

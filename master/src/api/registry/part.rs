@@ -88,7 +88,7 @@ pub(super) fn prepare(
                 };
                 // What is as it was needs no form: it had it already.
                 let same = fields(new) == fields(old) && !differs(new);
-                let differs = !same && differs(&canonical);
+                let differs = !same && (fields(&canonical) != fields(old) || differs(&canonical));
                 // Of two kinds some of the metadata is of the spec.
                 let counted = match subject.stored.plural {
                     "deployments" => Some("annotations"),

@@ -173,7 +173,12 @@ impl Inner {
 
 /// Checks that an object is the one that its path names.
 pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> {
-    let given = object::name(value);
+    let (given, namespace) = (object::name(value), object::namespace(value));
+    if subject.resource.namespaced && !namespace.is_empty() && namespace != subject.namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
     if !given.is_empty() && given != subject.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({given}) does not match the name on the URL ({})",
@@ -185,12 +190,6 @@ pub fn check_name(subject: &Subject<'_>, value: &Value) -> Result<(), ApiError> 
             "the name of the object ({} based on URL) was undeterminable: name must be provided",
             subject.name
         )));
-    }
-    let namespace = object::namespace(value);
-    if subject.resource.namespaced && !namespace.is_empty() && namespace != subject.namespace {
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
     }
     Ok(())
 }

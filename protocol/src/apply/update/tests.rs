@@ -106,6 +106,27 @@ fn what_a_configuration_leaves_out_goes() {
 }
 
 #[test]
+fn what_held_what_goes_is_empty_not_absent() {
+    let labels = |labels: Value| json!({"metadata": {"labels": labels}});
+    let first = Kept::new().apply("a", labels(json!({"x": "1"}))).expect("applied");
+    let emptied = first.apply("a", labels(json!({}))).expect("applied");
+    assert_eq!(emptied.object["metadata"]["labels"], json!({}));
+    assert_eq!(emptied.owned("a"), json!({"f:metadata": {"f:labels": {}}}));
+    let gone = emptied.apply("a", json!({"metadata": {}})).expect("applied");
+    assert_eq!(gone.object["metadata"].get("labels"), None);
+    // So is the element of a list, and what is below it.
+    let container = |more: Value| {
+        let mut container = json!({"name": "c"});
+        container.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        containers(json!([container]))
+    };
+    let with = container(json!({"securityContext": {"privileged": true}}));
+    let without = container(json!({"securityContext": {}}));
+    let second = Kept::new().apply("a", with).expect("applied").apply("a", without.clone()).expect("applied");
+    assert_eq!(second.object["spec"]["template"], without["spec"]["template"]);
+}
+
+#[test]
 fn others_fields_conflict_and_force_takes_them() {
     let first = Kept::new().apply("a", json!({"spec": {"replicas": 1, "paused": true}})).expect("applied");
     let other = json!({"spec": {"replicas": 2, "paused": false}});

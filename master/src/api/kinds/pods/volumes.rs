@@ -59,7 +59,7 @@ pub fn volumes<'a>(
     path: &Path,
     errors: &mut Errors,
 ) -> HashSet<&'a str> {
-    let (mut names, mut sound) = (HashSet::new(), HashSet::new());
+    let mut sound = HashSet::new();
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let (path, name) = (path.index(i), text(volume, &["name"]));
         let before = errors.len();
@@ -68,7 +68,8 @@ pub fn volumes<'a>(
             errors.required(&path.child("name"), "");
         } else {
             named(NameRule::Label, name, &path.child("name"), errors);
-            if !names.insert(name) {
+            // One that is wrong takes no name from others.
+            if sound.contains(name) {
                 errors.duplicate(&path.child("name"), name);
             }
         }
