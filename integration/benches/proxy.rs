@@ -44,11 +44,11 @@ fn sizes(mode: ProxyMode) -> [usize; 3] {
 }
 /// Changes of one endpoint whose times are taken.
 const CHANGES: usize = 20;
-/// Connections whose times are taken.
-const CONNECTIONS: usize = 1_000;
+/// Connections of a round whose times are taken.
+const CONNECTIONS: usize = 500;
 /// The port to which bytes are sent in bulk.
 const BULK: u16 = 9090;
-/// Rounds of sending, in turns with sending directly.
+/// Rounds of connecting and sending, in turns with doing so directly.
 const ROUNDS: usize = 3;
 /// The address of the pod behind the Service that is connected to.
 const SERVER: &str = "10.7.0.3";
@@ -204,7 +204,7 @@ fn told(mode: ProxyMode, count: usize, facts: &NodeFacts) -> (usize, usize) {
     (all, rules.take_changes().text.len())
 }
 
-async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Duration)) {
+async fn measure(lab: &Lab, mode: ProxyMode, count: usize) {
     let facts = NodeFacts {
         name: "n1".into(),
         cluster_cidrs: vec!["10.7.0.0/16".parse().unwrap()],
@@ -239,13 +239,16 @@ async fn measure(lab: &Lab, mode: ProxyMode, count: usize, direct: (Duration, Du
     }
     let change_cpu = (processor_seconds() - before) / CHANGES as f64;
 
-    let mut times = connections(lab, format!("{}:80", ip(count - 1))).await;
-    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let (mut times, mut direct) = (Vec::new(), Vec::new());
     let (mut through, mut past) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        times.extend(connections(lab, format!("{}:80", ip(count - 1))).await);
+        direct.extend(connections(lab, format!("{SERVER}:8080")).await);
         through.push(gigabits(lab, format!("{}:81", ip(count - 1))).await);
         past.push(gigabits(lab, format!("{SERVER}:{BULK}")).await);
     }
+    let (p50, p99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+    let direct = (quantile(&mut direct, 0.5), quantile(&mut direct, 0.99));
     let (through, past) = (bulk::median(through), bulk::median(past));
     let (all, one) = told(mode, count, &facts);
     let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
@@ -279,12 +282,9 @@ fn main() {
     let modes = if wanted.is_empty() { ProxyMode::value_variants().to_vec() } else { wanted };
     Lab::run(async move |lab| {
         bulk::sink(&lab.space("b"), format!("{SERVER}:{BULK}").parse().unwrap());
-        let mut direct = connections(&lab, format!("{SERVER}:8080")).await;
-        let direct = (quantile(&mut direct, 0.5), quantile(&mut direct, 0.99));
-        println!("direct: connection p50 {:.2?}, p99 {:.2?}", direct.0, direct.1);
         for mode in modes {
             for size in sizes(mode) {
-                measure(&lab, mode, size, direct).await;
+                measure(&lab, mode, size).await;
             }
         }
     });

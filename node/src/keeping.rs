@@ -70,8 +70,8 @@ pub trait Keeper: Actor<Context = Context<Self>> {
     /// The last batch is in place.
     fn applied(&mut self, _ctx: &mut Context<Self>) {}
 
-    /// The last batch is not in place. Everything will be tried again.
-    fn refused(&mut self) {}
+    /// The last batch is not in place, or not all of it. Everything will be tried again.
+    fn refused(&mut self, _ctx: &mut Context<Self>) {}
 
     /// Something changed, and is to go out soon.
     fn schedule(&mut self, after: Duration, ctx: &mut Context<Self>) {
@@ -129,7 +129,7 @@ fn apply<A: Keeper>(actor: &mut A, ctx: &mut Context<A>) {
                 keeping.replace = true;
                 let pause = keeping.retry;
                 keeping.retry = (pause * 2).min(RETRY_MAX);
-                actor.refused();
+                actor.refused(ctx);
                 actor.schedule(pause, ctx);
             }
         }

@@ -190,6 +190,7 @@ impl Node {
                 node: config.name.clone(),
                 address: config.address,
                 cluster_cidr: config.cluster_cidr,
+                service_cidr: config.service_cidr,
                 mode: config.pod_network,
                 state_dir: config.state_dir.join("network"),
             },

@@ -17,7 +17,9 @@ use hosts::{Machine, RunningNode, Segment, node};
 use namespace::{PORT, ip, is_root, serve, serve_at, tcp};
 use node::family::Family;
 use node::network::PodNetworkMode;
+use node::proxy::ProxyMode;
 use scripted::Scripted;
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -200,7 +202,7 @@ fn both_families(mode: PodNetworkMode, name: &str) {
     let routes6 = || ip(&format!("-n {} -6 route show proto 116", one.space.0));
     assert!(routes6().contains("fd00:10:244:2::/64"), "{}", routes6());
     api.delete("nodes", two.node());
-    until("the way to it goes", || routes6().is_empty());
+    until("the way to it goes", || !routes6().contains("fd00:10:244:2::"));
     first.clean_up();
     assert_eq!((routes6(), routes(&one)), (String::new(), String::new()));
 }
@@ -213,6 +215,94 @@ fn pods_of_both_families_talk_over_vxlan() {
 #[test]
 fn pods_of_both_families_talk_by_routes() {
     both_families(PodNetworkMode::Routes, "dr");
+}
+
+/// Nodes on which IPv6 is switched off: their pods have it all the same, and its Services, as have the nodes themselves.
+fn services_of_ipv6_without_any_on_the_nodes(proxy: ProxyMode, name: &str) {
+    if !can_run() || !Family::here().contains(&Family::V6) {
+        eprintln!("SKIPPED: needs IPv6 too");
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (segment, api) = (Segment::new(name), Scripted::default());
+    let [one, two] = [1, 2].map(|last| segment.machine_without_ipv6(last));
+    api.set("nodes", one.node());
+    api.set("nodes", two.node());
+    let start =
+        |machine: &Machine| machine.start_with(&api, PodNetworkMode::Vxlan, state.path(), Some(proxy));
+    let (first, second) = (start(&one), start(&two));
+    ready(&first);
+    ready(&second);
+    let pods = ["a", "b"].map(|pod| segment.pod(pod));
+    let [a, b] = &pods;
+    let (at_a, at_b) = (first.attach_all(a), second.attach_all(b));
+    for (pod, name) in [(a, "a"), (b, "b")] {
+        serve_at(&pod.0, name, SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
+    }
+    let service = |name: &str, last: u8| {
+        let ips = [format!("10.96.0.{last}"), format!("fd00:10:96::{last}")];
+        api.set(
+            "services",
+            json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": name},
+            "spec": {"clusterIP": ips[0], "clusterIPs": ips, "ports": [{"port": 80, "protocol": "TCP"}]}}),
+        );
+    };
+    let slice = |service: &str, node: &str, addresses: &[IpAddr]| {
+        for (kind, address) in ["IPv4", "IPv6"].iter().zip(addresses) {
+            let endpoint = json!({"addresses": [address], "nodeName": node});
+            api.set(
+                "endpointslices",
+                json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"namespace": "default", "name": format!("{service}-{kind}"),
+                             "labels": {"kubernetes.io/service-name": service}},
+                "addressType": kind, "ports": [{"port": PORT, "protocol": "TCP"}], "endpoints": [endpoint]}),
+            );
+        }
+    };
+    service("far", 5);
+    slice("far", "n2", &at_b);
+    service("near", 6);
+    slice("near", "n1", &at_a);
+    service("nobody", 7);
+
+    let talk = |from: &str, last: u8| tcp(from, &format!("[fd00:10:96::{last}]:80"), PATIENCE);
+    until("the Service leads to the other node", || talk(&a.0, 5).is_ok());
+    assert_eq!(talk(&a.0, 5).unwrap(), format!("b {}", at_a[1]), "under the pod's own address");
+    until("and from there to this one", || talk(&b.0, 6).is_ok());
+    assert_eq!(talk(&b.0, 6).unwrap(), format!("a {}", at_b[1]));
+    assert!(talk(&a.0, 6).unwrap().starts_with("a "), "a pod reaches itself");
+    // The nodes themselves, and with them what runs in their network.
+    assert!(talk(&one.space.0, 5).unwrap().starts_with("b "), "from a node to a pod of another");
+    assert!(talk(&one.space.0, 6).unwrap().starts_with("a "), "from a node to a pod of its own");
+    // Nobody is behind it, or it is no Service's at all: both are said at once.
+    for from in [&a.0, &one.space.0] {
+        for last in [7, 99] {
+            let refused = talk(from, last).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{from} to {last}: {refused}");
+        }
+    }
+    // What somebody else takes away comes back.
+    ip(&format!("-n {} -6 route del fd00:10:96::/112", one.space.0));
+    until("the way to Services is back", || talk(&one.space.0, 5).is_ok());
+    first.clean_up();
+    assert_eq!(ip(&format!("-n {} -6 route show proto 116", one.space.0)), "");
+}
+
+#[test]
+fn services_of_ipv6_need_none_on_the_nodes_in_nftables() {
+    services_of_ipv6_without_any_on_the_nodes(ProxyMode::Nftables, "sn");
+}
+
+#[test]
+fn services_of_ipv6_need_none_on_the_nodes_in_iptables() {
+    services_of_ipv6_without_any_on_the_nodes(ProxyMode::Iptables, "si");
+}
+
+#[test]
+fn services_of_ipv6_need_none_on_the_nodes_in_userspace() {
+    services_of_ipv6_without_any_on_the_nodes(ProxyMode::Userspace, "su");
 }
 
 #[test]

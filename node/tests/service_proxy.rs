@@ -66,6 +66,8 @@ in_every_mode! {
     endpoints_by_hand_may_be_anywhere
     zones_are_followed
     both_families_are_served
+    balancers_addresses_of_ipv6_lead_to_endpoints
+    services_that_share_an_address_have_its_ports
 }
 
 async fn cluster_ips_lead_to_their_endpoints(p: Proxied) -> Proxied {
@@ -423,6 +425,61 @@ async fn both_families_are_served(p: Proxied) -> Proxied {
         "by node port, as from the node"
     );
     p.refused("a", "[fd00:96::6]:80").await;
+    p
+}
+
+async fn balancers_addresses_of_ipv6_lead_to_endpoints(p: Proxied) -> Proxied {
+    p.lab.add_ipv6();
+    p.lab.serve_at("c", "[fd00:7::4]:8080");
+    p.lab.ip("out", "-6 route add fd00:99::/64 via fd00:77::1");
+    p.lab.ip("out", "route add 198.51.100.7 via 192.168.77.1");
+    let given = |ips: &[&str]| {
+        let ingress: Vec<_> = ips.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
+        json!({"loadBalancer": {"ingress": ingress}})
+    };
+    let ips = json!(["10.96.0.5", "fd00:96::5"]);
+    p.service_with(
+        "web",
+        "10.96.0.5",
+        json!({"type": "LoadBalancer", "clusterIPs": ips}),
+        given(&["198.51.100.7", "fd00:99::7"]),
+    );
+    p.endpoints("web", "TCP", &[B]);
+    p.slice_of("IPv6", "web", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
+    // One of IPv6 alone, which keeps clients' addresses and lets some of them in.
+    p.service_with(
+        "six",
+        "fd00:96::6",
+        json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "loadBalancerSourceRanges": ["fd00:77::/64", "192.168.77.0/24"]}),
+        given(&["fd00:99::8"]),
+    );
+    p.slice_of("IPv6", "six", "6", json!([{"port": 8080}]), vec![endpoint("fd00:7::4", json!({}))]);
+    p.settled().await;
+    p.answers("out", "198.51.100.7:80", "b", "10.7.0.1").await;
+    assert_eq!(p.tcp("out", "[fd00:99::7]:80").await.unwrap(), "c fd00:7::1");
+    assert_eq!(p.tcp("a", "[fd00:99::7]:80").await.unwrap(), "c fd00:7::1");
+    assert_eq!(p.tcp("out", "[fd00:99::8]:80").await.unwrap(), "c fd00:77::2", "under its own address");
+    p.dropped("a", "[fd00:99::8]:80").await;
+    p
+}
+
+async fn services_that_share_an_address_have_its_ports(p: Proxied) -> Proxied {
+    p.lab.ip("out", "route add 198.51.100.7 via 192.168.77.1");
+    let given = || json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
+    let at = |port: u16| json!({"type": "LoadBalancer", "ports": [{"port": port}]});
+    p.service_with("web", "10.96.0.5", at(80), given());
+    p.endpoints("web", "TCP", &[B]);
+    p.service_with("mail", "10.96.0.6", at(25), given());
+    p.endpoints("mail", "TCP", &[C]);
+    p.settled().await;
+    for from in ["out", "a"] {
+        p.answers(from, "198.51.100.7:80", "b", "10.7.0.1").await;
+        p.answers(from, "198.51.100.7:25", "c", "10.7.0.1").await;
+    }
+    p.delete("web");
+    p.settled().await;
+    p.answers("out", "198.51.100.7:25", "c", "10.7.0.1").await;
     p
 }
 

@@ -32,6 +32,8 @@ service=$(k get service web -o jsonpath='{.spec.clusterIPs[1]}')
 for n in $nodes; do
     eventually 15 "$n's pods reach the pods of all nodes by IPv6" every_pod_from "$n"
     eventually 5 "$n's pods reach the Service at $service" ask_within "$n" "http://[$service]/"
+    eventually 5 "$n itself reaches it, though it has no IPv6 of its own" \
+        inside "$n" curl -gsS --max-time 3 -o /dev/null "http://[$service]/"
 done
 answers_of_all() { ask_within node1 "http://[$service]/" 60 | sort -u | wc -l; }
 check "pods of all nodes answer" [ "$(answers_of_all)" = 3 ]

@@ -140,6 +140,9 @@ const NETWORK: &Table = &[
     ("services are deleted together", network::services_are_deleted_by_label),
     ("a service changes its type", network::types_of_a_service_change),
     ("endpoints live and end", network::lifecycle_of_endpoints),
+    ("every one of many services gets endpoints", network::many_services_get_endpoints),
+    ("a balanced service has an address of each family", network::balanced_services_have_an_address_a_family),
+    ("balanced services share an address by port", network::balanced_services_share_an_address),
 ];
 
 const SCHEDULING: &Table = &[

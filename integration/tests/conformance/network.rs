@@ -1,5 +1,7 @@
 //! Services and what stands behind them: Endpoints and EndpointSlices, those of the API server itself, statuses.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::client::Patch;
@@ -237,4 +239,94 @@ pub fn lifecycle_of_endpoints(scene: &Scene) {
     assert_eq!(seen["subsets"][0]["ports"], json!([{"name": "http-test", "port": 8080, "protocol": "TCP"}]));
     scene.api.delete(&list).ok();
     watch.until("DELETED", |one| name(one) == "mine");
+}
+
+/// Services that are made at a time.
+const MANY: usize = 100;
+
+/// What upstream measures the time of is held to no time here: every one of many Services gets its endpoints.
+pub fn many_services_get_endpoints(scene: &Scene) {
+    let node = scene.node(1);
+    let mut object = pod("one", "many");
+    object["spec"]["nodeName"] = node.as_str().into();
+    scene.create(&scene.core("pods"), &object);
+    scene.pod_ready("one");
+    let spec = json!({"selector": {"app": "many"}, "ports": [{"port": 80, "targetPort": 8080}]});
+    let names: BTreeSet<String> = (0..MANY).map(|n| format!("latency-{n}")).collect();
+    for name in &names {
+        scene.create(&scene.core("services"), &service(name, spec.clone()));
+    }
+    let address = json!(["10.9.8.7"]);
+    scene.until_items(&scene.at("discovery.k8s.io/v1", "endpointslices"), |slices| {
+        let answered = slices.iter().filter(|slice| slice["endpoints"][0]["addresses"] == address);
+        let answered = answered.filter(|slice| slice["ports"][0]["port"] == 8080);
+        let of: BTreeSet<_> = answered.filter_map(|s| s["metadata"]["labels"][SERVICE].as_str()).collect();
+        names.iter().all(|name| of.contains(name.as_str()))
+    });
+    scene.until_items(&scene.core("endpoints"), |endpoints| {
+        let answered = endpoints.iter().filter(|e| e["subsets"][0]["addresses"][0]["ip"] == address[0]);
+        let of: BTreeSet<_> = answered.map(name).collect();
+        names.iter().all(|name| of.contains(name.as_str()))
+    });
+}
+
+/// The addresses of a balanced Service's status, once there are so many.
+fn balanced(scene: &Scene, name: &str, count: usize) -> Vec<String> {
+    let found = scene.until(&format!("{}/{name}", scene.core("services")), |service| {
+        service["status"]["loadBalancer"]["ingress"].as_array().is_some_and(|all| all.len() == count)
+    });
+    let all = found["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
+    assert!(all.iter().all(|one| one["ipMode"] == "VIP"), "{found}");
+    all.iter().filter_map(|one| one["ip"].as_str().map(str::to_owned)).collect()
+}
+
+pub fn balanced_services_have_an_address_a_family(scene: &Scene) {
+    let services = scene.core("services");
+    let make = |name: &str, policy: &str, families: &[&str]| {
+        let spec = json!({"type": "LoadBalancer", "ipFamilyPolicy": policy, "ipFamilies": families,
+            "ports": [{"port": 80}]});
+        scene.create(&services, &service(name, spec));
+    };
+    make("both", "RequireDualStack", &["IPv6", "IPv4"]);
+    let both = balanced(scene, "both", 2);
+    assert!(both[0].contains(':') && both[1].contains('.'), "in the order of its families: {both:?}");
+    make("six", "SingleStack", &["IPv6"]);
+    let six = balanced(scene, "six", 1);
+    assert!(six[0].contains(':') && six[0] != both[0], "{six:?}");
+    make("four", "SingleStack", &["IPv4"]);
+    assert!(balanced(scene, "four", 1)[0].contains('.'));
+    // What it no longer is, it has no addresses of.
+    scene.update(&format!("{services}/both"), |one| {
+        one["spec"] = json!({"type": "ClusterIP", "ports": [{"port": 80}]})
+    });
+    scene.until(&format!("{services}/both"), |one| one["status"] == json!({"loadBalancer": {}}));
+}
+
+pub fn balanced_services_share_an_address(scene: &Scene) {
+    let services = scene.core("services");
+    let make = |name: &str, port: u16| {
+        let spec =
+            json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.200", "ports": [{"port": port}]});
+        scene.create(&services, &service(name, spec));
+    };
+    make("web", 80);
+    make("mail", 25);
+    for name in ["web", "mail"] {
+        assert_eq!(balanced(scene, name, 1), ["192.0.2.200"], "{name}");
+    }
+    make("clash", 80);
+    let told = scene.until_items(&scene.core("events"), |events| {
+        let about = |event: &&Value| event["involvedObject"]["name"] == "clash" && event["type"] == "Warning";
+        events.iter().any(|event| about(&event))
+    });
+    let told = told.iter().find(|event| event["involvedObject"]["name"] == "clash").expect("an event");
+    assert_eq!(told["reason"], "SyncLoadBalancerFailed");
+    let why = told["message"].as_str().unwrap_or_default();
+    assert!(why.contains("port 80/TCP of the address 192.0.2.200"), "{why}");
+    assert!(why.contains(&format!("the Service {}/web", scene.ns)), "{why}");
+    assert_eq!(scene.get(&format!("{services}/clash"))["status"], json!({"loadBalancer": {}}));
+    // The one goes: the other keeps the address, and the port is free.
+    scene.api.delete(&format!("{services}/web")).ok();
+    assert_eq!(balanced(scene, "clash", 1), ["192.0.2.200"]);
+    assert_eq!(balanced(scene, "mail", 1), ["192.0.2.200"]);
 }

@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Services' addresses, of both families.
+const SERVICES: &str = "10.96.0.0/16,fd00:10:96::/112";
+/// Addresses of Services of type LoadBalancer.
+const BALANCED: &str = "192.0.2.0/24,2001:db8:1::/120";
+
 /// A control plane; it ends when this is dropped.
 pub struct Plane {
     dir: tempfile::TempDir,
@@ -79,6 +84,8 @@ impl Plane {
                     workers: 1,
                     etcd_endpoints,
                     serving,
+                    service_cidr: SERVICES.parse().expect("ranges"),
+                    load_balancer_pool: Some(BALANCED.parse().expect("a pool")),
                     ..MasterConfig::new(path)
                 };
                 let master =

@@ -70,7 +70,8 @@ struct Args {
     #[arg(long, value_name = "RANGES")]
     service_cidr: Option<DualRange>,
     /// Addresses for Services of type LoadBalancer, free ones of the nodes' own network, such as
-    /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28; a node announces each by ARP.
+    /// 192.0.2.200-192.0.2.220 or 192.0.2.64/28,2001:db8:1::/120; a node announces each by ARP or, of IPv6, as its
+    /// neighbour.
     #[arg(long, value_name = "RANGES")]
     load_balancer_pool: Option<Pool>,
     #[command(flatten)]

@@ -1,20 +1,21 @@
 //! The actor that takes and announces what the master gave to this node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::{Actor, ActorRef, AsyncContext, Context, Handler, Props, RestartPolicy, Stage, message, trace};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Service;
+use parking_lot::Mutex;
 use protocol::Client;
 use protocol::balancing::ANNOUNCED_BY;
 
-use super::arp;
+use super::{segment, taken};
 use crate::follow::{Followed, follow};
 use crate::keeping::{BATCH, Batch, Keeper, Keeping};
-use crate::network::loopback::{self, Label};
+use crate::network::happenings::{Happened, hear};
 
 /// An address that was taken is announced so often, since nobody confirms it, …
 const ANNOUNCEMENTS: u32 = 4;
@@ -25,13 +26,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[async_trait]
 pub(super) trait Ground: Send + Sync {
     /// The addresses that it has taken, this process or an earlier one.
-    async fn taken(&self) -> Result<BTreeSet<Ipv4Addr>, String>;
+    async fn taken(&self) -> Result<BTreeSet<IpAddr>, String>;
     /// Takes an address.
-    async fn take(&self, address: Ipv4Addr) -> Result<(), String>;
+    async fn take(&self, address: IpAddr) -> Result<(), String>;
     /// Gives an address up.
-    async fn give_up(&self, address: Ipv4Addr) -> Result<(), String>;
+    async fn give_up(&self, address: IpAddr) -> Result<(), String>;
     /// Tells the segment once.
-    async fn announce(&self, address: Ipv4Addr) -> Result<(), String>;
+    async fn announce(&self, address: IpAddr) -> Result<(), String>;
 }
 
 /// The machine itself.
@@ -41,22 +42,21 @@ struct Machine {
 
 #[async_trait]
 impl Ground for Machine {
-    async fn taken(&self) -> Result<BTreeSet<Ipv4Addr>, String> {
-        let taken = loopback::labelled(Label::BALANCED).await.map_err(|e| e.to_string())?;
-        Ok(taken.into_iter().collect())
+    async fn taken(&self) -> Result<BTreeSet<IpAddr>, String> {
+        taken::all().await.map_err(|e| e.to_string())
     }
 
-    async fn take(&self, address: Ipv4Addr) -> Result<(), String> {
-        loopback::ensure(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
+    async fn take(&self, address: IpAddr) -> Result<(), String> {
+        taken::take(address, self.node).await.map_err(|e| e.to_string())
     }
 
-    async fn give_up(&self, address: Ipv4Addr) -> Result<(), String> {
-        loopback::remove(address.into(), Label::BALANCED).await.map_err(|e| e.to_string())
+    async fn give_up(&self, address: IpAddr) -> Result<(), String> {
+        taken::give_up(address).await.map_err(|e| e.to_string())
     }
 
-    async fn announce(&self, address: Ipv4Addr) -> Result<(), String> {
+    async fn announce(&self, address: IpAddr) -> Result<(), String> {
         let node = self.node;
-        let told = tokio::task::spawn_blocking(move || arp::announce(address, node)).await;
+        let told = tokio::task::spawn_blocking(move || segment::announce(address, node)).await;
         told.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
     }
 }
@@ -64,6 +64,10 @@ impl Ground for Machine {
 /// Something about a Service of type LoadBalancer.
 struct Told(Followed<Service>);
 message!(Told => (), |m| Some(m.0.key()));
+
+/// Something about the kernel.
+struct KernelTold(Happened);
+message!(KernelTold => (), |_m| Some("kernel".into()));
 
 /// Namespace and name.
 type Key = (String, String);
@@ -74,7 +78,7 @@ fn key(service: &Service) -> Key {
 }
 
 /// The addresses of a Service that a node is to announce.
-fn addresses(service: &Service, node: &str) -> BTreeSet<Ipv4Addr> {
+fn addresses(service: &Service, node: &str) -> BTreeSet<IpAddr> {
     let said = service.metadata.annotations.as_ref().and_then(|a| a.get(ANNOUNCED_BY));
     let spec = service.spec.as_ref();
     if said.is_none_or(|said| said != node) || spec.and_then(|s| s.type_.as_deref()) != Some("LoadBalancer") {
@@ -85,16 +89,26 @@ fn addresses(service: &Service, node: &str) -> BTreeSet<Ipv4Addr> {
     ingress.filter_map(|i| i.ip.as_deref()?.parse().ok()).collect()
 }
 
+/// What the machine has after a batch.
+struct Settled {
+    /// All that is wanted of it.
+    held: BTreeSet<IpAddr>,
+    /// Of these, those that it did not have before.
+    fresh: BTreeSet<IpAddr>,
+}
+
 pub(super) struct Announcer {
     node: String,
     client: Client,
     ground: Arc<dyn Ground>,
     /// What each Service wants of this node.
-    wanted: BTreeMap<Key, BTreeSet<Ipv4Addr>>,
+    wanted: BTreeMap<Key, BTreeSet<IpAddr>>,
     /// What the batch under way, or else the last one, makes this node have.
-    going: BTreeSet<Ipv4Addr>,
+    going: BTreeSet<IpAddr>,
+    /// What came of it, until the segment is told.
+    settled: Arc<Mutex<Option<Settled>>>,
     /// What the segment has been told of.
-    told: BTreeSet<Ipv4Addr>,
+    told: BTreeSet<IpAddr>,
     listed: bool,
     keeping: Keeping,
 }
@@ -107,6 +121,7 @@ impl Announcer {
             ground,
             wanted: BTreeMap::new(),
             going: BTreeSet::new(),
+            settled: Arc::default(),
             told: BTreeSet::new(),
             listed: false,
             keeping: Keeping::default(),
@@ -122,7 +137,18 @@ impl Announcer {
         }
     }
 
-    fn announce(&mut self, address: Ipv4Addr, times: u32, ctx: &mut Context<Self>) {
+    /// Announces what the machine has and the segment was not told of since.
+    fn announce_new(&mut self, ctx: &mut Context<Self>) {
+        let Some(Settled { held, fresh }) = self.settled.lock().take() else { return };
+        let known: BTreeSet<IpAddr> = self.told.difference(&fresh).copied().collect();
+        let new: Vec<IpAddr> = held.difference(&known).copied().collect();
+        self.told = held;
+        for address in new {
+            self.announce(address, ANNOUNCEMENTS, ctx);
+        }
+    }
+
+    fn announce(&mut self, address: IpAddr, times: u32, ctx: &mut Context<Self>) {
         if times == 0 || !self.going.contains(&address) {
             return;
         }
@@ -143,16 +169,28 @@ impl Announcer {
     }
 }
 
-/// Makes the machine have what is wanted and nothing else, whoever left it.
-async fn settle(ground: Arc<dyn Ground>, wanted: BTreeSet<Ipv4Addr>) -> Result<(), String> {
+/// Makes the machine have what is wanted and nothing else, whoever left it. One address that it cannot have is no
+/// reason not to have the others.
+async fn settle(
+    ground: Arc<dyn Ground>,
+    wanted: BTreeSet<IpAddr>,
+    settled: Arc<Mutex<Option<Settled>>>,
+) -> Result<(), String> {
     let taken = ground.taken().await?;
+    let mut failures = Vec::new();
     for address in taken.difference(&wanted) {
-        ground.give_up(*address).await?;
+        failures.extend(ground.give_up(*address).await.err());
     }
+    let mut fresh = BTreeSet::new();
     for address in wanted.difference(&taken) {
-        ground.take(*address).await?;
+        match ground.take(*address).await {
+            Ok(()) => drop(fresh.insert(*address)),
+            Err(why) => failures.push(why),
+        }
     }
-    Ok(())
+    let held = wanted.intersection(&taken).chain(&fresh).copied().collect();
+    *settled.lock() = Some(Settled { held, fresh });
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }
 
 impl Keeper for Announcer {
@@ -169,21 +207,20 @@ impl Keeper for Announcer {
     }
 
     fn batch(&mut self, everything: bool) -> Option<Batch<String>> {
-        let wanted: BTreeSet<Ipv4Addr> = self.wanted.values().flatten().copied().collect();
+        let wanted: BTreeSet<IpAddr> = self.wanted.values().flatten().copied().collect();
         if wanted == self.going && !everything {
             return None;
         }
         self.going = wanted.clone();
-        Some(Box::pin(settle(self.ground.clone(), wanted)))
+        Some(Box::pin(settle(self.ground.clone(), wanted, self.settled.clone())))
     }
 
-    /// Announces what is new.
     fn applied(&mut self, ctx: &mut Context<Self>) {
-        let new: Vec<Ipv4Addr> = self.going.difference(&self.told).copied().collect();
-        self.told = self.going.clone();
-        for address in new {
-            self.announce(address, ANNOUNCEMENTS, ctx);
-        }
+        self.announce_new(ctx);
+    }
+
+    fn refused(&mut self, ctx: &mut Context<Self>) {
+        self.announce_new(ctx);
     }
 }
 
@@ -198,6 +235,12 @@ impl Actor for Announcer {
             async move { me.tell(Told(told)).await.is_ok() }
         });
         ctx.run(following, |_, (), _| {});
+        let me = ctx.me();
+        let kernel = hear(move |happened| {
+            let me = me.clone();
+            async move { me.tell(KernelTold(happened)).await.is_ok() }
+        });
+        ctx.run(kernel, |_, (), _| {});
     }
 }
 
@@ -214,6 +257,21 @@ impl Handler<Told> for Announcer {
             Followed::Gone(service) => drop(self.wanted.remove(&key(&service))),
         }
         self.schedule(BATCH, ctx);
+    }
+}
+
+impl Handler<KernelTold> for Announcer {
+    type Result = ();
+    fn handle(&mut self, KernelTold(happened): KernelTold, ctx: &mut Context<Self>) {
+        // An interface that goes down loses its addresses of IPv6, and has none of them when it is up again.
+        let concerned = match happened {
+            Happened::Link { up, .. } => up && self.going.iter().any(IpAddr::is_ipv6),
+            Happened::Address(address) => self.going.contains(&address),
+            Happened::RouteGone | Happened::LinkGone(_) => false,
+        };
+        if concerned {
+            self.replace(ctx);
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::{Actor, ActorRef, AsyncContext, Context, Handler, TraceContext, message, trace};
+use actors::{Actor, AsyncContext, Context, Handler, TraceContext, message, trace};
 use k8s_openapi::api::core::v1::Node;
 use protocol::{Client, DualRange};
 use tokio::sync::watch;
 
 use super::cluster::{Bridge, ClusterNetworkConfig, Reach};
-use super::happenings::{Happened, Happenings};
+use super::happenings::{Happened, hear};
 use super::netlink::Netlink;
 use super::peers::{Peers, Ranges};
 use super::reach::{self, Outcome, Place, ReachError};
@@ -20,7 +20,7 @@ use crate::follow::{Followed, follow};
 use crate::keeping::{BATCH, Batch, Keeper, Keeping, applied_under};
 use crate::runtime::ContainerRuntime;
 
-/// Pause before trying again to make the bridge, or to listen to the kernel.
+/// Pause before trying again to make the bridge.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the kernel is looked at though nothing happened: what it says of itself may be lost.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -159,7 +159,8 @@ impl Keeper for NetworkActor {
             return None;
         }
         self.reached = Some(wanted.clone());
-        let place = Place { mode: self.config.mode, address: self.config.address, range: self.range? };
+        let ClusterNetworkConfig { mode, address, service_cidr, .. } = self.config;
+        let place = Place { mode, address, range: self.range?, services: service_cidr };
         let shown = self.reach.clone();
         Some(Box::pin(async move {
             let work = bring(place, wanted, shown);
@@ -167,7 +168,7 @@ impl Keeper for NetworkActor {
         }))
     }
 
-    fn refused(&mut self) {
+    fn refused(&mut self, _: &mut Context<Self>) {
         self.reached = None;
     }
 }
@@ -182,23 +183,6 @@ async fn bring(place: Place, wanted: Ranges, shown: watch::Sender<Reach>) -> Res
         tracing::info!(changed, nodes = wanted.len(), "the ways to other nodes were brought up to date");
     }
     if refused.is_empty() { Ok(()) } else { Err(ReachError::Some(refused)) }
-}
-
-/// Tells what happens in the kernel, for as long as somebody hears it.
-async fn hear(me: ActorRef<NetworkActor>) {
-    loop {
-        match Happenings::listen() {
-            Ok(mut happenings) => {
-                while let Some(happened) = happenings.next().await {
-                    if me.tell(KernelTold(happened)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(why) => tracing::warn!(%why, "what happens in the kernel is not heard"),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
 }
 
 /// Prepares the node for its pods and finds the pods that it has already.
@@ -241,7 +225,12 @@ impl Actor for NetworkActor {
             async move { me.tell(NodeTold(told)).await.is_ok() }
         });
         ctx.run(nodes, |_, (), _| {});
-        ctx.run(hear(ctx.me()), |_, (), _| {});
+        let me = ctx.me();
+        let kernel = hear(move |happened| {
+            let me = me.clone();
+            async move { me.tell(KernelTold(happened)).await.is_ok() }
+        });
+        ctx.run(kernel, |_, (), _| {});
         self.resync(ctx);
     }
 }

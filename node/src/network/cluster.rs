@@ -27,6 +27,8 @@ pub struct ClusterNetworkConfig {
     pub address: IpAddr,
     /// All pods' addresses.
     pub cluster_cidr: DualRange,
+    /// All Services' addresses.
+    pub service_cidr: DualRange,
     /// How pods' packets get from node to node.
     pub mode: PodNetworkMode,
     /// Where the network's state lies.

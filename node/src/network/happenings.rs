@@ -1,6 +1,8 @@
 //! What happens to interfaces, addresses and our routes in this network namespace's kernel, as it happens.
 
+use std::future::Future;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::StreamExt;
 use rtnetlink::MulticastGroup;
@@ -28,6 +30,26 @@ pub enum Happened {
     LinkGone(u32),
     /// An interface got an address, or lost it.
     Address(IpAddr),
+}
+
+/// Pause before trying again to listen.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Tells what happens in the kernel, for as long as somebody hears it: `tell` says whether.
+pub async fn hear<F: Future<Output = bool>>(tell: impl Fn(Happened) -> F) {
+    loop {
+        match Happenings::listen() {
+            Ok(mut happenings) => {
+                while let Some(happened) = happenings.next().await {
+                    if !tell(happened).await {
+                        return;
+                    }
+                }
+            }
+            Err(why) => tracing::warn!(%why, "what happens in the kernel is not heard"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// What happens in the kernel from now on. What comes faster than it is read is lost without a word.

@@ -137,6 +137,11 @@ async fn forward_ipv6() -> Result<(), String> {
     write_sysctl(FORWARDING, "1").await
 }
 
+/// Switches IPv6 on where it is switched off, on an interface of ours: on machines that use none, new ones begin without.
+pub async fn use_ipv6(interface: &str) -> Result<(), String> {
+    write_sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0").await
+}
+
 /// Undoes [`open`], and removes the bridge and what the portmap plugin leaves behind.
 pub async fn close(bridge: &str) {
     for family in Family::ALL {

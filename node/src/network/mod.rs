@@ -11,7 +11,7 @@
 //! - [`pods`]: [`PodBridge`], which plugs pods in and out and sweeps leaks.
 //! - [`mode`]: VXLAN or plain routes. [`peers`]: the other nodes; [`plan`]: the tables that lead to them, and what is
 //!   to change; [`reach`]: makes it so, by [`netlink`]; `happenings`: what others do to it meanwhile.
-//! - [`loopback`]: addresses that the node answers for beside its own.
+//! - [`loopback`] and [`guests`]: addresses that the node answers for beside its own, on all interfaces and on some.
 //! - `actor`: follows the nodes and keeps all this up to date; [`cluster`]: it as the kubelet sees it.
 //! - `plug`: the bridge as the kubelet sees it; [`made_up`]: addresses for simulated runtimes.
 //!
@@ -26,7 +26,8 @@
 mod actor;
 pub mod cluster;
 pub mod cni;
-mod happenings;
+pub mod guests;
+pub mod happenings;
 pub mod host;
 pub mod loopback;
 pub mod made_up;

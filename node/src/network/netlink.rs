@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures::{Stream, TryStreamExt};
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{RouteHeader, RouteMessage, RouteProtocol};
-use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 
 use super::plan::{Change, Mac, Tables};
 use messages::{device_of, link_of, neighbour_of, route, route_of};
@@ -44,6 +44,11 @@ impl NetlinkFailure {
     /// Whether the kernel lacks the kind of thing that was asked for.
     pub fn is_unsupported(&self) -> bool {
         self.is(Errno::EOPNOTSUPP)
+    }
+
+    /// Whether the kernel forbids what was asked for. An address of IPv6 it forbids where IPv6 is switched off.
+    pub fn is_forbidden(&self) -> bool {
+        self.is(Errno::EACCES)
     }
 
     /// Whether the kernel gave this error number.
@@ -178,6 +183,18 @@ impl Netlink {
         added.map_err(refused(format!("adding VXLAN interface \"{name}\"")))
     }
 
+    /// Adds a bridge, which is up. Fine when it is there.
+    pub async fn ensure_bridge(&self, name: &str, mtu: u32) -> Result<(), NetlinkFailure> {
+        if self.link(name).await?.is_some() {
+            return Ok(());
+        }
+        let added = self.handle.link().add(LinkBridge::new(name).mtu(mtu).build()).execute().await;
+        match added.map_err(refused(format!("adding bridge \"{name}\""))) {
+            Err(e) if e.is(Errno::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Brings an interface up.
     pub async fn up(&self, index: u32) -> Result<(), NetlinkFailure> {
         let message = LinkUnspec::new_with_index(index).up().build();
@@ -205,6 +222,23 @@ impl Netlink {
         if address.is_ipv6() {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
+        match request.execute().await.map_err(refused(format!("adding address {address}"))) {
+            Err(e) if e.is(Errno::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Gives an interface an address of IPv6 that it answers for and never speaks under by itself, with a route of this
+    /// metric. Fine when it has it.
+    pub async fn add_guest(&self, index: u32, address: Ipv6Addr, metric: u32) -> Result<(), NetlinkFailure> {
+        let mut request = self.handle.address().add(index, address.into(), 128);
+        let message = request.message_mut();
+        // Nobody is asked whether they have it: who had it may still think so.
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        let mut lifetime = CacheInfo::default();
+        (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, u32::MAX);
+        message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        message.attributes.push(AddressAttribute::RoutePriority(metric));
         match request.execute().await.map_err(refused(format!("adding address {address}"))) {
             Err(e) if e.is(Errno::EEXIST) => Ok(()),
             other => other,
@@ -267,7 +301,8 @@ impl Netlink {
         match change {
             Change::SetRoute(range, hop) => {
                 let added = self.handle.route().add(route(range, hop, overlay)).replace().execute().await;
-                added.map_err(refused(format!("route to {range} through {}", hop.gateway)))
+                let through = hop.gateway.map_or_else(String::new, |gateway| format!(" through {gateway}"));
+                added.map_err(refused(format!("route to {range}{through}")))
             }
             Change::RemoveRoute(range, hop) => {
                 let removed = self.handle.route().del(route(range, hop, overlay)).execute().await;

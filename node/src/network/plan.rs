@@ -16,8 +16,8 @@ pub type Mac = [u8; 6];
 /// Where a route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// The next machine.
-    pub gateway: IpAddr,
+    /// The next machine; `None` where what is looked for is on the interface itself.
+    pub gateway: Option<IpAddr>,
     /// Index of the interface.
     pub device: u32,
 }
@@ -25,7 +25,7 @@ pub struct Hop {
 /// What the kernel holds of ours, or is to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Routes to other nodes' pods.
+    /// Routes to other nodes' pods, and to Services.
     pub routes: BTreeMap<IpNet, Hop>,
     /// Inside the overlay: other nodes' ends, and their Ethernet addresses.
     pub neighbours: BTreeMap<IpAddr, Mac>,
@@ -74,7 +74,7 @@ pub fn through_overlay(ranges: &Ranges, device: u32) -> Tables {
         let mac = overlay_mac(*range);
         let v6 = peer.range6.map(|range| (IpNet::V6(range), IpAddr::V6(overlay_address6(range))));
         for (range, end) in [(IpNet::V4(*range), IpAddr::V4(overlay_address(*range)))].into_iter().chain(v6) {
-            tables.routes.insert(range, Hop { gateway: end, device });
+            tables.routes.insert(range, Hop { gateway: Some(end), device });
             tables.neighbours.insert(end, mac);
         }
         tables.forwarding.insert(mac, peer.v4);
@@ -87,12 +87,20 @@ pub fn through_overlay(ranges: &Ranges, device: u32) -> Tables {
 pub fn by_routes(ranges: &Ranges, device: u32) -> Tables {
     let mut tables = Tables::default();
     for (range, peer) in ranges {
-        tables.routes.insert(IpNet::V4(*range), Hop { gateway: peer.v4.into(), device });
+        tables.routes.insert(IpNet::V4(*range), Hop { gateway: Some(peer.v4.into()), device });
         if let (Some(range), Some(address)) = (peer.range6, peer.v6) {
-            tables.routes.insert(IpNet::V6(range), Hop { gateway: address.into(), device });
+            tables.routes.insert(IpNet::V6(range), Hop { gateway: Some(address.into()), device });
         }
     }
     tables
+}
+
+/// Leads to Services' addresses of IPv6, over the way to other nodes. Nobody is there: the Services' rules replace them. But
+/// the kernel applies these to what it knows a way for, and a node that has no IPv6 beside its pods' knows none. So its own
+/// packets get there, under an address that other nodes know the way back to, and pods' packets to a Service without
+/// endpoints are refused instead of lost.
+pub fn lead_to_services(tables: &mut Tables, services: Ipv6Net, device: u32) {
+    tables.routes.insert(IpNet::V6(services), Hop { gateway: None, device });
 }
 
 /// The ranges that [`by_routes`] cannot lead to.

@@ -165,6 +165,12 @@ impl PodBridge {
         host::open(&config.pod_cidr, &config.cluster_cidr, &config.bridge)
             .await
             .map_err(NetworkFailure::Host)?;
+        if config.pod_cidr.v6.is_some() {
+            // The plugin makes it with the first pod, and gives it its address at once, which fails where the machine
+            // has IPv6 switched off.
+            netlink.ensure_bridge(&config.bridge, config.mtu).await?;
+            host::use_ipv6(&config.bridge).await.map_err(NetworkFailure::Host)?;
+        }
         match netlink.link(&config.bridge).await? {
             Some(link) if link.mtu != config.mtu => netlink.set_mtu(link.index, config.mtu).await?,
             _ => {}

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use protocol::DualRange;
 
+use super::host;
 use super::mode::PodNetworkMode;
 use super::netlink::{Link, Netlink, NetlinkFailure, Vxlan};
 use super::peers::Ranges;
 use super::plan::{self, Tables};
+use super::pods::BRIDGE;
 
 /// The overlay's interface.
 pub const OVERLAY: &str = "troupe-vxlan";
@@ -39,6 +41,9 @@ pub enum ReachError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] NetlinkFailure),
+    /// The node could not be prepared.
+    #[error("the overlay's interface: {0}")]
+    Host(String),
     /// The kernel refused ways to some nodes.
     #[error("some nodes' pods are not reached; do nodes share a network segment? {}", .0.join("; "))]
     Some(Vec<String>),
@@ -60,6 +65,8 @@ pub struct Place {
     pub address: IpAddr,
     /// The node's pods.
     pub range: DualRange,
+    /// The cluster's Services.
+    pub services: DualRange,
 }
 
 /// What a look at the kernel came to.
@@ -93,12 +100,12 @@ pub async fn host_mtu(netlink: &Netlink, address: IpAddr) -> Result<Option<u32>,
 /// untouched.
 pub async fn reconcile(place: Place, ranges: &Ranges) -> Result<Outcome, ReachError> {
     let netlink = Netlink::connect()?;
-    let (wanted, overlay) = match place.mode {
+    let (mut wanted, way) = match place.mode {
         // Nobody to reach: a lone node asks nothing of the kernel, but keeps nothing stale either.
         _ if ranges.is_empty() && place.mode == PodNetworkMode::Routes => (Tables::default(), None),
         PodNetworkMode::Routes => {
             let link = own_link(&netlink, place.address).await?;
-            (plan::by_routes(ranges, link.index), None)
+            (plan::by_routes(ranges, link.index), Some(link.index))
         }
         PodNetworkMode::Vxlan => match ensure_overlay(&netlink, place).await {
             Ok(index) => (plan::through_overlay(ranges, index), Some(index)),
@@ -109,6 +116,19 @@ pub async fn reconcile(place: Place, ranges: &Ranges) -> Result<Outcome, ReachEr
             Err(why) => return Err(why),
         },
     };
+    if place.range.v6.is_some()
+        && let Some(services) = place.services.v6
+        && let Some(device) = match way {
+            // Where nobody else is reached there still is the pods' bridge. It is no better where there is another way:
+            // what a pod sends goes back to where it came from, which the kernel tells it first, and only a second
+            // later that it is refused.
+            None => netlink.link(BRIDGE).await?.map(|bridge| bridge.index),
+            way => way,
+        }
+    {
+        plan::lead_to_services(&mut wanted, services, device);
+    }
+    let overlay = way.filter(|_| place.mode == PodNetworkMode::Vxlan);
     let mut outcome = Outcome::default();
     if place.mode == PodNetworkMode::Routes {
         let no_address = |(range, node)| {
@@ -160,6 +180,9 @@ async fn ensure_overlay(netlink: &Netlink, place: Place) -> Result<u32, ReachErr
         netlink.set_mtu(link.index, mtu).await?;
     }
     netlink.up(link.index).await?;
+    if place.range.v6.is_some() {
+        host::use_ipv6(OVERLAY).await.map_err(ReachError::Host)?;
+    }
     // The node's own packets to other nodes' pods leave from here, so that answers come back the same way.
     let v4 = plan::overlay_address(place.range.v4).into();
     let v6 = place.range.v6.map(|range| plan::overlay_address6(range).into());

@@ -207,7 +207,7 @@ impl Keeper for PolicyActor {
         std::mem::take(&mut self.covered).into_iter().for_each(Waiting::end);
     }
 
-    fn refused(&mut self) {
+    fn refused(&mut self, _: &mut Context<Self>) {
         self.waiting.append(&mut self.covered);
     }
 }

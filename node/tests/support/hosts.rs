@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use actors::Stage;
 use node::network::{ClusterNetwork, ClusterNetworkConfig, PodNetworkMode, reach};
+use node::proxy::{self, LOOK_INTERVAL, NodeFacts, ProxyConfig, ProxyMode, Scheduler};
 use node::runtime::simulated::SimulatedRuntime;
 use node::runtime::{PodIdentity, PodNetwork};
+use node::services::Services;
+use protocol::DualRange;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::namespace::{Namespace, enter, ip};
+use super::namespace::{Namespace, enter, ip, within};
 use super::scripted::Scripted;
 
 /// The segment: a bridge that machines are connected to.
@@ -44,7 +47,21 @@ impl Segment {
         ip(&format!("-n {ns} link set eth0 up"));
         // As on any machine: a way out, which packets to pods must not take.
         ip(&format!("-n {ns} route add default via 192.0.2.254"));
-        Machine { space, last, dual: false }
+        Machine { space, last, dual: false, own6: false }
+    }
+
+    /// The same, on which IPv6 is switched off, though its pods are to have addresses of both families.
+    #[allow(dead_code, reason = "not every test that has machines has two families")]
+    pub fn machine_without_ipv6(&self, last: u8) -> Machine {
+        let machine = self.machine(last);
+        within(&machine.space.0, || {
+            // But for `lo`, by which the kernel tells the machine's own programs that they are refused.
+            for (which, off) in [("all", "1"), ("default", "1"), ("eth0", "1"), ("lo", "0")] {
+                let switch = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                std::fs::write(switch, off).expect("IPv6 is switched off");
+            }
+        });
+        Machine { dual: true, ..machine }
     }
 
     /// The same, with an address of IPv6, and pods of both families.
@@ -54,7 +71,7 @@ impl Segment {
         let ns = &machine.space.0;
         ip(&format!("-n {ns} -6 addr add 2001:db8::{last}/64 dev eth0 nodad"));
         ip(&format!("-n {ns} -6 route add default via 2001:db8::fe"));
-        Machine { dual: true, ..machine }
+        Machine { dual: true, own6: true, ..machine }
     }
 
     /// A namespace for a pod.
@@ -68,6 +85,8 @@ pub struct Machine {
     last: u8,
     /// Its pods have addresses of both families.
     dual: bool,
+    /// It has one of IPv6 itself.
+    own6: bool,
 }
 
 impl Machine {
@@ -77,6 +96,9 @@ impl Machine {
         if self.dual {
             let second = |list: &mut Value, value: Value| list.as_array_mut().expect("a list").push(value);
             second(&mut node["spec"]["podCIDRs"], json!(format!("fd00:10:244:{}::/64", self.last)));
+            if !self.own6 {
+                return node;
+            }
             let address = format!("2001:db8::{}", self.last);
             second(&mut node["status"]["addresses"], json!({"type": "InternalIP", "address": address}));
         }
@@ -85,14 +107,41 @@ impl Machine {
 
     /// Starts the node's network on it.
     pub fn start(&self, api: &Scripted, mode: PodNetworkMode, state_dir: &Path) -> RunningNode {
+        self.start_with(api, mode, state_dir, None)
+    }
+
+    /// Starts the node's network on it, and a service proxy where one is wanted.
+    pub fn start_with(
+        &self,
+        api: &Scripted,
+        mode: PodNetworkMode,
+        state_dir: &Path,
+        proxy: Option<ProxyMode>,
+    ) -> RunningNode {
         let (commands, mut told) = mpsc::channel::<Command>(8);
         let (namespace, last, api) = (self.space.0.clone(), self.last, api.clone());
+        let (pods, services) = match self.dual {
+            true => ("10.244.0.0/16,fd00:10:244::/48", "10.96.0.0/16,fd00:10:96::/112"),
+            false => ("10.244.0.0/16", "10.96.0.0/16"),
+        };
+        let (pods, services): (DualRange, DualRange) = (pods.parse().unwrap(), services.parse().unwrap());
+        let proxy = proxy.map(|mode| ProxyConfig {
+            facts: NodeFacts {
+                name: format!("n{last}"),
+                cluster_cidrs: pods.iter().collect(),
+                service_cidrs: services.iter().collect(),
+                ..NodeFacts::default()
+            },
+            mode,
+            scheduler: Scheduler::default(),
+            look_interval: LOOK_INTERVAL,
+            services: Services::default(),
+        });
         let config = ClusterNetworkConfig {
             node: format!("n{last}"),
             address: IpAddr::from([192, 0, 2, last]),
-            cluster_cidr: if self.dual { "10.244.0.0/16,fd00:10:244::/48" } else { "10.244.0.0/16" }
-                .parse()
-                .unwrap(),
+            cluster_cidr: pods,
+            service_cidr: services,
             mode,
             state_dir: state_dir.join(format!("n{last}")),
         };
@@ -103,6 +152,7 @@ impl Machine {
                 let stage = Stage::local();
                 let engine = Arc::new(SimulatedRuntime::new(Duration::ZERO));
                 let network = ClusterNetwork::start(&stage, config, api.client(), engine);
+                let _proxy = proxy.map(|config| proxy::start(&stage, config, api.client()));
                 while let Some(command) = told.recv().await {
                     match command {
                         Command::Attach { pod, answer } => {

@@ -59,6 +59,7 @@ pub fn within<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Sen
 }
 
 /// Answers there, over TCP with `name` and the address of who asked, over UDP with `name`.
+#[allow(dead_code, reason = "not every test that has namespaces serves at any address")]
 pub fn serve(namespace: &str, name: &'static str, port: u16) {
     serve_at(namespace, name, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
 }

@@ -1,8 +1,8 @@
-//! Which node tells the network that a Service's address is to be found with it. Pure.
+//! Which node tells the network that a Service's addresses are to be found with it. Pure.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -16,7 +16,7 @@ pub fn nodes_with_endpoints<'a>(slices: impl IntoIterator<Item = &'a EndpointSli
 /// The node for an address: the present one while it is among the candidates, so that connections stay; else one
 /// that depends on the address, so that many addresses spread over the nodes.
 pub fn choose<'a>(
-    address: Ipv4Addr,
+    address: IpAddr,
     present: Option<&str>,
     candidates: &'a BTreeSet<String>,
 ) -> Option<&'a str> {
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn an_address_stays_where_it_is_and_addresses_spread() {
         let nodes = set(&["a", "b", "c"]);
-        let address = |n| Ipv4Addr::new(192, 0, 2, n);
+        let address = |n| IpAddr::from([192, 0, 2, n]);
         assert_eq!(choose(address(1), Some("b"), &nodes), Some("b"));
         assert_eq!(choose(address(1), Some("gone"), &BTreeSet::new()), None);
         let used: BTreeSet<_> = (0..40).filter_map(|n| choose(address(n), None, &nodes)).collect();

@@ -1,4 +1,6 @@
-//! Services that wait for an address of the pool.
+//! Services and the addresses of the pool: of each family, shared, and waited for.
+
+use protocol::balancing::ANNOUNCED_BY;
 
 use super::*;
 
@@ -8,10 +10,31 @@ async fn balanced(c: &Cluster, name: &str, ip: Option<&str>) {
         .await;
 }
 
-fn address(cache: &Cache, name: &str) -> Option<String> {
+fn addresses(cache: &Cache, name: &str) -> Option<Vec<String>> {
     let service = cache.get::<Service>("default", name)?;
     let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
-    ingress.first()?.ip.clone()
+    ingress.iter().map(|i| i.ip.clone()).collect()
+}
+
+fn address(cache: &Cache, name: &str) -> Option<String> {
+    addresses(cache, name)?.into_iter().next()
+}
+
+/// Whether a Service was told, in these words among others, why it has no address.
+fn refused(name: &'static str, words: &'static str) -> impl Fn(&Cache) -> Option<()> {
+    move |cache: &Cache| {
+        let told = |e: &Event| {
+            e.involved_object.name.as_deref() == Some(name)
+                && e.reason.as_deref() == Some("SyncLoadBalancerFailed")
+                && e.message.as_ref().is_some_and(|m| m.contains(words))
+        };
+        cache.list::<Event>("default").iter().any(|e| told(e)).then_some(())
+    }
+}
+
+fn announcer(cache: &Cache, name: &str) -> Option<String> {
+    let service = cache.get::<Service>("default", name)?;
+    machinery::meta::annotation(&service.metadata, ANNOUNCED_BY).map(str::to_owned)
 }
 
 /// Nobody looks again for minutes: what wakes the one that waits is that the other gives up its address.
@@ -23,20 +46,10 @@ fn who_waits_for_an_address_gets_the_one_that_is_given_back() {
         balanced(&c, "b", None).await;
         c.until("both have one", |cache| address(cache, "a").zip(address(cache, "b"))).await;
         let of_a = address(&c.cache, "a").unwrap();
-        let refused = |name: &'static str| {
-            move |cache: &Cache| {
-                let told = |e: &Event| e.involved_object.name.as_deref() == Some(name);
-                let events = cache.list::<Event>("default");
-                events
-                    .iter()
-                    .any(|e| told(e) && e.reason.as_deref() == Some("SyncLoadBalancerFailed"))
-                    .then_some(())
-            }
-        };
         balanced(&c, "waits", None).await;
         balanced(&c, "asks", Some(&of_a)).await;
-        c.until("it is told", refused("waits")).await;
-        c.until("it is told", refused("asks")).await;
+        c.until("it is told", refused("waits", "no address of IPv4 is left")).await;
+        c.until("it is told", refused("asks", "in use by the Service default/a")).await;
 
         // One becomes something else: whoever asked for its very address has it then, as nobody else may.
         let patch = json!({"spec": {"type": "ClusterIP"}});
@@ -48,5 +61,85 @@ fn who_waits_for_an_address_gets_the_one_that_is_given_back() {
         .await;
         c.admin.delete::<Service>("default", "b", None, None).await.unwrap();
         c.until("the first that waits", |cache| address(cache, "waits")).await;
+    });
+}
+
+#[test]
+fn each_family_of_a_service_has_an_address() {
+    let pool = Some("192.0.2.1-192.0.2.9,fd00:99::1-fd00:99::2".parse().unwrap());
+    test_on(Config { load_balancer_pool: pool, ..config() }, "10.96.0.0/16,fd00:10:96::/112", async |c| {
+        let of = async |name: &str, policy: &str, families: &[&str]| {
+            c.create::<Service>(json!({"metadata": {"name": name, "namespace": "default"},
+                "spec": {"type": "LoadBalancer", "ipFamilyPolicy": policy, "ipFamilies": families,
+                    "ports": [{"port": 80}]}}))
+                .await;
+        };
+        of("both", "RequireDualStack", &["IPv4", "IPv6"]).await;
+        let both = ["192.0.2.1", "fd00:99::1"];
+        c.until("one of each", |cache| (addresses(cache, "both")? == both).then_some(())).await;
+        of("six", "SingleStack", &["IPv6"]).await;
+        c.until("one of IPv6", |cache| (addresses(cache, "six")? == ["fd00:99::2"]).then_some(())).await;
+        // None of IPv6 is left: what there is comes at once, what is lacking when it is given back.
+        of("late", "RequireDualStack", &["IPv6", "IPv4"]).await;
+        c.until("half", |cache| (addresses(cache, "late")? == ["192.0.2.2"]).then_some(())).await;
+        c.until("it is told", refused("late", "no address of IPv6 is left")).await;
+        // A Service that is of one family only gives the other's address back.
+        let patch = json!({"spec": {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
+            "clusterIPs": [c.cache.get::<Service>("default", "both").unwrap().spec.as_ref().unwrap().cluster_ip]}});
+        c.admin.patch::<Service>("default", "both", None, PatchKind::Merge, &patch).await.unwrap();
+        c.until("one is left to it", |cache| (addresses(cache, "both")? == ["192.0.2.1"]).then_some(()))
+            .await;
+        let late = ["fd00:99::1", "192.0.2.2"];
+        c.until("the other has it", |cache| (addresses(cache, "late")? == late).then_some(())).await;
+    });
+}
+
+#[test]
+fn services_that_name_an_address_share_it_and_its_node() {
+    let pool = Some("192.0.2.1-192.0.2.9".parse().unwrap());
+    test_on(Config { load_balancer_pool: pool, ..config() }, "10.96.0.0/16", async |c| {
+        for node in ["n1", "n2", "n3"] {
+            c.node(node).await;
+        }
+        let shares = async |name: &str, ports: &[i32]| {
+            let ports: Vec<Value> =
+                ports.iter().map(|p| json!({"name": format!("p{p}"), "port": p})).collect();
+            c.create::<Service>(json!({"metadata": {"name": name, "namespace": "default"},
+                "spec": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.7", "ports": ports}}))
+                .await;
+        };
+        let has =
+            |name: &'static str| move |cache: &Cache| (address(cache, name)? == "192.0.2.7").then_some(());
+        shares("web", &[80, 443]).await;
+        c.until("it has it", has("web")).await;
+        shares("mail", &[25]).await;
+        c.until("it has it too", has("mail")).await;
+        let one = |cache: &Cache| {
+            let node = announcer(cache, "web")?;
+            (announcer(cache, "mail")? == node).then_some(node)
+        };
+        let first = c.until("one node announces it", one).await;
+        // A port that is another's.
+        shares("other", &[443]).await;
+        c.until("it is told", refused("other", "port 443/TCP of the address 192.0.2.7")).await;
+        assert_eq!(address(&c.cache, "other"), None);
+        // The node is lost: both go to the same one.
+        c.admin.delete::<Node>("", &first, None, None).await.unwrap();
+        c.until("one node announces it again", |cache| one(cache).filter(|node| *node != first)).await;
+        // One gives up the port: it becomes free, and the address stays.
+        let patch = json!({"spec": {"ports": [{"name": "p80", "port": 80}]}});
+        c.admin.patch::<Service>("default", "web", None, PatchKind::Merge, &patch).await.unwrap();
+        c.until("who waited has it", has("other")).await;
+        c.admin.delete::<Service>("default", "web", None, None).await.unwrap();
+        c.until("it goes", |cache| cache.get::<Service>("default", "web").is_none().then_some(())).await;
+        shares("web2", &[80]).await;
+        c.until("its port is free", has("web2")).await;
+        assert_eq!(address(&c.cache, "mail").as_deref(), Some("192.0.2.7"));
+        // Traffic that stays on its node finds other pods there than those of the others.
+        let patch = json!({"spec": {"externalTrafficPolicy": "Local", "selector": {"app": "mail"}}});
+        c.admin.patch::<Service>("default", "mail", None, PatchKind::Merge, &patch).await.unwrap();
+        c.until("it is told", refused("mail", "with the same selector")).await;
+        c.until("it has none", |cache| address(cache, "mail").is_none().then_some(())).await;
+        assert_eq!(announcer(&c.cache, "mail"), None);
     });
 }

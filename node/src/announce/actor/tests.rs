@@ -1,4 +1,6 @@
-use parking_lot::Mutex;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use futures::future::LocalBoxFuture;
 use protocol::{Api, ApiError, ApiRequest, ApiResponse, WatchStream};
 use serde_json::json;
 
@@ -20,30 +22,35 @@ impl Api for Nobody {
 /// A machine that only remembers.
 #[derive(Default)]
 struct Played {
-    taken: Mutex<BTreeSet<Ipv4Addr>>,
-    announced: Mutex<Vec<Ipv4Addr>>,
+    taken: Mutex<BTreeSet<IpAddr>>,
+    announced: Mutex<Vec<IpAddr>>,
     refusals: Mutex<u32>,
+    /// What it cannot take at all.
+    never: Mutex<Option<IpAddr>>,
 }
 
 #[async_trait]
 impl Ground for Played {
-    async fn taken(&self) -> Result<BTreeSet<Ipv4Addr>, String> {
+    async fn taken(&self) -> Result<BTreeSet<IpAddr>, String> {
         Ok(self.taken.lock().clone())
     }
-    async fn take(&self, address: Ipv4Addr) -> Result<(), String> {
+    async fn take(&self, address: IpAddr) -> Result<(), String> {
         let mut refusals = self.refusals.lock();
         if *refusals > 0 {
             *refusals -= 1;
             return Err("refused".to_owned());
         }
+        if *self.never.lock() == Some(address) {
+            return Err("never".to_owned());
+        }
         self.taken.lock().insert(address);
         Ok(())
     }
-    async fn give_up(&self, address: Ipv4Addr) -> Result<(), String> {
+    async fn give_up(&self, address: IpAddr) -> Result<(), String> {
         self.taken.lock().remove(&address);
         Ok(())
     }
-    async fn announce(&self, address: Ipv4Addr) -> Result<(), String> {
+    async fn announce(&self, address: IpAddr) -> Result<(), String> {
         assert!(self.taken.lock().contains(&address), "announced before it was taken");
         self.announced.lock().push(address);
         Ok(())
@@ -59,37 +66,54 @@ fn service(name: &str, node: &str, address: &str) -> Service {
     .expect("a service")
 }
 
-const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const OLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+const B6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+const OLD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
 #[test]
 fn only_what_is_given_to_this_node_is_announced() {
     assert_eq!(addresses(&service("a", "here", "192.0.2.1"), "here"), [A].into());
     assert!(addresses(&service("a", "there", "192.0.2.1"), "here").is_empty());
-    assert!(addresses(&service("a", "here", "fd00::1"), "here").is_empty());
+    assert_eq!(addresses(&service("b", "here", "fd00::2"), "here"), [B6].into());
     let mut other = service("a", "here", "192.0.2.1");
     other.spec.get_or_insert_default().type_ = Some("ClusterIP".to_owned());
     assert!(addresses(&other, "here").is_empty());
 }
 
-#[test]
-fn addresses_come_are_told_move_and_go() {
+/// Runs a test on virtual time: with the machine, and with what tells the actor things and then waits a minute.
+fn played(
+    refusals: u32,
+    test: impl AsyncFnOnce(Arc<Played>, &dyn Fn(Told) -> LocalBoxFuture<'static, ()>, ActorRef<Announcer>),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let stage = Stage::local();
         let ground = Arc::new(Played::default());
-        ground.taken.lock().insert(OLD);
-        *ground.refusals.lock() = 1;
+        *ground.refusals.lock() = refusals;
         let (client, machine) = (Client::new(Arc::new(Nobody), "test"), ground.clone());
         let actor = stage.spawn(Props::new("announce", move || {
             Announcer::new("here".to_owned(), client.clone(), machine.clone())
         }));
-        let tell = async |told| {
-            assert!(actor.tell(Told(told)).await.is_ok());
-            tokio::time::sleep(Duration::from_secs(60)).await;
+        let told = actor.clone();
+        let tell = move |what: Told| -> LocalBoxFuture<'static, ()> {
+            let actor = told.clone();
+            Box::pin(async move {
+                assert!(actor.tell(what).await.is_ok());
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            })
         };
+        test(ground, &tell, actor).await;
+        stage.shut_down(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn addresses_come_are_told_move_and_go() {
+    played(1, async |ground, tell, _| {
+        let tell = |followed| tell(Told(followed));
+        ground.taken.lock().insert(OLD);
 
         // Before the list nothing is given up: it may be wanted still.
         tell(Followed::Changed(Box::new(service("b", "here", "192.0.2.2")))).await;
@@ -109,6 +133,64 @@ fn addresses_come_are_told_move_and_go() {
         tell(Followed::Changed(Box::new(service("a", "there", "192.0.2.1")))).await;
         tell(Followed::Gone(Box::new(service("b", "here", "192.0.2.2")))).await;
         assert!(ground.taken.lock().is_empty() && ground.announced.lock().is_empty());
-        stage.shut_down(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn an_address_of_two_services_is_one() {
+    played(0, async |ground, tell, _| {
+        let tell = |followed| tell(Told(followed));
+        let both = vec![service("a", "here", "192.0.2.1"), service("b", "here", "192.0.2.1")];
+        tell(Followed::Listed(both)).await;
+        assert_eq!(*ground.taken.lock(), [A].into());
+        assert_eq!(std::mem::take(&mut *ground.announced.lock()), [A; ANNOUNCEMENTS as usize]);
+        // One goes, the other keeps it, and nobody need be told.
+        tell(Followed::Gone(Box::new(service("a", "here", "192.0.2.1")))).await;
+        assert_eq!(*ground.taken.lock(), [A].into());
+        assert!(ground.announced.lock().is_empty());
+        tell(Followed::Gone(Box::new(service("b", "here", "192.0.2.1")))).await;
+        assert!(ground.taken.lock().is_empty());
+    });
+}
+
+#[test]
+fn an_address_that_cannot_be_had_stands_in_no_others_way() {
+    played(0, async |ground, tell, _| {
+        let tell = |followed| tell(Told(followed));
+        *ground.never.lock() = Some(A);
+        tell(Followed::Listed(vec![service("a", "here", "192.0.2.1"), service("b", "here", "fd00::2")]))
+            .await;
+        assert_eq!(*ground.taken.lock(), [B6].into());
+        assert_eq!(std::mem::take(&mut *ground.announced.lock()), [B6; ANNOUNCEMENTS as usize]);
+        // It is tried again and again; the others are not told of again for it.
+        *ground.never.lock() = None;
+        tell(Followed::Changed(Box::new(service("c", "there", "192.0.2.2")))).await;
+        assert_eq!(*ground.taken.lock(), [A, B6].into());
+        assert_eq!(*ground.announced.lock(), [A; ANNOUNCEMENTS as usize]);
+    });
+}
+
+#[test]
+fn what_an_interface_lost_comes_back_and_is_told_again() {
+    played(0, async |ground, tell, actor| {
+        tell(Told(Followed::Listed(vec![
+            service("b", "here", "fd00::2"),
+            service("a", "here", "192.0.2.1"),
+        ])))
+        .await;
+        ground.announced.lock().clear();
+        let happens = async |happened| {
+            assert!(actor.tell(KernelTold(happened)).await.is_ok());
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        };
+        ground.taken.lock().remove(&B6);
+        happens(Happened::Link { index: 2, up: false }).await;
+        happens(Happened::Link { index: 2, up: true }).await;
+        assert!(ground.taken.lock().contains(&B6));
+        assert_eq!(std::mem::take(&mut *ground.announced.lock()), [B6; ANNOUNCEMENTS as usize]);
+        // What somebody takes away, likewise.
+        ground.taken.lock().remove(&A);
+        happens(Happened::Address(A)).await;
+        assert_eq!(*ground.announced.lock(), [A; ANNOUNCEMENTS as usize]);
     });
 }

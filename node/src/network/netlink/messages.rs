@@ -71,14 +71,16 @@ fn vxlan_of(data: &[InfoVxlan]) -> Vxlan {
 /// there; a machine beside us is checked by the kernel to be so.
 pub(super) fn route(range: IpNet, hop: Hop, overlay: u32) -> RouteMessage {
     let (destination, length) = (RouteAddress::from(range.network()), range.prefix_len());
-    let onlink = hop.device == overlay;
+    let onlink = hop.gateway.is_some() && hop.device == overlay;
     let mut message = match range {
         IpNet::V4(_) => described(RouteMessageBuilder::<Ipv4Addr>::new(), hop, onlink),
         IpNet::V6(_) => described(RouteMessageBuilder::<Ipv6Addr>::new(), hop, onlink),
     };
     message.header.destination_prefix_length = length;
     message.attributes.push(RouteAttribute::Destination(destination));
-    message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(hop.gateway)));
+    message
+        .attributes
+        .extend(hop.gateway.map(|gateway| RouteAttribute::Gateway(RouteAddress::from(gateway))));
     message
 }
 
@@ -110,7 +112,7 @@ pub(super) fn route_of(message: &RouteMessage) -> Option<(IpNet, Hop)> {
         }
     }
     let range = IpNet::new(range?, message.header.destination_prefix_length).ok()?;
-    Some((range, Hop { gateway: gateway?, device: device_of(message)? }))
+    Some((range, Hop { gateway, device: device_of(message)? }))
 }
 
 pub(super) fn neighbour_of(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {

@@ -37,7 +37,7 @@ fn one_node_more_is_three_entries() {
     let before = through_overlay(&ranges(&[(1, 1), (2, 2)]), 7);
     let after = through_overlay(&ranges(&[(1, 1), (2, 2), (3, 3)]), 7);
     let (end, mac) = (Ipv4Addr::new(10, 244, 3, 0), [0x0a, 0x58, 10, 244, 3, 0]);
-    let hop = Hop { gateway: end.into(), device: 7 };
+    let hop = Hop { gateway: Some(end.into()), device: 7 };
     let range = IpNet::V4(Ipv4Net::new(end, 24).unwrap());
     let end = IpAddr::V4(end);
     assert_eq!(
@@ -68,7 +68,7 @@ fn a_node_that_moves_is_one_entry_either_way() {
     let node = Ipv4Addr::new(192, 0, 2, 9);
     check(through_overlay, Change::SetForwarding([0x0a, 0x58, 10, 244, 1, 0], node));
     let range = IpNet::V4(Ipv4Net::new(Ipv4Addr::new(10, 244, 1, 0), 24).unwrap());
-    check(by_routes, Change::SetRoute(range, Hop { gateway: node.into(), device: 7 }));
+    check(by_routes, Change::SetRoute(range, Hop { gateway: Some(node.into()), device: 7 }));
 }
 
 #[test]
@@ -82,10 +82,21 @@ fn both_families_share_one_end_of_the_overlay() {
 }
 
 #[test]
+fn services_are_one_entry() {
+    let mut tables = through_overlay(&dual(&[(1, 1)]), 7);
+    let before = tables.clone();
+    let services: Ipv6Net = "fd00:96::/112".parse().unwrap();
+    lead_to_services(&mut tables, services, 9);
+    let hop = Hop { gateway: None, device: 9 };
+    assert_eq!(changes(&before, &tables), [Change::SetRoute(services.into(), hop)]);
+    assert_eq!(changes(&tables, &before), [Change::RemoveRoute(services.into(), hop)]);
+}
+
+#[test]
 fn routes_of_ipv6_need_a_nodes_address_of_it() {
     let ranges = dual(&[(1, 1), (2, 2)]);
     let routes = by_routes(&ranges, 7).routes;
-    let texts: Vec<_> = routes.iter().map(|(r, h)| format!("{r} {}", h.gateway)).collect();
+    let texts: Vec<_> = routes.iter().map(|(r, h)| format!("{r} {}", h.gateway.unwrap())).collect();
     assert_eq!(texts, ["10.244.1.0/24 192.0.2.1", "10.244.2.0/24 192.0.2.2", "fd00:0:0:2::/64 2001:db8::2"]);
     let left: Vec<_> = unreached(&ranges).map(|(r, a)| format!("{r} {a}")).collect();
     assert_eq!(left, ["fd00:0:0:1::/64 192.0.2.1"]);
@@ -98,18 +109,23 @@ proptest! {
         wanted in proptest::collection::vec((0u8..8, 1u8..6), 0..8),
         (held_overlay, wanted_overlay) in (any::<bool>(), any::<bool>()),
         (held_dual, wanted_dual) in (any::<bool>(), any::<bool>()),
+        (held_services, wanted_services) in (0u32..3, 0u32..3),
     ) {
-        let tables = |nodes: &[(u8, u8)], overlay: bool, both: bool| {
+        let tables = |nodes: &[(u8, u8)], overlay: bool, both: bool, services: u32| {
             let ranges = if both { dual(nodes) } else { ranges(nodes) };
-            if overlay { through_overlay(&ranges, 7) } else { by_routes(&ranges, 2) }
+            let mut tables = if overlay { through_overlay(&ranges, 7) } else { by_routes(&ranges, 2) };
+            if services > 0 {
+                lead_to_services(&mut tables, "fd00:96::/112".parse().unwrap(), 8 + services);
+            }
+            tables
         };
-        let mut held = tables(&held, held_overlay, held_dual);
-        let wanted = tables(&wanted, wanted_overlay, wanted_dual);
+        let mut held = tables(&held, held_overlay, held_dual, held_services);
+        let wanted = tables(&wanted, wanted_overlay, wanted_dual, wanted_services);
         for change in changes(&held, &wanted) {
             take(&mut held, change);
             // No route of the overlay without its end.
             for hop in held.routes.values().filter(|h| h.device == 7) {
-                prop_assert!(held.neighbours.contains_key(&hop.gateway));
+                prop_assert!(hop.gateway.is_some_and(|end| held.neighbours.contains_key(&end)));
             }
         }
         prop_assert_eq!(held, wanted);
