@@ -284,11 +284,7 @@ impl Inner {
                 Err(e) => return Err(e),
             }
         }
-        let body = super::read::list_body(
-            &subject,
-            &items,
-            &json!({"resourceVersion": chosen.revision.to_string()}),
-        )?;
+        let body = super::read::list_body(&subject, &items, &chosen.meta(request, &subject))?;
         Ok(Answer { code: 200, body, revision: chosen.revision })
     }
 }

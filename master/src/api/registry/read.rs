@@ -79,6 +79,25 @@ pub struct Chosen {
     pub next: Option<(String, usize)>,
 }
 
+impl Chosen {
+    /// The list's own metadata.
+    pub fn meta(&self, request: &ApiRequest, subject: &Subject<'_>) -> Value {
+        let mut meta = json!({"resourceVersion": self.revision.to_string()});
+        if let Some((after, left)) = &self.next {
+            meta["continue"] = encode_continue(i64::try_from(self.revision).unwrap_or(-1), after).into();
+            let selective =
+                request.options.label_selector.is_some() || request.options.field_selector.is_some();
+            if !selective {
+                meta["remainingItemCount"] = (*left).into();
+            }
+        }
+        if subject.resource.custom && meta.get("continue").is_none() {
+            meta["continue"] = "".into();
+        }
+        meta
+    }
+}
+
 /// Where a chunked list goes on.
 struct Continue {
     revision: u64,
@@ -237,19 +256,7 @@ impl Inner {
             Err(error) if is_expired(&error) => return Ok(expired(&request.options)),
             chosen => chosen?,
         };
-        let mut meta = json!({"resourceVersion": chosen.revision.to_string()});
-        if let Some((after, left)) = &chosen.next {
-            meta["continue"] = encode_continue(i64::try_from(chosen.revision).unwrap_or(-1), after).into();
-            let selective =
-                request.options.label_selector.is_some() || request.options.field_selector.is_some();
-            if !selective {
-                meta["remainingItemCount"] = (*left).into();
-            }
-        }
-        if subject.resource.custom && meta.get("continue").is_none() {
-            meta["continue"] = "".into();
-        }
-        let made = list_pieces(&subject, &chosen.items, &meta)?;
+        let made = list_pieces(&subject, &chosen.items, &chosen.meta(request, &subject))?;
         let body = match pieces {
             Some(pieces) => {
                 *pieces = made;
