@@ -90,7 +90,12 @@ impl Tracking<'_> {
         let mut made = match new {
             None => old.cloned().unwrap_or(live),
             Some(new) => self.typed(new).map_err(|why| {
-                failed(format!("failed to convert new typed object ({}) to object: {why}", named(config)))
+                let kind = shown_kind(config);
+                failed(format!(
+                    "failed to convert new object ({}) to proper version: unable to convert unstructured object to \
+                     {kind}: {why}",
+                    named(config)
+                ))
             })?,
         };
         if self.name == KUBECTL {
@@ -108,6 +113,7 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &value) {
             return Err(why);
         }
+        patch::typed::fit(definition, &mut value);
         protocol::schema::decode_in(definition, &mut value)?;
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
