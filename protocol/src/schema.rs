@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::places::Places;
 
-mod binary;
+pub(crate) mod binary;
 pub mod decode;
 mod defaults;
 mod embedded;
@@ -20,7 +20,7 @@ mod numbers;
 mod places;
 pub mod protobuf;
 pub mod syntax;
-mod times;
+pub(crate) mod times;
 
 pub use decode::{Decoded, decode, decode_in, decode_value};
 pub use defaults::apply_defaults;
@@ -113,6 +113,8 @@ pub struct Field {
     pub granular: bool,
     /// Strategic merge merges the list instead of replacing it.
     pub merge: bool,
+    /// Strategic merge replaces the object instead of merging it.
+    pub replace: bool,
     /// Strategic merge clears fields that the patch does not list in `$retainKeys`.
     pub retain_keys: bool,
     /// The field that identifies entries in a strategic merge.
@@ -316,6 +318,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
         atomic: false,
         granular: false,
         merge: false,
+        replace: false,
         retain_keys: false,
         merge_key: "",
         values: &[],
@@ -339,6 +342,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
             "map" => (field.atomic, field.granular) = (value == "atomic", value == "granular"),
             "patch" => {
                 field.merge = value.contains("merge");
+                field.replace = value == "replace";
                 field.retain_keys = value.contains("retainKeys");
             }
             "key" => field.merge_key = value,

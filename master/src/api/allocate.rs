@@ -12,8 +12,9 @@ use protocol::{ApiError, Resource, resources};
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::invalid::{Errors, Path, check};
+use super::invalid::{Errors, Path, check, go_quote};
 use super::kinds::checks;
+use super::meta::{NameRule, name_errors};
 use super::object::{self, list, list_mut, object_mut, text};
 use super::pipeline::Inner;
 use crate::cache::Snapshot;
@@ -162,13 +163,11 @@ impl Inner {
         self.health_port(service, snapshot, &mut made)?;
         let after = Claims::of(service);
         let mut errors = Errors::default();
-        if object::name(service).is_empty()
+        if let (Some(why), Some(ip)) = (unclaimable(object::name(service)), after.addresses.first())
             && !dry
-            && let Some(ip) = after.addresses.first()
         {
-            // Upstream's claim of an address needs the name of whom it is for.
             let why = format!(
-                "failed to allocate IP: IPAddress.networking.k8s.io {ip:?} is invalid: spec.parentRef.name: Required value"
+                "failed to allocate IP: IPAddress.networking.k8s.io {ip:?} is invalid: spec.parentRef.name: {why}"
             );
             errors.invalid(&Path::new("spec.clusterIPs"), json!([""]), why);
         }
@@ -183,8 +182,10 @@ impl Inner {
             made.ops.push(Op::Put { key: address_key(ip), value: claim, lease: None });
         }
         check(std::mem::take(&mut errors), "", "Service", object::name(service))?;
-        for port in after.ports.difference(&before.ports) {
-            if !NODE_PORTS.contains(port) {
+        // Of the others validation says that they may have none, and what a dry run asks for is not looked up in the range.
+        let opens = matches!(text(service, &["spec", "type"]), "NodePort" | "LoadBalancer");
+        for port in after.ports.difference(&before.ports).filter(|_| opens) {
+            if !NODE_PORTS.contains(port) && !dry {
                 let at = node_port_path(service, *port);
                 errors.invalid(&at, *port, NO_NODE_PORT);
             } else if snapshot.get_key(&port_key(*port)).is_some() {
@@ -364,6 +365,15 @@ impl Inner {
     }
 }
 
+/// What is wrong with a name for upstream's claim of an address, which says whom it is for.
+fn unclaimable(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("Required value".to_owned());
+    }
+    let wrong = name_errors(NameRule::PathSegment, name, false).into_iter().next()?;
+    Some(format!("Invalid value: {}: {wrong}", go_quote(name)))
+}
+
 fn is_service(resource: &Resource) -> bool {
     resource.plural == "services" && resource.group.is_empty()
 }
@@ -450,6 +460,13 @@ mod tests {
                 choose_address(cidr, |_| true).expect("one is free").parse().expect("an address");
             assert!(cidr.contains(&ip) && ip > "fd00:10:96::100".parse::<IpAddr>().expect("an address"));
         }
+    }
+
+    #[test]
+    fn addresses_are_claimed_for_names() {
+        assert_eq!(unclaimable("web"), None);
+        assert_eq!(unclaimable("").as_deref(), Some("Required value"));
+        assert_eq!(unclaimable("a/b").as_deref(), Some("Invalid value: \"a/b\": may not contain '/'"));
     }
 
     #[test]

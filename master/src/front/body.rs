@@ -49,12 +49,17 @@ pub(super) async fn read(
         request.body = read_all(payload).await?;
         return Ok(Vec::new());
     }
-    let kind = negotiate::content_type(said)?;
-    let body = read_all(payload).await?;
     let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
+    // What a delete's options are written in matters only where there are any.
+    let mut kind = negotiate::content_type(said);
+    if !deletes {
+        kind = Ok(kind?);
+    }
+    let body = read_all(payload).await?;
     if deletes && body.is_empty() {
         return Ok(Vec::new());
     }
+    let kind = kind?;
     // What is asked for is looked at before what it is asked for with.
     if !deletes {
         registry::options::check_write(request)?;

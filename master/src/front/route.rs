@@ -70,6 +70,9 @@ pub(super) fn route(
             _ => Ok(()),
         };
     }
+    if request.verb.is_write() && !resource.custom && !has_method(resource, request) {
+        return Err(Refusal::Status(method_not_allowed()));
+    }
     if request.verb == Verb::Patch {
         let given = header(headers, "content-type");
         let consumed = match resource.custom {
@@ -88,6 +91,14 @@ pub(super) fn route(
 /// Whether there is a route to the subresource that is asked for, if one is: of declared kinds all lead to one place.
 pub(super) fn has_part(kind: &Resource, target: &Target) -> bool {
     kind.custom || target.subresource.as_deref().is_none_or(|name| kind.subresource(name).is_some())
+}
+
+/// Whether a kind of the table, or a subresource of it, has the method: found out before the media types are looked at.
+fn has_method(kind: &Resource, request: &ApiRequest) -> bool {
+    match request.target.subresource.as_deref().and_then(|name| kind.subresource(name)) {
+        Some(part) => part.verbs.contains(&request.verb),
+        None => kind.allows(request.verb),
+    }
 }
 
 pub(super) fn is_stream(target: &Target) -> bool {

@@ -93,6 +93,10 @@ impl Place {
         self.field.is_some_and(|f| f.merge)
     }
 
+    fn replaces(self) -> bool {
+        self.field.is_some_and(|f| f.replace)
+    }
+
     fn key(self) -> &'static str {
         self.field.map_or("", |f| f.merge_key)
     }
@@ -143,7 +147,8 @@ fn merge_object(place: Place, mut original: Object, mut patch: Object) -> Result
         }
         let merged = match (original.remove(&name), value) {
             (Some(Value::Object(old)), Value::Object(new)) => {
-                Some(Value::Object(merge_object(place.child(&name)?, old, new)?))
+                let inner = place.child(&name)?;
+                Some(Value::Object(if inner.replaces() { new } else { merge_object(inner, old, new)? }))
             }
             (Some(Value::Array(old)), Value::Array(new)) => {
                 let inner = place.child(&name)?;

@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use crate::go;
 use crate::quantity::{Quantity, QuantityError};
-use crate::schema::{Definition, Field, Type};
+use crate::schema::{Definition, Field, Type, binary, times};
 
 /// The first value that does not fit its field.
 pub fn problem(definition: &'static Definition, value: &Value) -> Option<String> {
@@ -33,16 +34,30 @@ fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> O
             Value::Object(entries) => entries.values().find_map(|v| of_type(element, field, v)),
             other => Some(format!("cannot restore map from {}", kind(other))),
         },
-        Type::Bytes if value.is_string() => None,
+        Type::Bytes if value.is_string() => {
+            let wrong = binary::canonical(value.as_str().unwrap_or_default()).err();
+            wrong.map(|why| format!("error decoding from json: {why}"))
+        }
         Type::Bytes => Some(format!("cannot restore slice from {}", kind(value))),
         Type::Any => None,
-        // These are read by code of their own, from text.
+        // These are read by code of their own, from JSON that knows not where it stands.
         Type::Quantity => match value {
             Value::String(text) => Quantity::canonical(text).err().map(|e| e.to_string()),
             Value::Number(_) => None,
             _ => Some(QuantityError::Form.to_string()),
         },
-        Type::Time | Type::MicroTime | Type::IntOrString => None,
+        Type::Time | Type::MicroTime => match value {
+            Value::String(text) => times::error(text, *ty == Type::MicroTime),
+            other => Some(go::cannot_unmarshal(other, "string")),
+        },
+        Type::IntOrString => match value {
+            Value::String(_) => None,
+            Value::Number(n) if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => None,
+            Value::Number(n) => {
+                Some(format!("json: cannot unmarshal number {n} into Go value of type int32"))
+            }
+            other => Some(go::cannot_unmarshal(other, "int32")),
+        },
         Type::String => scalar("string", field, value, value.is_string()),
         Type::Bool => scalar("bool", field, value, value.is_boolean()),
         Type::Int32 => scalar("int32", field, value, is_whole(value)),
@@ -68,6 +83,39 @@ fn scalar(go: &str, field: Option<&Field>, value: &Value, fits: bool) -> Option<
         return Some(format!("cannot convert {} to {to}", kind(value)));
     }
     Some(format!("unrecognized type: {go}"))
+}
+
+/// Makes numbers what Go makes of them on this path: a fraction of zero goes, and so do bits that there is no room for.
+pub fn fit(definition: &'static Definition, value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    for field in &definition.fields {
+        if let Some(value) = fields.get_mut(field.name) {
+            fit_type(&field.ty, value);
+        }
+    }
+}
+
+fn fit_type(ty: &'static Type, value: &mut Value) {
+    match (ty, &mut *value) {
+        (Type::Object(_), _) => {
+            if let Some(definition) = ty.definition() {
+                fit(definition, value);
+            }
+        }
+        (Type::List(element), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| fit_type(element, item));
+        }
+        (Type::Map(element), Value::Object(entries)) => {
+            entries.values_mut().for_each(|item| fit_type(element, item));
+        }
+        (Type::Int32 | Type::Int64, Value::Number(number)) => {
+            let whole = number.as_i64().or_else(|| number.as_f64().map(|f| f as i64));
+            if let Some(whole) = whole {
+                *value = if *ty == Type::Int32 { (whole as i32).into() } else { whole.into() };
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Go's kind of a value read from JSON.
@@ -106,5 +154,40 @@ mod tests {
             assert_eq!(problem(definition, &value).as_deref(), Some(wanted), "{value}");
         }
         assert_eq!(problem(definition, &json!({"spec": {"replicas": 2.0, "selector": null}})), None);
+        for (kind, value, wanted) in [
+            (
+                "Secret",
+                json!({"data": {"a": "*"}}),
+                "error decoding from json: illegal base64 data at input byte 0",
+            ),
+            (
+                "Pod",
+                json!({"metadata": {"creationTimestamp": 5}}),
+                "json: cannot unmarshal number into Go value of type string",
+            ),
+            (
+                "Pod",
+                json!({"metadata": {"creationTimestamp": "10%"}}),
+                "parsing time \"10%\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"10%\" as \"2006\"",
+            ),
+            (
+                "Service",
+                json!({"spec": {"ports": [{"targetPort": {}}]}}),
+                "json: cannot unmarshal object into Go value of type int32",
+            ),
+        ] {
+            let definition = schema::kind("", "v1", kind).expect("a kind");
+            assert_eq!(problem(definition, &value).as_deref(), Some(wanted), "{value}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_made_to_fit() {
+        let definition = schema::kind("apps", "v1", "Deployment").expect("deployment");
+        for (given, made) in [(json!(2.0), 2), (json!(99_999_999_999_i64), 1_215_752_191), (json!(-1), -1)] {
+            let mut value = json!({"spec": {"replicas": given}});
+            super::fit(definition, &mut value);
+            assert_eq!(value, json!({"spec": {"replicas": made}}));
+        }
     }
 }

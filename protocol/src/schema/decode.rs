@@ -75,6 +75,8 @@ struct Report {
     path: Vec<Segment>,
     strict: Vec<String>,
     error: Option<String>,
+    /// The error ended Go's reading, and so came before those that it goes on after.
+    ended: bool,
 }
 
 enum Segment {
@@ -132,8 +134,16 @@ impl Report {
         names.join(".")
     }
 
+    /// An error that Go goes on after: the first of these counts.
     fn fail(&mut self, message: String) {
         self.error.get_or_insert(message);
+    }
+
+    /// An error of a type that reads itself. Go's reading ends with it, whatever was found before.
+    fn end(&mut self, message: String) {
+        if !self.ended {
+            (self.error, self.ended) = (Some(message), true);
+        }
     }
 }
 
@@ -257,6 +267,8 @@ impl Seed<'_> {
     /// A value of the wrong kind: reported, and read as absent, as Go goes on after such an error.
     fn mismatch(self, got: &str) -> Value {
         let of = match (self.ty, self.definition()) {
+            // It reads itself as a text or as a number.
+            (Some(Type::IntOrString), _) => "int32".to_owned(),
             (_, Some(definition)) => struct_name(definition),
             (Some(ty), None) => go_type(ty, self.field),
             _ => String::new(),
@@ -269,14 +281,23 @@ impl Seed<'_> {
             ),
             _ => format!("json: cannot unmarshal {got} into Go value of type {of}"),
         };
-        self.report.fail(message);
+        match self.ty {
+            Some(Type::Time | Type::MicroTime | Type::IntOrString) => self.report.end(message),
+            _ => self.report.fail(message),
+        }
         Value::Null
     }
 
     fn scalar_text(self, text: &str) -> Value {
         match self.ty {
             Some(Type::String | Type::Any | Type::IntOrString) => Value::String(text.to_owned()),
-            Some(Type::Bytes) => self.checked(binary::canonical(text)),
+            Some(Type::Bytes) => binary::canonical(text).map_or_else(
+                |error| {
+                    self.report.fail(error);
+                    Value::Null
+                },
+                Value::String,
+            ),
             Some(Type::Quantity) => self.checked(Quantity::canonical(text).map_err(|e| e.to_string())),
             Some(ty @ (Type::Time | Type::MicroTime)) => self.checked(time(text, *ty == Type::MicroTime)),
             _ => self.mismatch("string"),
@@ -291,11 +312,11 @@ impl Seed<'_> {
         }
     }
 
-    /// A text in its form; one that has none is reported and read as absent.
+    /// A text of a type that reads itself; one that it cannot read is reported and read as absent.
     fn checked(self, text: Result<String, String>) -> Value {
         text.map_or_else(
             |error| {
-                self.report.fail(error);
+                self.report.end(error);
                 Value::Null
             },
             Value::String,
@@ -307,15 +328,10 @@ impl Seed<'_> {
         match self.ty {
             Some(Type::Int32) if whole.is_some_and(|n| i32::try_from(n).is_ok()) => Value::Number(number),
             Some(Type::Int64) if whole.is_some() => Value::Number(number),
-            Some(Type::Int32 | Type::Int64) => self.mismatch(&format!("number {number}")),
             Some(Type::IntOrString) if whole.is_some_and(|n| i32::try_from(n).is_ok()) => {
                 Value::Number(number)
             }
-            Some(Type::IntOrString) => {
-                let message = format!("json: cannot unmarshal number {number} into Go value of type int32");
-                self.report.fail(message);
-                Value::Null
-            }
+            Some(Type::Int32 | Type::Int64 | Type::IntOrString) => self.mismatch(&format!("number {number}")),
             Some(Type::Number | Type::Any) => Value::Number(number),
             Some(Type::Quantity) => self.scalar_text(&number.to_string()),
             _ => self.mismatch("number"),

@@ -175,3 +175,36 @@ fn metadata_of_declared_kinds_is_read_by_itself() {
     let why = "json: cannot unmarshal bool into Go struct field ObjectMeta.uid of type types.UID";
     assert_eq!(read.map(|d| d.strict), Err(why.to_owned()));
 }
+
+#[test]
+fn what_reads_itself_ends_the_reading() {
+    for (kind, text, wanted) in [
+        (
+            "LimitRange",
+            r#"{"metadata": {"generation": "x"}, "spec": {"limits": [{"max": {"cpu": "lots"}}]}}"#,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            "Pod",
+            r#"{"spec": 1, "metadata": {"creationTimestamp": {}}}"#,
+            "json: cannot unmarshal object into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+        ),
+        (
+            "Secret",
+            r#"{"metadata": {"generation": "x"}, "data": {"a": "*"}}"#,
+            "json: cannot unmarshal string into Go struct field ObjectMeta.metadata.generation of type int64",
+        ),
+        (
+            "Service",
+            r#"{"metadata": 1, "spec": {"ports": [{"targetPort": 1.5}]}}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field ServicePort.spec.ports.targetPort of type int32",
+        ),
+    ] {
+        let definition = kind_of_core(kind);
+        assert_eq!(decode(definition, text.as_bytes()).map(|d| d.value), Err(wanted.to_owned()), "{text}");
+    }
+}
+
+fn kind_of_core(name: &str) -> &'static Definition {
+    kind("", "v1", name).expect("a kind")
+}

@@ -5,10 +5,14 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::checks::{self, IMMUTABLE, internal, named, qualified};
-use super::{Strategy, base, keep_metadata, resources};
+use super::{MetadataTurn, Strategy, base, keep_metadata, resources};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{copy_field, default, list, name, object_mut, text};
+use crate::api::object::{copy_field, default, default_text, list, name, object_mut, text};
+
+mod features;
+
+use features::declared_features;
 
 const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
@@ -27,7 +31,11 @@ fn label_namespace(object: &mut Value) {
 pub(super) fn namespace() -> Strategy {
     Strategy {
         names: NameRule::Label,
-        defaults: label_namespace,
+        defaults: |object| {
+            label_namespace(object);
+            let status = object_mut(object, &["status"]);
+            default_text(status, "phase", "Active");
+        },
         prepare_create: |object| {
             // A generated name is known only now.
             label_namespace(object);
@@ -92,20 +100,33 @@ pub(super) fn node() -> Strategy {
         },
         validate: |object, errors| {
             taints(list(object, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
+            amounts(object, errors);
+            declared_features(object, errors);
             let (ranges, path) = (list(object, &["spec", "podCIDRs"]), spec("podCIDRs"));
             for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
                 checks::cidr(range, &path.index(i), errors);
             }
             let is_v6 = |range: &Value| range.as_str().is_some_and(|r| r.contains(':'));
-            if ranges.len() > 1 && (ranges.len() > 2 || is_v6(&ranges[0]) == is_v6(&ranges[1])) {
+            let unread = |range: &Value| range.as_str().and_then(checks::parse_cidr).is_none();
+            let bad = ranges.iter().position(unread).filter(|_| ranges.len() > 1);
+            if let Some(at) = bad {
+                let range = ranges[at].as_str().unwrap_or_default();
+                let detail = format!(
+                    "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{at}]: <nil> (invalid CIDR \
+                     address: {range})"
+                );
+                errors.internal(&path, &detail);
+            }
+            let alike = ranges.len() > 1 && is_v6(&ranges[0]) == is_v6(&ranges[1]);
+            if bad.is_some() || alike || ranges.len() > 2 {
                 let detail = "may specify no more than one CIDR for each IP family";
                 errors.invalid(&path, ranges.to_vec(), detail);
             }
-            amounts(object, errors);
         },
         validate_update: |new, old, errors| {
             // What a node has is looked at a second time.
             amounts(new, errors);
+            declared_features(new, errors);
             addresses(new, errors);
             let (was, is) = (list(old, &["spec", "podCIDRs"]), list(new, &["spec", "podCIDRs"]));
             let changed = if was.len() == is.len() {
@@ -123,9 +144,13 @@ pub(super) fn node() -> Strategy {
                 errors.forbidden(&spec("providerID"), detail);
             }
             taints(list(new, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
+            if text(new, &["spec", "externalID"]) != text(old, &["spec", "externalID"]) {
+                errors.forbidden(&spec("externalID"), "may not be updated");
+            }
         },
         validate_status: |new, _, errors| {
             amounts(new, errors);
+            declared_features(new, errors);
             addresses(new, errors);
             taints(list(new, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
         },
@@ -184,6 +209,7 @@ pub(super) fn disruption_budget() -> Strategy {
     Strategy {
         // Upstream's validation of the kind does not look at metadata.
         names: NameRule::PathSegment,
+        metadata: MetadataTurn::Last,
         validate: |object, errors| {
             let budget = &object["spec"];
             if !budget["minAvailable"].is_null() && !budget["maxUnavailable"].is_null() {

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::checks::{IMMUTABLE, internal, qualified};
-use super::{Strategy, base};
+use super::{MetadataTurn, Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
 use crate::api::object::{name, namespace, object_mut, text};
@@ -17,6 +17,7 @@ const NOTE_CHARS_MAX: usize = 1024;
 pub(super) fn core() -> Strategy {
     Strategy {
         names: NameRule::PathSegment,
+        metadata: MetadataTurn::Last,
         validate: |object, errors| told(object, "reportingComponent", errors),
         ..base()
     }
@@ -72,6 +73,7 @@ fn outdated(object: &Value, errors: &mut Errors) {
 /// Events of their own group.
 pub(super) fn own() -> Strategy {
     Strategy {
+        metadata: MetadataTurn::Between,
         prepare_create: |object| {
             if name(object).is_empty() {
                 object_mut(object, &["metadata"]).remove("name");

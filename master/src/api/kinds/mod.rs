@@ -23,6 +23,7 @@ mod extension;
 mod flowcontrol;
 mod networking;
 mod notices;
+mod places;
 mod pods;
 mod quota;
 mod rbac;
@@ -37,16 +38,30 @@ mod workloads;
 
 pub use cluster::SYSTEM_PRIORITIES;
 pub use notices::{left_behind, notices, selects_namespace, unknown_field};
+pub use places::place;
 pub use pods::{qos_class, totals};
 pub use templates::{template, without_disabled};
 
 /// What checks a new state against an old one.
 pub type Change = fn(&Value, &Value, &mut Errors);
 
+/// When a new object's metadata is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataTurn {
+    /// Before everything else.
+    First,
+    /// After what old and new objects must satisfy, before what only new ones must.
+    Between,
+    /// By nobody but the registry, and only where nothing else is wrong.
+    Last,
+}
+
 /// How a kind behaves.
 pub struct Strategy {
     /// Form of its names.
     pub names: NameRule,
+    /// When the metadata of a new object is looked at.
+    pub metadata: MetadataTurn,
     /// Fills in absent fields; also runs on what patches produce.
     pub defaults: fn(&mut Value),
     /// Clears what clients may not set, and sets what the server sets, before a create.
@@ -81,6 +96,8 @@ pub struct Strategy {
     pub generation: bool,
     /// `metadata.generation` counts changes of the spec only, from none.
     pub generation_of_changes: bool,
+    /// `metadata.generation` is that of the first state for ever.
+    pub generation_of_creation: bool,
     /// Updates need no resourceVersion.
     pub unconditional_update: bool,
     /// A replace of an absent object makes it.
@@ -149,7 +166,6 @@ const GENERATION: &[&str] = &[
     "poddisruptionbudgets",
     "pods",
     "podtemplates",
-    "priorityclasses",
     "prioritylevelconfigurations",
     "replicasets",
     "replicationcontrollers",
@@ -357,6 +373,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
     Strategy {
         generation: GENERATION.contains(&plural),
         generation_of_changes: plural == "csidrivers",
+        generation_of_creation: plural == "priorityclasses",
         unconditional_update: !CONDITIONAL.contains(&plural),
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
@@ -382,6 +399,7 @@ pub fn checked_again(resource: &Resource) -> usize {
 fn base() -> Strategy {
     Strategy {
         names: NameRule::Subdomain,
+        metadata: MetadataTurn::First,
         defaults: nothing,
         prepare_create: nothing,
         prepare_update: nothing_old,
@@ -399,6 +417,7 @@ fn base() -> Strategy {
         keeps_status: false,
         generation: false,
         generation_of_changes: false,
+        generation_of_creation: false,
         unconditional_update: true,
         create_on_update: false,
         returns_deleted: false,

@@ -596,9 +596,9 @@ pub(super) fn claim() -> Strategy {
         prepare_create: |object| {
             object["status"] = json!({"phase": "Pending"});
             protect(object, "kubernetes.io/pvc-protection");
-            data_sources(&mut object["spec"]);
+            data_sources(&mut object["spec"], &Value::Null);
         },
-        prepare_update: |new, _| normalize(&mut new["spec"]),
+        prepare_update: |new, old| data_sources(&mut new["spec"], &old["spec"]),
         validate: |object, errors| claim_spec(&object["spec"], &Path::new("spec"), errors),
         validate_update: claim_update,
         validate_status: claim_status,
@@ -607,10 +607,16 @@ pub(super) fn claim() -> Strategy {
     }
 }
 
-/// Old clients knew only claims and snapshots as sources; whatever else they said was dropped.
-fn data_sources(spec: &mut Value) {
+/// Old clients knew only claims and snapshots as sources; whatever else they said was dropped, unless the claim has a
+/// source already. What is of another namespace is not switched on.
+fn data_sources(spec: &mut Value, old: &Value) {
+    let elsewhere = !text(spec, &["dataSourceRef", "namespace"]).is_empty();
+    if elsewhere && !old["dataSourceRef"].is_object() {
+        object_mut(spec, &[]).remove("dataSourceRef");
+    }
+    let had = old["dataSource"].is_object() || old["dataSourceRef"].is_object();
     let source = &spec["dataSource"];
-    if source.is_object() {
+    if source.is_object() && !spec["dataSourceRef"].is_object() && !had {
         let (group, kind) = (text(source, &["apiGroup"]), text(source, &["kind"]));
         let known = (group.is_empty() && kind == "PersistentVolumeClaim")
             || (group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot");
@@ -785,5 +791,34 @@ fn claim_resource(name: &str, path: &Path, errors: &mut Errors) {
     let native = name.split_once('/').is_none_or(|(domain, _)| domain.contains("kubernetes.io"));
     if errors.len() == before && native && name != "storage" {
         errors.unsupported(path, name, &["storage"]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_that_old_clients_made_up_are_dropped() {
+        let claim = json!({"kind": "PersistentVolumeClaim", "name": "a"});
+        let other = json!({"apiGroup": "example.com", "kind": "Thing", "name": "a"});
+        let far = json!({"apiGroup": "example.com", "kind": "Thing", "name": "a", "namespace": "b"});
+        for (spec, old, wanted) in [
+            (json!({"dataSource": claim}), json!({}), json!({"dataSource": claim, "dataSourceRef": claim})),
+            (json!({"dataSource": other}), json!({}), json!({})),
+            (json!({"dataSource": other}), json!({"dataSource": other}), {
+                json!({"dataSource": other, "dataSourceRef": other})
+            }),
+            (
+                json!({"dataSourceRef": other}),
+                json!({}),
+                json!({"dataSource": other, "dataSourceRef": other}),
+            ),
+            (json!({"dataSourceRef": far}), json!({}), json!({})),
+        ] {
+            let mut made = spec.clone();
+            data_sources(&mut made, &old);
+            assert_eq!(made, wanted, "{spec} {old}");
+        }
     }
 }

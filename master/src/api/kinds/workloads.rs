@@ -483,6 +483,11 @@ pub(super) fn daemon_set() -> Strategy {
                 let rolling = object_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
                 default(rolling, "maxUnavailable", 1);
                 default(rolling, "maxSurge", 0);
+            } else if strategy.get("rollingUpdate").is_some_and(Value::is_object) {
+                // The server holds numbers there, which are never absent.
+                let rolling = object_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
+                default(rolling, "maxUnavailable", 0);
+                default(rolling, "maxSurge", 0);
             }
         },
         prepare_create: |object| {
@@ -494,6 +499,11 @@ pub(super) fn daemon_set() -> Strategy {
             let before = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]);
             let changed = i64::from(new["spec"]["template"] != old["spec"]["template"]);
             template_generation(new, before.parse().unwrap_or(0) + changed);
+        },
+        // It is of the spec, wherever it is shown.
+        prepare_status: |new, old| {
+            let before = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]);
+            template_generation(new, before.parse().unwrap_or(0));
         },
         validate: |object, errors| {
             let spec = &object["spec"];
@@ -595,6 +605,27 @@ pub(super) fn pod_template() -> Strategy {
 mod tests {
     use super::super::checks::NOT_NEGATIVE;
     use super::*;
+
+    #[test]
+    fn a_daemon_set_has_numbers_where_it_rolls() {
+        for (strategy, wanted) in [
+            (json!({}), json!({"maxUnavailable": 1, "maxSurge": 0})),
+            (json!({"type": "OnDelete"}), Value::Null),
+            (json!({"type": "OnDelete", "rollingUpdate": {}}), json!({"maxUnavailable": 0, "maxSurge": 0})),
+        ] {
+            let mut set = json!({"spec": {"updateStrategy": strategy}});
+            (daemon_set().defaults)(&mut set);
+            assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], wanted, "{strategy}");
+        }
+    }
+
+    #[test]
+    fn a_status_keeps_the_generation_of_the_template() {
+        let old = json!({"metadata": {"annotations": {TEMPLATE_GENERATION: "3"}}});
+        let mut new = json!({"metadata": {"annotations": {TEMPLATE_GENERATION: "0"}}});
+        (daemon_set().prepare_status)(&mut new, &old);
+        assert_eq!(new, old);
+    }
 
     #[test]
     fn a_status_counts_no_more_than_there_are() {

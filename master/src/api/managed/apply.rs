@@ -90,13 +90,11 @@ impl Tracking<'_> {
         let mut made = match new {
             None => old.cloned().unwrap_or(live),
             Some(new) => self.typed(new).map_err(|why| {
-                let named = named(config);
-                let kind = named.split_once("; ").map_or("", |(_, kind)| kind);
-                // Bytes are the one thing that is read by way of JSON there.
-                let by = if why.starts_with("illegal base64") { "error decoding from json: " } else { "" };
+                let kind = shown_kind(config);
                 failed(format!(
-                    "failed to convert new object ({named}) to proper version: unable to convert unstructured object \
-                     to {kind}: {by}{why}"
+                    "failed to convert new object ({}) to proper version: unable to convert unstructured object to \
+                     {kind}: {why}",
+                    named(config)
                 ))
             })?,
         };
@@ -115,6 +113,7 @@ impl Tracking<'_> {
         if let Some(why) = patch::typed::problem(definition, &value) {
             return Err(why);
         }
+        patch::typed::fit(definition, &mut value);
         protocol::schema::decode_in(definition, &mut value)?;
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {

@@ -1,12 +1,11 @@
 //! Reading the object of a request.
 
-use protocol::go::{cannot_unmarshal, json_type};
+use protocol::go::{self, cannot_unmarshal, json_type};
 use protocol::schema::{self, Definition};
 use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
 use super::Subject;
-use crate::api::invalid::go_quote;
 use crate::api::{convert, kinds};
 
 /// What a kind's scheme is called in upstream's messages.
@@ -109,9 +108,22 @@ fn check_kind(group: &str, kind: &str, text: &[u8], expected: &str) -> Result<()
     let given_kind = said.kind.as_deref().unwrap_or(kind);
     let given_version = said.api_version.as_deref().unwrap_or(expected);
     if given_kind != kind || given_version != expected {
+        // It is read as what it says that it is, before that is held against it.
+        if let Some(definition) = known_as(given_kind, given_version)
+            && let Err(why) = schema::decode(definition, text)
+        {
+            let version = given_version.rsplit('/').next().unwrap_or(given_version);
+            return Err(cannot(given_kind, version, kind, &why));
+        }
         return Err(wrong_kind(group, kind, given_kind, given_version, expected));
     }
     Ok(())
+}
+
+/// The fields of a kind in a version such as `apps/v1`.
+fn known_as(kind: &str, api_version: &str) -> Option<&'static Definition> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    schema::kind(group, version, kind)
 }
 
 /// What strict validation makes of unknown and repeated fields.
@@ -165,8 +177,8 @@ pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
     let scheme = scheme(group);
     Some(format!(
         "no kind {} is registered for version {} in scheme \"{scheme}\"",
-        go_quote(&given_kind),
-        go_quote(&given_version)
+        go::quote(&given_kind),
+        go::quote(&given_version)
     ))
 }
 
@@ -206,17 +218,18 @@ fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expecte
         });
     let own_scheme = |g: &str| matches!(g, "apiextensions.k8s.io" | "apiregistration.k8s.io");
     let given_group = given_version.split_once('/').map_or("", |(g, _)| g);
-    if !known || (own_scheme(group) && given_group != group) {
+    // Some groups have schemes of their own, which know no others, nor the others them.
+    if !known || (given_group != group && (own_scheme(group) || own_scheme(given_group))) {
         let why = format!(
             "no kind {} is registered for version {} in scheme \"{}\"",
-            go_quote(given),
-            go_quote(given_version),
+            go::quote(given),
+            go::quote(given_version),
             scheme(group)
         );
         return cannot(given, version, kind, &why);
     }
     let package = match group.split('.').next().unwrap_or_default() {
-        "" => "core",
+        "" | "events" => "core",
         first => first,
     };
     let why = format!("converting ({version}.{given}) to ({package}.{kind}): unknown conversion");

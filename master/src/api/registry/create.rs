@@ -1,12 +1,13 @@
 //! Creating objects.
 
-use protocol::{ApiError, ApiRequest};
+use protocol::{ApiError, ApiRequest, Resource};
 use rand::Rng;
 use serde_json::{Value, json};
 
 use super::{Answer, RETRIES_MAX, Subject, body, canonical, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::kinds::MetadataTurn;
 use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
@@ -44,7 +45,7 @@ pub fn stamp(value: &mut Value, namespace: &str, strategy: &kinds::Strategy) {
     } else {
         meta.insert("namespace".to_owned(), namespace.into());
     }
-    if strategy.generation {
+    if strategy.generation || strategy.generation_of_creation {
         meta.insert("generation".to_owned(), 1.into());
     }
     meta.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
@@ -87,6 +88,29 @@ fn taken_by(subject: &Subject<'_>, snapshot: &Snapshot) -> ApiError {
         status.message.insert_str(0, "object is being deleted: ");
     }
     error
+}
+
+/// What is wrong with a new object.
+fn created_errors(resource: &Resource, strategy: &kinds::Strategy, value: &Value) -> Errors {
+    let mut errors = Errors::default();
+    let metadata = |names, plain, errors: &mut Errors| {
+        meta::validate(&value["metadata"], resource.namespaced, names, plain, &Path::new("metadata"), errors);
+    };
+    let own = |errors: &mut Errors| metadata(strategy.names, strategy.plain_finalizers, errors);
+    if strategy.metadata == MetadataTurn::First {
+        own(&mut errors);
+    }
+    (strategy.validate)(value, &mut errors);
+    if strategy.metadata == MetadataTurn::Between {
+        own(&mut errors);
+    }
+    (strategy.validate_create)(value, &mut errors);
+    // The registry's own look, which finds nothing where the kind's was stricter.
+    let loose = strategy.metadata == MetadataTurn::Last || strategy.names == meta::NameRule::Any;
+    if errors.is_empty() && loose {
+        metadata(meta::NameRule::PathSegment, true, &mut errors);
+    }
+    errors
 }
 
 impl Inner {
@@ -143,18 +167,8 @@ impl Inner {
         kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
         self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?;
-        let mut errors = Errors::default();
-        meta::validate(
-            &value["metadata"],
-            resource.namespaced,
-            strategy.names,
-            strategy.plain_finalizers,
-            &Path::new("metadata"),
-            &mut errors,
-        );
         let mut value = canonical(&subject, value);
-        (strategy.validate)(&value, &mut errors);
-        (strategy.validate_create)(&value, &mut errors);
+        let mut errors = created_errors(resource, &strategy, &value);
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &value).await?;
@@ -216,5 +230,42 @@ impl Inner {
             }
         }
         Err(ApiError::internal("too many conflicting writes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::resources;
+
+    use super::*;
+
+    #[test]
+    fn metadata_is_looked_at_in_its_turn() {
+        for (group, version, plural, body, wanted) in [
+            ("", "v1", "events", json!({}), vec!["involvedObject.namespace"]),
+            (
+                "events.k8s.io",
+                "v1",
+                "events",
+                json!({"eventTime": "2026-01-01T00:00:00.000000Z", "reportingComponent": "c", "action": "a",
+                    "reason": "r", "type": "x", "involvedObject": {"namespace": "a"}}),
+                vec!["reportingInstance", "metadata.name", "type"],
+            ),
+            (
+                "policy",
+                "v1",
+                "poddisruptionbudgets",
+                json!({"spec": {"unhealthyPodEvictionPolicy": "x"}}),
+                vec!["spec.unhealthyPodEvictionPolicy"],
+            ),
+            ("policy", "v1", "poddisruptionbudgets", json!({}), vec!["metadata.name"]),
+        ] {
+            let resource = resources::find(group, version, plural).expect("a kind");
+            let mut object = body;
+            object["metadata"] = json!({"namespace": "a"});
+            let told = created_errors(resource, &kinds::strategy(resource), &object).messages();
+            let fields: Vec<&str> = told.iter().filter_map(|told| told.split(": ").next()).collect();
+            assert_eq!(fields, wanted, "{object}");
+        }
     }
 }

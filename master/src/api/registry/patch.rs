@@ -138,6 +138,9 @@ pub fn apply_patch(
     if let Some(why) = problem {
         return Err(invalid(&why));
     }
+    if kind == PatchKind::Strategic {
+        patch::typed::fit(definition, &mut value);
+    }
     strict.extend(schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
     Ok(value)

@@ -67,14 +67,6 @@ impl Inner {
         let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
         let named = !version.is_empty() && version != "0";
         let patching = request.verb == Verb::Patch;
-        let uid = object::text(&new, &["metadata", "uid"]);
-        if !patching && !uid.is_empty() && uid != &*stored.meta.uid {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                stored.meta.uid
-            );
-            return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
-        }
         if named {
             options::object_revision(&version)?;
             if version != stored.revision.to_string() {

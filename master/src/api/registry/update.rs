@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::part::Part;
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, owners};
-use crate::api::invalid::{Errors, Path, check};
+use super::{Answer, RETRIES_MAX, Subject, body, demands, owners};
 use crate::api::managed::{Tracking, apply};
 use crate::api::pipeline::Inner;
 use crate::api::{convert, kinds, object};
@@ -41,19 +40,15 @@ impl Inner {
             Tracking::of(request, subject).create(&mut new);
             return self.create_object(&making, subject, new, warnings).await;
         }
-        let version = object::text(&new, &["metadata", "resourceVersion"]);
-        let unconditional = version.is_empty() || version == "0";
-        if unconditional && !strategy.unconditional_update {
-            let mut errors = Errors::default();
-            errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
-            // An absent object is reported as such first.
-            if self.is_absent(&subject).await? {
-                return Err(subject.not_found());
-            }
-            check(errors, subject.resource.group, subject.resource.plural, subject.name)?;
-        }
         let tracking = Tracking::of(request, subject);
+        let version = object::text(&new, &["metadata", "resourceVersion"]);
+        let conditional = !strategy.unconditional_update && (version.is_empty() || version == "0");
         let produce = |old: &Value, _: &mut Vec<String>| {
+            let uid = |object| object::text(object, &["metadata", "uid"]);
+            demands::same_object(&subject, uid(&new), uid(old), request.options.dry_run)?;
+            if conditional {
+                demands::a_revision(&subject)?;
+            }
             let mut new = new.clone();
             tracking.update(old, &mut new);
             Ok(new)

@@ -197,3 +197,11 @@ proptest! {
         prop_assert_eq!(got.join(","), names(&old.union(&new).cloned().collect()));
     }
 }
+
+#[test]
+fn what_is_to_be_replaced_is_not_merged() {
+    let budget = schema::kind("policy", "v1", "PodDisruptionBudget").expect("a kind");
+    let mut value = json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}});
+    strategic(budget, &mut value, json!({"spec": {"selector": {"matchLabels": {"c": "d"}}}})).expect("fits");
+    assert_eq!(value, json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"c": "d"}}}}));
+}

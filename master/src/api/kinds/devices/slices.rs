@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{binding_conditions, driver, limited, policies, qualified_attribute, unique};
-use crate::api::invalid::{Errors, Path};
+use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::kinds::checks::{self, named, qualified};
 use crate::api::kinds::{Strategy, base};
 use crate::api::meta::NameRule;
@@ -35,22 +35,34 @@ pub(in crate::api::kinds) fn slice() -> Strategy {
         },
         prepare_create: |object| without_mappings(object, &Value::Null),
         prepare_update: without_mappings,
-        validate: |object, errors| slice_spec(&object["spec"], &Path::new("spec"), errors),
+        validate_create: |object, errors| slice_spec(&object["spec"], None, &Path::new("spec"), errors),
         validate_update: |new, old, errors| {
-            let (path, new, old) = (Path::new("spec"), &new["spec"], &old["spec"]);
-            let pool = path.child("pool").child("name");
-            checks::immutable(&new["pool"]["name"], &old["pool"]["name"], &pool, errors);
-            for field in ["driver", "nodeName"] {
-                checks::immutable(&new[field], &old[field], &path.child(field), errors);
+            slice_spec(&new["spec"], Some(&old["spec"]), &Path::new("spec"), errors);
+        },
+        warnings: |object, _, said| {
+            let driver = text(object, &["spec", "driver"]);
+            if driver != driver.to_lowercase() {
+                said.push(format!(
+                    "spec.driver: driver names should be lowercase; {} contains uppercase characters",
+                    go_quote(driver)
+                ));
             }
         },
         ..base()
     }
 }
 
-fn slice_spec(slice: &Value, path: &Path, errors: &mut Errors) {
+/// Checks a slice, and what may not change of the old one.
+fn slice_spec(slice: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
     driver(text(slice, &["driver"]), &path.child("driver"), errors);
     pool(&slice["pool"], &path.child("pool"), errors);
+    if let Some(old) = old {
+        let pool = path.child("pool").child("name");
+        checks::immutable(&slice["pool"]["name"], &old["pool"]["name"], &pool, errors);
+        for field in ["driver", "nodeName"] {
+            checks::immutable(&slice[field], &old[field], &path.child(field), errors);
+        }
+    }
     placement(slice, path, errors);
     if !slice["sharedCounters"].is_null() && !slice["devices"].is_null() {
         errors.invalid(path, "", "only one of `sharedCounters` or `devices` is allowed");
@@ -279,7 +291,7 @@ mod tests {
 
     fn said(spec: Value) -> Vec<String> {
         let mut errors = Errors::default();
-        slice_spec(&spec, &Path::new("spec"), &mut errors);
+        slice_spec(&spec, None, &Path::new("spec"), &mut errors);
         errors.messages()
     }
 

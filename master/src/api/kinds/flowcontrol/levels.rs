@@ -82,11 +82,15 @@ fn shares(level: &Value, path: &Path, errors: &mut Errors) {
 
 fn limited(level: &Value, path: &Path, errors: &mut Errors) {
     shares(level, path, errors);
+    limit_response(level, path, errors);
     if level["borrowingLimitPercent"].as_i64().is_some_and(|n| n < 0) {
         let path = path.child("borrowingLimitPercent");
         let detail = "if specified, must be a non-negative integer";
         errors.invalid(&path, level["borrowingLimitPercent"].clone(), detail);
     }
+}
+
+fn limit_response(level: &Value, path: &Path, errors: &mut Errors) {
     let (response, path) = (&level["limitResponse"], path.child("limitResponse"));
     let at = path.child("queuing");
     match text(response, &["type"]) {

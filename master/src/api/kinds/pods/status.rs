@@ -79,6 +79,7 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
         ended_stay_ended(status, old, field, kind, &path.child(field), errors);
     }
     claims(new, &path.child("resourceClaimStatuses"), errors);
+    extended_claim(new, &path.child("extendedResourceClaimStatus"), errors);
     let first = list(status, &["hostIPs"]).first();
     addresses_of(status, "podIPs", &path, errors);
     if let Some(first) = first.map(|first| text(first, &["ip"]))
@@ -170,6 +171,47 @@ fn claims(pod: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// The claim that was made for the extended resources of a pod's containers, and what in it is for which.
+fn extended_claim(pod: &Value, path: &Path, errors: &mut Errors) {
+    let status = &pod["status"]["extendedResourceClaimStatus"];
+    if !status.is_object() {
+        return;
+    }
+    let at = path.child("requestMappings");
+    let mappings = list(status, &["requestMappings"]);
+    if mappings.is_empty() {
+        errors.required(&at, "at least one request mapping is required");
+    }
+    let containers =
+        || list(pod, &["spec", "containers"]).iter().chain(list(pod, &["spec", "initContainers"]));
+    let key = |mapping: &Value| {
+        ["containerName", "resourceName", "requestName"].map(|field| text(mapping, &[field]).to_owned())
+    };
+    for (i, mapping) in mappings.iter().enumerate() {
+        let (at, [container, resource, request]) = (at.index(i), key(mapping));
+        match containers().find(|c| text(c, &["name"]) == container) {
+            Some(found) if found["resources"]["requests"].get(&resource).is_none() => {
+                let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests \
+                              or spec.containers.resources.requests";
+                errors.invalid(&at.child("resourceName"), resource.as_str(), detail);
+            }
+            Some(_) => {}
+            None => {
+                let detail =
+                    "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.invalid(&at.child("containerName"), container.as_str(), detail);
+            }
+        }
+        checks::named(NameRule::Label, &request, &path.child("requestName"), errors);
+        if mappings[..i].iter().any(|other| key(other) == key(mapping)) {
+            errors.duplicate(&at.child("containerName"), container);
+            errors.duplicate(&at.child("resourceName"), resource);
+            errors.duplicate(&at.child("requestName"), request);
+        }
+    }
+    checks::required_name(NameRule::Subdomain, status, "resourceClaimName", path, errors);
+}
+
 /// Addresses: one of each family at most.
 fn addresses_of(status: &Value, field: &str, path: &Path, errors: &mut Errors) {
     let (found, path) = (list(status, &[field]), path.child(field));
@@ -182,7 +224,7 @@ fn addresses_of(status: &Value, field: &str, path: &Path, errors: &mut Errors) {
     let parsed: Vec<_> = found.iter().map(|address| checks::parse_ip(text(address, &["ip"]))).collect();
     if let Some(i) = parsed.iter().position(Option::is_none) {
         let bad = text(&found[i], &["ip"]);
-        let detail = format!("failed to check for dual stack with error:invalid IP[{i}]: {bad:?}");
+        let detail = format!("failed to check for dual stack with error:invalid IP[{i}]: {bad}");
         errors.internal(&path, &detail);
     }
     let both = parsed.iter().flatten().any(std::net::IpAddr::is_ipv4)

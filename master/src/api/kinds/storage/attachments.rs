@@ -17,16 +17,6 @@ pub(in crate::api::kinds) fn attachment() -> Strategy {
         prepare_create: |object| object["status"] = json!({"attached": false}),
         prepare_status: keep_metadata,
         validate: valid_attachment,
-        // What only the newest version of the kind demands comes last, and of new objects only.
-        validate_create: |object, errors| {
-            let attacher = text(object, &["spec", "attacher"]);
-            if !attacher.is_empty() {
-                driver_name(attacher, &spec("attacher"), errors);
-            }
-            if let Some(name) = object["spec"]["source"]["persistentVolumeName"].as_str() {
-                named(NameRule::Subdomain, name, &spec("source").child("persistentVolumeName"), errors);
-            }
-        },
         validate_update: |new, old, errors| {
             checks::immutable_struct(
                 "a.storage.v1.VolumeAttachmentSpec",
@@ -36,19 +26,14 @@ pub(in crate::api::kinds) fn attachment() -> Strategy {
                 errors,
             );
         },
-        validate_status: |new, _, errors| {
-            valid_attachment(new, errors);
-            attachment_status(&new["status"], &Path::new("status"), errors);
-        },
+        validate_status: |new, _, errors| valid_attachment(new, errors),
         ..base()
     }
 }
 
 fn valid_attachment(object: &Value, errors: &mut Errors) {
     let (attachment, source) = (&object["spec"], &object["spec"]["source"]);
-    if text(attachment, &["attacher"]).is_empty() {
-        errors.required(&spec("attacher"), "");
-    }
+    driver_name(text(attachment, &["attacher"]), &spec("attacher"), errors);
     let both = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     match (source["inlineVolumeSpec"].is_object(), source["persistentVolumeName"].as_str()) {
         (false, None) => errors.required(&spec("source"), both),
@@ -67,6 +52,10 @@ fn valid_attachment(object: &Value, errors: &mut Errors) {
         ),
     }
     named(NameRule::Subdomain, text(attachment, &["nodeName"]), &spec("nodeName"), errors);
+    attachment_status(&object["status"], &Path::new("status"), errors);
+    if let Some(name) = source["persistentVolumeName"].as_str() {
+        named(NameRule::Subdomain, name, &spec("source").child("persistentVolumeName"), errors);
+    }
 }
 
 fn attachment_status(status: &Value, path: &Path, errors: &mut Errors) {
