@@ -123,7 +123,7 @@ fn what_held_what_goes_is_empty_not_absent() {
     let with = container(json!({"securityContext": {"privileged": true}}));
     let without = container(json!({"securityContext": {}}));
     let second = Kept::new().apply("a", with).expect("applied").apply("a", without.clone()).expect("applied");
-    assert_eq!(second.object["spec"]["template"], without["spec"]["template"]);
+    assert_eq!(second.object["spec"]["template"]["spec"], without["spec"]["template"]["spec"]);
 }
 
 #[test]
