@@ -277,14 +277,14 @@ fn services_of_ipv6_without_any_on_the_nodes(proxy: ProxyMode, name: &str) {
     assert!(talk(&one.space.0, 5).unwrap().starts_with("b "), "from a node to a pod of another");
     assert!(talk(&one.space.0, 6).unwrap().starts_with("a "), "from a node to a pod of its own");
     // Nobody is behind it, or it is no Service's at all: both are said at once.
-    // Not so by iptables, where it was seen to go unanswered: a known gap, which README.md tells.
-    let answered: &[u8] = if matches!(proxy, ProxyMode::Iptables) { &[] } else { &[7, 99] };
     for from in [&a.0, &one.space.0] {
-        for last in answered.iter().copied() {
+        for last in [7, 99] {
             // Its rule may come with a batch after that of the others; before that it is nobody's, and nothing is said.
             let is_refused =
                 || talk(from, last).is_err_and(|why| why.kind() == std::io::ErrorKind::ConnectionRefused);
             until(&format!("{from} is refused at {last}"), is_refused);
+            let refused = talk(from, last).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{from} to {last}: {refused}");
         }
     }
     // What somebody else takes away comes back.

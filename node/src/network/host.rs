@@ -10,6 +10,7 @@ use super::netlink::Netlink;
 use crate::family::Family;
 use crate::nft;
 use crate::nft::commands::emptied;
+use crate::proxy::iptables::names::COMMENT as SERVICES;
 
 /// The nftables table of the pods' network on this bridge.
 pub fn table(family: Family, bridge: &str) -> String {
@@ -101,18 +102,44 @@ pub async fn open(pods: &DualRange, cluster: &DualRange, bridge: &str) -> Result
     Ok(())
 }
 
-/// Inserts a rule unless it is there.
+/// How often a rule is put where it belongs: whoever keeps the Services' rules may be about it too.
+const INSERTIONS_MAX: u32 = 4;
+
+/// Inserts a rule unless it is there, behind what leads to the Services' rules of iptables: those refuse, and what is let
+/// pass before them is never refused.
 async fn insert_rule(program: &str, rule: &[&str]) -> Result<(), String> {
-    let check: Vec<&str> = ["-w", "-C"].into_iter().chain(rule.iter().copied()).collect();
-    if run(program, &check).await.is_ok() {
-        return Ok(());
+    let with = |verb: &[&'static str]| -> Vec<String> {
+        ["-w"].iter().chain(verb).chain(rule).map(|word| (*word).to_owned()).collect()
+    };
+    for _ in 0..INSERTIONS_MAX {
+        let listing = match run(program, &["-w", "-S", "FORWARD"]).await {
+            // A node without iptables has no rules of it that could be in the way.
+            Err(why) if why.contains("does not run") => return Ok(()),
+            listing => listing?,
+        };
+        let (place, ahead) = behind_services(&listing, rule);
+        if run(program, &words(&with(&["-C"]))).await.is_ok() {
+            if !ahead {
+                return Ok(());
+            }
+            run(program, &words(&with(&["-D"]))).await?;
+        }
+        let mut insert = with(&["-I"]);
+        // After the chain's name.
+        insert.insert(3, place.to_string());
+        run(program, &words(&insert)).await?;
     }
-    let insert: Vec<&str> = ["-w", "-I"].into_iter().chain(rule.iter().copied()).collect();
-    match run(program, &insert).await {
-        // A node without iptables has no rules of it that could be in the way.
-        Err(why) if !why.contains("does not run") => Err(why),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// Where in a chain, of which this is the listing, a rule stands right behind what leads to the Services' rules, and whether
+/// it stands ahead of that.
+fn behind_services(listing: &str, rule: &[&str]) -> (usize, bool) {
+    let rules: Vec<Vec<String>> =
+        listing.lines().map(split_quoted).filter(|parts| parts.first().is_some_and(|p| p == "-A")).collect();
+    let last = rules.iter().rposition(|parts| parts.iter().any(|part| part == SERVICES));
+    let own = rules.iter().position(|parts| parts[1..] == *rule);
+    (last.map_or(0, |last| last + 1) + 1, own.zip(last).is_some_and(|(own, last)| own < last))
 }
 
 /// Makes the machine a router of IPv6. A router takes no routes from others' announcements unless told; whoever got
@@ -250,6 +277,24 @@ mod tests {
             "ACCEPT",
         ];
         assert_eq!(found, [wanted.map(str::to_owned).to_vec()]);
+    }
+
+    #[test]
+    fn pods_packets_pass_behind_what_refuses() {
+        let rules = forward_rules("10.244.0.0/16".parse().expect("a range"));
+        let own = "-A FORWARD -s 10.244.0.0/16 -m comment --comment \"troupe pods\" -j ACCEPT\n";
+        let services = "-A FORWARD -m comment --comment \"troupe services\" -j TROUPE-FORWARD\n";
+        let (policy, other) = ("-P FORWARD DROP\n", "-A FORWARD -j DOCKER-USER\n");
+        for (listing, wanted) in [
+            (vec![policy, other], (1, false)),
+            (vec![policy, own, other], (1, false)),
+            (vec![policy, services, other], (2, false)),
+            (vec![policy, services, own, other], (2, false)),
+            (vec![policy, own, services, other], (3, true)),
+            (vec![policy, other, services], (3, false)),
+        ] {
+            assert_eq!(behind_services(&listing.concat(), &words(&rules[0])), wanted, "{listing:?}");
+        }
     }
 
     #[test]
