@@ -10,6 +10,7 @@ use super::managed::scale::ScaleTracking;
 use super::meta::{self, NameRule};
 use super::object::{self, list, text};
 use super::pipeline::Inner;
+use super::registry::demands::unmet;
 use super::registry::part::Part;
 use super::registry::patch::apply_patch;
 use super::registry::update::check_name;
@@ -172,13 +173,7 @@ impl Inner {
                 ("ResourceVersion", &wanted[1], revision.to_string()),
             ] {
                 if !wanted.is_empty() && *wanted != found {
-                    let why = format!(
-                        "StorageError: invalid object, Code: 4, Key: /registry/pods/{}/{name}, ResourceVersion: 0, \
-                         AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object \
-                         meta: {found}",
-                        pod.namespace
-                    );
-                    return Err(ApiError::conflict("", "pods", &name, &why));
+                    return Err(unmet(&pod, what, wanted, &found, false));
                 }
             }
             if object::is_deleting(old) {

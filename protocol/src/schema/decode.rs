@@ -267,8 +267,6 @@ impl Seed<'_> {
     /// A value of the wrong kind: reported, and read as absent, as Go goes on after such an error.
     fn mismatch(self, got: &str) -> Value {
         let of = match (self.ty, self.definition()) {
-            // It reads itself as a text or as a number.
-            (Some(Type::IntOrString), _) => "int32".to_owned(),
             (_, Some(definition)) => struct_name(definition),
             (Some(ty), None) => go_type(ty, self.field),
             _ => String::new(),

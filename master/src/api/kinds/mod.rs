@@ -56,6 +56,19 @@ pub enum MetadataTurn {
     Last,
 }
 
+/// What `metadata.generation` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Nothing: there is none.
+    None,
+    /// The states of the spec, the first being 1.
+    States,
+    /// Changes of the spec only, from none.
+    Changes,
+    /// The first state, for ever.
+    Creation,
+}
+
 /// How a kind behaves.
 pub struct Strategy {
     /// Form of its names.
@@ -92,12 +105,8 @@ pub struct Strategy {
     pub warnings: fn(&Value, Option<&Value>, &mut Vec<String>),
     /// A new object keeps the status that its author gave it.
     pub keeps_status: bool,
-    /// `metadata.generation` counts states of the spec.
-    pub generation: bool,
-    /// `metadata.generation` counts changes of the spec only, from none.
-    pub generation_of_changes: bool,
-    /// `metadata.generation` is that of the first state for ever.
-    pub generation_of_creation: bool,
+    /// What its generation counts.
+    pub generation: Generation,
     /// Updates need no resourceVersion.
     pub unconditional_update: bool,
     /// A replace of an absent object makes it.
@@ -307,7 +316,12 @@ const RETURNED: &[&str] = &[
 /// The behaviour of a kind, in the version asked for or the one that is stored.
 pub fn strategy(resource: &Resource) -> Strategy {
     if resource.custom {
-        return Strategy { generation: true, unconditional_update: false, plain_finalizers: true, ..base() };
+        return Strategy {
+            generation: Generation::States,
+            unconditional_update: false,
+            plain_finalizers: true,
+            ..base()
+        };
     }
     let plural = resource.plural;
     let made = match (resource.storage.0, plural) {
@@ -371,9 +385,12 @@ pub fn strategy(resource: &Resource) -> Strategy {
         _ => base(),
     };
     Strategy {
-        generation: GENERATION.contains(&plural),
-        generation_of_changes: plural == "csidrivers",
-        generation_of_creation: plural == "priorityclasses",
+        generation: match plural {
+            "csidrivers" => Generation::Changes,
+            "priorityclasses" => Generation::Creation,
+            _ if GENERATION.contains(&plural) => Generation::States,
+            _ => Generation::None,
+        },
         unconditional_update: !CONDITIONAL.contains(&plural),
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
@@ -415,9 +432,7 @@ fn base() -> Strategy {
         validate_ephemeral: valid_update,
         warnings: silent,
         keeps_status: false,
-        generation: false,
-        generation_of_changes: false,
-        generation_of_creation: false,
+        generation: Generation::None,
         unconditional_update: true,
         create_on_update: false,
         returns_deleted: false,

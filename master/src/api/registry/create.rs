@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, RETRIES_MAX, Subject, body, canonical, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
-use crate::api::kinds::MetadataTurn;
+use crate::api::kinds::{Generation, MetadataTurn};
 use crate::api::managed::Tracking;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
@@ -45,7 +45,7 @@ pub fn stamp(value: &mut Value, namespace: &str, strategy: &kinds::Strategy) {
     } else {
         meta.insert("namespace".to_owned(), namespace.into());
     }
-    if strategy.generation || strategy.generation_of_creation {
+    if matches!(strategy.generation, Generation::States | Generation::Creation) {
         meta.insert("generation".to_owned(), 1.into());
     }
     meta.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());

@@ -11,14 +11,25 @@ pub(super) fn same_object(subject: &Subject<'_>, wanted: &str, uid: &str, dry: b
     if wanted.is_empty() || wanted == uid {
         return Ok(());
     }
+    Err(unmet(subject, "UID", wanted, uid, dry))
+}
+
+/// The refusal of a write whose demand, a UID or a ResourceVersion, the object that is found does not meet.
+pub(in crate::api) fn unmet(
+    subject: &Subject<'_>,
+    what: &str,
+    wanted: &str,
+    found: &str,
+    dry: bool,
+) -> ApiError {
     let resource = subject.resource;
     let root = if dry { "" } else { "/registry" };
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {root}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
-         failed: UID in precondition: {wanted}, UID in object meta: {uid}",
+         failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
         kinds::place(subject.stored, subject.namespace, subject.name)
     );
-    Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why))
+    ApiError::conflict(resource.group, resource.plural, subject.name, &why)
 }
 
 /// Refuses a write that names no revision, of a kind whose writes must.

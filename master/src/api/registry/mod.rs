@@ -28,7 +28,7 @@ use crate::store::{LeaseId, Op, StoreError, Txn, TxnResult};
 pub mod body;
 pub mod create;
 pub mod delete;
-mod demands;
+pub(super) mod demands;
 pub mod options;
 mod owners;
 pub mod part;

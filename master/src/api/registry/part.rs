@@ -6,7 +6,8 @@ use protocol::schema::decode::finish;
 use serde_json::Value;
 
 use super::Subject;
-use crate::api::{kinds, object};
+use crate::api::kinds::{self, Generation};
+use crate::api::object;
 
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(super) fn prepare(
             } else {
                 (strategy.prepare_resize)(new, old);
             }
-            if strategy.generation || strategy.generation_of_changes {
+            if matches!(strategy.generation, Generation::States | Generation::Changes) {
                 let canonical = LazyCell::new(|| finish(subject.definition, new.clone()));
                 let counts = |(name, _): &(&String, &Value)| match name.as_str() {
                     "metadata" | "kind" | "apiVersion" => false,
