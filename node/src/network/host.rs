@@ -129,6 +129,7 @@ async fn insert_rule(program: &str, rule: &[&str]) -> Result<(), String> {
         insert.insert(3, place.to_string());
         run(program, &words(&insert)).await?;
     }
+    tracing::warn!(program, "others keep putting rules ahead of those that lead to Services");
     Ok(())
 }
 
