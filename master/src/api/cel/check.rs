@@ -30,26 +30,26 @@ impl Default for Environment {
     }
 }
 
-/// Checks an expression.
-pub fn check(environment: &Environment, expr: &Expr) -> Result<Type, Vec<Problem>> {
+/// Checks an expression: its type, and the types of all that it is made of.
+pub fn check(environment: &Environment, expr: &Expr) -> Result<(Type, Types), Vec<Problem>> {
     let mut checker = Checker { environment, scopes: Vec::new(), problems: Vec::new(), types: Types::new() };
     let ty = checker.expr(expr);
     if checker.problems.is_empty() {
         literals::check(expr, &mut checker.types, &mut checker.problems);
     }
-    if checker.problems.is_empty() { Ok(ty) } else { Err(checker.problems) }
+    if checker.problems.is_empty() { Ok((ty, checker.types)) } else { Err(checker.problems) }
 }
 
 struct Checker<'a> {
     environment: &'a Environment,
     scopes: Vec<(String, Type)>,
     problems: Vec<Problem>,
-    /// The types of what stands in lists and maps, by the place of the expression.
+    /// The types of what was checked so far; of what stands in lists and maps, what it adds to them.
     types: Types,
 }
 
-/// Types of expressions, by where they are.
-pub(super) type Types = std::collections::HashMap<usize, Type>;
+/// Types of expressions, by where they are: no two of them are at one place.
+pub type Types = std::collections::HashMap<usize, Type>;
 
 /// Names of types, which are values too.
 const TYPES: [&str; 14] = [
@@ -83,6 +83,12 @@ impl Checker<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Type {
+        let ty = self.of_kind(expr);
+        self.types.insert(expr.at, ty.clone());
+        ty
+    }
+
+    fn of_kind(&mut self, expr: &Expr) -> Type {
         match &expr.kind {
             Kind::Literal(literal) => match literal {
                 Literal::Null => Type::Null,
@@ -132,7 +138,7 @@ impl Checker<'_> {
                     self.types.insert(item.at, ty.clone());
                     of = Some(joined(of, ty));
                 }
-                Type::List(Arc::new(of.unwrap_or(Type::Dyn)))
+                Type::list(of.unwrap_or(Type::Dyn))
             }
             Kind::Map(entries) => {
                 let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
@@ -233,8 +239,8 @@ impl Checker<'_> {
     fn comprehension(&mut self, c: &Comprehension) -> Type {
         let range = self.expr(&c.range);
         let (first, second) = match &range {
-            Type::List(of) if c.second.is_some() => (Type::Int, (**of).clone()),
-            Type::List(of) => ((**of).clone(), Type::Dyn),
+            Type::List(of, _) if c.second.is_some() => (Type::Int, (**of).clone()),
+            Type::List(of, _) => ((**of).clone(), Type::Dyn),
             Type::Map(key, value) => ((**key).clone(), (**value).clone()),
             Type::Dyn => (Type::Dyn, Type::Dyn),
             other => {
@@ -260,8 +266,8 @@ impl Checker<'_> {
         self.scopes.truncate(self.scopes.len() - 1 - usize::from(c.second.is_some()));
         match c.of {
             Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
-            Macro::Filter | Macro::SortBy => Type::List(Arc::new(first)),
-            Macro::Map => Type::List(Arc::new(transformed.unwrap_or(Type::Dyn))),
+            Macro::Filter | Macro::SortBy => Type::list(first),
+            Macro::Map => Type::list(transformed.unwrap_or(Type::Dyn)),
             Macro::TransformMap => Type::Map(Arc::new(first), Arc::new(transformed.unwrap_or(Type::Dyn))),
         }
     }

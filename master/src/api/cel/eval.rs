@@ -416,7 +416,7 @@ fn index<'a>(of: &Value<'a>, at: &Value<'a>, optional: bool) -> Outcome<'a> {
         };
         let found = usize::try_from(i).ok().filter(|i| *i < count).and_then(|i| match of {
             Value::List(items) => items.get(i).cloned(),
-            Value::JsonList(items, ty) => items.get(i).map(|json| Value::of(json, ty)),
+            Value::JsonList(items, ty, _) => items.get(i).map(|json| Value::of(json, ty)),
             _ => None,
         });
         return match found {

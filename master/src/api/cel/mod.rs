@@ -43,10 +43,15 @@ impl Program {
 
     /// Compiles an expression; the error is the problems alone.
     pub fn check(environment: &Environment, source: &str) -> Result<Program, String> {
+        Program::check_all(environment, source).map(|(program, _)| program)
+    }
+
+    /// Compiles an expression as [`check`](Self::check) does; also the types of all that it is made of.
+    pub fn check_all(environment: &Environment, source: &str) -> Result<(Program, check::Types), String> {
         let failed = |problems: &[parse::Problem]| parse::render(source, problems);
         let expr = parse::parse(source).map_err(|p| failed(&p))?;
-        let ty = check::check(environment, &expr).map_err(|p| failed(&p))?;
-        Ok(Program { expr, ty })
+        let (ty, types) = check::check(environment, &expr).map_err(|p| failed(&p))?;
+        Ok((Program { expr, ty }, types))
     }
 
     /// Whether it mentions a variable.

@@ -32,7 +32,7 @@ fn overload(text: &'static str) -> Overload {
 fn ty(text: &'static str) -> Type {
     if let Some((outer, inner)) = text.strip_suffix(')').and_then(|t| t.split_once('(')) {
         return match outer {
-            "list" => Type::List(Arc::new(ty(inner))),
+            "list" => Type::list(ty(inner)),
             "optional" => Type::Optional(Arc::new(ty(inner))),
             _ => {
                 let (key, value) = inner.split_once(',').unwrap_or((inner, "dyn"));

@@ -173,3 +173,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parts_of_objects_are_compared_by_what_tells_them_apart() {
+    use crate::api::custom::schema::Schema;
+
+    let schema = Schema::parse(&json!({"type": "object", "properties": {
+        "set": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}}},
+        "list": {"type": "array", "items": {"type": "string"}},
+        // Expressions cannot reach some of these, and take others for absent.
+        "object": {"type": "object", "properties": {
+            "if": {"type": "string"}, "n": {"type": "string", "nullable": true},
+            "any": {"x-kubernetes-preserve-unknown-fields": true}}},
+    }}));
+    let ty = types::of_schema(&schema, false, "object");
+    let old = json!({"set": ["a", "b"], "map": [{"k": "a", "v": 1}, {"k": "b", "v": 2}], "list": ["a", "b"],
+        "object": {"if": "x", "n": null, "any": {"x": 1}}});
+    let new = json!({"set": ["b", "a"], "map": [{"k": "b", "v": 2}, {"k": "a", "v": 1}], "list": ["b", "a"],
+        "object": {"if": "x", "n": null, "any": {"x": 1}}});
+    let mut environment = Environment::default();
+    for name in ["self", "oldSelf"] {
+        environment.variables.insert(name.to_owned(), ty.clone());
+    }
+    for (rule, holds) in [
+        ("self.set == oldSelf.set", true),
+        ("self.map == oldSelf.map", true),
+        ("self.list == oldSelf.list", false),
+        ("self.object == oldSelf.object", true),
+        ("self == oldSelf", false),
+        ("self.set == ['a', 'b']", true),
+        ("self.set + ['b', 'c'] == ['b', 'a', 'c']", true),
+        ("(self.map + [self.map[0], oldSelf.map[0]]).size() == 2", true),
+        ("self.list + ['b'] == ['b', 'a', 'b']", true),
+        ("self.map != oldSelf.map.filter(e, e.k == 'a')", true),
+    ] {
+        let program = Program::compile(&environment, rule).expect("compiles");
+        let scope = Scope::new([("self", Value::of(&new, &ty)), ("oldSelf", Value::of(&old, &ty))]);
+        let value = program.evaluate(&scope, &mut TOTAL_COST_MAX.clone()).expect("has a value");
+        assert_eq!(value.to_json(), Some(json!(holds)), "{rule}");
+    }
+}

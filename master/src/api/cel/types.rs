@@ -29,8 +29,8 @@ pub enum Type {
     Duration,
     /// `google.protobuf.Timestamp`
     Timestamp,
-    /// A list.
-    List(Arc<Type>),
+    /// A list, and what tells its entries apart.
+    List(Arc<Type>, Identity),
     /// A map.
     Map(Arc<Type>, Arc<Type>),
     /// An object with known fields.
@@ -43,6 +43,35 @@ pub enum Type {
     Opaque(&'static str),
     /// A parameter of a function's type.
     Param(char),
+}
+
+/// What tells the entries of a list apart. It is no part of the list's type: lists of all sorts may stand where one
+/// of their entries' type may.
+#[derive(Clone, Debug, Default)]
+pub enum Identity {
+    /// Where they stand.
+    #[default]
+    Place,
+    /// What they are: the list is a set.
+    Value,
+    /// These fields of them: the list is a map.
+    Keys(Arc<[String]>),
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Identity {
+    fn of(schema: &Schema) -> Self {
+        match schema.list_type.as_str() {
+            "set" => Identity::Value,
+            "map" => Identity::Keys(schema.list_keys.clone().into()),
+            _ => Identity::Place,
+        }
+    }
 }
 
 /// An object with known fields.
@@ -67,7 +96,7 @@ impl fmt::Display for Type {
             Type::Bytes => f.write_str("bytes"),
             Type::Duration => f.write_str("duration"),
             Type::Timestamp => f.write_str("timestamp"),
-            Type::List(of) => write!(f, "list({of})"),
+            Type::List(of, _) => write!(f, "list({of})"),
             Type::Map(key, value) => write!(f, "map({key}, {value})"),
             Type::Object(object) => f.write_str(&object.name),
             Type::Optional(of) => write!(f, "optional_type({of})"),
@@ -79,13 +108,18 @@ impl fmt::Display for Type {
 }
 
 impl Type {
+    /// A list of entries of a type.
+    pub fn list(of: Type) -> Type {
+        Type::List(Arc::new(of), Identity::Place)
+    }
+
     /// Its full name, as refusals of what an expression evaluates to have it.
     pub fn full_name(&self) -> String {
         match self {
             Type::Duration => "google.protobuf.Duration".to_owned(),
             Type::Timestamp => "google.protobuf.Timestamp".to_owned(),
             Type::Null => "null_type".to_owned(),
-            Type::List(of) => format!("list({})", of.full_name()),
+            Type::List(of, _) => format!("list({})", of.full_name()),
             Type::Map(key, value) => format!("map({}, {})", key.full_name(), value.full_name()),
             other => other.to_string(),
         }
@@ -154,7 +188,7 @@ pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Type {
                 .items
                 .as_ref()
                 .map_or(Type::Dyn, |items| of_schema(items, items.embedded, &format!("{name}.@idx")));
-            Type::List(Arc::new(of))
+            Type::List(Arc::new(of), Identity::of(schema))
         }
         "object" => {
             if let Additional::Schema(of) = &schema.additional {
@@ -222,7 +256,7 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
             }
         },
         (Type::Dyn, _) | (_, Type::Dyn) => true,
-        (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
+        (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
         (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bindings) && fits(b, d, bindings),
         // What is no message of its own is a map to functions on maps.
         (Type::Object(a), Type::Object(b)) => a == b,
@@ -239,7 +273,7 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
 pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
     match ty {
         Type::Param(name) => bindings.get(name).cloned().unwrap_or(Type::Dyn),
-        Type::List(of) => Type::List(Arc::new(resolved(of, bindings))),
+        Type::List(of, _) => Type::list(resolved(of, bindings)),
         Type::Optional(of) => Type::Optional(Arc::new(resolved(of, bindings))),
         Type::Map(key, value) => {
             Type::Map(Arc::new(resolved(key, bindings)), Arc::new(resolved(value, bindings)))

@@ -1,7 +1,7 @@
 //! Values of expressions. What comes from an object is looked at where it is, not copied.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use super::time::{parse_duration, parse_time};
-use super::types::Type;
+use super::types::{Identity, Type};
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ pub enum Value<'a> {
     Timestamp(OffsetDateTime),
     /// A list that an expression made.
     List(Arc<Vec<Value<'a>>>),
-    /// A list of an object.
-    JsonList(&'a [Json], &'a Type),
+    /// A list of an object, its entries' type, and what tells them apart.
+    JsonList(&'a [Json], &'a Type, &'a Identity),
     /// A map that an expression made.
     Map(Arc<Vec<(Value<'a>, Value<'a>)>>),
     /// A map or object of an object.
@@ -101,8 +101,8 @@ impl<'a> Value<'a> {
                 time.map_or_else(|| Value::String(s.as_str().into()), Value::Timestamp)
             }
             (Json::String(s), _) => Value::String(s.as_str().into()),
-            (Json::Array(items), Type::List(of)) => Value::JsonList(items, of),
-            (Json::Array(items), _) => Value::JsonList(items, &DYN),
+            (Json::Array(items), Type::List(of, identity)) => Value::JsonList(items, of, identity),
+            (Json::Array(items), _) => Value::JsonList(items, &DYN, &Identity::Place),
             (Json::Object(map), ty) => Value::JsonMap(map, ty),
         }
     }
@@ -148,7 +148,7 @@ impl<'a> Value<'a> {
     pub fn items(&self) -> Option<Vec<Value<'a>>> {
         match self {
             Value::List(items) => Some(items.to_vec()),
-            Value::JsonList(items, of) => Some(items.iter().map(|item| Value::of(item, of)).collect()),
+            Value::JsonList(items, of, _) => Some(items.iter().map(|item| Value::of(item, of)).collect()),
             _ => None,
         }
     }
@@ -176,7 +176,7 @@ impl<'a> Value<'a> {
             Value::String(s) => s.chars().count(),
             Value::Bytes(b) => b.len(),
             Value::List(items) => items.len(),
-            Value::JsonList(items, _) => items.len(),
+            Value::JsonList(items, ..) => items.len(),
             Value::Map(entries) => entries.len(),
             Value::JsonMap(map, _) => map.len(),
             Value::Struct(_, fields) => fields.len(),
@@ -210,10 +210,47 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What tells its entries apart, if it is a list.
+    fn identity(&self) -> &Identity {
+        match self {
+            Value::JsonList(_, _, identity) => identity,
+            _ => &Identity::Place,
+        }
+    }
+
+    /// Two lists in one: of a set or a map, what comes again replaces what was there.
+    pub fn joined(&self, other: &Value<'a>) -> Option<Value<'a>> {
+        let (mut made, more) = (self.items()?, other.items()?);
+        let identity = self.identity();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        if !matches!(identity, Identity::Place) {
+            places.extend(made.iter().enumerate().filter_map(|(i, item)| Some((identity.key(item)?, i))));
+        }
+        for item in more {
+            let key = identity.key(&item);
+            match key.as_ref().and_then(|key| places.get(key)) {
+                Some(place) => made[*place] = item,
+                None => {
+                    places.extend(key.map(|key| (key, made.len())));
+                    made.push(item);
+                }
+            }
+        }
+        Some(Value::List(Arc::new(made)))
+    }
+
     /// Whether two values are equal.
     pub fn same(&self, other: &Value<'_>) -> bool {
         if let (Some(a), Some(b)) = (self.items(), other.items()) {
-            return a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.same(b));
+            return a.len() == b.len() && self.identity().pairs(&a, &b, |a, b| a.same(b));
+        }
+        // Parts of objects have fields that expressions cannot name, and values that they take for absent.
+        if let (Value::JsonMap(a, of_a), Value::JsonMap(b, of_b)) = (self, other) {
+            return a.len() == b.len()
+                && a.iter().all(|(name, a)| {
+                    let b = b.get(name).map(|b| Value::of(b, entry_type(of_b, name)));
+                    b.is_some_and(|b| Value::of(a, entry_type(of_a, name)).same(&b))
+                });
         }
         if let (Some(a), Some(_)) = (self.entries(), other.entries()) {
             return self.size() == other.size()
@@ -277,7 +314,7 @@ impl<'a> Value<'a> {
             Value::Bytes(b) => STANDARD.encode(b).into(),
             Value::Duration(n) => super::time::print_duration(*n).into(),
             Value::Timestamp(t) => protocol::schema::decode::print_time(*t).into(),
-            Value::JsonList(items, _) => items.to_vec().into(),
+            Value::JsonList(items, ..) => items.to_vec().into(),
             Value::JsonMap(map, _) => Json::Object((*map).clone()),
             Value::List(items) => items.iter().map(Value::to_json).collect::<Option<Vec<_>>>()?.into(),
             Value::Map(_) | Value::Struct(..) => {
@@ -306,5 +343,34 @@ fn entry_type<'a>(ty: &'a Type, name: &str) -> &'a Type {
             object.fields.values().find(|(own, _)| own == name).map_or(&DYN, |(_, ty)| ty)
         }
         _ => &DYN,
+    }
+}
+
+impl Identity {
+    /// What an entry is known by; nothing where it is known by its place.
+    fn key(&self, entry: &Value<'_>) -> Option<String> {
+        match self {
+            Identity::Place => None,
+            Identity::Value => Some(entry.to_json()?.to_string()),
+            Identity::Keys(keys) => {
+                let entry = entry.to_json()?;
+                Some(keys.iter().map(|key| format!("{}\n", entry[key.as_str()])).collect())
+            }
+        }
+    }
+
+    /// Whether each entry of a list has its like in another that is as long.
+    fn pairs(
+        &self,
+        a: &[Value<'_>],
+        b: &[Value<'_>],
+        alike: impl Fn(&Value<'_>, &Value<'_>) -> bool,
+    ) -> bool {
+        if matches!(self, Identity::Place) {
+            return a.iter().zip(b).all(|(a, b)| alike(a, b));
+        }
+        let known: HashMap<String, &Value<'_>> =
+            a.iter().filter_map(|entry| Some((self.key(entry)?, entry))).collect();
+        b.iter().all(|b| self.key(b).and_then(|key| known.get(&key)).is_some_and(|a| alike(a, b)))
     }
 }

@@ -117,11 +117,35 @@ impl Compiled {
         path: &Path,
         errors: &mut Errors,
     ) -> Vec<String> {
+        self.walk(value, old, Former { own: old, around: None }, schema, path, errors)
+    }
+
+    /// Checks a value that is to stand for what is absent: newly, and where it stood before.
+    pub fn check_default(&self, value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
+        let mut found = Errors::default();
+        for old in [Some(value), None] {
+            if found.is_empty() {
+                // Nothing was left alone here that could excuse it.
+                self.walk(value, old, Former { own: None, around: None }, schema, path, &mut found);
+            }
+        }
+        errors.append(found);
+    }
+
+    fn walk<'v>(
+        &self,
+        value: &'v Value,
+        old: Option<&'v Value>,
+        former: Former<'v>,
+        schema: &Schema,
+        path: &Path,
+        errors: &mut Errors,
+    ) -> Vec<String> {
         let Some(root) = &self.root else { return Vec::new() };
         let mut budget = TOTAL_COST_MAX;
         let mut kept = Errors::default();
         let mut walk = Walk { budget: &mut budget, errors, kept: &mut kept, ended: false };
-        walk.node(root, schema, value, old, Former { own: old, around: None }, path);
+        walk.node(root, schema, value, old, former, path);
         kept.messages()
     }
 }

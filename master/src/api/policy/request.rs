@@ -25,7 +25,7 @@ pub static REQUEST: LazyLock<Type> = LazyLock::new(|| {
         "kubernetes.GroupVersionResource",
         &[("group", text()), ("version", text()), ("resource", text())],
     );
-    let texts = Type::List(Arc::new(Type::String));
+    let texts = Type::list(Type::String);
     let extra = Type::Map(Arc::new(Type::String), Arc::new(texts.clone()));
     let user = object(
         "kubernetes.UserInfo",
@@ -52,7 +52,7 @@ pub static REQUEST: LazyLock<Type> = LazyLock::new(|| {
 
 /// The type of the namespace that a request is about, as far as expressions see it.
 static NAMESPACE: LazyLock<Type> = LazyLock::new(|| {
-    let (text, texts) = (|| Type::String, || Type::List(Arc::new(Type::String)));
+    let (text, texts) = (|| Type::String, || Type::list(Type::String));
     let by_name = || Type::Map(Arc::new(Type::String), Arc::new(Type::String));
     let metadata = object(
         "kubernetes.NamespaceMetadata",

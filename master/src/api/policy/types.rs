@@ -67,7 +67,7 @@ impl Made {
             FieldType::Time | FieldType::MicroTime => Type::Timestamp,
             FieldType::Quantity | FieldType::IntOrString | FieldType::Any => Type::Dyn,
             FieldType::Object(_) => ty.definition().map_or(Type::Dyn, |definition| self.object(definition)),
-            FieldType::List(element) => Type::List(Arc::new(self.field(element))),
+            FieldType::List(element) => Type::list(self.field(element)),
             FieldType::Map(element) => Type::Map(Arc::new(Type::String), Arc::new(self.field(element))),
         }
     }

@@ -1,7 +1,5 @@
 //! Arithmetic. Whatever overflows is an error.
 
-use std::sync::Arc;
-
 use time::Duration;
 
 use super::{Outcome, Value, error};
@@ -129,13 +127,7 @@ fn binary<'a>(name: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
         (Value::Timestamp(a), Value::Timestamp(b)) if name == "_-_" => {
             overflow(i64::try_from((*a - *b).whole_nanoseconds()).ok().map(Value::Duration))
         }
-        (a, b) if name == "_+_" => match (a.items(), b.items()) {
-            (Some(mut a), Some(b)) => {
-                a.extend(b);
-                Ok(Value::List(Arc::new(a)))
-            }
-            _ => error("no such overload"),
-        },
+        (a, b) if name == "_+_" => a.joined(b).map_or_else(|| error("no such overload"), Ok),
         _ => error("no such overload"),
     }
 }

@@ -1,6 +1,7 @@
 //! Which rules are accepted when a kind is declared, and what they may cost.
 
 use super::{REASONS, cost, environment, field_path};
+use crate::api::cel::check::Types;
 use crate::api::cel::types::of_schema;
 use crate::api::cel::{Program, Type};
 use crate::api::custom::schema::{Rule, Schema};
@@ -115,10 +116,15 @@ fn one(
 ) {
     let rule_at = at.child("rule");
     let environment = environment(ty, rule);
-    let compiled = Program::compile(&environment, &rule.rule).and_then(|program| match program.ty {
-        Type::Bool => Ok(program),
+    let compile = |source: &str| {
+        Program::check_all(&environment, source).map_err(|why| format!("compilation failed: {why}"))
+    };
+    let compiled = compile(&rule.rule).and_then(|(program, types)| match program.ty {
+        Type::Bool => Ok((program, types)),
         _ => Err("cel expression must evaluate to a bool".to_owned()),
     });
+    let estimate =
+        |program: &Program, types: &Types| cost::estimate(&program.expr, types, place.schema, place.resource);
     let message_at = at.child("messageExpression");
     let transition = match &compiled {
         Err(why) => {
@@ -126,9 +132,9 @@ fn one(
             errors.invalid_shown(&rule_at, &shown(rule), why);
             false
         }
-        Ok(program) => {
+        Ok((program, types)) => {
             let many = place.many.unwrap_or_else(|| cost::times_max(place.schema));
-            let cost = cost::estimate(&program.expr, place.schema).saturating_mul(many);
+            let cost = estimate(program, types).saturating_mul(many);
             if cost > cost::RULE_COST_MAX {
                 let why = cost::refusal("estimated rule cost", cost, cost::RULE_COST_MAX);
                 errors.forbidden(&rule_at, why);
@@ -138,14 +144,14 @@ fn one(
         }
     };
     if compiled.is_ok() && !rule.message_expression.is_empty() {
-        match Program::compile(&environment, &rule.message_expression) {
+        match compile(&rule.message_expression) {
             Err(why) => errors.invalid_shown(&message_at, &shown(rule), format!("messageExpression {why}")),
-            Ok(program) if program.ty != Type::String => {
+            Ok((program, _)) if program.ty != Type::String => {
                 let why = "messageExpression must evaluate to a string";
                 errors.invalid_shown(&message_at, &shown(rule), why);
             }
-            Ok(program) => {
-                let cost = cost::estimate(&program.expr, place.schema);
+            Ok((program, types)) => {
+                let cost = estimate(&program, &types);
                 if cost > cost::RULE_COST_MAX {
                     let why = cost::refusal("estimated messageExpression cost", cost, cost::RULE_COST_MAX);
                     errors.forbidden(&message_at, why);
