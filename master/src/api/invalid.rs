@@ -215,7 +215,8 @@ impl Errors {
     pub fn within(mut self, path: &Path) -> Errors {
         for error in &mut self.list {
             let own = std::mem::take(&mut error.field);
-            error.field = if own == "<nil>" { path.to_string() } else { path.child(&own).to_string() };
+            let own = own.strip_prefix('.').unwrap_or(&own);
+            error.field = if own == "<nil>" { path.to_string() } else { path.child(own).to_string() };
         }
         self
     }

@@ -57,16 +57,18 @@ impl Version {
         let decoded = schema::decode(schema::custom(), text).map_err(cannot)?;
         let mut value = decoded.value;
         let mut found = decoded.strict;
-        found.extend(self.admit(&mut value));
+        found.extend(self.admit(&mut value).map_err(cannot)?);
         strict(found, validation, warnings).map_err(cannot)?;
         Ok(value)
     }
 
-    /// Prunes an object and gives it its defaults; returns what strict validation refuses.
-    pub fn admit(&self, value: &mut Value) -> Vec<String> {
+    /// Prunes an object and gives it its defaults; returns what strict validation refuses. Objects within it that say
+    /// of themselves what no object can are an error.
+    pub fn admit(&self, value: &mut Value) -> Result<Vec<String>, String> {
         let pruned = self.fields.prune(value);
+        self.fields.read_embedded(value)?;
         self.fields.default(value);
-        pruned.into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
+        Ok(pruned.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
     }
 
     /// An object of this version as it is stored. Those that a webhook converts come here converted.

@@ -42,6 +42,11 @@ impl Fields {
         found
     }
 
+    /// Reads the heads of the objects within an object.
+    pub fn read_embedded(&self, value: &mut Value) -> Result<(), String> {
+        embedded::read(value, &self.schema, &Path::default())
+    }
+
     /// Fills in absent fields, and takes out `null` where it is no value.
     pub fn default(&self, value: &mut Value) {
         defaults::apply(value, &self.schema);

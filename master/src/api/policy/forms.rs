@@ -155,7 +155,7 @@ impl Inner {
             object::object_mut(&mut changed, &[])
                 .insert("apiVersion".to_owned(), custom.resource.api_version().into());
         }
-        custom.admit(&mut changed);
+        custom.admit(&mut changed).map_err(ApiError::internal)?;
         Ok(changed)
     }
 }

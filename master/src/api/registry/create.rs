@@ -162,6 +162,10 @@ impl Inner {
         owners::once(&mut value, owners::Stage::Admitted, write.warnings);
         if subject.stored.subresource("status").is_some() && !strategy.keeps_status {
             object::object_mut(&mut value, &[]).remove("status");
+            // A declared kind may have a default even for that.
+            if let Some(custom) = subject.custom {
+                custom.fields.default(&mut value);
+            }
         }
         (strategy.prepare_create)(&mut value);
         kinds::without_disabled(subject.stored, &mut value, None);

@@ -86,9 +86,11 @@ impl Inner {
             };
             let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
-                let unknown = custom.admit(&mut value);
-                body::strict(unknown, validation, warnings)
-                    .map_err(|why| invalid_patch(&value.to_string(), &why))?;
+                let made = value.to_string();
+                custom
+                    .admit(&mut value)
+                    .and_then(|unknown| body::strict(unknown, validation, warnings))
+                    .map_err(|why| invalid_patch(&made, &why))?;
             } else {
                 value = body::defaulted(resource, subject.stored, subject.definition, value);
             }

@@ -7,6 +7,53 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{self, NameRule, name_errors};
 use crate::api::object::text;
 
+/// Reads the heads of the objects within an object: what they say of themselves must be of the types that it has in
+/// any object. What is not ends the reading of the whole.
+pub fn read(value: &mut Value, schema: &Schema, path: &Path) -> Result<(), String> {
+    if schema.embedded && value.is_object() {
+        read_head(value, path)?;
+    }
+    match value {
+        Value::Array(items) => {
+            let Some(of) = &schema.items else { return Ok(()) };
+            items.iter_mut().enumerate().try_for_each(|(i, item)| read(item, of, &path.index(i)))
+        }
+        Value::Object(map) => map.iter_mut().try_for_each(|(name, inner)| {
+            match (schema.properties.get(name), &schema.additional) {
+                (Some(of), _) => read(inner, of, &path.child(name)),
+                (None, Additional::Schema(of)) => read(inner, of, &path.key(name)),
+                _ => Ok(()),
+            }
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn read_head(value: &mut Value, path: &Path) -> Result<(), String> {
+    let wrong = |name: &str, said: &Value, why: &str| {
+        let mut errors = Errors::default();
+        errors.invalid(&path.child(name), said.clone(), why);
+        errors.messages().join(", ")
+    };
+    for name in ["apiVersion", "kind"] {
+        if let Some(said) = value.get(name).filter(|said| !said.is_string()) {
+            return Err(wrong(name, said, "must be a string"));
+        }
+    }
+    let Some(metadata) = value.get_mut("metadata") else { return Ok(()) };
+    if metadata.is_null() {
+        *metadata = Value::Object(Default::default());
+    }
+    if !metadata.is_object() {
+        let why = protocol::go::cannot_unmarshal(metadata, "v1.ObjectMeta");
+        return Err(wrong("metadata", metadata, &why));
+    }
+    let Some(definition) = protocol::schema::definition("m.ObjectMeta") else { return Ok(()) };
+    let given = metadata.clone();
+    protocol::schema::decode_in(definition, metadata).map_err(|why| wrong("metadata", &given, &why))?;
+    Ok(())
+}
+
 /// Checks what the objects within an object say of themselves.
 pub fn validate(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
     if schema.embedded && value.is_object() {

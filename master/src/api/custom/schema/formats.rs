@@ -161,18 +161,38 @@ fn is_uri(text: &str) -> bool {
     crate::api::cel::library::Url::parse(text).is_some()
 }
 
+/// The numbers of cards, by how they begin (from, to) and how long they are.
+const CARDS: [(&str, &str, usize); 13] = [
+    ("4", "4", 13),
+    ("4", "4", 16),
+    ("51", "55", 16),
+    ("6011", "6011", 16),
+    ("65", "65", 16),
+    ("34", "34", 15),
+    ("37", "37", 15),
+    ("300", "305", 14),
+    ("36", "36", 14),
+    ("38", "38", 14),
+    ("2131", "2131", 15),
+    ("1800", "1800", 15),
+    ("35", "35", 16),
+];
+
+/// Whatever is no digit is passed over.
 fn is_card(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-    if !(13..=19).contains(&digits.len()) {
-        return false;
-    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let issued = CARDS.iter().any(|(from, to, length)| {
+        digits.len() == *length
+            && digits.get(..from.len()).is_some_and(|begin| (*from..=*to).contains(&begin))
+    });
     let sum: u32 = digits
-        .iter()
+        .bytes()
         .rev()
+        .map(|byte| u32::from(byte - b'0'))
         .enumerate()
-        .map(|(i, d)| if i % 2 == 0 { *d } else { (d * 2) / 10 + (d * 2) % 10 })
+        .map(|(i, d)| if i % 2 == 0 { d } else { (d * 2) / 10 + (d * 2) % 10 })
         .sum();
-    sum.is_multiple_of(10)
+    issued && sum.is_multiple_of(10)
 }
 
 fn is_isbn(text: &str, length: usize) -> bool {

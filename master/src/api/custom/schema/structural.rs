@@ -358,11 +358,7 @@ fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) 
             found.append(inside.within(&at));
         }
         if found.is_empty() {
-            let rules = Compiled::of(s, resource);
-            rules.check(default, Some(default), s, &at, &mut found);
-            if found.is_empty() {
-                rules.check(default, None, s, &at, &mut found);
-            }
+            Compiled::of(s, resource).check_default(default, s, &at, &mut found);
         }
         errors.append(found);
     }

@@ -178,6 +178,56 @@ fn a_value_is_compared_as_what_it_is() {
     assert_eq!(errors(json!({"type": "integer"}), json!(1e20)), 2);
 }
 
+#[test]
+fn a_number_is_divided_as_what_it_is() {
+    let messages = |value: Value, of: f64| {
+        let schema = Schema::parse(&json!({"type": "number", "multipleOf": of}));
+        let mut errors = Errors::default();
+        validate::validate(&value, None, &schema, &Path::new("x"), &mut errors);
+        errors.messages()
+    };
+    assert!(messages(json!(1.5), 0.5).is_empty());
+    assert_eq!(messages(json!(1.2), 0.5), ["x: Invalid value: 1.2: x in body should be a multiple of 0.5"]);
+    // What of a half is an integer is nothing.
+    let nothing = "x: Invalid value: 0: factor MultipleOf declared for x must be positive: 0";
+    assert_eq!(messages(json!(1), 0.5), [nothing]);
+    assert_eq!(messages(json!(7), 2.5), ["x: Invalid value: 7: x in body should be a multiple of 2"]);
+    // So many times is no integer that every reader of JSON knows.
+    assert_eq!(messages(json!(1e21), 0.5).len(), 1);
+}
+
+#[test]
+fn what_stands_under_no_path_is_written_as_if_it_did() {
+    let schema = Schema::parse(&json!({"type": "object", "additionalProperties": {"type": "integer"}}));
+    let mut errors = Errors::default();
+    validate::validate(&json!({"k": "a"}), None, &schema, &Path::default(), &mut errors);
+    let told = "at.k: Invalid value: \"string\": .k in body must be of type integer: \"string\"";
+    assert_eq!(errors.within(&Path::new("at")).messages(), [told]);
+}
+
+#[test]
+fn objects_within_objects_are_read_as_objects() {
+    let schema = Schema::parse(&json!({"type": "object", "properties": {"l": {"type": "array",
+        "items": {"type": "object", "x-kubernetes-embedded-resource": true}}}}));
+    let read = |object: Value| {
+        let mut value = json!({"l": [object]});
+        embedded::read(&mut value, &schema, &Path::default()).map(|()| value["l"][0].clone())
+    };
+    for (object, wanted) in [
+        (
+            json!({"kind": "K", "metadata": {"name": "a"}}),
+            Ok(json!({"kind": "K", "metadata": {"name": "a"}})),
+        ),
+        (json!({"kind": "K", "metadata": null}), Ok(json!({"kind": "K", "metadata": {}}))),
+        (json!({"kind": 1}), Err("l[0].kind: Invalid value: 1: must be a string")),
+        (json!({"apiVersion": null}), Err("l[0].apiVersion: Invalid value: null: must be a string")),
+    ] {
+        assert_eq!(read(object.clone()), wanted.map_err(str::to_owned), "{object}");
+    }
+    assert!(read(json!({"metadata": {"labels": 1}})).is_err());
+    assert!(read(json!({"metadata": "x"})).is_err());
+}
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -36,6 +36,9 @@ pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path
 /// From here on a number is none of 64 bits.
 const INTEGER_BOUND: f64 = 9_223_372_036_854_775_808.0;
 
+/// How often a factor is in a number at most, for that to be an integer that every JSON reader knows.
+const MULTIPLE_MAX: f64 = 9_007_199_254_740_991.0;
+
 /// What a value is called in messages.
 fn type_name(value: &Value) -> &'static str {
     match value {
@@ -177,14 +180,23 @@ pub fn go_number(n: f64) -> String {
 fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
     let Some(n) = value.as_f64() else { return };
     range(value, schema, path, errors);
-    if let Some(of) = schema.multiple_of.filter(|of| *of > 0.0) {
+    if let Some(of) = schema.multiple_of {
+        // An integer is divided by what of the factor is one.
+        let of = if value.is_f64() { of } else { of.trunc() };
         let times = n / of;
-        if (times - times.round()).abs() > 1e-9 {
+        if of <= 0.0 {
+            let what = format!(
+                "factor MultipleOf declared for {} must be positive: {}",
+                in_body(path),
+                go_number(of)
+            );
+            errors.invalid_shown(path, &go_number(of), what);
+        } else if times.abs() > MULTIPLE_MAX || (times - times.round()).abs() > 1e-9 {
             let what = format!("should be a multiple of {}", go_number(of));
             errors.invalid(path, value.clone(), body(path, what));
         }
     }
-    // An integer is compared to what of a bound is one.
+    // So it is compared to what of a bound is one.
     let whole = |bound: (f64, bool)| if value.is_f64() { bound } else { (bound.0.trunc(), bound.1) };
     if let Some((min, exclusive)) = schema.minimum.map(whole)
         && (n < min || (exclusive && n == min))
@@ -247,6 +259,10 @@ fn object(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path, erro
             Additional::Any(false) => {
                 let what = format!("{}.{name} in body is a forbidden property", in_body(path));
                 errors.invalid(path, name.as_str(), what);
+            }
+            // What no path leads to is written as if one did.
+            Additional::Schema(of) if *path == Path::default() => {
+                validate(inner, former(name), of, &Path::new(&format!(".{name}")), errors);
             }
             Additional::Schema(of) => validate(inner, former(name), of, &path.child(name), errors),
             _ => {}
