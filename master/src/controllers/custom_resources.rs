@@ -8,7 +8,7 @@ use protocol::{ApiRequest, Caller, Resource, Target, Verb};
 use serde_json::{Value, json};
 
 use super::machinery::watches::mapped;
-use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use super::machinery::{API_SERVER, Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::api::custom::definition::{CLEANUP, set_condition};
 use crate::api::custom::kind::is_true;
 use crate::api::custom::{Catalog, DEFINITIONS};
@@ -38,6 +38,7 @@ fn group_of(change: &Change, cache: &Cache) -> Vec<Key> {
 impl Reconciler for CustomResourceController {
     const NAME: &'static str = "crd_naming_condition_controller";
     const ACCOUNT: &'static str = "kube-apiserver";
+    const PROGRAM: &'static str = API_SERVER;
     const RESOURCE: &'static str = "customresourcedefinitions";
 
     /// It is a part of the API server, which may do everything.

@@ -47,9 +47,20 @@ pub fn decode_in(definition: &'static Definition, value: &mut Value) -> Result<V
     match report.error {
         Some(error) => Err(error),
         None => {
-            finish_in(definition, value);
+            finish_read(definition, value);
             Ok(report.strict)
         }
+    }
+}
+
+/// Brings what was read into its form. An empty list is none, but for that of an object's managers: to say that there
+/// are none is to forget them.
+fn finish_read(definition: &'static Definition, value: &mut Value) {
+    let managers = value.pointer("/metadata/managedFields");
+    let forgets = managers.and_then(Value::as_array).is_some_and(Vec::is_empty);
+    finish_in(definition, value);
+    if forgets && let Some(Value::Object(meta)) = value.get_mut("metadata") {
+        meta.insert("managedFields".to_owned(), Value::Array(Vec::new()));
     }
 }
 
@@ -62,10 +73,13 @@ where
 {
     let mut report = Report::default();
     let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
-    let value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
+    let mut value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
     match report.error {
         Some(error) => Err(error),
-        None => Ok(Decoded { value: finish(definition, value), strict: report.strict }),
+        None => {
+            finish_read(definition, &mut value);
+            Ok(Decoded { value, strict: report.strict })
+        }
     }
 }
 

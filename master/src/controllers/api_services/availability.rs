@@ -16,7 +16,7 @@ use crate::aggregation::services::{Backend, Registered, SERVICES};
 use crate::cache::{Cache, Change};
 use crate::controllers::endpoints::slices_of;
 use crate::controllers::machinery::watches::{mapped, own};
-use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch, meta};
+use crate::controllers::machinery::{API_SERVER, Cx, Key, Outcome, ReconcileError, Reconciler, Watch, meta};
 
 /// Servers come and go without anything being written here: they are asked again after this long.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ fn by_slice(change: &Change, cache: &Cache) -> Vec<Key> {
 impl Reconciler for AvailabilityController {
     const NAME: &'static str = "available_controller";
     const ACCOUNT: &'static str = "kube-apiserver";
+    const PROGRAM: &'static str = API_SERVER;
     const RESOURCE: &'static str = "apiservices";
 
     /// It is a part of the API server, which may do everything.

@@ -13,7 +13,7 @@ use crate::api::object::{list, text};
 use crate::cache::{Change, Snapshot};
 use crate::controllers::machinery::meta::{is_deleting, uid};
 use crate::controllers::machinery::watches::{mapped, own};
-use crate::controllers::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
+use crate::controllers::machinery::{API_SERVER, Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 
 /// The label, and what it says of those that are kept as long as they are wanted.
 const AUTOMANAGED: (&str, &str) = ("kube-aggregator.kubernetes.io/automanaged", "true");
@@ -77,6 +77,7 @@ fn wanted(name: &str, group: &str, version: &str) -> APIService {
 impl Reconciler for RegistrationController {
     const NAME: &'static str = "crd_registration_controller";
     const ACCOUNT: &'static str = "kube-apiserver";
+    const PROGRAM: &'static str = API_SERVER;
     const RESOURCE: &'static str = "apiservices";
     const WORKERS: usize = 1;
 

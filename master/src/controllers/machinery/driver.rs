@@ -217,7 +217,7 @@ impl<R: Reconciler> Handler<Reconcile> for Worker<R> {
         let reconcile = async move {
             let writes = Writes::new(setup.api.clone());
             let cx = Cx {
-                client: Client::new(writes.clone(), super::AGENT),
+                client: Client::new(writes.clone(), R::PROGRAM),
                 cache: setup.cache.clone(),
                 events: setup.events.clone(),
                 now: meta::now(),

@@ -30,8 +30,10 @@ mod writes;
 pub use meta::Key;
 pub use writes::Writes;
 
-/// The program that runs controllers upstream: what they write belongs to it.
+/// The program that runs most controllers upstream.
 pub const AGENT: &str = "kube-controller-manager";
+/// The program that runs those of an API server's own affairs.
+pub const API_SERVER: &str = "kube-apiserver";
 
 /// What one reconcile works with.
 #[derive(Clone)]
@@ -95,6 +97,8 @@ pub trait Reconciler: Send + Sync + 'static {
     const ACCOUNT: &'static str;
     /// The component that its events come from.
     const COMPONENT: &'static str = Self::ACCOUNT;
+    /// The program that runs it upstream: what it writes belongs to that.
+    const PROGRAM: &'static str = AGENT;
     /// The plural of what its keys name, for traces: `deployments`.
     const RESOURCE: &'static str;
     /// Whom its requests are made as.
