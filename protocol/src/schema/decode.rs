@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Field, Type, binary, embedded, numbers, times};
+use super::{Definition, Empties, Field, Type, binary, embedded, numbers, times};
 use crate::quantity::{Quantity, QuantityError};
 
 /// An object as read.
@@ -20,6 +20,8 @@ pub struct Decoded {
     pub value: Value,
     /// What strict validation refuses, in order of appearance: `unknown field "spec.x"`, `duplicate field …`.
     pub strict: Vec<String>,
+    /// What was given as empty, of which the object's form knows nothing.
+    pub empties: Empties,
 }
 
 /// How deep a body may nest; the parser itself stops at 128.
@@ -39,16 +41,20 @@ pub fn decode_value(definition: &'static Definition, value: &Value) -> Result<De
 }
 
 /// [`decode_value`] in place: what is right already is neither copied nor built anew. Returns what strict validation
-/// refuses; after an error the value is neither what it was nor what it should be.
-pub fn decode_in(definition: &'static Definition, value: &mut Value) -> Result<Vec<String>, String> {
+/// refuses, and what was given as empty. After an error the value is neither what it was nor what it should be.
+pub fn decode_in(
+    definition: &'static Definition,
+    value: &mut Value,
+) -> Result<(Vec<String>, Empties), String> {
     let mut report = Report::default();
     let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
     seed.read_in(value);
     match report.error {
         Some(error) => Err(error),
         None => {
+            let empties = Empties::of(definition, value);
             finish_in(definition, value);
-            Ok(report.strict)
+            Ok((report.strict, empties))
         }
     }
 }
@@ -65,7 +71,10 @@ where
     let value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
     match report.error {
         Some(error) => Err(error),
-        None => Ok(Decoded { value: finish(definition, value), strict: report.strict }),
+        None => {
+            let empties = Empties::of(definition, &value);
+            Ok(Decoded { value: finish(definition, value), strict: report.strict, empties })
+        }
     }
 }
 
@@ -96,9 +105,7 @@ impl Report {
                 Segment::Key(name) => dotted(&mut text, name),
             }
         }
-        if !last.is_empty() {
-            dotted(&mut text, last);
-        }
+        dotted(&mut text, last);
         text
     }
 
