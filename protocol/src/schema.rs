@@ -15,6 +15,7 @@ pub(crate) mod binary;
 pub mod decode;
 mod defaults;
 mod embedded;
+mod empties;
 pub mod internal;
 mod numbers;
 mod places;
@@ -24,6 +25,7 @@ pub(crate) mod times;
 
 pub use decode::{Decoded, decode, decode_in, decode_value};
 pub use defaults::apply_defaults;
+pub use empties::Empties;
 
 /// What a field or an element holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

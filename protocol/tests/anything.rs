@@ -117,7 +117,7 @@ proptest! {
         let _ = patch::typed::problem(definition, &value);
         // Reading in place comes to the same as reading from a text, or from a value into another.
         let mut read = value.clone();
-        let in_place = schema::decode_in(definition, &mut read).map(|strict| schema::Decoded { value: read, strict });
+        let in_place = schema::decode_in(definition, &mut read).map(|(strict, empties)| schema::Decoded { value: read, strict, empties });
         prop_assert_eq!(&in_place, &schema::decode_value(definition, &value));
         prop_assert_eq!(in_place, schema::decode(definition, value.to_string().as_bytes()));
         if let Ok(decoded) = schema::decode_value(definition, &value) {

@@ -12,6 +12,8 @@ use protocol::{ApiError, Resource, resources};
 use rand::Rng;
 use serde_json::{Value, json};
 
+pub use self::ports::NO_NODE_PORT;
+use self::ports::{Drawn, NODE_PORTS, node_port_path, port_key};
 use super::invalid::{Errors, Path, check, go_quote};
 use super::kinds::checks;
 use super::meta::{NameRule, name_errors};
@@ -21,14 +23,8 @@ use crate::cache::Snapshot;
 use crate::store::{self, Compare, Op, Txn};
 
 mod families;
+mod ports;
 
-/// First and last node port.
-const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
-/// What is said of ports that are none of these.
-pub const NO_NODE_PORT: &str =
-    "provided port is not in the valid range. The range of valid ports is 30000-32767";
-/// Group and resource of the records that claim node ports.
-const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
 /// How many random choices are tried before the range is searched in order.
 const DRAWS_MAX: usize = 64;
 /// The lowest addresses are left to Services that ask for one, such as the cluster's DNS.
@@ -112,10 +108,6 @@ fn address_key(ip: &str) -> String {
     store::key("networking.k8s.io", "ipaddresses", "", ip)
 }
 
-fn port_key(port: u16) -> String {
-    store::key(PORT_CLAIMS.0, PORT_CLAIMS.1, "", &port.to_string())
-}
-
 /// The addresses of a range as numbers, from its first host address on; the last one is left out where it is the
 /// broadcast's.
 fn range(cidr: IpNet) -> (u128, u128) {
@@ -159,8 +151,9 @@ impl Inner {
         let before = old.map(Claims::of).unwrap_or_default();
         families::settle(service, old, &self.config.service_cidr)?;
         self.addresses(service, snapshot, dry, &mut made)?;
-        self.ports(service, snapshot, &mut made)?;
-        self.health_port(service, snapshot, &mut made)?;
+        let mut drawn = Drawn::new(snapshot, &before, Claims::of(service).ports, dry);
+        ports::service_ports(service, old.is_none(), &mut drawn, &mut made)?;
+        ports::health_port(service, &mut drawn, &mut made)?;
         let after = Claims::of(service);
         let mut errors = Errors::default();
         if let (Some(why), Some(ip)) = (unclaimable(object::name(service)), after.addresses.first())
@@ -207,7 +200,7 @@ impl Inner {
     }
 
     /// Refuses a Service that cannot get what it asks for: upstream finds that out before it looks at anything else of it,
-    /// and says nothing else then.
+    /// and says nothing else then. A new one is returned with what it could get.
     pub fn allocatable(
         &self,
         resource: &Resource,
@@ -215,15 +208,16 @@ impl Inner {
         service: &Value,
         snapshot: &Snapshot,
         dry: bool,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<Value>, ApiError> {
         if !is_service(resource) {
-            return Ok(());
+            return Ok(None);
         }
         let mut service = service.clone();
         if old.is_some() {
-            return families::settle(&mut service, old, &self.config.service_cidr);
+            return families::settle(&mut service, old, &self.config.service_cidr).map(|()| None);
         }
-        self.allocate(resource, None, &mut service, snapshot, dry).map(drop)
+        self.allocate(resource, None, &mut service, snapshot, dry)?;
+        Ok(Some(service))
     }
 
     /// What a deleted object gives back.
@@ -304,65 +298,6 @@ impl Inner {
         }
         check(errors, "", "Service", name)
     }
-
-    fn ports(&self, service: &mut Value, snapshot: &Snapshot, made: &mut Allocation) -> Result<(), ApiError> {
-        let kind = text(service, &["spec", "type"]);
-        let balanced =
-            kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
-        if kind != "NodePort" && !balanced {
-            return Ok(());
-        }
-        let mut taken = Claims::of(service).ports;
-        // One port number in two protocols is one node port.
-        let mut by_port = std::collections::BTreeMap::new();
-        for (i, port) in list_mut(service, &["spec", "ports"]).iter_mut().enumerate() {
-            let number = port["port"].as_i64().unwrap_or(0);
-            if let Some(given) = port["nodePort"].as_i64().filter(|n| *n != 0) {
-                by_port.insert(number, given);
-                continue;
-            }
-            let chosen = match by_port.get(&number) {
-                Some(same) => *same,
-                None => {
-                    let free = |p: u16| !taken.contains(&p) && snapshot.get_key(&port_key(p)).is_none();
-                    let chosen = choose_port(free)
-                        .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-                    taken.insert(chosen);
-                    i64::from(chosen)
-                }
-            };
-            by_port.insert(number, chosen);
-            made.chosen_ports.push(i);
-            port["nodePort"] = chosen.into();
-        }
-        Ok(())
-    }
-
-    /// The port at which a node tells a load balancer whether it has endpoints of its own.
-    fn health_port(
-        &self,
-        service: &mut Value,
-        snapshot: &Snapshot,
-        made: &mut Allocation,
-    ) -> Result<(), ApiError> {
-        let local = text(service, &["spec", "type"]) == "LoadBalancer"
-            && text(service, &["spec", "externalTrafficPolicy"]) == "Local";
-        let given = service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0);
-        if local && given != 0 && u16::try_from(given).map_or(true, |port| !NODE_PORTS.contains(&port)) {
-            let why = format!("failed to allocate requested HealthCheck NodePort {given}: {NO_NODE_PORT}");
-            return Err(ApiError::internal(why));
-        }
-        if !local || given != 0 {
-            return Ok(());
-        }
-        let taken = Claims::of(service).ports;
-        let free = |p: u16| !taken.contains(&p) && snapshot.get_key(&port_key(p)).is_none();
-        let chosen = choose_port(free)
-            .ok_or_else(|| ApiError::internal("failed to allocate a nodePort: range is full"))?;
-        made.chosen_health_port = true;
-        object_mut(service, &["spec"]).insert("healthCheckNodePort".to_owned(), chosen.into());
-        Ok(())
-    }
 }
 
 /// What is wrong with a name for upstream's claim of an address, which says whom it is for.
@@ -376,13 +311,6 @@ fn unclaimable(name: &str) -> Option<String> {
 
 fn is_service(resource: &Resource) -> bool {
     resource.plural == "services" && resource.group.is_empty()
-}
-
-fn node_port_path(service: &Value, port: u16) -> Path {
-    let at = list(service, &["spec", "ports"])
-        .iter()
-        .position(|p| p["nodePort"].as_i64() == Some(i64::from(port)));
-    Path::new("spec.ports").index(at.unwrap_or(0)).child("nodePort")
 }
 
 /// The ranges that were added to the cluster's own, and are ready.
@@ -411,12 +339,6 @@ fn choose_address(cidr: IpNet, free: impl Fn(&str) -> bool) -> Option<String> {
     // The range's first address is the API server's own, its tenth the DNS's.
     let allowed = |n: &u128| *n != first && *n != first + 9;
     draws.into_iter().chain(low..=last).chain(first..low).filter(allowed).map(text).find(|ip| free(ip))
-}
-
-fn choose_port(free: impl Fn(u16) -> bool) -> Option<u16> {
-    let mut random = rand::rng();
-    let draws = (0..DRAWS_MAX).map(|_| random.random_range(NODE_PORTS)).collect::<Vec<_>>();
-    draws.into_iter().chain(NODE_PORTS).find(|p| free(*p))
 }
 
 fn address_claim(ip: &str, service: &Value) -> bytes::Bytes {
@@ -467,11 +389,5 @@ mod tests {
         assert_eq!(unclaimable("web"), None);
         assert_eq!(unclaimable("").as_deref(), Some("Required value"));
         assert_eq!(unclaimable("a/b").as_deref(), Some("Invalid value: \"a/b\": may not contain '/'"));
-    }
-
-    #[test]
-    fn node_ports_run_out() {
-        assert_eq!(choose_port(|p| p == 30001), Some(30001));
-        assert_eq!(choose_port(|_| false), None);
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 
 use protocol::ApiError;
 pub use protocol::go::quote as go_quote;
-use protocol::schema::internal::go_json;
+use protocol::schema::internal::{go_json, internal};
+use protocol::schema::{self, Empties};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
@@ -72,6 +73,8 @@ pub struct FieldError {
 #[derive(Clone, Debug, Default)]
 pub struct Errors {
     list: Vec<FieldError>,
+    /// What the object was given as empty, and what is shown of it has so.
+    empties: Empties,
 }
 
 /// A value as upstream shows it in messages.
@@ -94,9 +97,52 @@ impl Errors {
         self.push(path, "FieldValueRequired", message);
     }
 
+    /// What is wrong with an object that was given some of its fields as empty.
+    pub fn of(empties: Empties) -> Self {
+        Errors { list: Vec::new(), empties }
+    }
+
+    /// A field of the object as it was sent: with lists and maps that were given as empty.
+    pub fn as_sent(&self, path: &Path, value: &Value) -> Value {
+        if self.empties.is_empty() {
+            return value.clone();
+        }
+        self.empties.restored(&path.to_string(), value)
+    }
+
+    /// Whether a list or map was given as empty.
+    pub fn is_given_empty(&self, path: &Path) -> bool {
+        !self.empties.is_empty() && self.empties.has(&path.to_string())
+    }
+
     /// A value that makes no sense.
     pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl fmt::Display) {
-        self.invalid_shown(path, &shown(&value.into()), detail);
+        let mut value = value.into();
+        if matches!(value, Value::Null | Value::Array(_) | Value::Object(_)) {
+            value = self.as_sent(path, &value);
+        }
+        self.invalid_shown(path, &shown(&value), detail);
+    }
+
+    /// A struct that makes no sense, shown as the server holds it.
+    pub fn invalid_struct(
+        &mut self,
+        path: &Path,
+        definition: &str,
+        value: &Value,
+        detail: impl fmt::Display,
+    ) {
+        let shown = self.shown_struct(path, definition, value);
+        self.invalid_shown(path, &shown, detail);
+    }
+
+    /// A struct as the server holds it, with what it was given as empty.
+    pub fn shown_struct(&self, path: &Path, definition: &str, value: &Value) -> String {
+        let value = self.as_sent(path, value);
+        match schema::definition(definition) {
+            Some(definition) => internal(definition, &value).compact(),
+            None => value.to_string(),
+        }
     }
 
     /// A value that makes no sense, shown in a form of its own; the detail may be empty.
@@ -289,4 +335,32 @@ pub fn said(check: impl FnOnce(&mut Errors)) -> Vec<String> {
 /// Fails with the `Invalid` answer where anything is wrong.
 pub fn check(errors: Errors, group: &str, kind: &str, name: &str) -> Result<(), ApiError> {
     errors.into_error(group, kind, name).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_as_empty_is_shown_so() {
+        let sent = json!({"spec": {"selector": {"matchLabels": {}}, "successPolicy": {"rules": []},
+            "template": {"spec": {"containers": []}}}});
+        let job = schema::definition("a.batch.v1.Job").expect("a kind");
+        let mut errors = Errors::of(Empties::of(job, &sent));
+        let at = |name: &str| Path::new("spec").child(name);
+        let containers = at("template").child("spec").child("containers");
+        errors.invalid(&containers, Value::Null, "x");
+        errors.invalid(&at("other"), Value::Null, "x");
+        errors.invalid_struct(&at("successPolicy"), "a.batch.v1.SuccessPolicy", &json!({}), "x");
+        // Its own form leaves out what is empty.
+        errors.invalid_struct(&at("selector"), "m.LabelSelector", &json!({}), "x");
+        let wanted = [
+            "spec.template.spec.containers: Invalid value: []: x",
+            "spec.other: Invalid value: null: x",
+            "spec.successPolicy: Invalid value: {\"Rules\":[]}: x",
+            "spec.selector: Invalid value: {}: x",
+        ];
+        assert_eq!(errors.messages(), wanted);
+        assert!(errors.is_given_empty(&containers) && !errors.is_given_empty(&at("other")));
+    }
 }

@@ -139,7 +139,8 @@ pub fn validate(
     errors: &mut Errors,
 ) {
     let generate = text(meta, &["generateName"]);
-    if !generate.is_empty() {
+    // Declared rules are about the name alone.
+    if !generate.is_empty() && rule != NameRule::LongName {
         for error in name_errors(rule, generate, true) {
             errors.invalid(&path.child("generateName"), generate, error);
         }

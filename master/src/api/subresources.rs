@@ -74,7 +74,7 @@ impl Inner {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
                         let shown = || before.clone();
                         let mut scale =
-                            apply_patch(definition, kind, shown, &request.body, validation, said)?;
+                            apply_patch(definition, kind, shown, &request.body, validation, said)?.value;
                         tracking.update(&before, &mut scale);
                         scale
                     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::go;
 use crate::quantity::{Quantity, QuantityError};
+use crate::schema::internal::in_order;
 use crate::schema::{Definition, Field, Type, binary, times};
 
 /// The first value that does not fit its field.
@@ -14,9 +15,8 @@ pub fn problem(definition: &'static Definition, value: &Value) -> Option<String>
         Value::Object(fields) => fields,
         other => return Some(format!("cannot restore struct from: {}", kind(other))),
     };
-    definition
-        .fields
-        .iter()
+    in_order(definition)
+        .into_iter()
         .find_map(|field| fields.get(field.name).and_then(|v| of_type(&field.ty, Some(field), v)))
 }
 
@@ -148,6 +148,12 @@ mod tests {
             (json!({"metadata": {"labels": "a"}}), "cannot restore map from string"),
             (json!({"spec": "x"}), "cannot restore struct from: string"),
             (json!({"spec": {"template": {"spec": {"containers": {}}}}}), "cannot restore slice from map"),
+            // What is declared first is told, wherever its name is in the alphabet.
+            (
+                json!({"spec": {"minReadySeconds": "x", "selector": "x"}}),
+                "cannot restore struct from: string",
+            ),
+            (json!({"spec": {"revisionHistoryLimit": "x", "paused": "x"}}), "unrecognized type: int32"),
         ];
         let definition = schema::kind("apps", "v1", "Deployment").expect("deployment");
         for (value, wanted) in cases {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Field, Type, binary, embedded, numbers, times};
+use super::{Definition, Empties, Field, Type, binary, embedded, numbers, times};
 use crate::quantity::{Quantity, QuantityError};
 
 /// An object as read.
@@ -20,6 +20,8 @@ pub struct Decoded {
     pub value: Value,
     /// What strict validation refuses, in order of appearance: `unknown field "spec.x"`, `duplicate field …`.
     pub strict: Vec<String>,
+    /// What was given as empty, of which the object's form knows nothing.
+    pub empties: Empties,
 }
 
 /// How deep a body may nest; the parser itself stops at 128.
@@ -39,29 +41,34 @@ pub fn decode_value(definition: &'static Definition, value: &Value) -> Result<De
 }
 
 /// [`decode_value`] in place: what is right already is neither copied nor built anew. Returns what strict validation
-/// refuses; after an error the value is neither what it was nor what it should be.
-pub fn decode_in(definition: &'static Definition, value: &mut Value) -> Result<Vec<String>, String> {
+/// refuses, and what was given as empty. After an error the value is neither what it was nor what it should be.
+pub fn decode_in(
+    definition: &'static Definition,
+    value: &mut Value,
+) -> Result<(Vec<String>, Empties), String> {
     let mut report = Report::default();
     let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
     seed.read_in(value);
     match report.error {
         Some(error) => Err(error),
         None => {
-            finish_read(definition, value);
-            Ok(report.strict)
+            let empties = finish_read(definition, value);
+            Ok((report.strict, empties))
         }
     }
 }
 
-/// Brings what was read into its form. An empty list is none, but for that of an object's managers: to say that there
-/// are none is to forget them.
-fn finish_read(definition: &'static Definition, value: &mut Value) {
-    let managers = value.pointer("/metadata/managedFields");
-    let forgets = managers.and_then(Value::as_array).is_some_and(Vec::is_empty);
+/// Brings what was read into its form; returns what was given as empty. That is lost to the form, but for the list of
+/// an object's managers: to say that there are none is to forget them.
+fn finish_read(definition: &'static Definition, value: &mut Value) -> Empties {
+    let empties = Empties::of(definition, value);
     finish_in(definition, value);
-    if forgets && let Some(Value::Object(meta)) = value.get_mut("metadata") {
+    if empties.has("metadata.managedFields")
+        && let Some(Value::Object(meta)) = value.get_mut("metadata")
+    {
         meta.insert("managedFields".to_owned(), Value::Array(Vec::new()));
     }
+    empties
 }
 
 fn read<'de, D: Deserializer<'de>>(
@@ -77,8 +84,8 @@ where
     match report.error {
         Some(error) => Err(error),
         None => {
-            finish_read(definition, &mut value);
-            Ok(Decoded { value, strict: report.strict })
+            let empties = finish_read(definition, &mut value);
+            Ok(Decoded { value, strict: report.strict, empties })
         }
     }
 }
@@ -110,9 +117,7 @@ impl Report {
                 Segment::Key(name) => dotted(&mut text, name),
             }
         }
-        if !last.is_empty() {
-            dotted(&mut text, last);
-        }
+        dotted(&mut text, last);
         text
     }
 

@@ -42,6 +42,13 @@ const ORDERS: &[(&str, &str)] = &[
          nodeAffinity volumeAttributesClassName",
     ),
     (
+        "a.batch.v1.JobSpec",
+        "parallelism completions podFailurePolicy successPolicy activeDeadlineSeconds backoffLimit \
+         backoffLimitPerIndex maxFailedIndexes selector manualSelector template ttlSecondsAfterFinished \
+         completionMode suspend podReplacementPolicy managedBy",
+    ),
+    ("a.autoscaling.v2.ContainerResourceMetricSource", "name container target"),
+    (
         "a.core.v1.PodSecurityContext",
         "seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot supplementalGroups \
          supplementalGroupsPolicy fsGroup fsGroupChangePolicy sysctls seccompProfile appArmorProfile \
@@ -61,7 +68,41 @@ const ORDERS: &[(&str, &str)] = &[
 ];
 
 /// Templates of objects: their metadata has no name of its own.
-const TEMPLATES: [&str; 2] = ["a.core.v1.PodTemplateSpec", "a.resource.v1.ResourceClaimTemplateSpec"];
+const TEMPLATES: [&str; 4] = [
+    "a.batch.v1.JobTemplateSpec",
+    "a.core.v1.PersistentVolumeClaimTemplate",
+    "a.core.v1.PodTemplateSpec",
+    "a.resource.v1.ResourceClaimTemplateSpec",
+];
+
+/// Fields of internal structs that have a name of their own there: the definition, the field, its name.
+const NAMES: &[(&str, &str, &str)] = &[
+    ("a.core.v1.AzureDiskVolumeSource", "diskURI", "DataDiskURI"),
+    ("a.core.v1.ContainerStatus", "lastState", "LastTerminationState"),
+    ("a.core.v1.GlusterfsPersistentVolumeSource", "endpoints", "EndpointsName"),
+    ("a.core.v1.GlusterfsVolumeSource", "endpoints", "EndpointsName"),
+    ("a.core.v1.ISCSIPersistentVolumeSource", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
+    ("a.core.v1.ISCSIPersistentVolumeSource", "chapAuthSession", "SessionCHAPAuth"),
+    ("a.core.v1.ISCSIVolumeSource", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
+    ("a.core.v1.ISCSIVolumeSource", "chapAuthSession", "SessionCHAPAuth"),
+    ("a.core.v1.PhotonPersistentDiskVolumeSource", "pdID", "PdID"),
+    ("a.core.v1.RBDPersistentVolumeSource", "image", "RBDImage"),
+    ("a.core.v1.RBDPersistentVolumeSource", "monitors", "CephMonitors"),
+    ("a.core.v1.RBDPersistentVolumeSource", "pool", "RBDPool"),
+    ("a.core.v1.RBDPersistentVolumeSource", "user", "RadosUser"),
+    ("a.core.v1.RBDVolumeSource", "image", "RBDImage"),
+    ("a.core.v1.RBDVolumeSource", "monitors", "CephMonitors"),
+    ("a.core.v1.RBDVolumeSource", "pool", "RBDPool"),
+    ("a.core.v1.RBDVolumeSource", "user", "RadosUser"),
+    ("a.resource.v1.DeviceAttribute", "bool", "BoolValue"),
+    ("a.resource.v1.DeviceAttribute", "bools", "BoolValues"),
+    ("a.resource.v1.DeviceAttribute", "int", "IntValue"),
+    ("a.resource.v1.DeviceAttribute", "ints", "IntValues"),
+    ("a.resource.v1.DeviceAttribute", "string", "StringValue"),
+    ("a.resource.v1.DeviceAttribute", "strings", "StringValues"),
+    ("a.resource.v1.DeviceAttribute", "version", "VersionValue"),
+    ("a.resource.v1.DeviceAttribute", "versions", "VersionValues"),
+];
 
 /// Fields of a pod's spec that its security context holds internally.
 const HOST_FIELDS: &[(&str, bool)] = &[
@@ -87,6 +128,7 @@ const CAPITALS: &[(&str, &str)] = &[
     ("fqdn", "FQDN"),
     ("fs", "FS"),
     ("gce", "GCE"),
+    ("gid", "GID"),
     ("gmsa", "GMSA"),
     ("grpc", "GRPC"),
     ("http", "HTTP"),
@@ -101,6 +143,7 @@ const CAPITALS: &[(&str, &str)] = &[
     ("pid", "PID"),
     ("rbd", "RBD"),
     ("se", "SE"),
+    ("ssl", "SSL"),
     ("storageos", "StorageOS"),
     ("tcp", "TCP"),
     ("tls", "TLS"),
@@ -122,6 +165,12 @@ fn go_name(name: &str) -> String {
     chars.next().map(|c| format!("{}{}{rest}", c.to_ascii_uppercase(), chars.as_str())).unwrap_or_default()
 }
 
+/// The Go name of a field in the server's own struct.
+fn name_in(definition: &Definition, field: &Field) -> String {
+    let own = NAMES.iter().find(|(of, name, _)| *of == definition.name && *name == field.name);
+    own.map_or_else(|| go_name(field.name), |(_, _, own)| (*own).to_owned())
+}
+
 type Orders = HashMap<&'static str, Vec<&'static str>>;
 
 /// JSON names of each definition in the order of declaration.
@@ -132,15 +181,30 @@ fn order(definition: &'static Definition) -> Vec<&'static Field> {
     let known = ORDERS.iter().find(|(name, _)| *name == definition.name);
     let mut fields: Vec<&Field> = match known {
         Some((_, names)) => names.split_whitespace().filter_map(|n| definition.field(n)).collect(),
-        None => {
-            let names = DECLARED.get(definition.name);
-            names.into_iter().flatten().filter_map(|n| definition.field(n)).collect()
-        }
+        None => Vec::new(),
     };
     if fields.is_empty() {
-        fields = definition.fields.iter().collect();
+        fields = declared(definition);
     }
     fields
+}
+
+/// All fields of a definition in the order in which Go's code goes through them: what it is of comes first, and is in
+/// no message.
+pub fn in_order(definition: &'static Definition) -> Vec<&'static Field> {
+    let declared = declared(definition);
+    let unsaid =
+        definition.fields.iter().rev().filter(|field| !declared.iter().any(|d| d.name == field.name));
+    let mut all: Vec<&Field> = unsaid.collect();
+    all.extend(declared);
+    all
+}
+
+fn declared(definition: &'static Definition) -> Vec<&'static Field> {
+    let names = DECLARED.get(definition.name).map(Vec::as_slice).unwrap_or_default();
+    let known: Vec<&Field> = names.iter().filter_map(|name| definition.field(name)).collect();
+    // What no table of messages knows is in no order.
+    if known.is_empty() { definition.fields.iter().collect() } else { known }
 }
 
 /// A value of a definition as the server holds it.
@@ -183,7 +247,7 @@ fn shown(definition: &'static Definition, of: Vec<&'static Field>, value: &Value
             });
             inner.splice(0..0, hosts.collect::<Vec<_>>());
         }
-        fields.push((go_name(field.name), shape));
+        fields.push((name_in(definition, field), shape));
     }
     Shape::Fields(fields)
 }
@@ -228,6 +292,9 @@ pub fn shape(ty: &'static Type, value: &Value) -> Shape {
 pub fn external(definition: &'static Definition, value: &Value) -> Shape {
     let fields = order(definition).into_iter().filter_map(|field| {
         let given = value.get(field.name)?;
+        if field.omitempty && is_empty(given) {
+            return None;
+        }
         Some((field.name.to_owned(), external_of(&field.ty, given)?))
     });
     Shape::Fields(fields.collect())
@@ -248,6 +315,14 @@ fn external_of(ty: &'static Type, value: &Value) -> Option<Shape> {
         ),
         (_, value) => leaf(value),
     })
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
 }
 
 fn null() -> Shape {
@@ -366,6 +441,32 @@ mod tests {
             ("setHostnameAsFQDN", "SetHostnameAsFQDN"),
         ] {
             assert_eq!(go_name(json), go);
+        }
+    }
+
+    #[test]
+    fn fields_have_the_names_of_the_servers_own_structs() {
+        for (of, value, wanted) in [
+            (
+                "a.core.v1.PhotonPersistentDiskVolumeSource",
+                json!({"pdID": "a"}),
+                r#"{"PdID":"a","FSType":""}"#,
+            ),
+            (
+                "a.core.v1.GlusterfsVolumeSource",
+                json!({"endpoints": "a", "path": "b"}),
+                r#"{"EndpointsName":"a","Path":"b","ReadOnly":false}"#,
+            ),
+            (
+                "a.core.v1.LinuxContainerUser",
+                json!({"gid": 1}),
+                r#"{"UID":0,"GID":1,"SupplementalGroups":null}"#,
+            ),
+        ] {
+            assert_eq!(internal(definition(of).expect(of), &value).compact(), wanted);
+        }
+        for (of, field, _) in NAMES {
+            assert!(definition(of).expect(of).field(field).is_some(), "{of} {field}");
         }
     }
 

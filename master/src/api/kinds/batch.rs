@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::checks::{self, immutable, internal, non_negative, qualified};
+use super::checks::{self, immutable, non_negative, qualified};
 use super::pods::defaults::pod_spec;
 use super::pods::spec::{selector_of, template_spec};
 use super::pods::warnings;
@@ -307,8 +307,7 @@ fn failure_rule(rule: &Value, per_index: bool, names: &[&str], path: &Path, erro
 fn success_policy(spec: &Value, path: &Path, errors: &mut Errors) {
     let policy = &spec["successPolicy"];
     if spec["completionMode"] != "Indexed" {
-        let shown = internal("a.batch.v1.SuccessPolicy", policy);
-        errors.invalid_shown(path, &shown, "requires indexed completion mode");
+        errors.invalid_struct(path, "a.batch.v1.SuccessPolicy", policy, "requires indexed completion mode");
         return;
     }
     let (rules, path) = (list(policy, &["rules"]), path.child("rules"));

@@ -54,7 +54,8 @@ pub(super) fn signing_request() -> Strategy {
         validate: |object, errors| {
             let request = &object["spec"];
             if let Some(wrong) = request_error(text(request, &["request"])) {
-                errors.invalid_shown(&spec("request"), &shown_bytes(request), wrong);
+                let given = errors.is_given_empty(&spec("request"));
+                errors.invalid_shown(&spec("request"), &shown_bytes(request, given), wrong);
             }
             usages(list(request, &["usages"]), errors);
             signer(text(request, &["signerName"]), &spec("signerName"), errors);
@@ -166,9 +167,13 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
     }
 }
 
-fn shown_bytes(request: &Value) -> String {
-    // No bytes are no text.
-    if text(request, &["request"]).is_empty() { "null".to_owned() } else { request["request"].to_string() }
+/// Bytes that are none are a text where they were given as one.
+fn shown_bytes(request: &Value, given: bool) -> String {
+    if text(request, &["request"]).is_empty() && !given {
+        "null".to_owned()
+    } else {
+        request["request"].to_string()
+    }
 }
 
 fn request_error(encoded: &str) -> Option<String> {

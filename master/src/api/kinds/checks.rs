@@ -72,7 +72,8 @@ pub fn immutable(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
 /// A struct that must not change.
 pub fn immutable_struct(definition: &str, new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     if new != old {
-        let shown = if new.is_null() { "null".to_owned() } else { internal(definition, new) };
+        let shown =
+            if new.is_null() { "null".to_owned() } else { errors.shown_struct(path, definition, new) };
         errors.invalid_shown(path, &shown, IMMUTABLE);
     }
 }

@@ -85,6 +85,12 @@ pub(super) fn node() -> Strategy {
         },
         prepare_create: without_source,
         prepare_update: |new, _| without_source(new),
+        // What a kubelet did with that configuration stays where it is said already.
+        prepare_status: |new, old| {
+            if old["status"]["config"].is_null() {
+                object_mut(new, &["status"]).remove("config");
+            }
+        },
         defaults: |object| {
             // Two fields of one value.
             let range = text(object, &["spec", "podCIDR"]).to_owned();
@@ -213,9 +219,10 @@ pub(super) fn disruption_budget() -> Strategy {
         validate: |object, errors| {
             let budget = &object["spec"];
             if !budget["minAvailable"].is_null() && !budget["maxUnavailable"].is_null() {
-                errors.invalid_shown(
+                errors.invalid_struct(
                     &Path::new("spec"),
-                    &internal("a.policy.v1.PodDisruptionBudgetSpec", budget),
+                    "a.policy.v1.PodDisruptionBudgetSpec",
+                    budget,
                     "minAvailable and maxUnavailable cannot be both set",
                 );
             }

@@ -31,7 +31,8 @@ fn unchanged_if_immutable(new: &Value, old: &Value, fields: &[&str], errors: &mu
         errors.forbidden(&Path::new("immutable"), "field is immutable when `immutable` is set");
     }
     for field in fields {
-        if new[*field] != old[*field] {
+        // An empty map is not none, while it can be told from it.
+        if new[*field] != old[*field] || errors.is_given_empty(&Path::new(field)) {
             errors.forbidden(&Path::new(field), "field is immutable when `immutable` is set");
         }
     }
@@ -149,5 +150,26 @@ pub(super) fn secret() -> Strategy {
         },
         change_first: true,
         ..base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::schema::Empties;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_immutable_map_does_not_get_an_empty_part() {
+        let definition = protocol::schema::definition("a.core.v1.ConfigMap").expect("a kind");
+        let map = json!({"immutable": true, "data": {"a": "1"}});
+        for (sent, wrong) in
+            [(json!({}), false), (json!({"binaryData": {}}), true), (json!({"data": {}}), true)]
+        {
+            let mut errors = Errors::of(Empties::of(definition, &sent));
+            unchanged_if_immutable(&map, &map, &["data", "binaryData"], &mut errors);
+            assert_eq!(!errors.is_empty(), wrong, "{sent}");
+        }
     }
 }

@@ -91,7 +91,7 @@ fn mandatory(plural: &str, definition: &str, object: &Value, errors: &mut Errors
     }
     if wanted["spec"] != given {
         let detail = format!("spec of '{name}'{but} must equal the fixed value");
-        errors.invalid_shown(&Path::new("spec"), &internal(definition, &object["spec"]), detail);
+        errors.invalid_struct(&Path::new("spec"), definition, &object["spec"], detail);
     }
 }
 

@@ -402,8 +402,44 @@ pub fn strategy(resource: &Resource) -> Strategy {
 
 /// Whether an update finds what is wrong with metadata only once. Upstream looks twice on its way, but for
 /// kinds whose own validation does not look again.
-pub fn checked_once(resource: &Resource) -> bool {
+pub fn checked_once(resource: &Resource, part: Part) -> bool {
+    // Volumes do so where their status is written alone.
+    if resource.plural == "persistentvolumes" && part == Part::Status {
+        return false;
+    }
     CHECKED_ONCE.contains(&resource.plural) && !(resource.plural == "events" && resource.is_view())
+}
+
+/// In which order an update looks at a change of the metadata, at the object, and at other changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateOrder {
+    /// At the object, the metadata's change, the other changes.
+    ObjectFirst,
+    /// At the metadata's change, the object, the other changes.
+    MetadataFirst,
+    /// At the metadata's change, the other changes, the object.
+    ChangeFirst,
+}
+
+/// The order of a kind. Who looks at all of the metadata `again` mostly does so with the rest of the object, and at
+/// the metadata's change after it.
+pub fn update_order(resource: &Resource, strategy: &Strategy, again: bool) -> UpdateOrder {
+    let own_event = resource.plural == "events" && resource.is_view();
+    match resource.plural {
+        _ if strategy.change_first => UpdateOrder::ChangeFirst,
+        "endpoints" | "persistentvolumeclaims" | "pods" | "serviceaccounts" => UpdateOrder::MetadataFirst,
+        _ if again || own_event => UpdateOrder::ObjectFirst,
+        _ => UpdateOrder::MetadataFirst,
+    }
+}
+
+/// The field of a kind whose change, down to an empty list in the place of none, counts as a new generation.
+pub fn compared_exactly(resource: &Resource) -> Option<&'static str> {
+    match resource.plural {
+        "networkpolicies" => Some("spec"),
+        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => Some("webhooks"),
+        _ => None,
+    }
 }
 
 /// How often the validation of a kind's update looks at all of its metadata again.
@@ -439,5 +475,30 @@ fn base() -> Strategy {
         orphans_by_default: false,
         mark_deleted: None,
         plain_finalizers: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::resources;
+
+    use super::*;
+
+    #[test]
+    fn updates_look_in_the_order_of_the_kind() {
+        for (group, plural, part, order, once) in [
+            ("", "persistentvolumeclaims", Part::Main, UpdateOrder::MetadataFirst, false),
+            ("", "persistentvolumes", Part::Main, UpdateOrder::ObjectFirst, true),
+            ("", "persistentvolumes", Part::Status, UpdateOrder::MetadataFirst, false),
+            ("", "configmaps", Part::Main, UpdateOrder::ChangeFirst, false),
+            ("", "events", Part::Main, UpdateOrder::MetadataFirst, true),
+            ("events.k8s.io", "events", Part::Main, UpdateOrder::ObjectFirst, false),
+            ("apps", "statefulsets", Part::Main, UpdateOrder::MetadataFirst, false),
+        ] {
+            let resource = resources::find(group, "v1", plural).expect("a kind");
+            let again = part == Part::Main && checked_again(resource) > 0;
+            assert_eq!(update_order(resource, &strategy(resource), again), order, "{plural} {part:?}");
+            assert_eq!(checked_once(resource, part), once, "{plural} {part:?}");
+        }
     }
 }

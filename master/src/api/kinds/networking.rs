@@ -56,11 +56,9 @@ fn ingress_spec(ingress: &Value, errors: &mut Errors) {
     let rules = list(ingress, &["rules"]);
     let backend = &ingress["defaultBackend"];
     if rules.is_empty() && backend.is_null() {
-        errors.invalid(
-            &Path::new("spec"),
-            Value::Null,
-            "either `defaultBackend` or `rules` must be specified",
-        );
+        let shown = errors.as_sent(&spec("rules"), &Value::Null).to_string();
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        errors.invalid_shown(&Path::new("spec"), &shown, detail);
     }
     if backend.is_object() {
         self::backend(backend, &spec("defaultBackend"), errors);

@@ -141,6 +141,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     let balanced =
         kind == "LoadBalancer" && new["spec"]["allocateLoadBalancerNodePorts"] != Value::Bool(false);
     if kind == "NodePort" || balanced {
+        // A port is known by its name, whatever else of it changed.
         let old_ports = list(old, &["spec", "ports"]).to_vec();
         let used: HashSet<i64> =
             list(new, &["spec", "ports"]).iter().filter_map(|p| p["nodePort"].as_i64()).collect();
@@ -148,11 +149,10 @@ fn keep_addresses(new: &mut Value, old: &Value) {
             if port["nodePort"].as_i64().unwrap_or(0) != 0 {
                 continue;
             }
-            let same =
-                |o: &&Value| o["port"] == port["port"] && text(o, &["protocol"]) == text(port, &["protocol"]);
+            let same = |o: &&Value| text(o, &["name"]) == text(port, &["name"]);
             let before = old_ports
                 .iter()
-                .find(same)
+                .rfind(same)
                 .and_then(|o| o["nodePort"].as_i64())
                 .filter(|n| !used.contains(n));
             if let Some(number) = before.filter(|n| *n != 0) {
@@ -247,6 +247,29 @@ mod tests {
         new["spec"]["loadBalancerClass"] = "example.com/y".into();
         keep_addresses(&mut new, &old);
         assert_eq!(new["spec"]["loadBalancerClass"], "example.com/y");
+    }
+
+    #[test]
+    fn ports_are_known_by_their_names() {
+        let port = |name: &str, port: i64, node: Option<i64>| {
+            let mut port = json!({"name": name, "port": port, "protocol": "TCP"});
+            if let Some(node) = node {
+                port["nodePort"] = node.into();
+            }
+            port
+        };
+        let service = |ports: Value| json!({"spec": {"type": "NodePort", "ports": ports}});
+        let old = service(json!([port("a", 1, Some(30001)), port("b", 2, Some(30002))]));
+        for (ports, wanted) in [
+            (json!([port("a", 9, None), port("c", 2, None)]), [json!(30001), Value::Null]),
+            (json!([port("b", 1, None), port("a", 2, None)]), [json!(30002), json!(30001)]),
+            (json!([port("a", 1, None), port("b", 2, Some(30001))]), [Value::Null, json!(30001)]),
+        ] {
+            let mut new = service(ports.clone());
+            keep_addresses(&mut new, &old);
+            let kept = [0, 1].map(|i| new["spec"]["ports"][i]["nodePort"].clone());
+            assert_eq!(kept, wanted, "{ports}");
+        }
     }
 
     #[test]

@@ -114,7 +114,8 @@ pub(super) fn volume() -> Strategy {
             }
             let after = &after;
             if SOURCES.iter().any(|kind| after[*kind] != before[*kind]) {
-                let diff = internal_diff_of("a.core.v1.PersistentVolumeSpec", SOURCES, before, after);
+                let after = errors.as_sent(&Path::new("spec"), after);
+                let diff = internal_diff_of("a.core.v1.PersistentVolumeSpec", SOURCES, before, &after);
                 errors.forbidden(
                     &path("persistentvolumesource"),
                     format!("spec.persistentvolumesource is immutable after creation\n{diff}"),
@@ -151,7 +152,7 @@ fn node_affinity_kept(after: &Value, before: &Value, errors: &mut Errors) {
         let shown = if after.is_null() {
             "null".to_owned()
         } else {
-            checks::internal("a.core.v1.VolumeNodeAffinity", after)
+            errors.shown_struct(&path("nodeAffinity"), "a.core.v1.VolumeNodeAffinity", after)
         };
         let detail = "field is immutable, except for updating from beta label to GA";
         errors.invalid_shown(&Path::new("nodeAffinity"), &shown, detail);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::checks::{self, immutable_struct, int_or_percent, internal, non_negative, percent};
 use super::pods::defaults::pod_spec;
-use super::pods::spec::{selector_of, template_spec};
+use super::pods::spec::{selector_of, template_metadata, template_spec};
 use super::pods::warnings::{is_next, spec as notes, templated};
 use super::volume_notes::claim_spec as claim_notes;
 use super::volumes::claim_spec;
@@ -370,10 +370,21 @@ fn stateful_spec(spec: &Value, new: bool, errors: &mut Errors) {
         checks::named_if_set(NameRule::Label, spec, "serviceName", &Path::new("spec"), errors);
     }
     selector(spec, "statefulset", errors);
-    selected_template(&with_claims(spec), "", "StatefulSet", errors);
+    if !spec["selector"].is_null() && selector_of(&spec["selector"]).is_none() {
+        let shown = checks::shown_selector(&spec["selector"]);
+        errors.invalid_shown(&spec_path("selector"), &shown, "");
+    } else {
+        let (spec, path) = (with_claims(spec), spec_path("template"));
+        matching(&spec, errors);
+        template_spec(&spec["template"], &path, errors);
+        // Upstream looks at these twice.
+        template_metadata(&spec["template"], &path, errors);
+    }
+    lasting(&spec["template"], "StatefulSet", &spec_path("template"), errors);
 }
 
-/// A spec whose template has volumes for the claims that each pod gets, as the pods will have them.
+/// A spec whose template has volumes for the claims that each pod gets, as the pods will have them, and none of the
+/// names that each pod gets anew.
 fn with_claims(spec: &Value) -> Value {
     let mut spec = spec.clone();
     let claims: Vec<String> =
@@ -389,6 +400,9 @@ fn with_claims(spec: &Value) -> Value {
         .extend(own.filter(|volume| !claims.iter().any(|claim| claim == text(volume, &["name"]))).cloned());
     if let Some(pod) = spec["template"]["spec"].as_object_mut() {
         pod.insert("volumes".to_owned(), volumes.into());
+        for name in ["hostname", "subdomain"] {
+            pod.remove(name);
+        }
     }
     spec
 }
@@ -517,10 +531,9 @@ pub(super) fn daemon_set() -> Strategy {
                 errors.invalid_shown(&spec_path("selector"), &shown, detail);
             }
             lasting_template(&spec["template"], "DaemonSet", errors);
+            non_negative(&spec["minReadySeconds"], &spec_path("minReadySeconds"), errors);
             daemon_strategy(&spec["updateStrategy"], &spec_path("updateStrategy"), errors);
-            for name in ["minReadySeconds", "revisionHistoryLimit"] {
-                non_negative(&spec[name], &spec_path(name), errors);
-            }
+            non_negative(&spec["revisionHistoryLimit"], &spec_path("revisionHistoryLimit"), errors);
         },
         validate_update: same_selector,
         change_first: true,
@@ -711,5 +724,23 @@ mod tests {
             collisions(&of(new), &of(old), &mut errors);
             assert_eq!(!errors.is_empty(), wrong);
         }
+    }
+
+    #[test]
+    fn a_stateful_set_whose_selector_is_unclear_still_needs_lasting_pods() {
+        let expression = json!({"key": "a", "operator": "", "values": ["b"]});
+        let spec = json!({"podManagementPolicy": "Parallel", "updateStrategy": {"type": "OnDelete"},
+            "selector": {"matchExpressions": [expression]},
+            "template": {"spec": {"restartPolicy": "Never", "hostname": "-"}}});
+        let mut errors = Errors::default();
+        stateful_spec(&spec, true, &mut errors);
+        let told = errors.messages();
+        let fields: Vec<&str> = told.iter().filter_map(|told| told.split(": ").next()).collect();
+        let wanted = [
+            "spec.selector.matchExpressions[0].operator",
+            "spec.selector",
+            "spec.template.spec.restartPolicy",
+        ];
+        assert_eq!(fields, wanted);
     }
 }

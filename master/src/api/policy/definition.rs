@@ -336,6 +336,8 @@ pub fn binding(object: &Value, errors: &mut Errors) {
         match_resources(&spec["matchResources"], &path.child("matchResources"), errors);
     }
     if object["kind"] != "ValidatingAdmissionPolicyBinding" {
+        let rules = list(spec, &["matchResources", "resourceRules"]);
+        changeable(rules, &path.child("matchResources").child("resourceRules"), errors);
         return;
     }
     let (actions, at) = (list(spec, &["validationActions"]), path.child("validationActions"));
@@ -383,6 +385,24 @@ fn param_ref(params: &Value, at: &Path, errors: &mut Errors) {
 mod tests {
     use super::*;
     use crate::api::invalid::said;
+
+    #[test]
+    fn bindings_of_mutating_policies_are_about_writes_too() {
+        for (kind, operation, wrong) in [
+            ("MutatingAdmissionPolicyBinding", "CREATE", false),
+            ("MutatingAdmissionPolicyBinding", "DELETE", true),
+            ("ValidatingAdmissionPolicyBinding", "DELETE", false),
+        ] {
+            let rule = json!({"operations": [operation], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
+            let object = json!({"kind": kind, "spec": {"policyName": "p", "validationActions": ["Deny"],
+                "matchResources": {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {},
+                    "resourceRules": [rule]}}});
+            let told = said(|errors| binding(&object, errors));
+            let at = "spec.matchResources.resourceRules.operations: Unsupported value: \"DELETE\"";
+            assert_eq!(told.iter().any(|told| told.starts_with(at)), wrong, "{kind} {operation}: {told:?}");
+            assert_eq!(told.is_empty(), !wrong, "{told:?}");
+        }
+    }
 
     #[test]
     fn mutating_policies_are_about_writes() {

@@ -1,7 +1,7 @@
 //! Reading the object of a request.
 
 use protocol::go::{self, cannot_unmarshal, json_type};
-use protocol::schema::{self, Definition};
+use protocol::schema::{self, Definition, Empties};
 use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
@@ -17,6 +17,21 @@ fn scheme(group: &str) -> &'static str {
     }
 }
 
+/// An object as a client sent it, or as a patch made it.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The object, in its form.
+    pub value: Value,
+    /// What was given as empty, of which that form knows nothing.
+    pub empties: Empties,
+}
+
+impl From<Value> for Sent {
+    fn from(value: Value) -> Self {
+        Sent { value, empties: Empties::default() }
+    }
+}
+
 /// Checks that a body is of the kind that its path promises, and reads it.
 pub fn decode(
     group: &str,
@@ -26,6 +41,17 @@ pub fn decode(
     validation: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
+    sent(group, version, kind, text, validation, warnings).map(|sent| sent.value)
+}
+
+fn sent(
+    group: &str,
+    version: &str,
+    kind: &str,
+    text: &[u8],
+    validation: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Sent, ApiError> {
     let definition = schema::kind(group, version, kind)
         .ok_or_else(|| ApiError::internal(format!("no field table for {kind}")))?;
     let expected = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -47,7 +73,7 @@ pub fn decode(
     let mut value = decoded.value;
     value["kind"] = kind.into();
     value["apiVersion"] = expected.into();
-    Ok(value)
+    Ok(Sent { value, empties: decoded.empties })
 }
 
 /// What a body says that it is; what it says as an empty text counts as not said.
@@ -242,13 +268,20 @@ pub fn object(
     text: &[u8],
     validation: Option<&str>,
     warnings: &mut Vec<String>,
-) -> Result<Value, ApiError> {
+) -> Result<Sent, ApiError> {
     if let Some(custom) = subject.custom {
-        return custom.decode(text, validation, warnings);
+        return custom.decode(text, validation, warnings).map(Sent::from);
     }
     let r = subject.resource;
-    let value = decode(r.group, r.version, r.kind, text, validation, warnings)?;
-    Ok(defaulted(subject.resource, subject.stored, subject.definition, value))
+    let sent = sent(r.group, r.version, r.kind, text, validation, warnings)?;
+    Ok(as_stored(subject, sent.value, sent.empties))
+}
+
+/// A sent object in the stored version, defaulted.
+pub fn as_stored(subject: &Subject<'_>, value: Value, empties: Empties) -> Sent {
+    // Of another version the places are others.
+    let empties = if subject.resource.is_view() { Empties::default() } else { empties };
+    Sent { value: defaulted(subject.resource, subject.stored, subject.definition, value), empties }
 }
 
 /// Brings an object of the version asked for into the stored one, with its defaults.

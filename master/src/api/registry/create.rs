@@ -1,10 +1,12 @@
 //! Creating objects.
 
+use protocol::schema::Empties;
 use protocol::{ApiError, ApiRequest, Resource};
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{Answer, RETRIES_MAX, Subject, body, canonical, owners};
+use super::body::{self, Sent};
+use super::{Answer, RETRIES_MAX, Subject, canonical, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::kinds::{Generation, MetadataTurn};
@@ -91,8 +93,13 @@ fn taken_by(subject: &Subject<'_>, snapshot: &Snapshot) -> ApiError {
 }
 
 /// What is wrong with a new object.
-fn created_errors(resource: &Resource, strategy: &kinds::Strategy, value: &Value) -> Errors {
-    let mut errors = Errors::default();
+fn created_errors(
+    resource: &Resource,
+    strategy: &kinds::Strategy,
+    value: &Value,
+    empties: Empties,
+) -> Errors {
+    let mut errors = Errors::of(empties);
     let metadata = |names, plain, errors: &mut Errors| {
         meta::validate(&value["metadata"], resource.namespaced, names, plain, &Path::new("metadata"), errors);
     };
@@ -106,7 +113,8 @@ fn created_errors(resource: &Resource, strategy: &kinds::Strategy, value: &Value
     }
     (strategy.validate_create)(value, &mut errors);
     // The registry's own look, which finds nothing where the kind's was stricter.
-    let loose = strategy.metadata == MetadataTurn::Last || strategy.names == meta::NameRule::Any;
+    let loose = strategy.metadata == MetadataTurn::Last
+        || matches!(strategy.names, meta::NameRule::Any | meta::NameRule::LongName);
     if errors.is_empty() && loose {
         metadata(meta::NameRule::PathSegment, true, &mut errors);
     }
@@ -122,10 +130,10 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let mut value = body::object(&subject, &request.body, validation, warnings)?;
-        owners::once(&mut value, owners::Stage::Sent, warnings);
-        Tracking::of(request, subject).create(&mut value);
-        self.create_object(request, subject, value, warnings).await
+        let mut sent = body::object(&subject, &request.body, validation, warnings)?;
+        owners::once(&mut sent.value, owners::Stage::Sent, warnings);
+        Tracking::of(request, subject).create(&mut sent.value);
+        self.create_object(request, subject, sent, warnings).await
     }
 
     /// Creates an object that was read already, and whose fields have their manager.
@@ -133,9 +141,10 @@ impl Inner {
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
-        mut value: Value,
+        sent: Sent,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
+        let Sent { mut value, empties } = sent;
         let resource = subject.resource;
         // What is no number is no version either.
         let version = object::text(&value, &["metadata", "resourceVersion"]).parse().unwrap_or(0u64);
@@ -170,9 +179,12 @@ impl Inner {
         (strategy.prepare_create)(&mut value);
         kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
-        self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?;
+        // What is looked at has been given its addresses and ports.
+        let allocated = self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?;
+        let allocated = allocated.map(|service| canonical(&subject, service));
         let mut value = canonical(&subject, value);
-        let mut errors = created_errors(resource, &strategy, &value);
+        let looked_at = allocated.as_ref().unwrap_or(&value);
+        let mut errors = created_errors(resource, &strategy, looked_at, empties);
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
         admission::validate(self, &mut write, &value).await?;
@@ -267,9 +279,58 @@ mod tests {
             let resource = resources::find(group, version, plural).expect("a kind");
             let mut object = body;
             object["metadata"] = json!({"namespace": "a"});
-            let told = created_errors(resource, &kinds::strategy(resource), &object).messages();
+            let told =
+                created_errors(resource, &kinds::strategy(resource), &object, Empties::default()).messages();
             let fields: Vec<&str> = told.iter().filter_map(|told| told.split(": ").next()).collect();
             assert_eq!(fields, wanted, "{object}");
+        }
+    }
+
+    #[test]
+    fn declared_rules_look_at_names_alone() {
+        for (group, plural, wanted) in [
+            ("", "replicationcontrollers", "may not contain '/'"),
+            ("apps", "replicasets", "a lowercase RFC 1123 subdomain"),
+        ] {
+            let resource = resources::find(group, "v1", plural).expect("a kind");
+            let pod = json!({"restartPolicy": "Always", "dnsPolicy": "Default", "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always",
+                    "terminationMessagePolicy": "File"}]});
+            let selector =
+                if group.is_empty() { json!({"a": "b"}) } else { json!({"matchLabels": {"a": "b"}}) };
+            let object = json!({"metadata": {"name": "a", "namespace": "a", "generateName": "a/b"}, "spec": {
+                "replicas": 1, "selector": selector,
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod}}});
+            let told =
+                created_errors(resource, &kinds::strategy(resource), &object, Empties::default()).messages();
+            let [told] = told.as_slice() else { panic!("{plural}: {told:?}") };
+            assert!(
+                told.starts_with(&format!("metadata.generateName: Invalid value: \"a/b\": {wanted}")),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_one_while_it_can_be_told_from_none() {
+        let resource = resources::find("resource.k8s.io", "v1", "resourceslices").expect("a kind");
+        let definition = protocol::schema::definition("a.resource.v1.ResourceSlice").expect("a kind");
+        let slice = json!({"metadata": {"name": "a"}, "spec": {"driver": "d.example.com", "nodeName": "n",
+            "pool": {"name": "p", "resourceSliceCount": 1}, "devices": [{"name": "d"}]}});
+        for (empties, wanted) in [
+            (json!({}), vec![]),
+            (
+                json!({"spec": {"sharedCounters": []}}),
+                vec!["spec: Invalid value: \"\": only one of `sharedCounters` or `devices` is allowed"],
+            ),
+        ] {
+            let told = created_errors(
+                resource,
+                &kinds::strategy(resource),
+                &slice,
+                Empties::of(definition, &empties),
+            );
+            assert_eq!(told.messages(), wanted, "{empties}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 
+use protocol::schema::Empties;
 use protocol::schema::decode::finish;
 use serde_json::Value;
 
@@ -48,6 +49,7 @@ pub(super) fn prepare(
     strategy: &kinds::Strategy,
     new: &mut Value,
     old: &Value,
+    empties: &Empties,
 ) {
     for name in ["creationTimestamp", "generation", "namespace"] {
         object::copy_meta(old, new, name);
@@ -97,7 +99,10 @@ pub(super) fn prepare(
                     _ => None,
                 };
                 let marked = counted.is_some_and(|name| !object::same(&canonical, old, &["metadata", name]));
-                if differs || marked {
+                // What these compare tells an empty list from none, and what is stored cannot.
+                let exact = kinds::compared_exactly(subject.stored)
+                    .is_some_and(|at| empties.remain_in(at, &canonical[at]));
+                if differs || marked || exact {
                     let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                     new["metadata"]["generation"] = generation.into();
                 }

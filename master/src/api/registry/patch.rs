@@ -6,7 +6,7 @@ use protocol::schema::{self, Definition, syntax};
 use protocol::{ApiError, PatchKind};
 use serde_json::{Value, json};
 
-use super::body;
+use super::body::{self, Sent};
 use crate::api::invalid::go_quote;
 
 /// What a patch that does not fit the object is answered with.
@@ -121,7 +121,7 @@ pub fn apply_patch(
     text: &[u8],
     validation: Option<&str>,
     warnings: &mut Vec<String>,
-) -> Result<Value, ApiError> {
+) -> Result<Sent, ApiError> {
     let Patched { mut value, mut strict, display } = patched(definition, kind, target(), text, validation)?;
     // Only refusals show the object: for them it is made again, since reading changes it.
     let invalid = |why: &str| match &display {
@@ -141,9 +141,10 @@ pub fn apply_patch(
     if kind == PatchKind::Strategic {
         patch::typed::fit(definition, &mut value);
     }
-    strict.extend(schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?);
+    let (more, empties) = schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?;
+    strict.extend(more);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
-    Ok(value)
+    Ok(Sent { value, empties })
 }
 
 #[cfg(test)]

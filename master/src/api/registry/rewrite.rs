@@ -6,11 +6,13 @@ use protocol::schema::decode::finish;
 use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::Value;
 
+use super::body::Sent;
 use super::part::{Part, prepare};
 use super::update::MODIFIED;
 use super::{Answer, RETRIES_MAX, Subject, canonical, options, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
+use crate::api::kinds::UpdateOrder;
 use crate::api::managed::entries;
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, meta, object};
@@ -20,13 +22,13 @@ use crate::store::{Compare, Op, Txn, TxnResult};
 impl Inner {
     /// Rewrites one part of an object: reads it, lets `produce` make the new state, and writes that if
     /// nobody was faster; otherwise again, unless the new state names a revision.
-    pub async fn rewrite(
+    pub async fn rewrite<M: Into<Sent>>(
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
         part: Part,
         warnings: &mut Vec<String>,
-        mut produce: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
+        mut produce: impl FnMut(&Value, &mut Vec<String>) -> Result<M, ApiError>,
     ) -> Result<Answer, ApiError> {
         for attempt in 0..RETRIES_MAX {
             let mut said = Vec::new();
@@ -50,20 +52,20 @@ impl Inner {
     }
 
     /// Rewrites one part of an object, if nobody is faster.
-    async fn rewrite_once(
+    async fn rewrite_once<M: Into<Sent>>(
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
         part: Part,
         snapshot: &Arc<Snapshot>,
         said: &mut Vec<String>,
-        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
+        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<M, ApiError>,
     ) -> Result<Option<Answer>, ApiError> {
         let resource = subject.resource;
         let stands = subject.find(snapshot).ok_or_else(|| subject.not_found())?;
         let stored = self.found(&subject, snapshot).await?;
         let old = subject.opened(&stored)?;
-        let mut new = self.produced(&subject, &old, said, produce).await?;
+        let Sent { value: mut new, empties } = self.produced(&subject, &old, said, produce).await?;
         let version = object::text(&new, &["metadata", "resourceVersion"]).to_owned();
         let named = !version.is_empty() && version != "0";
         let patching = request.verb == Verb::Patch;
@@ -74,7 +76,7 @@ impl Inner {
             }
         }
         let strategy = kinds::strategy(resource);
-        prepare(&subject, part, &strategy, &mut new, &old);
+        prepare(&subject, part, &strategy, &mut new, &old, &empties);
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
         self.call_mutating(&mut write, &mut new).await?;
@@ -85,7 +87,7 @@ impl Inner {
         if part == Part::Main {
             self.allocatable(subject.stored, Some(&old), &new, snapshot, request.options.dry_run)?;
         }
-        let mut errors = Errors::default();
+        let mut errors = Errors::of(empties);
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
         let whole = |names, plain: bool, errors: &mut Errors| {
@@ -96,7 +98,7 @@ impl Inner {
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         let twice = |errors: &mut Errors| {
-            if !kinds::checked_once(resource) {
+            if !kinds::checked_once(resource, part) {
                 meta::validate_update(&new["metadata"], &old["metadata"], &at, errors);
                 if !strategy.plain_finalizers {
                     meta::domains(&new["metadata"], &at, errors);
@@ -109,19 +111,22 @@ impl Inner {
             (0..looks).for_each(|_| whole(strategy.names, strategy.plain_finalizers, errors));
             strategy.check_object(part, &new, errors);
         };
-        // Who looks at all of the metadata again does so with the rest of the object, and at the change next to it.
-        if looks > 0 && !strategy.change_first {
-            object(&mut errors);
-            twice(&mut errors);
-            strategy.check_change(part, &new, &old, &mut errors);
-        } else if strategy.change_first {
-            twice(&mut errors);
-            strategy.check_change(part, &new, &old, &mut errors);
-            object(&mut errors);
-        } else {
-            twice(&mut errors);
-            object(&mut errors);
-            strategy.check_change(part, &new, &old, &mut errors);
+        match kinds::update_order(resource, &strategy, looks > 0) {
+            UpdateOrder::ObjectFirst => {
+                object(&mut errors);
+                twice(&mut errors);
+                strategy.check_change(part, &new, &old, &mut errors);
+            }
+            UpdateOrder::ChangeFirst => {
+                twice(&mut errors);
+                strategy.check_change(part, &new, &old, &mut errors);
+                object(&mut errors);
+            }
+            UpdateOrder::MetadataFirst => {
+                twice(&mut errors);
+                object(&mut errors);
+                strategy.check_change(part, &new, &old, &mut errors);
+            }
         }
         let kept = subject.check_fields(&new, Some(&old), part == Part::Status, &mut errors);
         // What is wrong is said about the stored kind, whichever version was asked for.
@@ -184,21 +189,21 @@ impl Inner {
     }
 
     /// The new state, once everything is known that making it needs converted.
-    async fn produced(
+    async fn produced<M: Into<Sent>>(
         &self,
         subject: &Subject<'_>,
         old: &Value,
         said: &mut Vec<String>,
-        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<Value, ApiError>,
-    ) -> Result<Value, ApiError> {
+        produce: &mut impl FnMut(&Value, &mut Vec<String>) -> Result<M, ApiError>,
+    ) -> Result<Sent, ApiError> {
         let (Some(custom), Some(foreseen)) = (subject.custom, subject.foreseen) else {
-            return produce(old, said);
+            return produce(old, said).map(Into::into);
         };
         let kept = said.len();
         for round in 0.. {
             let made = produce(old, said);
             if !self.converter.settle(custom, foreseen, round).await? {
-                return made;
+                return made.map(Into::into);
             }
             said.truncate(kept);
         }

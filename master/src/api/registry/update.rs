@@ -4,9 +4,10 @@ use protocol::schema;
 use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
+use super::body::{self, Sent};
 use super::part::Part;
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
-use super::{Answer, RETRIES_MAX, Subject, body, demands, owners};
+use super::{Answer, RETRIES_MAX, Subject, demands, owners};
 use crate::api::managed::{Tracking, apply};
 use crate::api::pipeline::Inner;
 use crate::api::{convert, kinds, object};
@@ -25,7 +26,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let mut new = body::object(&subject, &request.body, validation, warnings)?;
+        let Sent { value: mut new, empties } = body::object(&subject, &request.body, validation, warnings)?;
         check_name(&subject, &new)?;
         owners::once(&mut new, owners::Stage::Sent, warnings);
         let strategy = kinds::strategy(subject.stored);
@@ -38,7 +39,7 @@ impl Inner {
             making.verb = Verb::Create;
             self.authorizer.require(&Attributes::of(&making)).await?;
             Tracking::of(request, subject).create(&mut new);
-            return self.create_object(&making, subject, new, warnings).await;
+            return self.create_object(&making, subject, Sent { value: new, empties }, warnings).await;
         }
         let tracking = Tracking::of(request, subject);
         let version = object::text(&new, &["metadata", "resourceVersion"]);
@@ -51,7 +52,7 @@ impl Inner {
             }
             let mut new = new.clone();
             tracking.update(old, &mut new);
-            Ok(new)
+            Ok(Sent { value: new, empties: empties.clone() })
         };
         self.rewrite(request, subject, part, warnings, produce).await
     }
@@ -84,7 +85,8 @@ impl Inner {
                 Some(_) => old.clone(),
                 None => convert::from_storage(resource, old.clone()),
             };
-            let mut value = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
+            let made = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
+            let Sent { mut value, mut empties } = made;
             if let Some(custom) = subject.custom {
                 let made = value.to_string();
                 custom
@@ -92,11 +94,11 @@ impl Inner {
                     .and_then(|unknown| body::strict(unknown, validation, warnings))
                     .map_err(|why| invalid_patch(&made, &why))?;
             } else {
-                value = body::defaulted(resource, subject.stored, subject.definition, value);
+                Sent { value, empties } = body::as_stored(&subject, value, empties);
             }
             tracking.update(old, &mut value);
             check_name(&subject, &value)?;
-            Ok(value)
+            Ok(Sent { value, empties })
         })
         .await
     }
@@ -159,7 +161,7 @@ impl Inner {
         self.authorizer.require(&Attributes::of(&making)).await?;
         object::object_mut(&mut value, &["metadata"]).remove("resourceVersion");
         warnings.append(&mut said);
-        self.create_object(&making, subject, value, warnings).await
+        self.create_object(&making, subject, value.into(), warnings).await
     }
 
     /// Whether there is no such object, in the newest state there is.

@@ -141,8 +141,8 @@ fn at_rest(new: &Value, old: &Value, errors: &mut Errors) {
     let pods = &status[FIELD];
     let some = ["succeeded", "failed"].iter().any(|how| !list(pods, &[how]).is_empty());
     if (ended || changed(new, old, FIELD)) && some {
-        let shown = checks::internal("a.batch.v1.UncountedTerminatedPods", pods);
-        errors.invalid_shown(&path.child(FIELD), &shown, "must be empty for finished job");
+        let definition = "a.batch.v1.UncountedTerminatedPods";
+        errors.invalid_struct(&path.child(FIELD), definition, pods, "must be empty for finished job");
     }
 }
 

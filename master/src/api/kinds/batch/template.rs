@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::api::invalid::{Errors, Path};
-use crate::api::kinds::checks::{IMMUTABLE, internal};
+use crate::api::kinds::checks::IMMUTABLE;
 use crate::api::object::{copy_field, list, list_mut, object_mut};
 
 /// Checks that a job's template stays. While nothing runs it may still be decided where its pods will, and with what.
@@ -19,8 +19,7 @@ pub(super) fn kept(new: &Value, old_job: &Value, errors: &mut Errors) {
         && (status["startTime"].is_null() || suspended)
         && status["active"].as_i64().unwrap_or(0) == 0;
     if !waiting {
-        let shown = internal("a.core.v1.PodTemplateSpec", new);
-        errors.invalid_shown(&Path::new("spec.template"), &shown, IMMUTABLE);
+        errors.invalid_struct(&Path::new("spec.template"), "a.core.v1.PodTemplateSpec", new, IMMUTABLE);
         return;
     }
     let mut old = old.clone();
@@ -40,8 +39,7 @@ pub(super) fn kept(new: &Value, old_job: &Value, errors: &mut Errors) {
         }
     }
     if new["spec"] != old["spec"] {
-        let shown = internal("a.core.v1.PodSpec", &new["spec"]);
-        errors.invalid_shown(&Path::new("spec.template").child("spec"), &shown, IMMUTABLE);
+        errors.invalid_struct(&Path::new("spec.template.spec"), "a.core.v1.PodSpec", &new["spec"], IMMUTABLE);
     }
 }
 

@@ -64,7 +64,8 @@ fn slice_spec(slice: &Value, old: Option<&Value>, path: &Path, errors: &mut Erro
         }
     }
     placement(slice, path, errors);
-    if !slice["sharedCounters"].is_null() && !slice["devices"].is_null() {
+    let given = |name: &str| !slice[name].is_null() || errors.is_given_empty(&path.child(name));
+    if given("sharedCounters") && given("devices") {
         errors.invalid(path, "", "only one of `sharedCounters` or `devices` is allowed");
     }
     let complex = |device: &Value| {
@@ -121,7 +122,7 @@ fn placement(slice: &Value, path: &Path, errors: &mut Errors) {
         let at = path.child("nodeSelector").child("nodeSelectorTerms");
         let term = |t| checks::internal("a.core.v1.NodeSelectorTerm", t);
         let shown = match terms {
-            [] => "null".to_owned(),
+            [] => errors.as_sent(&at, &Value::Null).to_string(),
             many => format!("[{}]", many.iter().map(term).collect::<Vec<_>>().join(",")),
         };
         errors.invalid_shown(&at, &shown, "must have exactly one node selector term");

@@ -27,6 +27,7 @@ pub(in crate::api::kinds) fn priority_level() -> Strategy {
                         errors.forbidden(&spec("limited"), "must be nil if the type is not Limited");
                     }
                     shares(&level["exempt"], &spec("exempt"), errors);
+                    lent(&level["exempt"], &spec("exempt"), errors);
                 }
                 "Limited" => {
                     if level["exempt"].is_object() {
@@ -73,6 +74,9 @@ fn shares(level: &Value, path: &Path, errors: &mut Errors) {
         let detail = "must be a non-negative integer";
         errors.invalid(&path, level["nominalConcurrencyShares"].clone(), detail);
     }
+}
+
+fn lent(level: &Value, path: &Path, errors: &mut Errors) {
     if level["lendablePercent"].as_i64().is_some_and(|n| !(0..=100).contains(&n)) {
         let path = path.child("lendablePercent");
         let detail = "must be between 0 and 100, inclusive";
@@ -83,6 +87,7 @@ fn shares(level: &Value, path: &Path, errors: &mut Errors) {
 fn limited(level: &Value, path: &Path, errors: &mut Errors) {
     shares(level, path, errors);
     limit_response(level, path, errors);
+    lent(level, path, errors);
     if level["borrowingLimitPercent"].as_i64().is_some_and(|n| n < 0) {
         let path = path.child("borrowingLimitPercent");
         let detail = "if specified, must be a non-negative integer";

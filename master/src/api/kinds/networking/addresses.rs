@@ -69,7 +69,11 @@ fn ranges(object: &Value, errors: &mut Errors) {
         return;
     }
     if ranges.len() > 2 {
-        let shown = checks::internal("a.networking.v1.ServiceCIDRSpec", &object["spec"]);
+        let shown = errors.shown_struct(
+            &super::Path::new("spec"),
+            "a.networking.v1.ServiceCIDRSpec",
+            &object["spec"],
+        );
         errors.invalid_shown(&path, &shown, "may only hold up to 2 values");
         return;
     }

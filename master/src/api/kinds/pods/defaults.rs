@@ -78,8 +78,11 @@ fn pull_policy(image: Option<&Value>) -> &'static str {
     if is_latest(image.and_then(Value::as_str).unwrap_or_default()) { "Always" } else { "IfNotPresent" }
 }
 
-/// How long an image's name may be.
+/// How long the path of an image may be.
 const NAME_BYTES_MAX: usize = 255;
+
+/// How long the digest of an image is.
+const DIGEST_CHARS: usize = 64;
 
 /// References to images: host and port, path, tag, digest.
 static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -90,12 +93,30 @@ static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&format!("^(?:{HOST}/)?{PART}(?:/{PART})*(?::(?P<tag>{TAG}))?(?P<digest>@{DIGEST})?$")).ok()
 });
 
+/// How long the path of an image is in its registry, which is Docker's own where none is named.
+fn path_bytes(named: &str) -> usize {
+    const OWN: &str = "library/";
+    // What follows the last colon is a tag, unless that colon is the port's.
+    let named =
+        named.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(named, |(named, _)| named);
+    match named.split_once('/') {
+        None => OWN.len() + named.len(),
+        Some((host, path)) => {
+            let is_host = host.contains(['.', ':']) || host == "localhost" || host.to_lowercase() != host;
+            if is_host { path.len() } else { named.len() }
+        }
+    }
+}
+
 /// An image without a tag or digest means `latest`; what is no image means nothing.
 fn is_latest(image: &str) -> bool {
     let named = image.split_once('@').map_or(image, |(name, _)| name);
-    let found = REFERENCE.as_ref().filter(|_| named.len() <= NAME_BYTES_MAX);
+    let found = REFERENCE.as_ref().filter(|_| path_bytes(named) <= NAME_BYTES_MAX);
     let found = found.and_then(|reference| reference.captures(image));
-    found.is_some_and(|parts| match parts.name("tag") {
+    // A digest without its algorithm is no name.
+    let is_digest =
+        image.len() == DIGEST_CHARS && image.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    found.filter(|_| !is_digest).is_some_and(|parts| match parts.name("tag") {
         Some(tag) => tag.as_str() == "latest",
         None => parts.name("digest").is_none(),
     })
@@ -181,9 +202,20 @@ mod tests {
             ("Host/a", true),
             ("A", false),
             ("a b", false),
+            ("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", false),
+            ("a/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", true),
             ("", false),
         ] {
             assert_eq!(is_latest(image), latest, "{image}");
+        }
+        for (image, latest) in [
+            ("a".repeat(247), true),
+            ("a".repeat(248), false),
+            (format!("b/{}", "a".repeat(253)), true),
+            (format!("host.example.com:5000/{}", "a".repeat(255)), true),
+            (format!("host.example.com/{}", "a".repeat(256)), false),
+        ] {
+            assert_eq!(is_latest(&image), latest, "{image}");
         }
     }
 

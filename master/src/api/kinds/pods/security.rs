@@ -128,15 +128,15 @@ pub fn container(context: &Value, host_users: bool, path: &Path, errors: &mut Er
     }
     seccomp(&context["seccompProfile"], &path.child("seccompProfile"), errors);
     if context["allowPrivilegeEscalation"] == Value::Bool(false) {
-        let shown = || checks::internal("a.core.v1.SecurityContext", context);
+        const CONTEXT: &str = "a.core.v1.SecurityContext";
         if context["privileged"] == Value::Bool(true) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.invalid_shown(path, &shown(), detail);
+            errors.invalid_struct(path, CONTEXT, context, detail);
         }
         if list(context, &["capabilities", "add"]).iter().any(|c| c == "CAP_SYS_ADMIN") {
             let detail =
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.invalid_shown(path, &shown(), detail);
+            errors.invalid_struct(path, CONTEXT, context, detail);
         }
     }
     windows::options(context, path, errors);

@@ -247,11 +247,16 @@ pub fn selector_of(value: &Value) -> Option<Selector> {
     Selector::from_label_selector(&selector).ok()
 }
 
-/// Checks a pod template by itself.
-pub fn template_spec(template: &Value, path: &Path, errors: &mut Errors) {
+/// Checks the metadata of a pod template.
+pub fn template_metadata(template: &Value, path: &Path, errors: &mut Errors) {
     meta::labels(&template["metadata"]["labels"], &path.child("labels"), errors);
     meta::annotations(&template["metadata"]["annotations"], &path.child("annotations"), errors);
     annotations::validate(&template["metadata"], &template["spec"], &path.child("annotations"), errors);
+}
+
+/// Checks a pod template by itself.
+pub fn template_spec(template: &Value, path: &Path, errors: &mut Errors) {
+    template_metadata(template, path, errors);
     validate(&template["spec"], None, &path.child("spec"), errors);
     annotations::match_fields(&template["metadata"], &template["spec"], &path.child("spec"), errors);
     if !list(template, &["spec", "ephemeralContainers"]).is_empty() {

@@ -52,7 +52,7 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
         mask_node_affinity(&mut masked, before);
     }
     if masked != *before {
-        let diff = internal_diff("a.core.v1.PodSpec", before, &masked);
+        let diff = internal_diff("a.core.v1.PodSpec", before, &errors.as_sent(&path, &masked));
         errors.forbidden(&path, format!("{MUTABLE}\n{diff}"));
     }
 }
@@ -148,7 +148,7 @@ fn node_affinity(after: &Value, before: &Value, path: &Path, errors: &mut Errors
     for (i, (new, old)) in new_terms.iter().zip(old).enumerate() {
         if !only_adds(new, old) {
             let detail = "only additions are allowed (no mutations or deletions)";
-            errors.invalid_shown(&path.index(i), &shown(new), detail);
+            errors.invalid_struct(&path.index(i), "a.core.v1.NodeSelectorTerm", new, detail);
         }
     }
 }
@@ -353,13 +353,14 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value, errors: &mut Errors) 
     let after = list(new, &["spec", "ephemeralContainers"]);
     for before in list(old, &["spec", "ephemeralContainers"]) {
         let name = text(before, &["name"]);
-        match after.iter().find(|c| text(c, &["name"]) == name) {
+        match after.iter().position(|c| text(c, &["name"]) == name) {
             None => {
                 let detail = format!("existing ephemeral containers {name:?} may not be removed\n");
                 errors.forbidden(&path, detail);
             }
-            Some(now) if now != before => {
-                let diff = checks::internal_diff("a.core.v1.EphemeralContainer", before, now);
+            Some(i) if after[i] != *before => {
+                let now = errors.as_sent(&path.index(i), &after[i]);
+                let diff = checks::internal_diff("a.core.v1.EphemeralContainer", before, &now);
                 let detail = format!("existing ephemeral containers {name:?} may not be changed\n{diff}");
                 errors.forbidden(&path, detail);
             }

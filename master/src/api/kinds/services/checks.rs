@@ -222,8 +222,7 @@ fn node_ports(kind: &str, ports: &[Value], errors: &mut Errors) {
         if number < 0 {
             errors.invalid(&at(i), number, crate::api::allocate::NO_NODE_PORT);
         } else if !seen.insert((text(port, &["protocol"]), number)) {
-            // The second is refused as if it were another Service's.
-            errors.invalid(&at(i), number, "provided port is already allocated");
+            errors.duplicate(&at(i), number);
         }
     }
 }

@@ -156,10 +156,11 @@ fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
             after["resources"]["requests"]["storage"] = requested;
         }
     }
-    if bound && after["volumeAttributesClassName"].is_string() {
+    if bound {
         copy(&before, &mut after, "volumeAttributesClassName");
     }
     if after != before {
+        let after = errors.as_sent(&Path::new("spec"), &after);
         let diff = internal_diff("a.core.v1.PersistentVolumeClaimSpec", &before, &after);
         errors.forbidden(
             &Path::new("spec"),
@@ -173,22 +174,24 @@ fn claim_update(new: &Value, old: &Value, errors: &mut Errors) {
     let storage =
         |object: &Value| amount(&object["spec"]["resources"]["requests"]["storage"]).unwrap_or_default();
     let (wanted, was) = (storage(new), storage(old));
-    if wanted < was && amount(&old["status"]["capacity"]["storage"]).is_none_or(|now| wanted <= now) {
+    let now = amount(&old["status"]["capacity"]["storage"]).unwrap_or_default();
+    if wanted < was && wanted <= now {
         let path = path("resources").child("requests").child("storage");
         errors.forbidden(&path, "field can not be less than status.capacity");
     }
     let [is, was] = [new, old].map(|claim| &claim["spec"]["volumeMode"]);
     checks::immutable(is, was, &Path::new("volumeMode"), errors);
     let [is, was] = [new, old].map(|claim| &claim["spec"]["volumeAttributesClassName"]);
-    if was.is_string() && is != was {
-        let path = path("volumeAttributesClassName");
-        match is.as_str() {
-            None => errors.forbidden(&path, "update from non-nil value to nil is forbidden"),
-            Some("") => {
-                errors.forbidden(&path, "update from non-nil value to an empty string is forbidden");
-            }
-            Some(_) => {}
-        }
+    // What a driver did by a class cannot be undone by naming none.
+    if is != was && old["status"]["currentVolumeAttributesClassName"].is_string() {
+        let none = match is.as_str() {
+            None => "nil",
+            Some("") => "empty string",
+            Some(_) => return,
+        };
+        let detail =
+            format!("update to {none} is forbidden when status.currentVolumeAttributesClassName is not nil");
+        errors.forbidden(&path("volumeAttributesClassName"), detail);
     }
 }
 
@@ -250,6 +253,28 @@ mod tests {
             let mut made = spec.clone();
             data_sources(&mut made, &old);
             assert_eq!(made, wanted, "{spec} {old}");
+        }
+    }
+
+    #[test]
+    fn a_claim_asks_for_less_down_to_what_it_has() {
+        let claim = |size: &str, has: Option<&str>, class: Option<&str>| {
+            json!({"spec": {"resources": {"requests": {"storage": size}}, "volumeAttributesClassName": class},
+                "status": {"phase": "Bound", "capacity": {"storage": has}, "currentVolumeAttributesClassName": "a"}})
+        };
+        for (size, has, class, wanted) in [
+            ("2Gi", None, Some("b"), vec![]),
+            ("1Gi", None, Some("b"), vec![]),
+            ("1Gi", Some("512Mi"), Some("b"), vec![]),
+            ("1Gi", Some("1Gi"), Some("b"), vec!["spec.resources.requests.storage"]),
+            ("2Gi", None, None, vec!["spec.volumeAttributesClassName"]),
+            ("2Gi", None, Some(""), vec!["spec.volumeAttributesClassName"]),
+        ] {
+            let mut errors = Errors::default();
+            claim_update(&claim(size, has, class), &claim("2Gi", has, Some("a")), &mut errors);
+            let told = errors.messages();
+            let fields: Vec<&str> = told.iter().filter_map(|told| told.split(": ").next()).collect();
+            assert_eq!(fields, wanted, "{size} {has:?} {class:?}");
         }
     }
 }
