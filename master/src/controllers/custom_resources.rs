@@ -12,7 +12,7 @@ use super::machinery::{API_SERVER, Cx, Key, Outcome, ReconcileError, Reconciler,
 use crate::api::custom::definition::{CLEANUP, set_condition};
 use crate::api::custom::kind::is_true;
 use crate::api::custom::{Catalog, DEFINITIONS};
-use crate::api::object::{self, text};
+use crate::api::object::{self, list, text};
 use crate::cache::{Cache, Change, ChangeKind, Stored};
 
 mod names;
@@ -103,6 +103,9 @@ async fn update(cx: &Cx, definition: &Value, subresource: Option<&str>) -> Resul
     serde_json::from_slice(&answer.body).map_err(|e| ReconcileError::Other(e.to_string()))
 }
 
+/// The reason of the condition that says that no object of a kind is left.
+const COMPLETED: &str = "InstanceDeletionCompleted";
+
 /// Deletes the objects of a kind, and then lets its definition go.
 async fn finalize(cx: &Cx, mut definition: Value) -> Result<Outcome, ReconcileError> {
     let (group, plural) = (
@@ -110,8 +113,13 @@ async fn finalize(cx: &Cx, mut definition: Value) -> Result<Outcome, ReconcileEr
         text(&definition, &["spec", "names", "plural"]).to_owned(),
     );
     let terminating = |status: &str, reason: &str, message: &str| json!({"type": "Terminating", "status": status, "reason": reason, "message": message});
+    // What was said already is not said again: that would wake this very reconcile, over and over.
+    let completed = list(&definition, &["status", "conditions"])
+        .iter()
+        .any(|c| c["type"] == "Terminating" && c["reason"] == COMPLETED)
+        && cx.cache.snapshot().count(&group, &plural) == 0;
     // A definition that never got its names has no objects; those under its name are another's.
-    if is_true(&definition, "Established") {
+    if is_true(&definition, "Established") && !completed {
         let before = definition["status"].clone();
         set_condition(
             &mut definition,
@@ -131,10 +139,11 @@ async fn finalize(cx: &Cx, mut definition: Value) -> Result<Outcome, ReconcileEr
         if cx.cache.snapshot().count(&group, &plural) > 0 {
             return Ok(Outcome::again(AGAIN));
         }
-        set_condition(
-            &mut definition,
-            terminating("False", "InstanceDeletionCompleted", "removed all instances"),
-        );
+        set_condition(&mut definition, terminating("False", COMPLETED, "removed all instances"));
+        // Nothing is stored any more, in whichever versions somebody said that it was.
+        let storage = list(&definition, &["spec", "versions"]).iter().find(|v| v["storage"] == true);
+        let storage: Vec<Value> = storage.map(|v| v["name"].clone()).into_iter().collect();
+        definition["status"]["storedVersions"] = storage.into();
         definition = update(cx, &definition, Some("status")).await?;
     }
     let kept: Vec<&str> = object::finalizers(&definition).into_iter().filter(|f| *f != CLEANUP).collect();
