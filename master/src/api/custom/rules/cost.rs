@@ -55,12 +55,10 @@ impl<'s> Known<'s> {
 
     /// An entry of it; its keys instead, if it is a map that is walked by those.
     fn entry(&self, ty: Type, keys: bool) -> Known<'s> {
-        let map = matches!(self.ty, Type::Map(..));
         let place = self.place.and_then(|place| if keys { place.keys() } else { place.entry() });
         let told = self.entries.map(|(key, value)| if keys { key } else { value });
         // What the object's schema says of a part of it comes first.
         let size = if place.is_some() { None } else { told };
-        let place = if keys && !map { None } else { place };
         Known { ty, place, size, entries: None }
     }
 }

@@ -175,8 +175,9 @@ pub fn call<'s>(
             list(Span::of(to.saturating_sub(from)))
         }
         ("range", false) => {
-            known.size = Some(Span::of(number(args.first()).unwrap_or(u64::MAX)));
-            list(size_of(&known))
+            let made = Span::of(number(args.first()).unwrap_or(u64::MAX));
+            known.size = Some(made);
+            list(made)
         }
         ("reverse", true) => {
             known.size = Some(on);
@@ -198,10 +199,6 @@ pub fn call<'s>(
         _ => one,
     };
     (cost.plus(own), known)
-}
-
-fn size_of(known: &Known<'_>) -> Span {
-    known.size()
 }
 
 /// What one of several ways to call a function costs.
