@@ -5,7 +5,7 @@ use std::fmt;
 
 use protocol::ApiError;
 pub use protocol::go::quote as go_quote;
-use protocol::schema::internal::{go_json, internal};
+use protocol::schema::internal::{self, go_json};
 use protocol::schema::{self, Empties};
 use serde_json::{Value, json};
 use smallvec::SmallVec;
@@ -77,6 +77,14 @@ pub struct Errors {
     empties: Empties,
 }
 
+/// A value as the server's internal struct, on one line.
+pub fn internal(definition: &str, value: &Value) -> String {
+    match schema::definition(definition) {
+        Some(definition) => internal::internal(definition, value).compact(),
+        None => value.to_string(),
+    }
+}
+
 /// A value as upstream shows it in messages.
 pub fn shown(value: &Value) -> String {
     match value {
@@ -138,11 +146,7 @@ impl Errors {
 
     /// A struct as the server holds it, with what it was given as empty.
     pub fn shown_struct(&self, path: &Path, definition: &str, value: &Value) -> String {
-        let value = self.as_sent(path, value);
-        match schema::definition(definition) {
-            Some(definition) => internal(definition, &value).compact(),
-            None => value.to_string(),
-        }
+        internal(definition, &self.as_sent(path, value))
     }
 
     /// A value that makes no sense, shown in a form of its own; the detail may be empty.

@@ -23,7 +23,8 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut body =
-            body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?;
+            body::decode("authentication.k8s.io", "v1", "TokenRequest", &request.body, validation, warnings)?
+                .value;
         // The account may have been made just now; what follows reads the cache.
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
@@ -44,7 +45,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let r = subject.resource;
         let validation = request.options.field_validation.as_deref();
-        let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
+        let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?.value;
         let snapshot = self.recent().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut body).await?;

@@ -37,7 +37,8 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let given = match request.verb {
             Verb::Update => {
-                let scale = body::decode("autoscaling", "v1", "Scale", &request.body, validation, warnings)?;
+                let scale =
+                    body::decode("autoscaling", "v1", "Scale", &request.body, validation, warnings)?.value;
                 check_name(&subject, &scale)?;
                 Some(scale)
             }
@@ -134,7 +135,7 @@ impl Inner {
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
-        let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?;
+        let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?.value;
         let snapshot = with_namespace(self, self.recent().await?, subject.namespace).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut binding).await?;
@@ -363,13 +364,14 @@ impl Inner {
 
 /// Reads an eviction, also one of the version that was there before.
 fn eviction_of(text: &[u8], validation: Option<&str>, warnings: &mut Vec<String>) -> Result<Value, ApiError> {
-    match serde_json::from_slice::<Value>(text) {
+    let read = match serde_json::from_slice::<Value>(text) {
         Ok(mut former) if former["apiVersion"] == "policy/v1beta1" && former["kind"] == "Eviction" => {
             former["apiVersion"] = "policy/v1".into();
             body::decode("policy", "v1", "Eviction", former.to_string().as_bytes(), validation, warnings)
         }
         _ => body::decode("policy", "v1", "Eviction", text, validation, warnings),
-    }
+    };
+    read.map(|sent| sent.value)
 }
 
 /// The Scale that a workload shows.

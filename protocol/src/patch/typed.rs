@@ -15,9 +15,17 @@ pub fn problem(definition: &'static Definition, value: &Value) -> Option<String>
         Value::Object(fields) => fields,
         other => return Some(format!("cannot restore struct from: {}", kind(other))),
     };
-    in_order(definition)
-        .into_iter()
-        .find_map(|field| fields.get(field.name).and_then(|v| of_type(&field.ty, Some(field), v)))
+    let wrong = |field: &'static Field| {
+        let why = of_type(&field.ty, Some(field), fields.get(field.name)?)?;
+        Some((field, why))
+    };
+    let mut found: Vec<(&Field, String)> = definition.fields.iter().filter_map(wrong).collect();
+    // Most patches fit, and few miss twice: only then it matters which field was declared first.
+    if found.len() > 1 {
+        let order = in_order(definition);
+        found.sort_by_cached_key(|(field, _)| order.iter().position(|of| of.name == field.name));
+    }
+    found.into_iter().next().map(|(_, why)| why)
 }
 
 fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> Option<String> {

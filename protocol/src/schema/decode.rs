@@ -52,23 +52,11 @@ pub fn decode_in(
     match report.error {
         Some(error) => Err(error),
         None => {
-            let empties = finish_read(definition, value);
+            let empties = Empties::of(definition, value);
+            finish_in(definition, value);
             Ok((report.strict, empties))
         }
     }
-}
-
-/// Brings what was read into its form; returns what was given as empty. That is lost to the form, but for the list of
-/// an object's managers: to say that there are none is to forget them.
-fn finish_read(definition: &'static Definition, value: &mut Value) -> Empties {
-    let empties = Empties::of(definition, value);
-    finish_in(definition, value);
-    if empties.has("metadata.managedFields")
-        && let Some(Value::Object(meta)) = value.get_mut("metadata")
-    {
-        meta.insert("managedFields".to_owned(), Value::Array(Vec::new()));
-    }
-    empties
 }
 
 fn read<'de, D: Deserializer<'de>>(
@@ -80,12 +68,12 @@ where
 {
     let mut report = Report::default();
     let seed = Seed { ty: None, field: None, parent: Some(definition), root: true, report: &mut report };
-    let mut value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
+    let value = seed.deserialize(deserializer).map_err(|e| e.to_string())?;
     match report.error {
         Some(error) => Err(error),
         None => {
-            let empties = finish_read(definition, &mut value);
-            Ok(Decoded { value, strict: report.strict, empties })
+            let empties = Empties::of(definition, &value);
+            Ok(Decoded { value: finish(definition, value), strict: report.strict, empties })
         }
     }
 }

@@ -90,11 +90,14 @@ fn place(ty: &'static Type, value: &Value) -> Option<Place> {
         (Type::List(_), Value::Array(items)) if items.is_empty() => return Some(Place::List),
         (Type::Map(_), Value::Object(entries)) if entries.is_empty() => return Some(Place::Map),
         (Type::Bytes, Value::String(text)) if text.is_empty() => return Some(Place::Bytes),
+        // Every write comes by here, and few have any: names are copied for those alone.
         (Type::List(of), Value::Array(items)) => {
-            items.iter().enumerate().filter_map(|(i, item)| Some((i.to_string(), place(of, item)?))).collect()
+            let found = items.iter().enumerate().filter_map(|(i, item)| Some((i, place(of, item)?)));
+            found.map(|(i, place)| (i.to_string(), place)).collect()
         }
         (Type::Map(of), Value::Object(entries)) => {
-            entries.iter().filter_map(|(name, entry)| Some((name.clone(), place(of, entry)?))).collect()
+            let found = entries.iter().filter_map(|(name, entry)| Some((name, place(of, entry)?)));
+            found.map(|(name, place)| (name.clone(), place)).collect()
         }
         (Type::Object(_), value) => fields(ty.definition()?, value),
         _ => return None,

@@ -208,16 +208,3 @@ fn what_reads_itself_ends_the_reading() {
 fn kind_of_core(name: &str) -> &'static Definition {
     kind("", "v1", name).expect("a kind")
 }
-
-#[test]
-fn an_empty_list_of_managers_is_told_from_none() {
-    let definition = kind("", "v1", "ConfigMap").unwrap();
-    for (given, kept) in [("[]", true), ("null", false)] {
-        let text = format!(r#"{{"kind":"ConfigMap","metadata":{{"name":"a","managedFields":{given}}}}}"#);
-        let decoded = decode(definition, text.as_bytes()).unwrap();
-        assert_eq!(decoded.value["metadata"].get("managedFields").is_some(), kept, "{given}");
-        let mut value = serde_json::from_str(&text).unwrap();
-        decode_in(definition, &mut value).unwrap();
-        assert_eq!(value, decoded.value);
-    }
-}

@@ -353,8 +353,13 @@ impl Identity {
             Identity::Place => None,
             Identity::Value => Some(entry.to_json()?.to_string()),
             Identity::Keys(keys) => {
-                let entry = entry.to_json()?;
-                Some(keys.iter().map(|key| format!("{}\n", entry[key.as_str()])).collect())
+                let said = |of: &Map<String, Json>| {
+                    keys.iter().map(|key| format!("{}\n", of.get(key).unwrap_or(&Json::Null))).collect()
+                };
+                match entry {
+                    Value::JsonMap(map, _) => Some(said(map)),
+                    made => made.to_json()?.as_object().map(said),
+                }
             }
         }
     }

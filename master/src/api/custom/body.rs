@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Version;
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::object;
-use crate::api::registry::body::{said_by, strict};
+use crate::api::registry::body::{Sent, said_by, strict};
 
 /// What Go says of text that is no JSON.
 fn syntax(error: &serde_json::Error) -> String {
@@ -20,7 +20,7 @@ impl Version {
         text: &[u8],
         validation: Option<&str>,
         warnings: &mut Vec<String>,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Sent, ApiError> {
         let kind = self.resource.kind;
         let unrecognized = |why: String| ApiError::unrecognized(kind, &why, text);
         let given: Value = serde_json::from_slice(text).map_err(|e| {
@@ -59,7 +59,7 @@ impl Version {
         let mut found = decoded.strict;
         found.extend(self.admit(&mut value).map_err(cannot)?);
         strict(found, validation, warnings).map_err(cannot)?;
-        Ok(value)
+        Ok(Sent::new(value, decoded.empties))
     }
 
     /// Prunes an object and gives it its defaults; returns what strict validation refuses. Objects within it that say

@@ -9,6 +9,7 @@ use protocol::schema::{self, internal};
 use protocol::selector::{label_value_error, qualified_name_error};
 use serde_json::Value;
 
+pub use crate::api::invalid::internal;
 use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::meta::{self, NameRule, name_errors};
 use crate::api::object::{list, text};
@@ -29,14 +30,6 @@ must consist of lower case alphanumeric characters, '-' or '.' and end with an a
 const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of \
 alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is \
 '[A-Za-z_][A-Za-z0-9_]*')";
-
-/// A value as the server's internal struct, on one line.
-pub fn internal(definition: &str, value: &Value) -> String {
-    match schema::definition(definition) {
-        Some(definition) => internal::internal(definition, value).compact(),
-        None => value.to_string(),
-    }
-}
 
 /// What changed between two values, as lines of their internal structs.
 pub fn internal_diff(definition: &str, old: &Value, new: &Value) -> String {

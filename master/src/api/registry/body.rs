@@ -6,6 +6,7 @@ use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
 use super::Subject;
+use crate::api::managed::entries;
 use crate::api::{convert, kinds};
 
 /// What a kind's scheme is called in upstream's messages.
@@ -26,6 +27,17 @@ pub struct Sent {
     pub empties: Empties,
 }
 
+impl Sent {
+    /// An object that was read. That it is given no managers is to say that they are forgotten, and so the one thing
+    /// given as empty that stays in it; whoever keeps up with its managers takes it out.
+    pub fn new(mut value: Value, empties: Empties) -> Self {
+        if empties.has("metadata.managedFields") {
+            entries::set(&mut value, Value::Array(Vec::new()));
+        }
+        Sent { value, empties }
+    }
+}
+
 impl From<Value> for Sent {
     fn from(value: Value) -> Self {
         Sent { value, empties: Empties::default() }
@@ -34,17 +46,6 @@ impl From<Value> for Sent {
 
 /// Checks that a body is of the kind that its path promises, and reads it.
 pub fn decode(
-    group: &str,
-    version: &str,
-    kind: &str,
-    text: &[u8],
-    validation: Option<&str>,
-    warnings: &mut Vec<String>,
-) -> Result<Value, ApiError> {
-    sent(group, version, kind, text, validation, warnings).map(|sent| sent.value)
-}
-
-fn sent(
     group: &str,
     version: &str,
     kind: &str,
@@ -73,7 +74,7 @@ fn sent(
     let mut value = decoded.value;
     value["kind"] = kind.into();
     value["apiVersion"] = expected.into();
-    Ok(Sent { value, empties: decoded.empties })
+    Ok(Sent::new(value, decoded.empties))
 }
 
 /// What a body says that it is; what it says as an empty text counts as not said.
@@ -270,18 +271,17 @@ pub fn object(
     warnings: &mut Vec<String>,
 ) -> Result<Sent, ApiError> {
     if let Some(custom) = subject.custom {
-        return custom.decode(text, validation, warnings).map(Sent::from);
+        return custom.decode(text, validation, warnings);
     }
     let r = subject.resource;
-    let sent = sent(r.group, r.version, r.kind, text, validation, warnings)?;
-    Ok(as_stored(subject, sent.value, sent.empties))
+    Ok(as_stored(subject, decode(r.group, r.version, r.kind, text, validation, warnings)?))
 }
 
 /// A sent object in the stored version, defaulted.
-pub fn as_stored(subject: &Subject<'_>, value: Value, empties: Empties) -> Sent {
+pub fn as_stored(subject: &Subject<'_>, sent: Sent) -> Sent {
     // Of another version the places are others.
-    let empties = if subject.resource.is_view() { Empties::default() } else { empties };
-    Sent { value: defaulted(subject.resource, subject.stored, subject.definition, value), empties }
+    let empties = if subject.resource.is_view() { Empties::default() } else { sent.empties };
+    Sent { value: defaulted(subject.resource, subject.stored, subject.definition, sent.value), empties }
 }
 
 /// Brings an object of the version asked for into the stored one, with its defaults.
@@ -295,4 +295,19 @@ pub fn defaulted(
     schema::apply_defaults(definition, &mut value);
     (kinds::strategy(stored).defaults)(&mut value);
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_managers_is_told_from_none() {
+        for (given, kept) in [("[]", true), ("null", false)] {
+            let text = format!(r#"{{"kind":"ConfigMap","metadata":{{"name":"a","managedFields":{given}}}}}"#);
+            let sent =
+                decode("", "v1", "ConfigMap", text.as_bytes(), None, &mut Vec::new()).expect("is good");
+            assert_eq!(sent.value["metadata"].get("managedFields").is_some(), kept, "{given}");
+        }
+    }
 }

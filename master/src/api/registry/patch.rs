@@ -144,7 +144,7 @@ pub fn apply_patch(
     let (more, empties) = schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?;
     strict.extend(more);
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
-    Ok(Sent { value, empties })
+    Ok(Sent::new(value, empties))
 }
 
 #[cfg(test)]

@@ -85,20 +85,19 @@ impl Inner {
                 Some(_) => old.clone(),
                 None => convert::from_storage(resource, old.clone()),
             };
-            let made = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
-            let Sent { mut value, mut empties } = made;
+            let mut made = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
-                let made = value.to_string();
+                let shown = made.value.to_string();
                 custom
-                    .admit(&mut value)
+                    .admit(&mut made.value)
                     .and_then(|unknown| body::strict(unknown, validation, warnings))
-                    .map_err(|why| invalid_patch(&made, &why))?;
+                    .map_err(|why| invalid_patch(&shown, &why))?;
             } else {
-                Sent { value, empties } = body::as_stored(&subject, value, empties);
+                made = body::as_stored(&subject, made);
             }
-            tracking.update(old, &mut value);
-            check_name(&subject, &value)?;
-            Ok(Sent { value, empties })
+            tracking.update(old, &mut made.value);
+            check_name(&subject, &made.value)?;
+            Ok(made)
         })
         .await
     }
