@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use self::places::Places;
 
+mod alternative;
 pub(crate) mod binary;
 pub mod decode;
 mod defaults;
@@ -23,6 +24,7 @@ pub mod protobuf;
 pub mod syntax;
 pub(crate) mod times;
 
+pub use alternative::Alternative;
 pub use decode::{Decoded, decode, decode_in, decode_value};
 pub use defaults::apply_defaults;
 pub use empties::Empties;
@@ -52,6 +54,8 @@ pub enum Type {
     IntOrString,
     /// Any JSON, kept as it is.
     Any,
+    /// A JSON schema, or what may stand in its place.
+    Alternative(Alternative),
     /// An object of this definition.
     Object(usize),
     /// A list of these.
@@ -249,14 +253,8 @@ fn scalar(name: &str) -> Option<Type> {
         "m.MicroTime" => Type::MicroTime,
         "p.api.resource.Quantity" => Type::Quantity,
         "p.util.intstr.IntOrString" => Type::IntOrString,
-        "p.runtime.RawExtension"
-        | "m.FieldsV1"
-        | "m.Patch"
-        | "x.JSON"
-        | "x.JSONSchemaPropsOrArray"
-        | "x.JSONSchemaPropsOrBool"
-        | "x.JSONSchemaPropsOrStringArray" => Type::Any,
-        _ => return None,
+        "p.runtime.RawExtension" | "m.FieldsV1" | "m.Patch" | "x.JSON" => Type::Any,
+        _ => return alternative::named(name),
     })
 }
 

@@ -363,7 +363,7 @@ fn type_of(ty: &Type, any: &str, prefix: &str) -> Value {
         Type::MicroTime => reference(MICRO_TIME),
         Type::Quantity => reference(QUANTITY),
         Type::IntOrString => reference(INT_OR_STRING),
-        Type::Any => reference(any),
+        Type::Any | Type::Alternative(_) => reference(any),
         Type::Object(_) => reference(&ty.definition().map(Definition::full_name).unwrap_or_default()),
         Type::List(element) => json!({"type": "array", "items": type_of(element, any, prefix)}),
         Type::Map(element) => {

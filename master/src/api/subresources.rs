@@ -84,15 +84,15 @@ impl Inner {
                 let uid = text(&scale, &["metadata", "uid"]);
                 let stored_uid = text(old, &["metadata", "uid"]);
                 if !uid.is_empty() && uid != stored_uid {
+                    // A replacement is about what has the scale, and a patch about the scale, as the words have it.
+                    if given.is_some() {
+                        return Err(unmet(&subject, "UID", uid, stored_uid, request.options.dry_run));
+                    }
                     let why = format!(
                         "Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
                     );
-                    // A patch is about the scale, as the words have it, and a replacement about what has one.
                     let resource = subject.resource;
-                    let plural = match given {
-                        Some(_) => resource.plural.to_owned(),
-                        None => format!("{}/scale", resource.plural),
-                    };
+                    let plural = format!("{}/scale", resource.plural);
                     return Err(ApiError::conflict(resource.group, &plural, subject.name, &why));
                 }
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);

@@ -145,7 +145,7 @@ pub fn start(
     s.start(replicaset::ReplicationControllerController);
     s.start(statefulset::StatefulSetController);
     s.start(daemonset::DaemonSetController::default());
-    s.start(job::JobController);
+    s.start(job::JobController::default());
     s.start(cronjob::CronJobController);
     s.start(job::ttl::TtlAfterFinishedController);
     s.start(autoscaler::AutoscalerController::default());

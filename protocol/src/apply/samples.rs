@@ -70,7 +70,7 @@ impl Choices<'_> {
             Type::Bool => (self.of(2) == 0).into(),
             Type::Int32 | Type::Int64 | Type::Number => self.of(3).into(),
             Type::IntOrString => [json!(1), json!("a")][self.of(2)].clone(),
-            Type::Any => {
+            Type::Any | Type::Alternative(_) => {
                 let values = [json!(1), json!("a"), json!({"x": [1, {}]}), json!([1.5, "b"]), Value::Null];
                 values[self.of(values.len())].clone()
             }

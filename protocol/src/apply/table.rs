@@ -37,7 +37,7 @@ impl Table {
     }
 
     fn is_free(self) -> bool {
-        self.definition.is_none() && matches!(self.ty, None | Some(Type::Any))
+        self.definition.is_none() && matches!(self.ty, None | Some(Type::Any | Type::Alternative(_)))
     }
 }
 
@@ -50,9 +50,15 @@ impl<'s> Shape<'s> for Table {
             Some(Type::String | Type::Bytes) => Scalar::String,
             Some(Type::Bool) => Scalar::Boolean,
             Some(Type::Int32 | Type::Int64 | Type::Number) => Scalar::Numeric,
-            Some(Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString | Type::Any) | None => {
-                Scalar::Untyped
-            }
+            None
+            | Some(
+                Type::Time
+                | Type::MicroTime
+                | Type::Quantity
+                | Type::IntOrString
+                | Type::Any
+                | Type::Alternative(_),
+            ) => Scalar::Untyped,
             Some(Type::Object(_) | Type::List(_) | Type::Map(_)) => return None,
         })
     }

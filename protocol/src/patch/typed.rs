@@ -47,7 +47,7 @@ fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> O
             wrong.map(|why| format!("error decoding from json: {why}"))
         }
         Type::Bytes => Some(format!("cannot restore slice from {}", kind(value))),
-        Type::Any => None,
+        Type::Any | Type::Alternative(_) => None,
         // These are read by code of their own, from JSON that knows not where it stands.
         Type::Quantity => match value {
             Value::String(text) => Quantity::canonical(text).err().map(|e| e.to_string()),

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::{Definition, Empties, Field, Type, binary, embedded, numbers, times};
+use super::{Alternative, Definition, Empties, Field, Type, binary, embedded, numbers, times};
 use crate::quantity::{Quantity, QuantityError};
 
 /// An object as read.
@@ -213,6 +213,9 @@ impl Seed<'_> {
 
     /// Reads a value where it lies.
     fn read_in(self, value: &mut Value) {
+        if let Some(Type::Alternative(alternative)) = self.ty {
+            return self.alternative(*alternative, value);
+        }
         match value {
             Value::Null => {}
             Value::Bool(_) => {
@@ -267,6 +270,22 @@ impl Seed<'_> {
         }
     }
 
+    /// Reads what may be a schema. What is wrong within is told at its own place, as of what it is in.
+    fn alternative(self, alternative: Alternative, value: &mut Value) {
+        if let Err(why) = alternative.read_in(value) {
+            let mismatch = why.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
+                let (got, into) = rest.split_once(" into Go ")?;
+                Some((got, into.rsplit_once(" of type ")?.1))
+            });
+            let message = match mismatch {
+                Some((got, of)) => self.mismatched(got, of),
+                None => why,
+            };
+            self.report.end(message);
+            *value = Value::Null;
+        }
+    }
+
     fn definition(&self) -> Option<&'static Definition> {
         if self.root { self.parent } else { self.ty.and_then(Type::definition) }
     }
@@ -278,19 +297,24 @@ impl Seed<'_> {
             (Some(ty), None) => go_type(ty, self.field),
             _ => String::new(),
         };
-        let message = match self.parent {
+        let message = self.mismatched(got, &of);
+        match self.ty {
+            Some(Type::Time | Type::MicroTime | Type::IntOrString) => self.report.end(message),
+            _ => self.report.fail(message),
+        }
+        Value::Null
+    }
+
+    /// Go's words for a value of another kind than this place has.
+    fn mismatched(&self, got: &str, of: &str) -> String {
+        match self.parent {
             Some(parent) if !self.root => format!(
                 "json: cannot unmarshal {got} into Go struct field {}.{} of type {of}",
                 parent.go_name(),
                 self.report.go_path()
             ),
             _ => format!("json: cannot unmarshal {got} into Go value of type {of}"),
-        };
-        match self.ty {
-            Some(Type::Time | Type::MicroTime | Type::IntOrString) => self.report.end(message),
-            _ => self.report.fail(message),
         }
-        Value::Null
     }
 
     fn scalar_text(self, text: &str) -> Value {
@@ -348,6 +372,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if let Some(Type::Alternative(alternative)) = self.ty {
+            let mut value = Value::deserialize(deserializer)?;
+            self.alternative(*alternative, &mut value);
+            return Ok(value);
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -418,11 +447,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
             while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
             return Ok(self.other("object"));
         }
+        let kept = self.field.is_some() && self.ty == Some(&Type::Any);
         let Seed { field, parent, report, .. } = self;
         let mut read = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
             let repeated = read.contains_key(&name);
-            if repeated {
+            // Within what is kept as it is, nobody looks.
+            if repeated && !kept {
                 report.strict("duplicate", &name);
             }
             let inner = match definition {
@@ -490,7 +521,7 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
         Type::Quantity => "resource.Quantity".to_owned(),
         // What is no text is read as a number.
         Type::IntOrString => "int32".to_owned(),
-        Type::Any => scalar("interface {}"),
+        Type::Any | Type::Alternative(_) => scalar("interface {}"),
         Type::Object(_) => ty.definition().map(struct_name).unwrap_or_default(),
         Type::List(element) => collection.unwrap_or_else(|| format!("[]{}", go_type(element, field))),
         Type::Map(Type::Quantity) if named.is_some() => "v1.ResourceList".to_owned(),

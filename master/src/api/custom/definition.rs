@@ -242,7 +242,8 @@ fn versions(spec: &Value, hoisted: &Hoisted<'_>, path: &Path, errors: &mut Error
         errors.invalid_shown(&at, &shown::versions(spec), "must contain unique version names");
     }
     if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        let shown = if versions.is_empty() { "null".to_owned() } else { shown::versions(spec) };
+        let none = if errors.is_given_empty(&at) { "[]" } else { "null" };
+        let shown = if versions.is_empty() { none.to_owned() } else { shown::versions(spec) };
         errors.invalid_shown(&at, &shown, "must have exactly one version marked as storage version");
     }
     // The first version's name also stands where it stood before there were several.

@@ -65,7 +65,9 @@ impl Made {
             FieldType::Number => Type::Double,
             FieldType::Bytes => Type::Bytes,
             FieldType::Time | FieldType::MicroTime => Type::Timestamp,
-            FieldType::Quantity | FieldType::IntOrString | FieldType::Any => Type::Dyn,
+            FieldType::Quantity | FieldType::IntOrString | FieldType::Any | FieldType::Alternative(_) => {
+                Type::Dyn
+            }
             FieldType::Object(_) => ty.definition().map_or(Type::Dyn, |definition| self.object(definition)),
             FieldType::List(element) => Type::list(self.field(element)),
             FieldType::Map(element) => Type::Map(Arc::new(Type::String), Arc::new(self.field(element))),

@@ -24,7 +24,9 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
         // The door has taken the options out; wrong types are told here, in Go's words.
         let said = body::said(&request.body).map_err(ApiError::bad_request)?;
         if let Some(other) = said.kind.filter(|kind| kind != "DeleteOptions") {
-            let version = said.api_version.unwrap_or_default();
+            // What does not say of which version it is, is of the one that options have.
+            let version = said.api_version.filter(|version| !version.is_empty());
+            let version = version.unwrap_or_else(|| "meta.k8s.io/v1".to_owned());
             return Err(ApiError::bad_request(if body::is_meta(&other, &version) {
                 format!("converting (v1.{other}) to (v1.DeleteOptions): unknown conversion")
             } else {

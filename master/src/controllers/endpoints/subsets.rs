@@ -1,7 +1,6 @@
 //! The subsets of an Endpoints object: addresses with equal ports stand together, each address once. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort, EndpointSubset, ObjectReference, Pod, Service,
@@ -23,6 +22,29 @@ struct Port {
     app_protocol: Option<String>,
 }
 
+impl Port {
+    /// The place of a port among others: by the hash of how Go prints it, as upstream has it, so that an object that
+    /// one of the two wrote is no change to the other.
+    fn rank(&self) -> u128 {
+        let text = |given: &Option<String>| given.clone().unwrap_or_default();
+        let app = self.app_protocol.as_deref().unwrap_or("<nil>");
+        let printed = format!(
+            "(v1.EndpointPort){{Name:(string){} Port:(int32){} Protocol:(v1.Protocol){} AppProtocol:(*string){app}}}",
+            text(&self.name),
+            self.number,
+            self.protocol,
+        );
+        fnv128a(printed.as_bytes())
+    }
+}
+
+/// The 128-bit FNV-1a hash.
+fn fnv128a(bytes: &[u8]) -> u128 {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = (1 << 88) + 0x13b;
+    bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
 struct Entry {
     address: EndpointAddress,
     ready: bool,
@@ -39,9 +61,9 @@ pub fn subsets(service: &Service, pods: &[impl AsRef<Pod>]) -> (Vec<EndpointSubs
         .and_then(|s| s.ip_families.as_ref())
         .and_then(|f| f.first())
         .is_some_and(|f| f == "IPv6");
-    // Keyed by address and pod, so that a pod's ports join; ordered by address, so that the result does not
-    // depend on the order of pods.
-    let mut entries: BTreeMap<(Option<IpAddr>, String), Entry> = BTreeMap::new();
+    // Keyed by address and pod, so that a pod's ports join; ordered by the address' text, as upstream has it, so that
+    // the result does not depend on the order of pods.
+    let mut entries: BTreeMap<(String, String), Entry> = BTreeMap::new();
     let bound = |pod: &&Pod| !node_name(pod).is_empty();
     for pod in pods.iter().map(AsRef::as_ref).filter(|p| may_serve(p, unready_too)).filter(bound) {
         let Some(ip) = addresses_of(pod, ipv6).next() else { continue };
@@ -68,7 +90,7 @@ pub fn subsets(service: &Service, pods: &[impl AsRef<Pod>]) -> (Vec<EndpointSubs
             target_ref: Some(pod_reference(pod)),
         };
         let ready = unready_too || is_ready(pod);
-        entries.insert((ip.parse().ok(), uid), Entry { address, ready, ports: found });
+        entries.insert((ip.to_owned(), uid), Entry { address, ready, ports: found });
     }
     let over = entries.len() > ADDRESSES_MAX;
     let mut kept: Vec<Entry> = entries.into_values().collect();
@@ -86,7 +108,11 @@ pub fn subsets(service: &Service, pods: &[impl AsRef<Pod>]) -> (Vec<EndpointSubs
     let out = groups.into_iter().map(|(ports, (ready, unready))| EndpointSubset {
         addresses: some(ready),
         not_ready_addresses: some(unready),
-        ports: (!ports.is_empty()).then(|| ports.into_iter().map(endpoint_port).collect()),
+        ports: (!ports.is_empty()).then(|| {
+            let mut ports: Vec<Port> = ports.into_iter().collect();
+            ports.sort_by_cached_key(Port::rank);
+            ports.into_iter().map(endpoint_port).collect()
+        }),
     });
     (out.collect(), over)
 }
@@ -158,13 +184,40 @@ mod tests {
         check(
             json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80, "targetPort": 8080}]}),
             &pods,
-            json!([{"addresses": ["10.0.0.9", "10.0.0.10"], "notReadyAddresses": ["10.0.0.3"],
+            json!([{"addresses": ["10.0.0.10", "10.0.0.9"], "notReadyAddresses": ["10.0.0.3"],
                 "ports": [{"port": 8080, "protocol": "TCP"}]}]),
         );
         check(
             json!({"clusterIP": "10.96.0.1", "publishNotReadyAddresses": true, "ports": [{"port": 80}]}),
             &pods[2..],
             json!([{"addresses": ["10.0.0.3"], "ports": [{"port": 80, "protocol": "TCP"}]}]),
+        );
+    }
+
+    #[test]
+    fn ports_stand_in_the_order_of_their_hashes() {
+        let port = |name: Option<&str>, number, protocol: &str, app: Option<&str>| Port {
+            name: name.map(str::to_owned),
+            number,
+            protocol: protocol.to_owned(),
+            app_protocol: app.map(str::to_owned),
+        };
+        for (port, hash) in [
+            (port(Some("a"), 1, "TCP", None), 0x779a_0e07_deaa_a6f2_8b27_bf2e_ba0b_2ef1),
+            (port(Some("b"), 2, "UDP", Some("x")), 0x6b39_97c6_876e_9abd_6d00_cedf_6fa6_9b2c),
+            (port(None, 80, "TCP", None), 0x19cb_ad18_34a7_8aba_d87a_0935_8085_8485),
+        ] {
+            assert_eq!(port.rank(), hash, "{:?}", port.name);
+        }
+        check(
+            json!({"clusterIP": "None", "ports": [
+                {"name": "a", "port": 1}, {"name": "b", "port": 2, "protocol": "UDP", "appProtocol": "x"},
+            ]}),
+            &[pod("p", "10.0.0.1", true, None)],
+            json!([{"addresses": ["10.0.0.1"], "ports": [
+                {"name": "b", "port": 2, "protocol": "UDP", "appProtocol": "x"},
+                {"name": "a", "port": 1, "protocol": "TCP"},
+            ]}]),
         );
     }
 

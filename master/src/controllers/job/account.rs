@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 
+use super::backoff::ended;
 use super::decide::{Plan, has_finalizer, index_of, int, positive};
 use super::failure_policy::{self, Verdict};
 use super::indexes;
@@ -34,6 +36,10 @@ pub struct Counts {
     pub done: BTreeSet<i32>,
     /// What is known of indexes, where their failures are bounded.
     pub per_index: Option<PerIndex>,
+    /// When those pods ended that were not looked at before, and succeeded.
+    pub now_succeeded: Vec<Timestamp>,
+    /// When those ended that were not looked at before, and failed.
+    pub now_failed: Vec<Timestamp>,
 }
 
 impl Counts {
@@ -93,6 +99,7 @@ pub fn account(
         None
     };
     let mut verdict = None;
+    let (mut now_succeeded, mut now_failed) = (Vec::new(), Vec::new());
     for pod in pods.iter().filter(|p| has_finalizer(p)) {
         if is_noted(&uncounted, pod) {
             plan.release.push(pod.clone());
@@ -100,6 +107,7 @@ pub fn account(
         }
         let id = uid(&pod.metadata).to_owned();
         if phase(pod) == "Succeeded" {
+            now_succeeded.extend(ended(pod));
             // The set of indexes is the counter itself: an index needs no note.
             if !indexed || index_of(pod).is_none() {
                 uncounted.succeeded.get_or_insert_default().push(id);
@@ -111,6 +119,7 @@ pub fn account(
             if let Verdict::FailJob(message) = judged {
                 verdict.get_or_insert(message);
             }
+            now_failed.extend(ended(pod));
             if ending == Ending::Open && per_index.as_ref().is_some_and(|known| known.keeps(pod)) {
                 continue;
             }
@@ -134,6 +143,8 @@ pub fn account(
         failed: next.failed.unwrap_or(0) + waiting(&uncounted.failed),
         done,
         per_index,
+        now_succeeded,
+        now_failed,
     };
     next.uncounted_terminated_pods = Some(uncounted);
     (counts, verdict)

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
 use super::account::{Counts, Ending, account};
-use super::backoff::backoff;
+use super::backoff::{Streak, ended};
 use super::per_index::Failures;
 use super::success_policy;
 use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, until};
@@ -62,6 +62,8 @@ pub struct Plan {
     pub tell: Vec<Tell>,
     /// Look again after this long.
     pub again_after: Option<Duration>,
+    /// The failures since the last success, to be remembered once the status is written.
+    pub streak: Option<Streak>,
 }
 
 /// A condition of the status that is true.
@@ -106,8 +108,8 @@ fn set_condition(
     });
 }
 
-/// Decides the next writes. `pods` are the Job's own.
-pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
+/// Decides the next writes. `pods` are the Job's own; `streak` is what is remembered of its failures.
+pub fn decide(job: &Job, pods: &[Arc<Pod>], streak: Option<Streak>, now: Timestamp) -> Plan {
     let Some(spec) = &job.spec else { return Plan::default() };
     if is_over(job) || is_deleting(&job.metadata) {
         return let_go(job, pods);
@@ -129,6 +131,11 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         (None, None) => Ending::Open,
     };
     let (counts, verdict) = account(job, pods, &mut next, &mut plan, indexed, only_failed, ending);
+    let streak = match streak {
+        Some(streak) => streak.after(&counts.now_succeeded, &counts.now_failed),
+        None => seen(pods, only_failed),
+    };
+    plan.streak = Some(streak);
     let active: Vec<Arc<Pod>> = pods.iter().filter(|p| is_active(p)).cloned().collect();
     let terminating = pods.iter().filter(|p| is_deleting(&p.metadata) && !is_finished(p)).count();
 
@@ -207,7 +214,7 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
                 parallelism.min((n - counts.succeeded - failed).max(0))
             }
         };
-        size(job, pods, &active, terminating, &counts, most, indexed, only_failed, now, &mut plan);
+        size(job, pods, &active, terminating, &counts, streak, most, indexed, only_failed, now, &mut plan);
     }
 
     let ready = active.iter().filter(|p| is_ready(p)).count();
@@ -238,6 +245,20 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     plan
 }
 
+/// The failures of a Job of which nothing is remembered, as far as its pods tell. One that is taken away has failed, unless
+/// `only_failed` pods count.
+fn seen(pods: &[Arc<Pod>], only_failed: bool) -> Streak {
+    let failed = |pod: &&Arc<Pod>| match phase(pod) {
+        "Failed" => true,
+        "Succeeded" => false,
+        _ => !only_failed && is_deleting(&pod.metadata) && has_finalizer(pod),
+    };
+    let succeeded: Vec<Timestamp> =
+        pods.iter().filter(|pod| phase(pod) == "Succeeded").filter_map(|pod| ended(pod)).collect();
+    let failed: Vec<Timestamp> = pods.iter().filter(failed).filter_map(|pod| ended(pod)).collect();
+    Streak::default().after(&succeeded, &failed)
+}
+
 /// Makes or deletes pods until `most` are active.
 #[allow(clippy::too_many_arguments)]
 fn size(
@@ -246,6 +267,7 @@ fn size(
     active: &[Arc<Pod>],
     terminating: usize,
     counts: &Counts,
+    streak: Streak,
     most: i32,
     indexed: bool,
     only_failed: bool,
@@ -278,7 +300,7 @@ fn size(
         return;
     }
     // Where failures are bounded by index, each index waits for itself.
-    if let Some(pause) = backoff(pods, only_failed, now).filter(|_| counts.per_index.is_none()) {
+    if let Some(pause) = streak.pause(now).filter(|_| counts.per_index.is_none()) {
         sooner(&mut plan.again_after, pause);
         return;
     }

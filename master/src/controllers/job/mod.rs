@@ -4,10 +4,12 @@
 //! [`indexes`] are its parts; [`ttl`] deletes Jobs that have
 //! been over for long enough.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use parking_lot::Mutex;
 use protocol::PatchKind;
 use serde_json::json;
 
@@ -29,11 +31,31 @@ pub mod per_index;
 pub mod success_policy;
 pub mod ttl;
 
+use backoff::Streak;
 use decide::{INDEX, TRACKING, Wanted};
 use per_index::{COUNTED, IGNORED};
 
 /// The controller.
-pub struct JobController;
+#[derive(Default)]
+pub struct JobController {
+    /// The failures of Jobs that are not over, with their UIDs.
+    streaks: Mutex<HashMap<Key, (String, Streak)>>,
+}
+
+impl JobController {
+    fn streak(&self, key: &Key, job: &Job) -> Option<Streak> {
+        let streaks = self.streaks.lock();
+        streaks.get(key).filter(|(of, _)| of == uid(&job.metadata)).map(|(_, streak)| *streak)
+    }
+
+    fn remember(&self, key: &Key, streak: Option<(String, Streak)>) {
+        let mut streaks = self.streaks.lock();
+        match streak {
+            Some(streak) => streaks.insert(key.clone(), streak),
+            None => streaks.remove(key),
+        };
+    }
+}
 
 impl Reconciler for JobController {
     const NAME: &'static str = "job";
@@ -49,6 +71,7 @@ impl Reconciler for JobController {
 
     async fn reconcile(&self, cx: &Cx, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(job) = cx.cache.get::<Job>(&key.namespace, &key.name) else {
+            self.remember(key, None);
             return release_orphans(cx, key).await;
         };
         let spec = job.spec.as_ref();
@@ -58,13 +81,14 @@ impl Reconciler for JobController {
         }
         let Some(labels) = spec.and_then(|s| s.selector.as_ref()) else { return Ok(Outcome::DONE) };
         let pods = claim_pods_held(cx, &*job, &selector(labels), TRACKING).await?;
-        let plan = decide::decide(&job, &pods, cx.now);
+        let plan = decide::decide(&job, &pods, self.streak(key, &job), cx.now);
         // First the note, then what it notes.
         if let Some(status) = plan.status {
             let mut next = (*job).clone();
             next.status = Some(status);
             cx.client.update_status(&next).await?;
         }
+        self.remember(key, plan.streak.map(|streak| (uid(&job.metadata).to_owned(), streak)));
         for pod in plan.release {
             release(cx, &pod).await?;
         }

@@ -1,6 +1,7 @@
 //! Services and the addresses of the pool: of each family, shared, and waited for.
 
 use protocol::balancing::ANNOUNCED_BY;
+use protocol::labels::SERVICE_NAME;
 
 use super::*;
 
@@ -141,5 +142,58 @@ fn services_that_name_an_address_share_it_and_its_node() {
         c.until("it is told", refused("mail", "with the same selector")).await;
         c.until("it has none", |cache| address(cache, "mail").is_none().then_some(())).await;
         assert_eq!(announcer(&c.cache, "mail"), None);
+    });
+}
+
+/// Traffic that stays on the node that it comes to must come to one with endpoints, for all that share the address.
+#[test]
+fn those_that_share_an_address_are_announced_where_their_endpoints_are() {
+    let pool = Some("192.0.2.1-192.0.2.9".parse().unwrap());
+    test_on(Config { load_balancer_pool: pool, ..config() }, "10.96.0.0/16", async |c| {
+        for node in ["n1", "n2", "n3"] {
+            c.node(node).await;
+        }
+        for (name, port) in [("web", 80), ("secure", 443)] {
+            c.create::<Service>(json!({"metadata": {"name": name, "namespace": "default"},
+                "spec": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.7", "externalTrafficPolicy": "Local",
+                    "selector": {"app": "web"}, "ports": [{"port": port}]}}))
+                .await;
+        }
+        let both = |cache: &Cache| Some((address(cache, "web")?, address(cache, "secure")?));
+        c.until("both have it", both).await;
+        assert_eq!([announcer(&c.cache, "web"), announcer(&c.cache, "secure")], [None, None], "nobody can");
+        let on = |node: &'static str| {
+            move |cache: &Cache| {
+                let all = [announcer(cache, "web")?, announcer(cache, "secure")?];
+                (all == [node, node]).then_some(())
+            }
+        };
+        let pod = async |name: &str, node: &str| {
+            c.create::<Pod>(
+                json!({"metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+                "spec": {"nodeName": node, "containers": [{"name": "c", "image": "app:1"}]}}),
+            )
+            .await;
+        };
+        pod("a", "n2").await;
+        c.settle("the one with the pod", on("n2")).await;
+        // It stays while it can.
+        pod("b", "n1").await;
+        pod("c", "n3").await;
+        let serving = |cache: &Cache| {
+            let slices = cache.list::<EndpointSlice>("default");
+            let ours = slices.iter().filter(|slice| {
+                let service = slice.metadata.labels.as_ref().and_then(|l| l.get(SERVICE_NAME));
+                service.is_some_and(|service| ["web", "secure"].contains(&service.as_str()))
+            });
+            let endpoints = ours.flat_map(|slice| slice.endpoints.iter().flatten());
+            let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));
+            (ready.count() == 6).then_some(())
+        };
+        c.settle("all serve", serving).await;
+        assert_eq!(on("n2")(&c.cache), Some(()));
+        c.admin.delete::<Pod>("default", "b", None, Some(0)).await.unwrap();
+        c.admin.delete::<Pod>("default", "a", None, Some(0)).await.unwrap();
+        c.until("the one that is left", on("n3")).await;
     });
 }

@@ -35,8 +35,7 @@ impl Reconciler for ClaimBinder {
         vec![
             own::<PersistentVolumeClaim>(),
             mapped::<PersistentVolume>(concerned),
-            // A class may come after the claims that name it, or become the default.
-            mapped::<StorageClass>(|_, cache| unbound(cache, |_| true)),
+            mapped::<StorageClass>(of_class),
         ]
     }
 
@@ -64,6 +63,16 @@ fn concerned(change: &Change, cache: &Cache) -> Vec<Key> {
     unbound(cache, move |claim| {
         let named = volume_name(claim);
         if named.is_empty() { class_of_claim(claim) == class } else { named == wanted }
+    })
+}
+
+/// The claims that a class' change concerns: it may come after those that name it, or become the default of those that name
+/// none. The others would only be told again why they wait.
+fn of_class(change: &Change, cache: &Cache) -> Vec<Key> {
+    let class = change.stored.meta.name.clone();
+    unbound(cache, move |claim| {
+        let named = class_of_claim(claim);
+        *named == *class || named.is_empty()
     })
 }
 

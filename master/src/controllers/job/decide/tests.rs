@@ -8,6 +8,7 @@ use super::*;
 struct World {
     job: Job,
     pods: Vec<Pod>,
+    streak: Option<Streak>,
     now: Timestamp,
     serial: usize,
 }
@@ -23,6 +24,7 @@ impl World {
         World {
             job: serde_json::from_value(job).unwrap(),
             pods: Vec::new(),
+            streak: None,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             serial: 0,
         }
@@ -34,7 +36,8 @@ impl World {
 
     fn step(&mut self) -> Plan {
         let pods: Vec<Arc<Pod>> = self.pods.iter().cloned().map(Arc::new).collect();
-        let plan = decide(&self.job, &pods, self.now);
+        let plan = decide(&self.job, &pods, self.streak, self.now);
+        self.streak = plan.streak;
         if let Some(status) = &plan.status {
             self.job.status = Some(status.clone());
         }
@@ -90,6 +93,13 @@ impl World {
         ]);
     }
 
+    /// Somebody takes an active pod away.
+    fn take_away(&mut self, at: usize) {
+        let now = time(self.now);
+        let pod = self.pods.iter_mut().filter(|p| is_active(p)).nth(at).unwrap();
+        pod.metadata.deletion_timestamp = Some(now);
+    }
+
     /// Ends the active pod of an index.
     fn end_index(&mut self, index: i32, phase: &str) {
         let active = self.pods.iter().filter(|p| is_active(p));
@@ -127,6 +137,22 @@ fn a_job_completes() {
     assert_eq!(w.reason("Complete"), Some("CompletionsReached"));
     assert!(w.status().completion_time.is_some() && w.status().active.is_none());
     assert!(w.pods.iter().all(|p| !has_finalizer(p)));
+}
+
+#[test]
+fn a_pod_that_was_taken_away_is_replaced_after_a_while() {
+    let mut w = World::new(json!({}));
+    w.rest();
+    w.take_away(0);
+    w.rest();
+    assert_eq!((w.active(), w.pods.len(), w.status().failed), (0, 0, Some(1)));
+    assert_eq!(w.step().again_after, Some(Duration::from_secs(10)));
+    w.wait(10);
+    w.rest();
+    assert_eq!(w.active(), 1);
+    w.take_away(0);
+    w.rest();
+    assert_eq!(w.step().again_after, Some(Duration::from_secs(20)));
 }
 
 #[test]
