@@ -87,9 +87,12 @@ pub async fn one(cx: &Cx, view: &View<'_>, spec: &MetricSpec) -> Result<Proposal
         }
         ("External", _, _, Some(source)) => by_external(cx, view, source).await.map_err(|failure| {
             let name = &source.metric.name;
-            failure.among_others(&format!(
-                "failed to get {name} external metric value: failed to get external metric {name}"
-            ))
+            let metric = match source.target.average_value {
+                Some(_) => format!("{name} external metric"),
+                None => format!("external metric {name}"),
+            };
+            failure
+                .among_others(&format!("failed to get {name} external metric value: failed to get {metric}"))
         }),
         _ => by_resource(cx, view, spec).await.map_err(|failure| {
             let of_pods = spec.resource.as_ref().map(|r| format!("{} resource", r.name));

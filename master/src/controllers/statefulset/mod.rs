@@ -89,17 +89,7 @@ async fn act(
         Step::Create { ordinal, updated } => {
             create(cx, set, ordinal, if updated { update } else { current }).await
         }
-        Step::Replace(pod) => {
-            let (ns, n, pod_name) = (namespace(&set.metadata), name(&set.metadata), name(&pod.metadata));
-            if phase(&pod) == "Failed" {
-                let message = format!("StatefulSet {ns}/{n} is recreating failed Pod {pod_name}");
-                cx.events.warning(set, "RecreatingFailedPod", message);
-            } else {
-                let message = format!("StatefulSet {ns}/{n} is recreating terminated Pod {pod_name}");
-                cx.events.normal(set, "RecreatingTerminatedPod", message);
-            }
-            delete(cx, set, &pod).await
-        }
+        Step::Replace(pod) => delete(cx, set, &pod).await,
         Step::Delete(pod) => {
             if let Some(ordinal) = ordinal(name(&set.metadata), name(&pod.metadata)) {
                 claims::retain(cx, set, ordinal, Some(&pod)).await?;

@@ -70,9 +70,11 @@ fn concerned(change: &Change, cache: &Cache) -> Vec<Key> {
 /// none. The others would only be told again why they wait.
 fn of_class(change: &Change, cache: &Cache) -> Vec<Key> {
     let class = change.stored.meta.name.clone();
-    unbound(cache, move |claim| {
-        let named = class_of_claim(claim);
-        *named == *class || named.is_empty()
+    let typed = change.stored.typed::<StorageClass>();
+    let is_default = typed.is_ok_and(|c| annotation(&c.metadata, DEFAULT_CLASS) == Some("true"));
+    unbound(cache, move |claim| match class_of_claim(claim) {
+        "" => is_default,
+        named => *named == *class,
     })
 }
 
