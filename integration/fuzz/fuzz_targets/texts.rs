@@ -12,7 +12,9 @@ fuzz_target!(|text: &str| {
     let _ = Quantity::canonical(text);
     let _ = text.parse::<Quantity>();
     let _ = protocol::apply::Element::parse(text);
-    if let Err(problems) = master::api::cel::parse::parse(text) {
-        let _ = master::api::cel::parse::render(text, &problems);
-    }
+    // Whoever reads an expression and whoever tells what is wrong with it have to agree on whether anything is.
+    let parsed = master::api::cel::parse::parse(text, true);
+    let problems = master::api::cel::syntax::problems(text, true);
+    assert_eq!(parsed.is_ok(), problems.is_empty());
+    let _ = master::api::cel::problem::render(text, &problems);
 });

@@ -93,6 +93,32 @@ pub struct Comprehension {
 }
 
 impl Expr {
+    /// What it is made of, directly.
+    fn parts(&self) -> Vec<&Expr> {
+        match &self.kind {
+            Kind::Literal(_) | Kind::Ident(_) => Vec::new(),
+            Kind::Select(inner, ..) | Kind::Has(inner, _) => vec![inner],
+            Kind::Call(target, _, arguments) => target.as_deref().into_iter().chain(arguments).collect(),
+            Kind::List(items) => items.iter().map(|(item, _)| item).collect(),
+            Kind::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
+            Kind::Struct(_, fields) => fields.iter().map(|(_, value, _)| value).collect(),
+            Kind::Comprehension(c) => {
+                [Some(&c.range), c.condition.as_ref(), c.transform.as_ref()].into_iter().flatten().collect()
+            }
+            Kind::Bind(_, value, body) | Kind::Within(value, _, body, _) => vec![value, body],
+        }
+    }
+
+    /// It and all that it is made of, each with how deep it is in it. It goes through it without calling itself.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &Expr)> {
+        let mut left = vec![(1, self)];
+        std::iter::from_fn(move || {
+            let (level, expr) = left.pop()?;
+            left.extend(expr.parts().into_iter().map(|part| (level + 1, part)));
+            Some((level, expr))
+        })
+    }
+
     /// The dotted name that an expression is, if it is nothing but one.
     pub fn dotted(&self) -> Option<String> {
         match &self.kind {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 mod literals;
 
 use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
-use super::parse::Problem;
+use super::problem::Problem;
 use super::signatures::overloads;
 use super::types::{Bindings, ObjectType, Type, fits, resolved};
 
@@ -72,7 +72,7 @@ const TYPES: [&str; 14] = [
 impl Checker<'_> {
     fn fail(&mut self, at: usize, message: String) -> Type {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { at, message });
+            self.problems.push(Problem::at(at, message));
         }
         Type::Dyn
     }
@@ -168,13 +168,6 @@ impl Checker<'_> {
                 } else {
                     self.undeclared(expr.at, name)
                 }
-            }
-            Kind::Bind(name, value, body) if !self.environment.binds => {
-                self.undeclared(expr.at.saturating_sub("cel.bind".len()), "cel");
-                self.undeclared(expr.at, "bind");
-                self.undeclared(expr.at + 1, name);
-                self.expr(value);
-                self.expr(body)
             }
             Kind::Within(of, name, body, flat) => {
                 let inner = match self.expr(of) {

@@ -1,20 +1,28 @@
 //! The Common Expression Language, as Kubernetes uses it.
 //!
-//! - [`parse`]: text to an [`ast`], with bounds on both. - [`check`]: types, by [`types`] and [`signatures`].
+//! - [`parse`]: text to an [`ast`], with bounds on both; [`syntax`]: what is wrong with a text that is none, word for
+//!   word as upstream tells it; [`problem`]: how that is shown.
+//! - [`check`]: types, by [`types`] and [`signatures`].
 //! - [`eval`]: values, within a budget; [`value`], [`library`]: what values are and what functions do.
-//! - [`time`]: durations and times. - [`Program`]: all of it together.
+//! - [`time`]: durations and times; [`depth`]: room for what is deep. - [`Program`]: all of it together.
 //!
 //! Anyone who may declare a kind or a policy may write expressions, so nothing here is unbounded.
 
 pub mod ast;
 pub mod check;
+pub mod depth;
 pub mod eval;
 pub mod library;
+pub mod literals;
 pub mod parse;
+pub mod problem;
 pub mod signatures;
+pub mod syntax;
 pub mod time;
 pub mod types;
 pub mod value;
+
+use std::sync::Arc;
 
 pub use check::Environment;
 pub use eval::{Failure, Scope};
@@ -26,11 +34,16 @@ pub const CALL_COST_MAX: u64 = 1_000_000;
 /// What all evaluations for one object may cost.
 pub const TOTAL_COST_MAX: u64 = 10_000_000;
 
+/// Said where an expression is so deep that it takes a thread of its own, and there can be none.
+const NO_ROOM: &str = "the expression is too deep for now";
+
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// What it was read as.
-    pub expr: ast::Expr,
+    expr: Arc<ast::Expr>,
+    /// How deep that is.
+    levels: usize,
     /// The type of its value.
     pub ty: Type,
 }
@@ -48,22 +61,31 @@ impl Program {
 
     /// Compiles an expression as [`check`](Self::check) does; also the types of all that it is made of.
     pub fn check_all(environment: &Environment, source: &str) -> Result<(Program, check::Types), String> {
-        let failed = |problems: &[parse::Problem]| parse::render(source, problems);
-        let expr = parse::parse(source).map_err(|p| failed(&p))?;
-        let (ty, types) = check::check(environment, &expr).map_err(|p| failed(&p))?;
-        Ok((Program { expr, ty }, types))
+        let failed = |problems: &[problem::Problem]| problem::render(source, problems);
+        let expr = parse::parse(source, environment.binds).map_err(|p| failed(&p))?;
+        let levels = expr.all().map(|(level, _)| level).max().unwrap_or(0);
+        let checked = depth::with_room(levels, || check::check(environment, &expr));
+        let (ty, types) = checked.ok_or(NO_ROOM)?.map_err(|p| failed(&p))?;
+        Ok((Program { expr: Arc::new(expr), levels, ty }, types))
     }
 
     /// Whether it mentions a variable.
     pub fn mentions(&self, name: &str) -> bool {
-        format!("{:?}", self.expr).contains(&format!("Ident({name:?})"))
+        self.expr.all().any(|(_, expr)| matches!(&expr.kind, ast::Kind::Ident(of) if of == name))
+    }
+
+    /// Looks at what it was read as, however deep that is. `None` if there is no room for that.
+    pub fn inspect<T: Send>(&self, look: impl FnOnce(&ast::Expr) -> T + Send) -> Option<T> {
+        depth::with_room(self.levels, || look(&self.expr))
     }
 
     /// Evaluates it; what it costs is taken from `budget`, and is no more than one evaluation may cost.
     pub fn evaluate<'a>(&self, scope: &Scope<'a>, budget: &mut u64) -> Result<Value<'a>, Failure> {
         let mut own = (*budget).min(CALL_COST_MAX);
         let before = own;
-        let made = eval::evaluate(&self.expr, scope, &mut own);
+        let made = self
+            .inspect(|expr| eval::evaluate(expr, scope, &mut own))
+            .unwrap_or_else(|| eval::error(NO_ROOM));
         *budget -= before - own;
         made
     }

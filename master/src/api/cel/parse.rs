@@ -1,654 +1,290 @@
 //! The parser. Its recursion is bounded, and so is the size of what it reads.
+//!
+//! It is made for what is right, and says no more of what is wrong than that it is; [`super::syntax`] tells why.
 
-use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
+mod macros;
+mod primary;
 
-/// Characters of an expression.
-const CHARS_MAX: usize = 100_000;
-/// Errors that one expression may have.
-const PROBLEMS_MAX: usize = 100;
-/// Depth of nesting.
-const DEPTH_MAX: usize = 100;
+use super::ast::{Expr, Kind as Node};
+use super::depth::with_room;
+use super::problem::{Place, Problem};
+use super::syntax::lexer::{Lexed, Lexer, Token};
+use super::syntax::token::Kind;
+use super::syntax::{self, CHARS_MAX, RECURSION_MAX};
 
-/// An error, and where it is, in characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Offset in the source.
-    pub at: usize,
-    /// What is wrong.
-    pub message: String,
+/// Parses an expression. With `binds`, it may name values with `cel.bind`.
+pub fn parse(source: &str, binds: bool) -> Result<Expr, Vec<Problem>> {
+    read(source, binds).ok_or_else(|| {
+        let mut problems = syntax::problems(source, binds);
+        if problems.is_empty() {
+            problems.push(Problem { place: Place::Nowhere, message: syntax::TOO_DEEP.to_owned() });
+        }
+        problems
+    })
 }
 
-/// Errors as they are shown: with the line, and a mark below it.
-pub fn render(source: &str, problems: &[Problem]) -> String {
+/// What a source means, if it is right.
+fn read(source: &str, binds: bool) -> Option<Expr> {
     let chars: Vec<char> = source.chars().collect();
-    let one = |p: &Problem| {
-        let at = p.at.min(chars.len());
-        let start = chars[..at].iter().rposition(|c| *c == '\n').map_or(0, |i| i + 1);
-        let line_number = chars[..at].iter().filter(|c| **c == '\n').count() + 1;
-        let line: String = chars[start..].iter().take_while(|c| **c != '\n').collect();
-        let column = at - start;
-        // Below what is wide, the marks are wide too.
-        let wide = |c: char| c.len_utf8() > 1;
-        let dots: String = line.chars().take(column).map(|c| if wide(c) { '．' } else { '.' }).collect();
-        let mark = if line.chars().nth(column).is_some_and(wide) { '＾' } else { '^' };
-        format!(
-            "ERROR: <input>:{line_number}:{}: {}\n | {}\n | {dots}{mark}",
-            column + 1,
-            p.message,
-            line.replace('\t', " "),
-        )
-    };
-    problems.iter().map(one).collect::<Vec<_>>().join("\n")
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Ident(String),
-    Literal(Literal),
-    Symbol(&'static str),
-    End,
-}
-
-const SYMBOLS: [&str; 27] = [
-    "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ".", ",", "(", ")",
-    "[", "]", "{", "}", "=", "&", "|",
-];
-
-/// The tokens of a source. What is none is told, and left out.
-fn lex(source: &str, problems: &mut Vec<Problem>) -> Result<Vec<(usize, Token)>, Problem> {
-    let chars: Vec<char> = source.chars().collect();
-    let problem = |at: usize, message: String| Problem { at, message };
     if chars.len() > CHARS_MAX {
-        return Err(problem(
-            0,
-            format!("expression code point size exceeds limit: size: {}, limit {CHARS_MAX}", chars.len()),
-        ));
+        return None;
     }
-    let mut tokens = Vec::new();
-    let mut i = 0;
-    while i < chars.len() {
-        let c = chars[i];
-        if c.is_whitespace() {
-            i += 1;
-        } else if c == '/' && chars.get(i + 1) == Some(&'/') {
-            while i < chars.len() && chars[i] != '\n' {
-                i += 1;
-            }
-        } else if begins_string(&chars, i) {
-            match string(&chars, i) {
-                Ok(Some((literal, end))) => {
-                    tokens.push((i, Token::Literal(literal)));
-                    i = end;
-                }
-                Ok(None) => i += 1,
-                Err(Unread::Wrong(message)) => return Err(problem(i, message)),
-                Err(Unread::Open(end)) => {
-                    let text: String = chars[i..end].iter().collect();
-                    problems.push(problem(i, format!("Syntax error: token recognition error at: '{text}'")));
-                    i = end;
-                }
-            }
-        } else if c.is_ascii_digit() || (c == '.' && chars.get(i + 1).is_some_and(char::is_ascii_digit)) {
-            let (literal, end) = number(&chars, i).map_err(|m| problem(i, m))?;
-            tokens.push((i, Token::Literal(literal)));
-            i = end;
-        } else if c.is_ascii_alphabetic() || c == '_' {
-            let start = i;
-            while i < chars.len() && (chars[i].is_ascii_alphanumeric() || chars[i] == '_') {
-                i += 1;
-            }
-            let word: String = chars[start..i].iter().collect();
-            tokens.push((
-                start,
-                match word.as_str() {
-                    "true" => Token::Literal(Literal::Bool(true)),
-                    "false" => Token::Literal(Literal::Bool(false)),
-                    "null" => Token::Literal(Literal::Null),
-                    "in" => Token::Symbol("in"),
-                    _ => Token::Ident(word),
-                },
-            ));
-        } else if c == '`' {
-            let start = i + 1;
-            let length = chars[start..].iter().position(|c| *c == '`');
-            let Some(length) = length else {
-                return Err(problem(i, "Syntax error: token recognition error at: '`'".to_owned()));
-            };
-            tokens.push((i, Token::Ident(chars[start..start + length].iter().collect())));
-            i = start + length + 1;
-        } else {
-            let symbol =
-                SYMBOLS.iter().find(|s| s.chars().enumerate().all(|(n, c)| chars.get(i + n) == Some(&c)));
-            match symbol {
-                Some(symbol) if !["=", "&", "|"].contains(symbol) => {
-                    tokens.push((i, Token::Symbol(symbol)));
-                    i += symbol.len();
-                }
-                _ if problems.len() < PROBLEMS_MAX => {
-                    problems.push(problem(i, format!("Syntax error: token recognition error at: '{c}'")));
-                    i += 1;
-                }
-                _ => return Err(problem(i, format!("Syntax error: token recognition error at: '{c}'"))),
-            }
-        }
-    }
-    tokens.push((chars.len(), Token::End));
-    Ok(tokens)
-}
-
-fn number(chars: &[char], start: usize) -> Result<(Literal, usize), String> {
-    let mut i = start;
-    let hex = chars[i] == '0' && matches!(chars.get(i + 1), Some('x' | 'X'));
-    let digits = |i: &mut usize, hex: bool| {
-        while chars.get(*i).is_some_and(|c| if hex { c.is_ascii_hexdigit() } else { c.is_ascii_digit() }) {
-            *i += 1;
-        }
-    };
-    if hex {
-        i += 2;
-    }
-    let from = i;
-    digits(&mut i, hex);
-    let mut double = false;
-    if !hex {
-        if chars.get(i) == Some(&'.') && chars.get(i + 1).is_some_and(char::is_ascii_digit) {
-            double = true;
-            i += 1;
-            digits(&mut i, false);
-        }
-        if matches!(chars.get(i), Some('e' | 'E')) {
-            let mut after = i + 1;
-            if matches!(chars.get(after), Some('+' | '-')) {
-                after += 1;
-            }
-            if chars.get(after).is_some_and(char::is_ascii_digit) {
-                double = true;
-                i = after;
-                digits(&mut i, false);
-            }
-        }
-    }
-    let text: String = chars[from..i].iter().collect();
-    if double {
-        return text
-            .parse()
-            .map(|n| (Literal::Double(n), i))
-            .map_err(|_| "invalid double literal".to_owned());
-    }
-    let radix = if hex { 16 } else { 10 };
-    if matches!(chars.get(i), Some('u' | 'U')) {
-        let n = u64::from_str_radix(&text, radix).map_err(|_| "invalid uint literal".to_owned())?;
-        return Ok((Literal::Uint(n), i + 1));
-    }
-    // The least integer is written as the negation of what is no integer itself.
-    let n = u64::from_str_radix(&text, radix).map_err(|_| "invalid int literal".to_owned())?;
-    match i64::try_from(n) {
-        Ok(n) => Ok((Literal::Int(n), i)),
-        Err(_) if n == 1 << 63 => Ok((Literal::Int(i64::MIN), i)),
-        Err(_) => Err("invalid int literal".to_owned()),
-    }
-}
-
-/// Why a string is none.
-enum Unread {
-    /// It does not end on its line, or where the source does.
-    Open(usize),
-    /// Something in it is wrong.
-    Wrong(String),
-}
-
-impl From<String> for Unread {
-    fn from(why: String) -> Self {
-        Unread::Wrong(why)
-    }
-}
-
-/// Whether a string or bytes literal begins here.
-fn begins_string(chars: &[char], start: usize) -> bool {
-    let quoted = |at: usize| matches!(chars.get(at), Some('"' | '\''));
-    let marked = |at: usize| matches!(chars.get(at), Some('r' | 'R' | 'b' | 'B'));
-    quoted(start) || (marked(start) && (quoted(start + 1) || (marked(start + 1) && quoted(start + 2))))
-}
-
-/// A string or bytes literal, where one begins.
-fn string(chars: &[char], start: usize) -> Result<Option<(Literal, usize)>, Unread> {
-    let mut i = start;
-    let (mut raw, mut bytes) = (false, false);
-    while let Some(c) = chars.get(i) {
-        match c {
-            'r' | 'R' if !raw => raw = true,
-            'b' | 'B' if !bytes => bytes = true,
-            '"' | '\'' => break,
-            _ => return Ok(None),
-        }
-        i += 1;
-    }
-    let Some(quote) = chars.get(i).copied() else { return Ok(None) };
-    let triple = chars.get(i + 1) == Some(&quote) && chars.get(i + 2) == Some(&quote);
-    let width = if triple { 3 } else { 1 };
-    i += width;
-    let mut out: Vec<char> = Vec::new();
-    let mut raw_bytes: Vec<u8> = Vec::new();
-    let mut put = |c: char, byte: bool| {
-        out.push(c);
-        let mut buffer = [0; 4];
-        if byte {
-            raw_bytes.push(u32::from(c) as u8);
-        } else {
-            raw_bytes.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
-        }
-    };
+    let mut lexer = Lexer::new(&chars);
+    let mut tokens = Vec::with_capacity(chars.len() / 2);
     loop {
-        let Some(c) = chars.get(i).copied() else {
-            return Err(Unread::Open(chars.len()));
-        };
-        if c == quote && (!triple || (chars.get(i + 1) == Some(&quote) && chars.get(i + 2) == Some(&quote))) {
-            i += width;
+        let Lexed::Token(token) = lexer.next() else { return None };
+        if !token.kind.hidden() {
+            tokens.push(token);
+        }
+        if token.kind == Kind::End {
             break;
         }
-        if c == '\n' && !triple {
-            return Err(Unread::Open(i));
-        }
-        if c != '\\' || raw {
-            put(c, false);
-            i += 1;
-            continue;
-        }
-        let Some(escape) = chars.get(i + 1).copied() else {
-            return Err(Unread::Open(chars.len()));
-        };
-        let digits = |from: usize, count: usize, radix: u32| -> Option<u32> {
-            let text: String = chars.get(from..from + count)?.iter().collect();
-            u32::from_str_radix(&text, radix).ok()
-        };
-        let bad = || "unable to unescape string".to_owned();
-        let (code, length, byte) = match escape {
-            'a' => (7, 2, false),
-            'b' => (8, 2, false),
-            'f' => (12, 2, false),
-            'n' => (10, 2, false),
-            'r' => (13, 2, false),
-            't' => (9, 2, false),
-            'v' => (11, 2, false),
-            '\\' | '\'' | '"' | '`' | '?' => (u32::from(escape), 2, false),
-            'x' | 'X' => (digits(i + 2, 2, 16).ok_or_else(bad)?, 4, true),
-            'u' if !bytes => (digits(i + 2, 4, 16).ok_or_else(bad)?, 6, false),
-            'U' if !bytes => (digits(i + 2, 8, 16).ok_or_else(bad)?, 10, false),
-            '0'..='3' => (digits(i + 1, 3, 8).ok_or_else(bad)?, 4, true),
-            _ => return Err(bad().into()),
-        };
-        put(char::from_u32(code).ok_or_else(bad)?, byte);
-        i += length;
     }
-    let literal = if bytes { Literal::Bytes(raw_bytes) } else { Literal::String(out.into_iter().collect()) };
-    Ok(Some((literal, i)))
+    let levels = nesting(&tokens);
+    let mut parser = Parser {
+        chars: &chars,
+        tokens,
+        next: 0,
+        binds,
+        exprs: 0,
+        relations: 0,
+        calculations: 0,
+        height: 0,
+        rooted: None,
+    };
+    with_room(levels, move || parser.expr().filter(|_| parser.kind() == Kind::End)).flatten()
 }
 
-/// Parses an expression.
-pub fn parse(source: &str) -> Result<Expr, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let tokens = lex(source, &mut problems).map_err(|problem| vec![problem])?;
-    let mut parser = Parser { tokens, next: 0, depth: 0 };
-    let parsed = parser.expr().and_then(|expr| match parser.peek() {
-        Token::End => Ok(expr),
-        _ => Err(parser.unexpected("<EOF>")),
-    });
-    match parsed {
-        Ok(expr) if problems.is_empty() => Ok(expr),
-        Ok(_) => Err(problems),
-        Err(problem) => {
-            problems.push(problem);
-            Err(problems)
+/// How deep the parser may have to go for some tokens.
+fn nesting(tokens: &[Token]) -> usize {
+    let (mut open, mut deepest, mut conditions) = (0_usize, 0, 0);
+    for token in tokens {
+        match token.kind {
+            Kind::Open | Kind::OpenBracket | Kind::OpenBrace => open += 1,
+            Kind::Close | Kind::CloseBracket | Kind::CloseBrace => open = open.saturating_sub(1),
+            Kind::Question => conditions += 1,
+            _ => {}
         }
+        deepest = deepest.max(open);
     }
+    deepest + conditions
 }
 
-struct Parser {
-    tokens: Vec<(usize, Token)>,
+struct Parser<'a> {
+    chars: &'a [char],
+    tokens: Vec<Token>,
     next: usize,
-    depth: usize,
+    binds: bool,
+    /// How deep rules are in themselves. Others are never deeper than one of these.
+    exprs: usize,
+    relations: usize,
+    calculations: usize,
+    /// How many operators, calls and fields are above each other in what was read last.
+    height: usize,
+    /// Where the last name began that has a dot in front of it.
+    rooted: Option<usize>,
 }
 
-const OPERAND: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, \
-                       BYTES, IDENTIFIER}";
-
-/// Binary operators: how tight they bind, and their names.
-fn binary(token: &Token) -> Option<(u8, &'static str)> {
-    let Token::Symbol(symbol) = token else { return None };
-    Some(match *symbol {
-        "||" => (1, "_||_"),
-        "&&" => (2, "_&&_"),
-        "<" => (3, "_<_"),
-        "<=" => (3, "_<=_"),
-        ">" => (3, "_>_"),
-        ">=" => (3, "_>=_"),
-        "==" => (3, "_==_"),
-        "!=" => (3, "_!=_"),
-        "in" => (3, "@in"),
-        "+" => (4, "_+_"),
-        "-" => (4, "_-_"),
-        "*" => (5, "_*_"),
-        "/" => (5, "_/_"),
-        "%" => (5, "_%_"),
+/// Operators that take two sides, but for those that are chains: how tight they bind, and their names.
+fn binary(kind: Kind) -> Option<(u8, &'static str)> {
+    Some(match kind {
+        Kind::Less => (0, "_<_"),
+        Kind::LessEquals => (0, "_<=_"),
+        Kind::Greater => (0, "_>_"),
+        Kind::GreaterEquals => (0, "_>=_"),
+        Kind::Equals => (0, "_==_"),
+        Kind::NotEquals => (0, "_!=_"),
+        Kind::In => (0, "@in"),
+        Kind::Plus => (1, "_+_"),
+        Kind::Minus => (1, "_-_"),
+        Kind::Times => (2, "_*_"),
+        Kind::Divide => (2, "_/_"),
+        Kind::Modulo => (2, "_%_"),
         _ => return None,
     })
 }
 
-impl Parser {
-    fn peek(&self) -> &Token {
-        &self.tokens[self.next.min(self.tokens.len() - 1)].1
+impl Parser<'_> {
+    fn token(&self) -> Token {
+        self.tokens[self.next.min(self.tokens.len() - 1)]
+    }
+
+    fn kind(&self) -> Kind {
+        self.token().kind
+    }
+
+    /// The kind of a token after the next.
+    fn ahead(&self, count: usize) -> Kind {
+        self.tokens.get(self.next + count).map_or(Kind::End, |token| token.kind)
     }
 
     fn at(&self) -> usize {
-        self.tokens[self.next.min(self.tokens.len() - 1)].0
+        self.token().start
     }
 
-    fn take(&mut self) -> Token {
-        let token = self.peek().clone();
-        self.next += 1;
-        token
-    }
-
-    fn eat(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek(), Token::Symbol(s) if *s == symbol);
+    fn eat(&mut self, kind: Kind) -> bool {
+        let found = self.kind() == kind;
         self.next += usize::from(found);
         found
     }
 
-    fn expect(&mut self, symbol: &str) -> Result<(), Problem> {
-        if self.eat(symbol) { Ok(()) } else { Err(self.unexpected(&format!("'{symbol}'"))) }
-    }
-
-    fn shown(&self) -> String {
-        match self.peek() {
-            Token::Ident(name) => name.clone(),
-            Token::Symbol(symbol) => (*symbol).to_owned(),
-            Token::End => "<EOF>".to_owned(),
-            Token::Literal(literal) => match literal {
-                Literal::Null => "null".to_owned(),
-                Literal::Bool(b) => b.to_string(),
-                Literal::Int(n) => n.to_string(),
-                Literal::Uint(n) => format!("{n}u"),
-                Literal::Double(n) => n.to_string(),
-                Literal::String(s) => format!("'{s}'"),
-                Literal::Bytes(_) => "b''".to_owned(),
-            },
-        }
-    }
-
-    fn unexpected(&self, wanted: &str) -> Problem {
-        Problem {
-            at: self.at(),
-            message: format!("Syntax error: mismatched input '{}' expecting {wanted}", self.shown()),
-        }
-    }
-
-    fn expr(&mut self) -> Result<Expr, Problem> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            let message = "expression recursion limit exceeded: 250".to_owned();
-            return Err(Problem { at: self.at(), message });
-        }
-        let condition = self.operators(1)?;
+    fn expect(&mut self, kind: Kind) -> Option<usize> {
         let at = self.at();
-        let made = if self.eat("?") {
-            let yes = self.operators(1)?;
-            self.expect(":")?;
-            let no = self.expr()?;
-            call(at, "_?_:_", vec![condition, yes, no])
-        } else {
-            condition
-        };
-        self.depth -= 1;
-        Ok(made)
+        self.eat(kind).then_some(at)
     }
 
-    fn operators(&mut self, least: u8) -> Result<Expr, Problem> {
+    fn text(&self, token: Token) -> String {
+        self.chars[token.start..token.stop].iter().collect()
+    }
+
+    /// What was read last and something else have so many more above them.
+    fn raise(&mut self, other: usize, by: usize) -> Option<()> {
+        self.height = self.height.max(other) + by;
+        (self.height <= RECURSION_MAX).then_some(())
+    }
+
+    fn expr(&mut self) -> Option<Expr> {
+        self.exprs += 1;
+        if self.exprs > RECURSION_MAX {
+            return None;
+        }
+        let mut made = self.chain(Kind::Or, "_||_")?;
+        let at = self.at();
+        if self.eat(Kind::Question) {
+            let height = self.height;
+            let yes = self.chain(Kind::Or, "_||_")?;
+            self.raise(height, 0)?;
+            let height = self.height;
+            self.expect(Kind::Colon)?;
+            let no = self.expr()?;
+            self.raise(height, 1)?;
+            made = call(at, "_?_:_", vec![made, yes, no]);
+        }
+        self.exprs -= 1;
+        Some(made)
+    }
+
+    /// Terms with `||` between them, each of which is terms with `&&` between them.
+    fn chain(&mut self, kind: Kind, name: &str) -> Option<Expr> {
+        let first = self.term(kind)?;
+        if self.kind() != kind {
+            return Some(first);
+        }
+        let mut height = self.height;
+        let (mut terms, mut places) = (vec![Some(first)], Vec::new());
+        while let Some(at) = self.expect(kind) {
+            places.push(at);
+            terms.push(Some(self.term(kind)?));
+            height = height.max(self.height);
+        }
+        self.height = height;
+        balanced(&mut terms, &places, name)
+    }
+
+    fn term(&mut self, kind: Kind) -> Option<Expr> {
+        if kind == Kind::Or {
+            return self.chain(Kind::And, "_&&_");
+        }
+        self.relations += 1;
+        self.calculations += 1;
+        if self.relations > RECURSION_MAX || self.calculations > RECURSION_MAX {
+            return None;
+        }
+        let made = self.operators(0)?;
+        self.relations -= 1;
+        self.calculations -= 1;
+        Some(made)
+    }
+
+    /// Operators that bind at least this tight.
+    fn operators(&mut self, least: u8) -> Option<Expr> {
         let mut left = self.unary()?;
-        while let Some((tight, name)) = binary(self.peek()).filter(|(tight, _)| *tight >= least) {
+        while let Some((tight, name)) = binary(self.kind()).filter(|(tight, _)| *tight >= least) {
             let at = self.at();
             self.next += 1;
+            let height = self.height;
+            let (relation, calculation) = (usize::from(tight == 0), usize::from(tight > 0));
+            self.relations += relation;
+            self.calculations += calculation;
+            if self.relations > RECURSION_MAX || self.calculations > RECURSION_MAX {
+                return None;
+            }
             let right = self.operators(tight + 1)?;
+            self.relations -= relation;
+            self.calculations -= calculation;
+            self.raise(height, 1)?;
             left = call(at, name, vec![left, right]);
         }
-        Ok(left)
+        Some(left)
     }
 
-    fn unary(&mut self) -> Result<Expr, Problem> {
+    fn unary(&mut self) -> Option<Expr> {
         let at = self.at();
-        for (symbol, name) in [("!", "!_"), ("-", "-_")] {
-            if self.eat(symbol) {
-                // A minus before a number is a part of it.
-                if symbol == "-" {
-                    let negated = match self.peek() {
-                        Token::Literal(Literal::Int(n)) => Some(Literal::Int(n.wrapping_neg())),
-                        Token::Literal(Literal::Double(n)) => Some(Literal::Double(-n)),
-                        _ => None,
-                    };
-                    if let Some(literal) = negated {
-                        self.next += 1;
-                        return self.members(Expr { at, kind: Kind::Literal(literal) });
-                    }
-                }
-                self.depth += 1;
-                if self.depth > DEPTH_MAX {
-                    return Err(Problem {
-                        at,
-                        message: "expression recursion limit exceeded: 250".to_owned(),
-                    });
-                }
-                let inner = self.unary()?;
-                self.depth -= 1;
-                return Ok(call(at, name, vec![inner]));
-            }
+        let (kind, name) = match self.kind() {
+            Kind::Not => (Kind::Not, "!_"),
+            // A minus before a number is a part of it.
+            Kind::Minus if !matches!(self.ahead(1), Kind::Int | Kind::Float) => (Kind::Minus, "-_"),
+            _ => return self.member(),
+        };
+        let mut count = 0;
+        while self.eat(kind) {
+            count += 1;
         }
-        let at = self.at();
-        if let Token::Literal(Literal::Int(i64::MIN)) = self.peek() {
-            return Err(Problem { at, message: "invalid int literal".to_owned() });
-        }
-        let primary = self.primary()?;
-        self.members(primary)
+        let operand = self.member()?;
+        Some(if count % 2 == 0 { operand } else { call(at, name, vec![operand]) })
     }
 
-    fn primary(&mut self) -> Result<Expr, Problem> {
-        let at = self.at();
-        if !matches!(self.peek(), Token::Ident(_) | Token::Literal(_) | Token::Symbol("(" | "[" | "{" | "."))
-        {
-            return Err(self.unexpected(OPERAND));
-        }
-        match self.take() {
-            Token::Literal(literal) => Ok(Expr { at, kind: Kind::Literal(literal) }),
-            Token::Ident(name) => self.named(at, name),
-            Token::Symbol(".") => match self.take() {
-                Token::Ident(name) => self.named(at, name),
-                _ => {
-                    self.next -= 1;
-                    Err(self.no_alternative("."))
-                }
-            },
-            Token::Symbol("(") => {
-                let inner = self.expr()?;
-                if *self.peek() == Token::End {
-                    let message = "Syntax error: missing ')' at '<EOF>'".to_owned();
-                    return Err(Problem { at: self.at(), message });
-                }
-                self.expect(")")?;
-                Ok(inner)
-            }
-            Token::Symbol("[") => {
-                let mut items = Vec::new();
-                while !self.eat("]") {
-                    let optional = self.eat("?");
-                    items.push((self.expr()?, optional));
-                    if !self.eat(",") {
-                        self.expect("]")?;
-                        break;
-                    }
-                }
-                Ok(Expr { at, kind: Kind::List(items) })
-            }
-            _ => {
-                let mut entries = Vec::new();
-                while !self.eat("}") {
-                    let optional = self.eat("?");
-                    let key = self.expr()?;
-                    self.expect(":")?;
-                    entries.push((key, self.expr()?, optional));
-                    if !self.eat(",") {
-                        self.expect("}")?;
-                        break;
-                    }
-                }
-                Ok(Expr { at, kind: Kind::Map(entries) })
-            }
-        }
-    }
-
-    fn no_alternative(&self, input: &str) -> Problem {
-        Problem { at: self.at(), message: format!("Syntax error: no viable alternative at input '{input}'") }
-    }
-
-    fn named(&mut self, at: usize, name: String) -> Result<Expr, Problem> {
-        let open = self.at();
-        if self.eat("(") {
-            let args = self.arguments()?;
-            return self.global(open, name, args);
-        }
-        Ok(Expr { at, kind: Kind::Ident(name) })
-    }
-
-    fn arguments(&mut self) -> Result<Vec<Expr>, Problem> {
-        let mut args = Vec::new();
-        while !self.eat(")") {
-            args.push(self.expr()?);
-            if !self.eat(",") {
-                self.expect(")")?;
-                break;
-            }
-        }
-        Ok(args)
-    }
-
-    fn members(&mut self, mut expr: Expr) -> Result<Expr, Problem> {
+    fn member(&mut self) -> Option<Expr> {
+        let mut expr = self.primary()?;
         loop {
             let at = self.at();
-            if self.eat(".") {
-                let optional = self.eat("?");
-                let Token::Ident(name) = self.peek().clone() else { return Err(self.no_alternative(".")) };
-                self.next += 1;
+            let height = self.height;
+            if self.eat(Kind::Dot) {
+                let optional = self.eat(Kind::Question);
+                let token = self.token();
+                let name = self.text(token);
+                // In backticks, names are not for here.
+                self.expect(Kind::Identifier)?;
                 let open = self.at();
-                if !optional && self.eat("(") {
-                    let args = self.arguments()?;
-                    expr = member(open, expr, name, args)?;
+                if !optional && self.eat(Kind::Open) {
+                    let arguments = self.arguments()?;
+                    self.raise(height, 1)?;
+                    expr = self.member_call(open, expr, name, arguments)?;
                 } else {
-                    expr = Expr { at, kind: Kind::Select(Box::new(expr), name, optional) };
+                    self.raise(0, 1)?;
+                    expr = Expr { at, kind: Node::Select(Box::new(expr), name, optional) };
                 }
-            } else if self.eat("[") {
-                let name = if self.eat("?") { "_[?_]" } else { "_[_]" };
+            } else if self.eat(Kind::OpenBracket) {
+                let name = if self.eat(Kind::Question) { "_[?_]" } else { "_[_]" };
                 let index = self.expr()?;
-                self.expect("]")?;
+                self.expect(Kind::CloseBracket)?;
+                self.raise(height, 1)?;
                 expr = call(at, name, vec![expr, index]);
-            } else if matches!(self.peek(), Token::Symbol("{"))
-                && let Some(name) = expr.dotted()
-            {
-                self.next += 1;
-                let mut fields = Vec::new();
-                while !self.eat("}") {
-                    let optional = self.eat("?");
-                    let Token::Ident(field) = self.peek().clone() else {
-                        return Err(self.unexpected("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}"));
-                    };
-                    self.next += 1;
-                    self.expect(":")?;
-                    fields.push((field, self.expr()?, optional));
-                    if !self.eat(",") {
-                        self.expect("}")?;
-                        break;
-                    }
-                }
-                expr = Expr { at, kind: Kind::Struct(name, fields) };
             } else {
-                return Ok(expr);
+                return Some(expr);
             }
         }
     }
 
-    fn global(&self, at: usize, name: String, mut args: Vec<Expr>) -> Result<Expr, Problem> {
-        if name == "has" && args.len() == 1 {
-            return match args.remove(0) {
-                Expr { kind: Kind::Select(inner, field, false), .. } => {
-                    Ok(Expr { at, kind: Kind::Has(inner, field) })
-                }
-                other => Err(Problem { at: other.at, message: "invalid argument to has() macro".to_owned() }),
-            };
-        }
-        Ok(Expr { at, kind: Kind::Call(None, name, args) })
+    fn member_call(&self, at: usize, target: Expr, name: String, arguments: Vec<Expr>) -> Option<Expr> {
+        let binds =
+            self.binds && self.rooted != Some(target.at) && target.kind == Node::Ident("cel".to_owned());
+        macros::member(at, target, name, arguments, binds)
     }
 }
 
-fn call(at: usize, name: &str, args: Vec<Expr>) -> Expr {
-    Expr { at, kind: Kind::Call(None, name.to_owned(), args) }
+/// Terms as a tree with as little depth as there can be, so that long chains are not deep.
+fn balanced(terms: &mut [Option<Expr>], places: &[usize], name: &str) -> Option<Expr> {
+    if places.is_empty() {
+        return terms.first_mut()?.take();
+    }
+    let middle = places.len() / 2;
+    let (before, after) = terms.split_at_mut(middle + 1);
+    let left = balanced(before, &places[..middle], name)?;
+    let right = balanced(after, &places[middle + 1..], name)?;
+    Some(call(places[middle], name, vec![left, right]))
 }
 
-/// A call on a target, or one of the macros that look like one.
-fn member(at: usize, target: Expr, name: String, args: Vec<Expr>) -> Result<Expr, Problem> {
-    let of = match (name.as_str(), args.len()) {
-        ("all", 2 | 3) => Macro::All,
-        ("exists", 2 | 3) => Macro::Exists,
-        ("exists_one" | "existsOne", 2 | 3) => Macro::ExistsOne,
-        ("map", 2 | 3) | ("transformList", 3 | 4) => Macro::Map,
-        ("filter", 2) => Macro::Filter,
-        ("transformMap", 3 | 4) => Macro::TransformMap,
-        ("sortBy", 2) => Macro::SortBy,
-        ("optMap" | "optFlatMap", 2) => {
-            let flat = name == "optFlatMap";
-            let mut args = args.into_iter();
-            return match (args.next(), args.next()) {
-                (Some(Expr { kind: Kind::Ident(name), .. }), Some(body)) => {
-                    let (target, body) = (Box::new(target), Box::new(body));
-                    Ok(Expr { at, kind: Kind::Within(target, name, body, flat) })
-                }
-                (other, _) => Err(Problem {
-                    at: other.map_or(at, |other| other.at),
-                    message: format!("{name}() variable name must be a simple identifier"),
-                }),
-            };
-        }
-        ("bind", 3) if target.kind == Kind::Ident("cel".to_owned()) => {
-            let mut args = args.into_iter();
-            if let (Some(Expr { kind: Kind::Ident(name), .. }), Some(value), Some(body)) =
-                (args.next(), args.next(), args.next())
-            {
-                return Ok(Expr { at, kind: Kind::Bind(name, Box::new(value), Box::new(body)) });
-            }
-            return Err(Problem {
-                at,
-                message: "cel.bind() variable names must be simple identifiers".to_owned(),
-            });
-        }
-        _ => return Ok(Expr { at, kind: Kind::Call(Some(Box::new(target)), name, args) }),
-    };
-    let two = match name.as_str() {
-        "map" | "filter" | "sortBy" => false,
-        "transformList" | "transformMap" => true,
-        _ => args.len() == 3,
-    };
-    let mut args = args.into_iter();
-    let mut variable = || match args.next() {
-        Some(Expr { kind: Kind::Ident(name), .. }) => Ok(name),
-        Some(other) => Err(Problem { at: other.at, message: "argument must be a simple name".to_owned() }),
-        None => Err(Problem { at, message: "argument must be a simple name".to_owned() }),
-    };
-    let first = variable()?;
-    let second = if two { Some(variable()?) } else { None };
-    let (one, another) = (args.next(), args.next());
-    let (condition, transform) = match of {
-        Macro::Map | Macro::TransformMap | Macro::SortBy => match another {
-            Some(transform) => (one, Some(transform)),
-            None => (None, one),
-        },
-        _ => (one, None),
-    };
-    let made = Comprehension { of, range: target, variable: first, second, condition, transform };
-    Ok(Expr { at, kind: Kind::Comprehension(Box::new(made)) })
+fn call(at: usize, name: &str, arguments: Vec<Expr>) -> Expr {
+    Expr { at, kind: Node::Call(None, name.to_owned(), arguments) }
 }

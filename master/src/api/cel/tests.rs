@@ -141,7 +141,7 @@ fn errors_are_upstreams() {
         ),
         (
             "1 1",
-            "compilation failed: ERROR: <input>:1:3: Syntax error: mismatched input '1' expecting <EOF>\n | 1 1\n | ..^",
+            "compilation failed: ERROR: <input>:1:3: Syntax error: extraneous input '1' expecting <EOF>\n | 1 1\n | ..^",
         ),
     ] {
         assert_eq!(run(source, &json!({})), Err(wanted.to_owned()), "{source}");
@@ -158,8 +158,34 @@ fn an_evaluation_ends_when_its_budget_does() {
     let mut budget = TOTAL_COST_MAX;
     assert_eq!(program.evaluate(&scope, &mut budget).map(|_| ()), Err(Failure::Budget));
     assert_eq!(budget, TOTAL_COST_MAX - CALL_COST_MAX);
-    let deep = format!("{}1{}", "(".repeat(5000), ")".repeat(5000));
-    assert!(Program::compile(&environment(), &deep).is_err());
+}
+
+/// What is as deep as it may be does not exhaust a thread's stack; what is deeper is refused.
+#[test]
+fn deep_expressions_are_compiled_or_refused() {
+    let around = |before: &str, inner: &str, after: &str, count: usize| {
+        format!("{}{inner}{}", before.repeat(count), after.repeat(count))
+    };
+    let chained = |terms: usize, levels: usize| {
+        let before = format!("({}", "false || ".repeat(terms));
+        around(&before, "true", ")", levels)
+    };
+    for (source, wanted) in [
+        (around("1 + ", "1", "", 249) + " == 250", json!(true)),
+        (around("true && ", "true", "", 12_000), json!(true)),
+        (around("(", "1", ")", 249), json!(1)),
+        (around("true ? 1 : ", "2", "", 249), json!(1)),
+        (around("!(", "true", ")", 248), json!(true)),
+        (around("[1].map(x, ", "1", ")[0]", 124), json!(1)),
+        (chained(8, 240), json!(true)),
+        (chained(32, 240), json!(true)),
+    ] {
+        assert_eq!(run(&source, &json!({})), Ok(wanted), "{source:.60}");
+    }
+    for deep in [around("(", "1", ")", 5000), around("1 + ", "1", "", 251), around("(1 + ", "1", ")", 125)] {
+        let why = run(&deep, &json!({})).expect_err("is too deep");
+        assert!(why.starts_with("compilation failed: ERROR: <input>:-1:0: "), "{why:.200}");
+    }
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //! whose entries are of several types.
 
 use super::super::ast::{Expr, Kind, Literal};
-use super::super::parse::Problem;
+use super::super::problem::Problem;
 use super::super::time::{parse_duration, parse_time};
 use super::super::types::Type;
 use super::{PROBLEMS_MAX, Types};
@@ -19,7 +19,7 @@ pub fn check(expr: &Expr, types: &mut Types, problems: &mut Vec<Problem>) {
 type Found = [Vec<Problem>; 4];
 
 fn wrong(at: usize, what: &str) -> Problem {
-    Problem { at, message: format!("invalid {what} argument") }
+    Problem::at(at, format!("invalid {what} argument"))
 }
 
 /// The expression's own recursion is bounded by the parser's.
@@ -92,7 +92,7 @@ fn alike<'a>(entries: impl Iterator<Item = &'a Expr>, types: &Types, found: &mut
             Some(known) if known == ty => {}
             Some(known) => {
                 let message = format!("expected type '{known}' but found '{ty}'");
-                found.push(Problem { at: entry.at, message });
+                found.push(Problem::at(entry.at, message));
                 return;
             }
         }

@@ -123,8 +123,10 @@ fn one(
         Type::Bool => Ok((program, types)),
         _ => Err("cel expression must evaluate to a bool".to_owned()),
     });
-    let estimate =
-        |program: &Program, types: &Types| cost::estimate(&program.expr, types, place.schema, place.resource);
+    let estimate = |program: &Program, types: &Types| {
+        let estimated = program.inspect(|expr| cost::estimate(expr, types, place.schema, place.resource));
+        estimated.unwrap_or(u64::MAX)
+    };
     let message_at = at.child("messageExpression");
     let transition = match &compiled {
         Err(why) => {

@@ -276,7 +276,7 @@ mod tests {
         let mut environment = Environment::default();
         environment.variables.insert("self".to_owned(), of_schema(schema, false, "object"));
         let (program, types) = Program::check_all(&environment, rule).expect("is good");
-        estimate(&program.expr, &types, schema, false)
+        program.inspect(|expr| estimate(expr, &types, schema, false)).expect("has room")
     }
 
     #[test]
