@@ -15,7 +15,7 @@ fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
         Some(stored) => stored.value().map(Some).map_err(ApiError::internal),
         None => Err(write.forbidden(
             object::name_so_far(pod),
-            &format!("pod rejected: RuntimeClass \"{name}\" not found"),
+            &format!("pod rejected: RuntimeClass {} not found", protocol::go::quote(name)),
         )),
     }
 }

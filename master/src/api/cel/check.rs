@@ -157,17 +157,17 @@ impl Checker<'_> {
                 Type::Map(Arc::new(keys.unwrap_or(Type::Dyn)), Arc::new(values.unwrap_or(Type::Dyn)))
             }
             Kind::Struct(name, fields) => {
+                // What an unknown type's fields are is nobody's concern.
+                if !(self.environment.makes)(name) {
+                    return self.undeclared(expr.at, name);
+                }
                 for (field, value, optional) in fields {
                     let ty = self.expr(value);
-                    if name == "JSONPatch" && !optional && (self.environment.makes)(name) {
+                    if name == "JSONPatch" && !optional {
                         self.patch_field(value.at, field, &ty);
                     }
                 }
-                if (self.environment.makes)(name) {
-                    Type::Object(Arc::new(ObjectType { name: name.clone(), fields: BTreeMap::new() }))
-                } else {
-                    self.undeclared(expr.at, name)
-                }
+                Type::Object(Arc::new(ObjectType { name: name.clone(), fields: BTreeMap::new() }))
             }
             Kind::Within(of, name, body, flat) => {
                 let inner = match self.expr(of) {

@@ -99,6 +99,10 @@ fn errors_are_upstreams() {
             "compilation failed: ERROR: <input>:1:1: undeclared reference to 'x' (in container '')\n | x\n | ^",
         ),
         (
+            "Golden{a: x}",
+            "compilation failed: ERROR: <input>:1:7: undeclared reference to 'Golden' (in container '')\n | Golden{a: x}\n | ......^",
+        ),
+        (
             "1 + 'a'",
             "compilation failed: ERROR: <input>:1:3: found no matching overload for '_+_' applied to '(int, string)'\n | 1 + 'a'\n | ..^",
         ),

@@ -62,6 +62,27 @@ impl Version {
         Ok(Sent::new(value, decoded.empties))
     }
 
+    /// Checks that an object that was changed still says that it is of this kind and version.
+    pub fn check_type(&self, value: &Value) -> Result<(), ApiError> {
+        let (kind, expected) = (self.resource.kind, self.resource.api_version());
+        let (given_kind, api_version) =
+            (object::text(value, &["kind"]), object::text(value, &["apiVersion"]));
+        if api_version.is_empty() {
+            return Err(ApiError::internal(
+                "Object 'apiVersion' is missing in 'object has no apiVersion field'",
+            ));
+        }
+        let mut errors = Errors::default();
+        if given_kind != kind {
+            errors.invalid(&Path::new("kind"), given_kind, format!("must be {kind}"));
+        }
+        if api_version != expected {
+            errors.invalid(&Path::new("apiVersion"), api_version, format!("must be {expected}"));
+        }
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        check(errors, group, given_kind, object::name(value))
+    }
+
     /// Prunes an object and gives it its defaults; returns what strict validation refuses. Objects within it that say
     /// of themselves what no object can are an error.
     pub fn admit(&self, value: &mut Value) -> Result<Vec<String>, String> {

@@ -161,6 +161,11 @@ pub fn validate(value: &Value, errors: &mut Errors) {
             errors.invalid(&at, "", "may only be set when validations.schema is included");
         }
     }
+    let strategy = text(spec, &["conversion", "strategy"]);
+    if spec["preserveUnknownFields"] == true && strategy != "None" {
+        let at = path.child("conversion").child("strategy");
+        errors.invalid(&at, strategy, "must be None if spec.preserveUnknownFields is true");
+    }
     conversion::validate(
         &spec["conversion"],
         is_true(value, "Established"),

@@ -191,6 +191,16 @@ fn is_read(kind: &str, version: &str) -> bool {
         || resources::by_kind(version, kind).is_some()
 }
 
+/// What is wrong with a patched object of a declared kind that does not say of which kind it is.
+pub fn untyped(value: &Value) -> Option<String> {
+    let said = match said_by(value) {
+        Ok(said) => said,
+        Err(why) => return Some(why),
+    };
+    let missing = said.kind.is_none_or(|kind| kind.is_empty());
+    missing.then(|| format!("Object 'Kind' is missing in '{value}'"))
+}
+
 /// What is wrong with the kind that a patched object says that it is of, if nobody has such a kind.
 pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
     let (group, version, kind) = definition.gvk?;

@@ -32,6 +32,8 @@ impl Inner {
         let strategy = kinds::strategy(subject.stored);
         let absent = part == Part::Main && strategy.create_on_update && self.is_absent(&subject).await?;
         if absent {
+            let uid = object::text(&new, &["metadata", "uid"]);
+            demands::same_object(&subject, uid, "", request.options.dry_run)?;
             if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
                 meta.remove("resourceVersion");
             }
@@ -97,6 +99,9 @@ impl Inner {
             }
             tracking.update(old, &mut made.value);
             check_name(&subject, &made.value)?;
+            if let Some(custom) = subject.custom {
+                custom.check_type(&made.value)?;
+            }
             Ok(made)
         })
         .await

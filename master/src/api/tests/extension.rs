@@ -73,6 +73,23 @@ async fn a_declared_kind_is_served_as_its_schema_says() {
     let refused = cluster.send(patch.clone(), json!({"spec": {"kind": "y"}})).await;
     let message = "Thing.example.com \"a\" is invalid: spec.kind: Invalid value: \"y\": it stays";
     assert_eq!(body(&refused)["message"], message);
+    // What an object is, it stays.
+    for (change, expected) in [
+        (
+            json!({"kind": "Other"}),
+            "Other.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Thing",
+        ),
+        (
+            json!({"apiVersion": "x/v1"}),
+            "Thing.x \"a\" is invalid: apiVersion: Invalid value: \"x/v1\": must be example.com/v1",
+        ),
+    ] {
+        let refused = cluster.send(patch.clone(), change).await;
+        assert_eq!((refused.code, body(&refused)["message"].clone()), (422, expected.into()));
+    }
+    let refused = cluster.send(patch.clone(), json!({"kind": null})).await;
+    let message = body(&refused)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(refused.code == 422 && message.contains("Object 'Kind' is missing in"), "{message}");
     let grown = body(&cluster.send(patch, json!({"spec": {"size": 4}})).await);
     assert_eq!(
         (grown["metadata"]["generation"].clone(), grown["spec"]["size"].clone()),

@@ -73,6 +73,16 @@ fn what_is_wrong_is_told_where_upstream_tells_it() {
 }
 
 #[test]
+fn who_keeps_unknown_fields_converts_nothing() {
+    let mut value = definition();
+    value["spec"]["preserveUnknownFields"] = true.into();
+    let conversion = "spec.conversion.strategy: Invalid value: \"Webhook\": must be None if spec.preserveUnknownFields is true";
+    assert!(!errors_of(&value).iter().any(|told| told == conversion));
+    value["spec"]["conversion"]["strategy"] = "Webhook".into();
+    assert!(errors_of(&value).iter().any(|told| told == conversion), "{:?}", errors_of(&value));
+}
+
+#[test]
 fn a_storage_version_is_remembered() {
     let old = definition();
     let mut new = old.clone();

@@ -192,6 +192,13 @@ fn a_number_is_divided_as_what_it_is() {
     let nothing = "x: Invalid value: 0: factor MultipleOf declared for x must be positive: 0";
     assert_eq!(messages(json!(1), 0.5), [nothing]);
     assert_eq!(messages(json!(7), 2.5), ["x: Invalid value: 7: x in body should be a multiple of 2"]);
+    // An integer that no float holds is still one.
+    let odd = json!(9_007_199_254_740_993_i64);
+    assert_eq!(
+        messages(odd, 2.0),
+        ["x: Invalid value: 9007199254740993: x in body should be a multiple of 2"]
+    );
+    assert!(messages(json!(9_007_199_254_740_994_i64), 2.0).is_empty());
     // So many times is no integer that every reader of JSON knows.
     assert_eq!(messages(json!(1e21), 0.5).len(), 1);
 }

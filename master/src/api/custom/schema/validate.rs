@@ -184,6 +184,11 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
         // An integer is divided by what of the factor is one.
         let of = if value.is_f64() { of } else { of.trunc() };
         let times = n / of;
+        // What is too large for a float is still an integer.
+        let odd = match value.as_i64() {
+            Some(whole) if of.abs() >= 1.0 && of.abs() < 9e15 => whole % (of as i64) != 0,
+            _ => times.abs() > MULTIPLE_MAX || (times - times.round()).abs() > 1e-9,
+        };
         if of <= 0.0 {
             let what = format!(
                 "factor MultipleOf declared for {} must be positive: {}",
@@ -191,7 +196,7 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
                 go_number(of)
             );
             errors.invalid_shown(path, &go_number(of), what);
-        } else if times.abs() > MULTIPLE_MAX || (times - times.round()).abs() > 1e-9 {
+        } else if odd {
             let what = format!("should be a multiple of {}", go_number(of));
             errors.invalid(path, value.clone(), body(path, what));
         }
