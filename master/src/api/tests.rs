@@ -109,6 +109,25 @@ async fn an_object_lives_and_dies() {
     assert_eq!(cluster.get("configmaps", "c").await.code, 404);
 }
 
+/// Upstream looks at a volume twice when it is replaced, each time at the whole of it.
+#[tokio::test]
+async fn a_volume_that_is_wrong_is_told_so_twice() {
+    let cluster = cluster().await;
+    let volume = |source: Value, generate: &str| {
+        let mut spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+        spec.as_object_mut().expect("an object").extend(source.as_object().cloned().unwrap_or_default());
+        json!({"metadata": {"name": "v", "generateName": generate}, "spec": spec})
+    };
+    let path = json!({"hostPath": {"path": "/tmp/v"}});
+    assert_eq!(cluster.create("", "persistentvolumes", "", volume(path.clone(), "")).await.code, 201);
+    let update = Cluster::request(Verb::Update, "", "persistentvolumes", "", "v");
+    let refused = cluster.send(update, volume(json!({"hostPath": {"path": ""}}), "Bogus")).await;
+    let causes = body(&refused)["details"]["causes"].as_array().cloned().unwrap_or_default();
+    let fields: Vec<&str> = causes.iter().filter_map(|cause| cause["field"].as_str()).collect();
+    let once = ["metadata.generateName", "spec.hostPath.path"];
+    assert_eq!(fields[..4], [once, once].concat(), "{fields:?}");
+}
+
 #[tokio::test]
 async fn finalizers_hold_an_object_until_they_are_gone() {
     let cluster = cluster().await;

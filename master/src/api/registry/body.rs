@@ -98,7 +98,12 @@ pub fn said_by(given: &Value) -> Result<Said, String> {
     if let Some(why) = no_object(given) {
         return Err(why);
     }
-    let field = |name: &str| match &given[name] {
+    // Go takes a name in other cases for want of the name itself.
+    let folded = |name: &str| {
+        let mut fields = given.as_object().into_iter().flatten();
+        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    };
+    let field = |name: &str| match given.get(name).or_else(|| folded(name)).unwrap_or(&Value::Null) {
         Value::Null => Ok(None),
         Value::String(said) => Ok(Some(said.clone()).filter(|said| !said.is_empty())),
         other => Err(unread(&format!(
@@ -310,6 +315,19 @@ pub fn defaulted(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_body_is_may_be_said_in_any_case() {
+        for (text, kind, version) in [
+            (r#"{"apiVersion":"v1","kind":"Pod"}"#, Some("Pod"), Some("v1")),
+            (r#"{"ApiVersion":"v1","KIND":"Pod"}"#, Some("Pod"), Some("v1")),
+            (r#"{"kind":"Pod","Kind":"Other"}"#, Some("Pod"), None),
+            (r#"{"other":"Pod"}"#, None, None),
+        ] {
+            let said = said(text.as_bytes()).expect("an object");
+            assert_eq!((said.kind.as_deref(), said.api_version.as_deref()), (kind, version), "{text}");
+        }
+    }
 
     #[test]
     fn an_empty_list_of_managers_is_told_from_none() {

@@ -108,8 +108,12 @@ impl Inner {
         let looks =
             if part == Part::Main && subject.custom.is_none() { kinds::checked_again(resource) } else { 0 };
         let object = |errors: &mut Errors| {
-            (0..looks).for_each(|_| whole(strategy.names, strategy.plain_finalizers, errors));
-            strategy.check_object(part, &new, errors);
+            for _ in 0..looks.max(1) {
+                if looks > 0 {
+                    whole(strategy.names, strategy.plain_finalizers, errors);
+                }
+                strategy.check_object(part, &new, errors);
+            }
         };
         match kinds::update_order(resource, &strategy, looks > 0) {
             UpdateOrder::ObjectFirst => {
