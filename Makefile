@@ -31,7 +31,6 @@ build: ## build all programs
 
 test: ## every test, the end-to-end ones included
 	@sh integration/scripts/prepare.sh test
-	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
 
 fuzz: ## every decoder and patch path with made-up input, FUZZ_SECONDS (10) each
