@@ -12,13 +12,12 @@ use super::machinery::pods::is_finished;
 use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::cache::ChangeKind;
+use crate::scheduler::devices::PROTECTION;
 
 /// Group and resource of claims.
 const CLAIMS: (&str, &str) = ("resource.k8s.io", "resourceclaims");
 /// Annotation of a claim with the pod's own name for it.
 const CLAIM_OF: &str = "resource.kubernetes.io/pod-claim-name";
-/// Keeps a claim while something is allocated to it.
-const PROTECTION: &str = "resource.kubernetes.io/delete-protection";
 /// Who owns what a pod's status says of its claims.
 const MANAGER: &str = "ResourceClaimController";
 const ACCOUNT: &str = "resource-claim-controller";
@@ -182,18 +181,26 @@ impl Reconciler for ClaimKeeper {
             found.is_some_and(|p| uid(&p.metadata) == id && !is_finished(&p))
         };
         if let Some(freed) = freed(&claim, uses) {
-            cx.client.update_status(&freed).await?;
+            let written: ResourceClaim = cx.client.update_status(&freed).await?;
+            // The scheduler protects a claim before it gives it devices: only when they are given back is that over.
+            if is_protected(&written) && !is_allocated(&written) {
+                unprotect(cx, written).await?;
+            }
             // The rest once that is seen.
             return Ok(Outcome::DONE);
         }
-        let idle = claim.status.as_ref().is_none_or(|s| s.allocation.is_none() && s.reserved_for.is_none());
-        let held = claim.metadata.finalizers.iter().flatten().any(|f| f == PROTECTION);
-        if idle && held {
+        let reserved =
+            claim.status.as_ref().and_then(|s| s.reserved_for.as_ref()).is_some_and(|r| !r.is_empty());
+        if is_protected(&claim) && is_deleting(&claim.metadata) && !reserved {
             let mut copy = (*claim).clone();
-            copy.metadata.finalizers.iter_mut().for_each(|all| all.retain(|f| f != PROTECTION));
-            cx.client.update(&copy).await?;
+            if let Some(status) = copy.status.as_mut().filter(|s| s.allocation.is_some()) {
+                status.allocation = None;
+                copy = cx.client.update_status(&copy).await?;
+            }
+            unprotect(cx, copy).await?;
             return Ok(Outcome::DONE);
         }
+        let idle = !is_allocated(&claim) && !reserved;
         if idle && !is_deleting(&claim.metadata) && annotation(&claim.metadata, CLAIM_OF).is_some() {
             let owner = claim.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
             // Without its pod the garbage collector deletes it.
@@ -213,6 +220,22 @@ impl Reconciler for ClaimKeeper {
     }
 }
 
+fn is_protected(claim: &ResourceClaim) -> bool {
+    claim.metadata.finalizers.iter().flatten().any(|f| f == PROTECTION)
+}
+
+fn is_allocated(claim: &ResourceClaim) -> bool {
+    claim.status.as_ref().is_some_and(|s| s.allocation.is_some())
+}
+
+async fn unprotect(cx: &Cx, mut claim: ResourceClaim) -> Result<(), ReconcileError> {
+    claim.metadata.finalizers.iter_mut().for_each(|all| all.retain(|f| f != PROTECTION));
+    match cx.client.update(&claim).await {
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 /// The claim without those pods that have no use for it any more, and without what was allocated to it once none has;
 /// `None` where nothing changes. `uses` says by name and uid whether a pod still does.
 fn freed(claim: &ResourceClaim, uses: impl Fn(&str, &str) -> bool) -> Option<ResourceClaim> {
@@ -227,9 +250,11 @@ fn freed(claim: &ResourceClaim, uses: impl Fn(&str, &str) -> bool) -> Option<Res
         return None;
     }
     let mut copy = claim.clone();
+    let given = is_protected(claim);
     if let Some(status) = &mut copy.status {
         let left: Vec<_> = reserved.iter().filter(|r| stays(r)).cloned().collect();
-        if left.is_empty() {
+        // What was not allocated by the scheduler is not its to take.
+        if left.is_empty() && given {
             status.allocation = None;
         }
         status.reserved_for = (!left.is_empty()).then_some(left);
@@ -243,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_freed_of_the_pods_that_are_done_with_it() {
-        let claim: ResourceClaim = serde_json::from_value(json!({"metadata": {"name": "c"}, "spec": {}, "status": {
+        let claim: ResourceClaim = serde_json::from_value(json!({"metadata": {"name": "c",
+            "finalizers": [PROTECTION]}, "spec": {}, "status": {
             "allocation": {}, "reservedFor": [
                 {"resource": "pods", "name": "a", "uid": "1"}, {"resource": "pods", "name": "b", "uid": "2"}]}}))
         .unwrap();

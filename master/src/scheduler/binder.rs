@@ -1,20 +1,26 @@
 //! The pool that writes decisions: each worker binds one pod at a time, so that a slow API does not hold the
-//! next decisions up.
+//! next decisions up. Devices that must be made ready first are waited for elsewhere: a worker would be kept too long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::time::Instant;
 use actors::{Actor, ActorFutureExt, AtomicResponse, Context, Handler, WrapFuture, message};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use protocol::{ApiError, Client};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::devices::demand::Reservation;
 use super::volumes::{Step, claims, is_bound, was_given_back};
 use crate::cache::{Cache, WatchFrom};
 use crate::controllers::machinery::meta::{name, namespace};
 use crate::controllers::volumes::{BOUND_BY_CONTROLLER, SELECTED_NODE};
 use protocol::events::reference;
+
+pub mod devices;
+
+use devices::{Consumer, ReserveError, reserve};
 
 /// Bind a pod to a node.
 pub struct Bind {
@@ -28,8 +34,31 @@ pub struct Bind {
     pub node: Arc<str>,
     /// The pod, for its volumes.
     pub pod: Arc<Pod>,
+    /// Claims of devices to reserve first.
+    pub claims: Vec<Reservation>,
+    /// Whether those have devices that must be made ready before the pod is bound: it is not, yet.
+    pub prepare: bool,
+    /// Until when the devices are held for them.
+    pub until: Instant,
 }
-message!(Bind => Result<(), ApiError>, |m| Some(format!("pods/{}/{}", m.namespace, m.name).into()));
+message!(Bind => Result<(), BindError>, |m| Some(format!("pods/{}/{}", m.namespace, m.name).into()));
+
+/// Why a pod was not bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// There is no getting at its volumes.
+    #[error("running PreBind plugin \"VolumeBinding\": {0}")]
+    Volumes(ApiError),
+    /// Nor at its devices.
+    #[error("running PreBind plugin \"DynamicResources\": {0}")]
+    Devices(#[from] ReserveError),
+    /// Whoever decided is about to give up, and the devices to others.
+    #[error("running PreBind plugin \"DynamicResources\": context deadline exceeded")]
+    Late,
+    /// The binding was refused.
+    #[error("binding rejected: {0}")]
+    Refused(#[from] ApiError),
+}
 
 /// How long claims may take to be bound.
 const VOLUMES_MAX: Duration = Duration::from_secs(90);
@@ -47,23 +76,34 @@ impl Actor for Binder {
 }
 
 impl Handler<Bind> for Binder {
-    type Result = AtomicResponse<Self, Result<(), ApiError>>;
+    type Result = AtomicResponse<Self, Result<(), BindError>>;
 
     fn handle(&mut self, m: Bind, _: &mut Context<Self>) -> Self::Result {
         let (client, cache) = (self.client.clone(), self.cache.clone());
         let bind = async move {
             match timeout(VOLUMES_MAX, volumes(&client, &cache, &m)).await {
-                Ok(done) => done?,
+                Ok(done) => done.map_err(BindError::Volumes)?,
                 Err(_) => {
-                    return Err(ApiError::new(504, "Timeout", "binding volumes: context deadline exceeded"));
+                    let why = ApiError::new(504, "Timeout", "binding volumes: context deadline exceeded");
+                    return Err(BindError::Volumes(why));
                 }
+            }
+            let consumer = Consumer { name: m.name.clone(), uid: m.uid.to_string() };
+            let left = m.until.saturating_duration_since(Instant::now());
+            match timeout(left, reserve(&client, &cache, &m.claims, &consumer)).await {
+                Ok(done) => done?,
+                Err(_) => return Err(BindError::Late),
+            }
+            if m.prepare {
+                return Ok(());
             }
             let body = json!({
                 "apiVersion": "v1", "kind": "Binding",
                 "metadata": {"namespace": m.namespace, "name": m.name, "uid": &*m.uid},
                 "target": {"kind": "Node", "name": &*m.node},
             });
-            client.create_subresource::<Pod>(&m.namespace, &m.name, "binding", &body).await.map(drop)
+            client.create_subresource::<Pod>(&m.namespace, &m.name, "binding", &body).await?;
+            Ok(())
         };
         AtomicResponse::new(Box::pin(bind.into_actor(self).map(|result, _, _| result)))
     }

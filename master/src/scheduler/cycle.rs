@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::{Facts, Slot};
-use super::plugins::{ALL, Prepared, Rejection};
+use super::plugins::{ALL, About, Prepared, Rejection};
 use super::pod::PodFacts;
 
 /// Nodes below which all are looked at; beyond it a part suffices.
@@ -36,11 +36,15 @@ pub enum Decision {
     NoNodes,
     /// No node would do.
     Nowhere(Vec<Refusal>),
+    /// A rule has no answer; why not.
+    Failed(String),
 }
 
 /// A pod's plugins, ready.
 pub struct Plan<'a> {
     prepared: Vec<(&'static str, i64, Box<dyn Prepared + 'a>)>,
+    /// The first plugin that refuses every node, and why.
+    everywhere: Option<(&'static str, String)>,
 }
 
 impl<'a> Plan<'a> {
@@ -48,11 +52,17 @@ impl<'a> Plan<'a> {
     pub fn new(facts: &'a Facts, pod: &'a PodFacts) -> Self {
         let prepared =
             ALL.iter().filter_map(|p| p.prepare(pod, facts).map(|ready| (p.name(), p.weight(), ready)));
-        Plan { prepared: prepared.collect() }
+        let prepared: Vec<_> = prepared.collect();
+        let everywhere =
+            prepared.iter().find_map(|(plugin, _, ready)| ready.everywhere().map(|why| (*plugin, why)));
+        Plan { prepared, everywhere }
     }
 
     /// Whether the pod may run on a node; the first plugin that refuses says why not.
     pub fn filter(&self, node: Slot) -> Result<(), Refusal> {
+        if let Some((plugin, why)) = &self.everywhere {
+            return Err(Refusal { node, plugin, rejection: Rejection::everywhere(why.clone()) });
+        }
         for (plugin, _, ready) in &self.prepared {
             ready.filter(node).map_err(|rejection| Refusal { node, plugin, rejection })?;
         }
@@ -94,6 +104,10 @@ pub fn decide(facts: &Facts, pod: &PodFacts, turn: u64) -> Decision {
     for node in slots[start..].iter().chain(&slots[..start]) {
         match plan.filter(*node) {
             Ok(()) => feasible.push(*node),
+            Err(Refusal { plugin, rejection, .. }) if rejection.about == About::Error => {
+                let why = rejection.reasons.join(", ");
+                return Decision::Failed(format!("running {plugin:?} filter plugin: {why}"));
+            }
             Err(refusal) => refusals.push(refusal),
         }
         if feasible.len() >= wanted {
@@ -118,7 +132,7 @@ pub fn decide(facts: &Facts, pod: &PodFacts, turn: u64) -> Decision {
 
 /// The text that people read: how many nodes were refused for what.
 pub fn explain(nodes: usize, refusals: &[Refusal]) -> String {
-    if let Some(about_pod) = refusals.iter().find(|r| r.rejection.everywhere) {
+    if let Some(about_pod) = refusals.iter().find(|r| r.rejection.about == About::Pod) {
         return format!("0/{nodes} nodes are available: {}.", about_pod.rejection.reasons.join(", "));
     }
     explain_reasons(nodes, refusals.iter().flat_map(|r| r.rejection.reasons.iter().map(String::as_str)))

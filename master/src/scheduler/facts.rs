@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::resource::v1::AllocationResult;
 
+use super::devices::taken::Pending;
 use super::pod::PodFacts;
 use super::resources::{Amounts, amounts};
 use crate::cache::Snapshot;
@@ -38,10 +40,14 @@ pub struct Facts {
     homeless: HashMap<Arc<str>, Vec<Arc<PodFacts>>>,
     /// Pods with required anti-affinity, which every other pod has to respect.
     anti_affine: BTreeMap<Arc<str>, Slot>,
+    /// How many pods on known nodes use a claim of a volume, by namespace and name.
+    claimed: HashMap<(String, String), usize>,
     /// Labels of namespaces, for affinity terms that select namespaces.
     namespaces: HashMap<Arc<str>, Arc<Labels>>,
-    /// Claims, volumes and their classes, as the cluster held them when a cycle began.
+    /// Claims, volumes, devices and their classes, as the cluster held them when a cycle began.
     storage: Arc<Snapshot>,
+    /// Devices that were given to claims, until the cluster shows it.
+    pending: Pending,
 }
 
 impl Facts {
@@ -117,17 +123,37 @@ impl Facts {
             .filter_map(|(uid, slot)| self.pods[*slot].iter().find(|p| p.uid == *uid).map(|p| (*slot, p)))
     }
 
+    /// Whether any pod on a known node uses a claim of a volume.
+    pub fn is_claimed(&self, namespace: &str, claim: &str) -> bool {
+        self.claimed.contains_key(&(namespace.to_owned(), claim.to_owned()))
+    }
+
     /// Labels of a namespace.
     pub fn namespace_labels(&self, namespace: &str) -> Option<&Labels> {
         self.namespaces.get(namespace).map(AsRef::as_ref)
     }
 
-    /// Claims, volumes and their classes.
+    /// Devices that were given to claims, until the cluster shows it.
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// Learns that devices were given to a claim, by its uid.
+    pub fn give_devices(&mut self, claim: Arc<str>, allocation: Arc<AllocationResult>) {
+        self.pending.insert(claim, allocation);
+    }
+
+    /// Learns that the cluster shows it, or never will.
+    pub fn settle_devices(&mut self, claim: &str) -> bool {
+        self.pending.remove(claim).is_some()
+    }
+
+    /// Claims, volumes, devices and their classes.
     pub fn storage(&self) -> &Snapshot {
         &self.storage
     }
 
-    /// Learns of claims, volumes and classes.
+    /// Learns of claims, volumes, devices and classes.
     pub fn set_storage(&mut self, snapshot: Arc<Snapshot>) {
         self.storage = snapshot;
     }
@@ -181,6 +207,7 @@ impl Facts {
         for pod in &pods {
             self.placed.remove(&pod.uid);
             self.anti_affine.remove(&pod.uid);
+            self.unclaim(pod);
         }
         if !pods.is_empty() {
             self.homeless.insert(name.into(), pods);
@@ -211,7 +238,22 @@ impl Facts {
         if !pod.affinity.required_anti.is_empty() {
             self.anti_affine.insert(pod.uid.clone(), slot);
         }
+        for claim in &pod.volume_claims {
+            *self.claimed.entry((pod.namespace.clone(), claim.clone())).or_insert(0) += 1;
+        }
         self.pods[slot].push(pod);
+    }
+
+    fn unclaim(&mut self, pod: &PodFacts) {
+        for claim in &pod.volume_claims {
+            let key = (pod.namespace.clone(), claim.clone());
+            if let Some(users) = self.claimed.get_mut(&key) {
+                *users -= 1;
+                if *users == 0 {
+                    self.claimed.remove(&key);
+                }
+            }
+        }
     }
 
     /// Forgets a pod.
@@ -226,6 +268,7 @@ impl Facts {
         self.anti_affine.remove(uid);
         let at = self.pods[slot].iter().position(|p| &*p.uid == uid)?;
         let pod = self.pods[slot].swap_remove(at);
+        self.unclaim(&pod);
         self.requested[slot].subtract(&pod.requests);
         self.requested[slot].pods -= 1;
         self.nonzero[slot].0 -= pod.nonzero.0;

@@ -12,13 +12,16 @@ use crate::controllers::machinery::dispatch::{Changed, Dispatch, Follower, Follo
 use crate::controllers::machinery::watches::key_of;
 
 /// Each kind with the name that its following is registered under.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 9] = [
     ("scheduler/namespaces", "", "namespaces"),
     ("scheduler/nodes", "", "nodes"),
     ("scheduler/pods", "", "pods"),
     ("scheduler/persistentvolumeclaims", "", "persistentvolumeclaims"),
     ("scheduler/persistentvolumes", "", "persistentvolumes"),
     ("scheduler/storageclasses", "storage.k8s.io", "storageclasses"),
+    ("scheduler/resourceclaims", "resource.k8s.io", "resourceclaims"),
+    ("scheduler/resourceslices", "resource.k8s.io", "resourceslices"),
+    ("scheduler/deviceclasses", "resource.k8s.io", "deviceclasses"),
 ];
 
 /// Follows every kind, for the scheduler of this name.

@@ -3,6 +3,7 @@
 //! - [`facts`]: what it knows of nodes and pods, [`pod`] and [`resources`] the parts.
 //! - [`queue`]: what waits, and for what.
 //! - [`cycle`]: one decision, a pure function; [`plugins`] its rules; [`preemption`] its last resort.
+//! - [`volumes`], [`devices`]: what pods claim beside room on a node.
 //! - [`binder`]: the pool that writes decisions.
 //! - [`actor`]: the actor that owns facts and queue and acts on decisions; `followed` is what it is told of.
 
@@ -18,6 +19,7 @@ use protocol::events::{Recorder, Source};
 pub mod actor;
 pub mod binder;
 pub mod cycle;
+pub mod devices;
 pub mod facts;
 mod followed;
 pub mod plugins;

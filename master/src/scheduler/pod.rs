@@ -28,6 +28,8 @@ pub struct PodFacts {
     pub nonzero: (i64, i64),
     /// Host ports.
     pub ports: Vec<HostPort>,
+    /// Claims of volumes that it names.
+    pub volume_claims: Vec<String>,
     /// Priority; higher goes first.
     pub priority: i32,
     /// Affinity to, and against, other pods.
@@ -217,6 +219,13 @@ impl PodFacts {
             requests: pod_requests(spec),
             nonzero: pod_nonzero(spec),
             ports,
+            volume_claims: spec
+                .volumes
+                .iter()
+                .flatten()
+                .filter_map(|v| v.persistent_volume_claim.as_ref())
+                .map(|claim| claim.claim_name.clone())
+                .collect(),
             priority: spec.priority.unwrap_or(0),
             affinity: affinity(&pod),
             nodes: NodeAffinity::of(spec),

@@ -6,11 +6,16 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::cycle::{Plan, Refusal, explain_reasons};
 use super::facts::{Facts, Slot};
+use super::plugins::About;
 use super::pod::PodFacts;
 use crate::controllers::machinery::labels::selector_option;
+use crate::controllers::machinery::pods::condition;
 
 /// Candidates that are looked at: a tenth of the nodes, but at least this many.
 const CANDIDATES_MIN: usize = 100;
+
+/// The reason in the condition of pods that were evicted for others.
+pub const PREEMPTED: &str = "PreemptionByScheduler";
 
 /// What preemption would do.
 #[derive(Clone, Debug)]
@@ -22,8 +27,10 @@ pub enum Outcome {
         /// Pods to delete, the most important first.
         victims: Vec<Arc<PodFacts>>,
     },
-    /// It would not help; the text says why, for people.
+    /// It would not help; the text says why, for people. What the pod was promised before is void.
     Helpless(String),
+    /// The pod may not, or not yet; the text says why.
+    NotEligible(String),
 }
 
 struct Candidate {
@@ -39,26 +46,15 @@ pub fn decide(
     refusals: &[Refusal],
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Outcome {
-    let spec = pod.pod.spec.as_ref();
-    if spec.and_then(|s| s.preemption_policy.as_deref()) == Some("Never") {
-        return Outcome::Helpless("not eligible due to preemptionPolicy=Never.".to_owned());
-    }
-    let nominated =
-        pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref()).unwrap_or_default();
-    if let Some(node) = facts.slot(nominated) {
-        // Its victims are still on their way out.
-        if facts.pods(node).iter().any(|p| p.deleting && p.priority < pod.priority) {
-            return Outcome::Helpless(
-                "not eligible due to a terminating pod on the nominated node.".to_owned(),
-            );
-        }
+    if let Some(why) = forbidden(facts, pod, refusals) {
+        return Outcome::NotEligible(format!("not eligible due to {why}."));
     }
     let mut reasons: Vec<String> = Vec::new();
     let mut candidates = Vec::new();
     let limit = (facts.len() / 10).max(CANDIDATES_MIN);
     let mut trial = None;
     for refusal in refusals {
-        if !refusal.rejection.resolvable {
+        if refusal.rejection.about != About::Pods {
             reasons.push("Preemption is not helpful for scheduling".to_owned());
             continue;
         }
@@ -75,6 +71,32 @@ pub fn decide(
         Some(best) => Outcome::Evict { node: best.node, victims: best.victims },
         None => Outcome::Helpless(explain_reasons(facts.len(), reasons.iter().map(String::as_str))),
     }
+}
+
+/// What keeps a pod from pushing others out.
+fn forbidden(facts: &Facts, pod: &PodFacts, refusals: &[Refusal]) -> Option<&'static str> {
+    let spec = pod.pod.spec.as_ref();
+    if spec.and_then(|s| s.preemption_policy.as_deref()) == Some("Never") {
+        return Some("preemptionPolicy=Never");
+    }
+    let nominated =
+        pod.pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref()).unwrap_or_default();
+    let node = facts.slot(nominated)?;
+    // A node that will not do whoever leaves it is not worth waiting for.
+    let refusal = refusals.iter().find(|r| r.node == node);
+    if refusal.is_some_and(|r| r.rejection.about != About::Pods) {
+        return None;
+    }
+    // Its victims are still on their way out.
+    let leaves = |p: &Arc<PodFacts>| p.priority < pod.priority && is_victim(p);
+    facts.pods(node).iter().any(leaves).then_some("a terminating pod on the nominated node")
+}
+
+/// Whether a pod is being deleted to make room for another.
+fn is_victim(pod: &PodFacts) -> bool {
+    pod.deleting
+        && condition(&pod.pod, "DisruptionTarget")
+            .is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(PREEMPTED))
 }
 
 /// Smaller is better: fewer broken budgets, a less important most important victim, less importance in

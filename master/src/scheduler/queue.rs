@@ -2,7 +2,7 @@
 //! it the time.
 //!
 //! A pod is *active* (to be tried, most important first), *backing off* (tried lately), *unschedulable*
-//! (waiting for a change that may help), or *gated* (its scheduling gates are not lifted yet).
+//! (waiting for a change that may help), or *gated* (its scheduling gates are not lifted yet, or it has no claims).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actors::time::Instant;
 use actors::trace::{CAUSES_MAX, TraceContext};
+use k8s_openapi::api::core::v1::PodResourceClaimStatus;
 
 use super::facts::Facts;
 use super::plugins::{ALL, ClusterChange};
@@ -57,6 +58,8 @@ pub struct Waiting {
     due: Option<Instant>,
     /// A change came while it was being tried that may help.
     helped: bool,
+    /// The state of the cluster that the last attempt saw.
+    seen: u64,
 }
 
 type ActiveKey = (Reverse<i32>, u64, Arc<str>);
@@ -89,6 +92,7 @@ impl Queue {
                     failed_at: None,
                     due: None,
                     helped: false,
+                    seen: 0,
                 };
                 self.put(waiting, place, now);
             }
@@ -138,6 +142,11 @@ impl Queue {
         self.pods.get(uid)
     }
 
+    /// Pods that wait for their gates.
+    pub fn gated(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
+        self.pods.values().filter(|w| w.place == Place::Gated).map(|w| &w.pod)
+    }
+
     /// The next pod to try.
     pub fn pop(&mut self, now: Instant) -> Option<Waiting> {
         self.wake(now);
@@ -148,6 +157,13 @@ impl Queue {
         let out = waiting.clone();
         waiting.causes.clear();
         Some(out)
+    }
+
+    /// An attempt begins, on the cluster as it is at a revision. It sees what came before.
+    pub fn begin(&mut self, uid: &str, revision: u64) -> Option<&Waiting> {
+        let waiting = self.pods.get_mut(uid).filter(|w| w.place == Place::InCycle)?;
+        (waiting.helped, waiting.seen) = (false, revision);
+        Some(waiting)
     }
 
     /// An attempt failed: by these plugins, or for another reason (then it is only a matter of time).
@@ -161,16 +177,24 @@ impl Queue {
         self.put(waiting, if soon { Place::BackingOff } else { Place::Unschedulable }, now);
     }
 
-    /// Lets every pod try again that a change may help.
-    pub fn changed(&mut self, change: &ClusterChange, facts: &Facts, cause: TraceContext, now: Instant) {
+    /// Lets every pod try again that a change may help. Pods that saw it, by its revision, were not helped by it.
+    pub fn changed(
+        &mut self,
+        (change, revision): (&ClusterChange, Option<u64>),
+        facts: &Facts,
+        cause: TraceContext,
+        now: Instant,
+    ) {
+        let is_new = |w: &Waiting| revision.is_none_or(|r| r > w.seen);
         let helps = |w: &Waiting| {
-            ALL.iter().any(|p| w.refused_by.contains(&p.name()) && p.may_help(&w.pod, change, facts))
+            is_new(w)
+                && ALL.iter().any(|p| w.refused_by.contains(&p.name()) && p.may_help(&w.pod, change, facts))
         };
         let mut woken = Vec::new();
         for (uid, waiting) in &mut self.pods {
             match waiting.place {
                 // Which plugins will refuse it is not known yet: any change counts.
-                Place::InCycle => waiting.helped = true,
+                Place::InCycle => waiting.helped |= is_new(waiting),
                 Place::Unschedulable if helps(waiting) => woken.push(uid.clone()),
                 _ => {}
             }
@@ -260,9 +284,12 @@ pub fn backoff(attempts: u32) -> Duration {
     doubled.min(BACKOFF_MAX)
 }
 
-/// Whether a pod changed in what scheduling looks at: its status (which the scheduler writes) does not count.
+/// Whether a pod changed in what scheduling looks at: of its status (which the scheduler writes) only its claims count.
 fn spec_differs(a: &PodFacts, b: &PodFacts) -> bool {
-    a.pod.spec != b.pod.spec || a.pod.metadata.labels != b.pod.metadata.labels
+    fn claims(p: &PodFacts) -> Option<&[PodResourceClaimStatus]> {
+        p.pod.status.as_ref()?.resource_claim_statuses.as_deref()
+    }
+    a.pod.spec != b.pod.spec || a.pod.metadata.labels != b.pod.metadata.labels || claims(a) != claims(b)
 }
 
 #[cfg(test)]

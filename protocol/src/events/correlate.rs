@@ -138,7 +138,9 @@ impl Correlator {
             // All combined ones are one event, whatever their message.
             (similar, String::new())
         } else {
-            (similar, t.message.clone())
+            // In the newer way an event is one of an object in one state.
+            let state = t.action.and(t.about.resource_version.as_deref()).unwrap_or_default();
+            (similar, format!("{state} {}", t.message))
         };
 
         let bucket = self.buckets.entry(about, || Bucket { tokens: BURST_MAX, at: now });
@@ -261,6 +263,10 @@ mod tests {
         let Write::Patch { name, patch, .. } = act(&mut c, "a", 5) else { panic!("not a repetition") };
         assert_eq!((name.as_str(), &patch["series"]["count"]), ("web.1", &json!(2)));
         assert!(matches!(act(&mut c, "b", 6), Write::Create { .. }), "another message is another event");
+        let mut changed = Telling { action: Some("Binding"), ..telling("a", 7) };
+        changed.about.resource_version = Some("8".to_owned());
+        let again = c.correlate(&Source::master("test", "test"), changed);
+        assert!(matches!(again, Some(Write::Create { .. })), "another state is another event");
     }
 
     fn tell(c: &mut Correlator, message: &str, second: i64) -> Option<Write> {

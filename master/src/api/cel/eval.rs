@@ -363,8 +363,7 @@ impl<'a> Evaluator<'_, 'a> {
             ("_>=_", [a, b]) => compare(a, b, Ordering::is_ge),
             ("@in", [a, b]) => match b.items() {
                 Some(items) => Ok(Value::Bool(items.iter().any(|item| item.same(a)))),
-                None if b.entries().is_some() => Ok(Value::Bool(b.entry(a).is_some())),
-                None => error("no such overload"),
+                None => b.has_key(a).map_or_else(|| error("no such overload"), |has| Ok(Value::Bool(has))),
             },
             ("_[_]" | "_[?_]", [of, at]) => index(of, at, name == "_[?_]"),
             ("type", [value]) => Ok(Value::Type(value.type_name().into())),

@@ -41,6 +41,8 @@ pub enum Value<'a> {
     JsonList(&'a [Json], &'a Type, &'a Identity),
     /// A map that an expression made.
     Map(Arc<Vec<(Value<'a>, Value<'a>)>>),
+    /// A map that an expression is given, in which each key that is not there stands for an empty map.
+    Open(Arc<Vec<(Value<'a>, Value<'a>)>>),
     /// A map or object of an object.
     JsonMap(&'a Map<String, Json>, &'a Type),
     /// An object of a named type that an expression made.
@@ -121,7 +123,7 @@ impl<'a> Value<'a> {
             Value::Timestamp(_) => "google.protobuf.Timestamp",
             Value::List(_) | Value::JsonList(..) => "list",
             Value::JsonMap(_, Type::Object(object)) => &object.name,
-            Value::Map(_) | Value::JsonMap(..) => "map",
+            Value::Map(_) | Value::Open(_) | Value::JsonMap(..) => "map",
             Value::Struct(name, _) => name,
             Value::Optional(_) => "optional_type",
             Value::Type(_) => "type",
@@ -156,7 +158,7 @@ impl<'a> Value<'a> {
     /// The entries of a map; `None` for anything else.
     pub fn entries(&self) -> Option<Vec<(Value<'a>, Value<'a>)>> {
         match self {
-            Value::Map(entries) => Some(entries.to_vec()),
+            Value::Map(entries) | Value::Open(entries) => Some(entries.to_vec()),
             Value::JsonMap(map, ty) => {
                 let one = |(name, json): (&'a String, &'a Json)| {
                     (Value::text(name.as_str()), Value::of(json, entry_type(ty, name)))
@@ -177,7 +179,7 @@ impl<'a> Value<'a> {
             Value::Bytes(b) => b.len(),
             Value::List(items) => items.len(),
             Value::JsonList(items, ..) => items.len(),
-            Value::Map(entries) => entries.len(),
+            Value::Map(entries) | Value::Open(entries) => entries.len(),
             Value::JsonMap(map, _) => map.len(),
             Value::Struct(_, fields) => fields.len(),
             _ => return None,
@@ -193,11 +195,24 @@ impl<'a> Value<'a> {
             }
             Value::JsonMap(map, ty) => map.get(name).map(|json| Value::of(json, entry_type(ty, name))),
             Value::Struct(_, fields) => fields.get(name).cloned(),
-            Value::Map(entries) => entries
-                .iter()
-                .find(|(key, _)| matches!(key, Value::String(k) if **k == *name))
-                .map(|(_, value)| value.clone()),
+            Value::Map(_) => self.written(name),
+            Value::Open(_) => Some(self.written(name).unwrap_or_else(|| Value::Map(Arc::default()))),
             _ => None,
+        }
+    }
+
+    /// An entry that really is there.
+    fn written(&self, name: &str) -> Option<Value<'a>> {
+        let (Value::Map(entries) | Value::Open(entries)) = self else { return self.field(name) };
+        let found = entries.iter().find(|(key, _)| matches!(key, Value::String(k) if **k == *name));
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// Whether a map has a key; `None` for anything else.
+    pub fn has_key(&self, key: &Value<'_>) -> Option<bool> {
+        match (self, key) {
+            (Value::Open(_), Value::String(name)) => Some(self.written(name).is_some()),
+            (of, key) => of.entries().map(|_| of.entry(key).is_some()),
         }
     }
 
@@ -317,7 +332,7 @@ impl<'a> Value<'a> {
             Value::JsonList(items, ..) => items.to_vec().into(),
             Value::JsonMap(map, _) => Json::Object((*map).clone()),
             Value::List(items) => items.iter().map(Value::to_json).collect::<Option<Vec<_>>>()?.into(),
-            Value::Map(_) | Value::Struct(..) => {
+            Value::Map(_) | Value::Open(_) | Value::Struct(..) => {
                 let mut made = Map::new();
                 for (key, value) in self.entries()? {
                     let Value::String(key) = key else { return None };

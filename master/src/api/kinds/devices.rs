@@ -12,7 +12,7 @@ use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
 mod policies;
-mod selectors;
+pub(crate) mod selectors;
 mod slices;
 mod status;
 #[cfg(test)]

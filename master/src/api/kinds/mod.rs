@@ -16,7 +16,7 @@ mod certificates;
 pub mod checks;
 mod cluster;
 mod config;
-mod devices;
+pub(crate) mod devices;
 mod endpoints;
 mod events;
 mod extension;

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
+use actors::TraceContext;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cache::Cache;
 use crate::scheduler::preemption::{self, Outcome};
+use crate::store::Record;
+use crate::store::keys::key;
 
 fn merge(into: &mut Value, patch: Value) {
     match (into, patch) {
@@ -50,6 +54,7 @@ fn outcome(facts: &Facts, pod: &PodFacts) -> String {
     match decide(facts, pod, 0) {
         Decision::Place { node, .. } => facts.name(node).to_string(),
         Decision::NoNodes => "no nodes".to_owned(),
+        Decision::Failed(why) => why,
         Decision::Nowhere(refusals) => explain(facts.len(), &refusals),
     }
 }
@@ -219,7 +224,7 @@ fn the_important_push_the_unimportant_out() {
             assert_eq!(**f.name(node), *"n1");
             assert_eq!(victims.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         }
-        Outcome::Helpless(why) => panic!("{why}"),
+        Outcome::Helpless(why) | Outcome::NotEligible(why) => panic!("{why}"),
     }
     assert_eq!(f.pods(f.slot("n1").unwrap()).len(), 4, "nothing was really taken away");
     let meek = pod("y", big("2"));
@@ -229,8 +234,75 @@ fn the_important_push_the_unimportant_out() {
             why,
             "0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
         ),
-        Outcome::Evict { .. } => panic!("it pushed others out"),
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn who_has_pushed_others_out_waits_for_them_to_go() {
+    let nodes = [node("n1", json!({"status": {"allocatable": {"cpu": "1"}}}))];
+    let going = json!({"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z"}, "spec": {"priority": 1}});
+    let mut victim = going.clone();
+    victim["status"] = json!({"conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]});
+    let mut wants = big("1");
+    merge(&mut wants, json!({"spec": {"priority": 5}, "status": {"nominatedNodeName": "n1"}}));
+    let incoming = pod("x", wants);
+    let outcome = |nodes: &[Arc<Node>], placed: Value| {
+        let f = facts(nodes, &[("n1", pod("a", placed))]);
+        let Decision::Nowhere(refusals) = decide(&f, &incoming, 0) else { panic!("it fits") };
+        preemption::decide(&f, &incoming, &refusals, &[])
+    };
+    match outcome(&nodes, victim.clone()) {
+        Outcome::NotEligible(why) => {
+            assert_eq!(why, "not eligible due to a terminating pod on the nominated node.");
+        }
+        other => panic!("{other:?}"),
+    }
+    // One that ends for another reason is counted on, not waited for.
+    assert!(matches!(outcome(&nodes, going), Outcome::Evict { .. }));
+    // A node that will not do any more is given up.
+    let cordoned = [node("n1", json!({"spec": {"unschedulable": true}}))];
+    assert!(matches!(outcome(&cordoned, victim), Outcome::Helpless(_)));
+}
+
+#[test]
+fn a_claim_for_one_pod_is_for_one_pod() {
+    let stored = |mode: &str| {
+        let claim = json!({"metadata": {"name": "data", "namespace": "default",
+                "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"accessModes": [mode], "volumeName": "v"}, "status": {"phase": "Bound"}});
+        let volume = json!({"metadata": {"name": "v"}, "spec": {}});
+        let record = |(kind, ns, name, value): (&str, &str, &str, Value)| Record {
+            key: key("", kind, ns, name),
+            value: value.to_string().into(),
+            trace: TraceContext::default(),
+            create_revision: 2,
+            mod_revision: 2,
+            version: 1,
+        };
+        let records =
+            [("persistentvolumeclaims", "default", "data", claim), ("persistentvolumes", "", "v", volume)];
+        let cache = Cache::new();
+        cache.load(records.map(record).into(), 2);
+        cache.snapshot()
+    };
+    let nodes = [node("n1", json!({}))];
+    let uses = |priority: i32| {
+        json!({"spec": {"priority": priority,
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}})
+    };
+    let mut f = facts(&nodes, &[("n1", pod("a", uses(1)))]);
+    f.set_storage(stored("ReadWriteOnce"));
+    assert_eq!(outcome(&f, &pod("x", uses(1))), "n1");
+    f.set_storage(stored("ReadWriteOncePod"));
+    let why = "0/1 nodes are available: 1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.";
+    assert_eq!(outcome(&f, &pod("x", uses(1))), why);
+    let important = pod("x", uses(2));
+    let Decision::Nowhere(refusals) = decide(&f, &important, 0) else { panic!("it fits") };
+    assert!(matches!(preemption::decide(&f, &important, &refusals, &[]), Outcome::Evict { .. }));
+    f.remove_pod("a");
+    assert_eq!(outcome(&f, &pod("x", uses(1))), "n1");
 }
 
 #[test]
@@ -267,7 +339,7 @@ proptest! {
                             prop_assert!(left < cpu || room < 1);
                         }
                     }
-                    Decision::NoNodes => prop_assert!(false),
+                    Decision::NoNodes | Decision::Failed(_) => prop_assert!(false),
                 }
             } else if !running.is_empty() {
                 let gone = running.swap_remove(which % running.len());

@@ -4,10 +4,13 @@
 //! last for scores of the nodes that every plugin allows. It also says which changes of the cluster may make
 //! a pod schedulable that it has refused.
 
+use k8s_openapi::api::resource::v1::ResourceClaim;
+
 use super::facts::{Facts, Slot};
 use super::pod::PodFacts;
 
 pub mod balanced_allocation;
+pub mod dynamic_resources;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_name;
@@ -17,6 +20,7 @@ pub mod node_unschedulable;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
 pub mod volume_binding;
+pub mod volume_restrictions;
 
 /// The highest score.
 pub const SCORE_MAX: i64 = 100;
@@ -26,26 +30,42 @@ pub const SCORE_MAX: i64 = 100;
 pub struct Rejection {
     /// Reasons, as people read them.
     pub reasons: Vec<String>,
-    /// Whether taking other pods away from the node could change it.
-    pub resolvable: bool,
-    /// It is about the pod, not about this node: every node is refused for it.
-    pub everywhere: bool,
+    /// What it is about.
+    pub about: About,
+}
+
+/// What a rejection is about, and so what could change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The pods on the node: taking some of them away might help.
+    Pods,
+    /// The node.
+    Node,
+    /// The pod to be placed: every node is refused for it.
+    Pod,
+    /// What the rule goes by is broken: there is no answer, and asking again later may give one.
+    Error,
 }
 
 impl Rejection {
     /// Evicting pods would not help.
     pub fn for_good(reason: impl Into<String>) -> Self {
-        Rejection { reasons: vec![reason.into()], resolvable: false, everywhere: false }
+        Rejection { reasons: vec![reason.into()], about: About::Node }
     }
 
     /// No node would do.
     pub fn everywhere(reason: impl Into<String>) -> Self {
-        Rejection { reasons: vec![reason.into()], resolvable: false, everywhere: true }
+        Rejection { reasons: vec![reason.into()], about: About::Pod }
     }
 
     /// Evicting pods might help.
     pub fn for_now(reason: impl Into<String>) -> Self {
-        Rejection { reasons: vec![reason.into()], resolvable: true, everywhere: false }
+        Rejection { reasons: vec![reason.into()], about: About::Pods }
+    }
+
+    /// There is no telling.
+    pub fn error(reason: impl Into<String>) -> Self {
+        Rejection { reasons: vec![reason.into()], about: About::Error }
     }
 }
 
@@ -70,6 +90,15 @@ pub enum ClusterChange {
     Namespace,
     /// A claim, a volume or a class of volumes changed.
     Storage,
+    /// There are other devices, or other classes of them.
+    Devices,
+    /// A claim of devices came or changed.
+    Claim {
+        /// The claim.
+        claim: std::sync::Arc<ResourceClaim>,
+        /// Whether it gave its devices back.
+        freed: bool,
+    },
 }
 
 /// A rule.
@@ -91,6 +120,11 @@ pub trait Plugin: Sync {
 
 /// A rule that is ready for one pod.
 pub trait Prepared {
+    /// Why no node would do, whatever it is like. Asked once, before any node is looked at.
+    fn everywhere(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the pod may run on the node.
     fn filter(&self, _node: Slot) -> Result<(), Rejection> {
         Ok(())
@@ -110,10 +144,12 @@ pub static ALL: &[&dyn Plugin] = &[
     &node_affinity::NodeAffinity,
     &node_ports::NodePorts,
     &node_resources_fit::NodeResourcesFit,
+    &volume_restrictions::VolumeRestrictions,
     &volume_binding::VolumeBinding,
     &balanced_allocation::BalancedAllocation,
     &pod_topology_spread::PodTopologySpread,
     &inter_pod_affinity::InterPodAffinity,
+    &dynamic_resources::DynamicResources,
 ];
 
 /// Stretches raw scores to 0..=[`SCORE_MAX`] by the largest; `reverse` makes the smallest raw score best.

@@ -1,7 +1,7 @@
 //! NodeResourcesFit: a node must have what the pod requests, beside what its pods request already; nodes
 //! with more left over are preferred.
 
-use super::{ClusterChange, Plugin, Prepared, Rejection, SCORE_MAX};
+use super::{About, ClusterChange, Plugin, Prepared, Rejection, SCORE_MAX};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -34,7 +34,8 @@ pub fn lacking(pod: &PodFacts, facts: &Facts, node: Slot) -> Option<Rejection> {
         let of = |amounts: &std::collections::BTreeMap<String, i64>| amounts.get(name).copied().unwrap_or(0);
         check(name, *amount, of(&has.others), of(&used.others));
     }
-    (!reasons.is_empty()).then_some(Rejection { reasons, resolvable, everywhere: false })
+    let about = if resolvable { About::Pods } else { About::Node };
+    (!reasons.is_empty()).then_some(Rejection { reasons, about })
 }
 
 impl Plugin for NodeResourcesFit {

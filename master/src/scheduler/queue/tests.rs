@@ -63,11 +63,11 @@ fn only_a_change_that_may_help_wakes() {
     let slot = |name: &str| facts.slot(name).unwrap();
     let later = now + seconds(30);
     let cause = TraceContext { trace: 1, message: 2 };
-    q.changed(&ClusterChange::NodeTaints(slot("large")), &facts, cause, later);
+    q.changed((&ClusterChange::NodeTaints(slot("large")), None), &facts, cause, later);
     assert_eq!(pop(&mut q, later), None, "taints were not the trouble");
-    q.changed(&ClusterChange::NodeAdded(slot("small")), &facts, cause, later);
+    q.changed((&ClusterChange::NodeAdded(slot("small")), None), &facts, cause, later);
     assert_eq!(pop(&mut q, later), None, "it is too small");
-    q.changed(&ClusterChange::NodeAdded(slot("large")), &facts, cause, later);
+    q.changed((&ClusterChange::NodeAdded(slot("large")), None), &facts, cause, later);
     let woken = q.pop(later).expect("it may fit now");
     assert_eq!(woken.causes, [cause]);
 }
@@ -77,9 +77,27 @@ fn a_change_during_the_attempt_is_not_missed() {
     let (mut q, now) = (Queue::default(), Instant::now());
     add(&mut q, "a", 0, now);
     pop(&mut q, now);
-    q.changed(&ClusterChange::NodeRemoved, &Facts::default(), TraceContext::default(), now);
+    q.changed((&ClusterChange::NodeRemoved, None), &Facts::default(), TraceContext::default(), now);
     q.failed("a", vec!["NodeResourcesFit"], now);
     assert_eq!(q.get("a").map(|w| w.place), Some(Place::BackingOff));
+}
+
+#[test]
+fn an_attempt_sees_what_came_before_it() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    add(&mut q, "a", 0, now);
+    pop(&mut q, now);
+    let tell = |q: &mut Queue, revision: u64| {
+        let change = (&ClusterChange::Storage, Some(revision));
+        q.changed(change, &Facts::default(), TraceContext::default(), now);
+        q.get("a").map(|w| w.place)
+    };
+    tell(&mut q, 7);
+    assert!(q.begin("a", 7).is_some());
+    q.failed("a", vec!["VolumeBinding"], now);
+    assert_eq!(q.get("a").map(|w| w.place), Some(Place::Unschedulable), "it saw the change");
+    assert_eq!(tell(&mut q, 7), Some(Place::Unschedulable), "told of late");
+    assert_eq!(tell(&mut q, 8), Some(Place::BackingOff), "a newer one");
 }
 
 #[test]

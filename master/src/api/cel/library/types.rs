@@ -92,7 +92,8 @@ pub struct Semver {
 }
 
 impl Semver {
-    fn parse(text: &str, normalize: bool) -> Option<Semver> {
+    /// Reads a version; `normalize` lets it have a `v` in front, fewer numbers and leading zeros.
+    pub fn parse(text: &str, normalize: bool) -> Option<Semver> {
         let text = if normalize { text.strip_prefix('v').unwrap_or(text) } else { text };
         let (text, build) = text.split_once('+').map_or((text, None), |(t, b)| (t, Some(b)));
         let (core, before) = text.split_once('-').map_or((text, None), |(t, b)| (t, Some(b)));

@@ -51,10 +51,15 @@ pub(super) fn selectors(object: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn selects(expression: &str) -> Result<(), String> {
-    match Program::compile(&ENVIRONMENT, expression)?.ty {
+    match compile(expression)?.ty {
         Type::Bool | Type::Dyn => Ok(()),
         ty => Err(format!("must evaluate to bool or the unknown type, not {ty}")),
     }
+}
+
+/// Compiles an expression over a device.
+pub(crate) fn compile(expression: &str) -> Result<Program, String> {
+    Program::compile(&ENVIRONMENT, expression)
 }
 
 #[cfg(test)]
