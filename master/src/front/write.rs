@@ -245,7 +245,7 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
             "metadata": metadata::own(resource, whole),
         })
     };
-    let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource));
+    let go_type = |kind: &str| format!("*{}.{kind}", internal_package(resource.storage.0));
     match (form, object.get_mut("items").map(Value::take)) {
         (Form::PartialList, Some(Value::Array(items))) => {
             let mut metadata = object["metadata"].take();
@@ -260,14 +260,23 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
                 "metadata": metadata, "items": items,
             }))
         }
-        (Form::PartialList, _) => Err(ApiError::new(
-            406,
-            "NotAcceptable",
-            format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
-                go_type(resource.kind)
-            ),
-        )),
+        (Form::PartialList, _) => {
+            // What a subresource answers may be of another kind than what it belongs to.
+            let (kind, version) = (object["kind"].as_str(), object["apiVersion"].as_str());
+            let own = match (kind, version.and_then(|v| v.split_once('/'))) {
+                (Some(kind), Some((group, _))) if kind != resource.kind => {
+                    format!("*{}.{kind}", internal_package(group))
+                }
+                _ => go_type(resource.kind),
+            };
+            Err(ApiError::new(
+                406,
+                "NotAcceptable",
+                format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list ({own})"
+                ),
+            ))
+        }
         (_, Some(Value::Array(_))) => Err(ApiError::new(
             406,
             "NotAcceptable",
@@ -280,9 +289,9 @@ pub(super) fn partial(form: Form, resource: &Resource, mut object: Value) -> Res
     }
 }
 
-/// The Go package of a kind's internal type, which upstream's messages name.
-fn internal_package(resource: &Resource) -> &str {
-    match resource.storage.0.split('.').next().unwrap_or_default() {
+/// The Go package of the internal types of a group, which upstream's messages name.
+fn internal_package(group: &str) -> &str {
+    match group.split('.').next().unwrap_or_default() {
         "" => "core",
         first => first,
     }

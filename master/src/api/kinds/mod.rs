@@ -111,6 +111,8 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// A replace of an absent object makes it.
     pub create_on_update: bool,
+    /// An apply to an absent object's status makes the object.
+    pub create_by_status: bool,
     /// A delete answers with the object instead of a Status.
     pub returns_deleted: bool,
     /// Dependents are orphaned by a delete that does not say.
@@ -215,6 +217,8 @@ const CREATED_BY_UPDATE: &[&str] = &[
     "runtimeclasses",
     "services",
 ];
+/// Kinds that an apply to their status makes where they are absent, though a replace does not.
+const CREATED_BY_STATUS: &[&str] = &["namespaces", "validatingadmissionpolicies"];
 /// Kinds whose own validation does not look at metadata again after the common one.
 const CHECKED_ONCE: &[&str] = &[
     "csinodes",
@@ -393,6 +397,7 @@ pub fn strategy(resource: &Resource) -> Strategy {
         },
         unconditional_update: !CONDITIONAL.contains(&plural),
         create_on_update: CREATED_BY_UPDATE.contains(&plural),
+        create_by_status: CREATED_BY_UPDATE.contains(&plural) || CREATED_BY_STATUS.contains(&plural),
         returns_deleted: RETURNED.contains(&plural),
         orphans_by_default: matches!(plural, "replicationcontrollers" | "jobs"),
         plain_finalizers: PLAIN_FINALIZERS.contains(&plural) || (plural == "events" && !resource.is_view()),
@@ -471,6 +476,7 @@ fn base() -> Strategy {
         generation: Generation::None,
         unconditional_update: true,
         create_on_update: false,
+        create_by_status: false,
         returns_deleted: false,
         orphans_by_default: false,
         mark_deleted: None,

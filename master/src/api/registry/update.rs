@@ -30,7 +30,8 @@ impl Inner {
         check_name(&subject, &new)?;
         owners::once(&mut new, owners::Stage::Sent, warnings);
         let strategy = kinds::strategy(subject.stored);
-        let absent = part == Part::Main && strategy.create_on_update && self.is_absent(&subject).await?;
+        let makes = strategy.create_on_update && matches!(part, Part::Main | Part::Status);
+        let absent = makes && self.is_absent(&subject).await?;
         if absent {
             let uid = object::text(&new, &["metadata", "uid"]);
             demands::same_object(&subject, uid, "", request.options.dry_run)?;
@@ -124,8 +125,13 @@ impl Inner {
             check_name(&subject, &value)?;
             Ok(value)
         };
+        let makes = match part {
+            Part::Main => true,
+            Part::Status => kinds::strategy(subject.stored).create_by_status,
+            _ => false,
+        };
         for _ in 0..RETRIES_MAX {
-            let absent = request.target.subresource.is_none() && self.is_absent(&subject).await?;
+            let absent = makes && self.is_absent(&subject).await?;
             let result = if absent {
                 let mut said = Vec::new();
                 let value = produce(None, &mut said)?;
@@ -136,7 +142,7 @@ impl Inner {
             match result {
                 // Somebody made or deleted the object meanwhile.
                 Err(error) if absent && error.is_already_exists() && !request.options.dry_run => {}
-                Err(error) if !absent && error.is_not_found() && request.target.subresource.is_none() => {}
+                Err(error) if !absent && error.is_not_found() && makes => {}
                 result => return result,
             }
         }

@@ -117,7 +117,9 @@ pub fn best(
         if ours {
             return Some(volume.clone());
         }
-        let free = volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Available");
+        // One that was made just now is as good: nobody has looked at it yet.
+        let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
+        let free = matches!(phase, None | Some("Pending" | "Available"));
         let chosen = labels.as_ref().is_none_or(|s| selects(s, volume.metadata.labels.as_ref()));
         if delayed || !free || !chosen || class_of_volume(volume) != class_of_claim(claim) {
             continue;

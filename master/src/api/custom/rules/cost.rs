@@ -336,5 +336,6 @@ mod tests {
         // How long what is no text is as one, nobody knows.
         assert!(cost("'is ' + string(self.n) != ''", &schema) > RULE_COST_MAX);
         assert!(cost("'is ' + string(self.s) != ''", &schema) > RULE_COST_MAX);
+        assert!(cost("'is ' + string(self.p) != ''", &schema) < RULE_COST_MAX);
     }
 }

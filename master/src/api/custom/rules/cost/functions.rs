@@ -154,9 +154,8 @@ pub fn call<'s>(
         }
         ("validate", true) => size(0).share(WALK).share(FORMAT_PATTERN * STATE),
         ("string", false) if may_be_text(ty(0)) && *ty(0) != Type::String => {
-            if *ty(0) == Type::Bytes {
-                known.size = Some(Span { min: size(0).min / 4, max: size(0).max });
-            }
+            // Bytes it is, as far as it is not known; of nothing else is the length of the text known.
+            known.size = Some(Span { min: size(0).min / 4, max: size(0).max });
             size(0).share(WALK).union(one)
         }
         ("bytes", false) if may_be_text(ty(0)) => {
