@@ -1,7 +1,7 @@
 //! A whole master, put together: store, cache, pipeline, doors, scheduler, controllers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,11 +35,12 @@ use crate::metrics::cluster::Cluster;
 use crate::metrics::process::Process;
 use crate::options::ServingOptions;
 use crate::pki::{Pair, Pki, roots};
-use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::encrypted::EncryptedStore;
 use crate::store::etcd::EtcdStore;
 use crate::store::measured::MeasuredStore;
+use crate::store::shared::SharedStore;
+use crate::store::{ROOT, Range, Store};
 use crate::{bootstrap, controllers, scheduler, streams};
 
 /// What a master is told.
@@ -226,7 +227,8 @@ impl Master {
         let store: Arc<dyn Store> = if config.etcd_endpoints.is_empty() {
             Arc::new(EmbeddedStore::open(config.state_dir.join("store.redb")).await?)
         } else {
-            Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?)
+            let etcd = Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?);
+            SharedStore::start(stage, etcd, &identity(&config.state_dir)).await?
         };
         let (pki, serving, admin, kubelet_client, front_proxy, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
@@ -373,7 +375,7 @@ fn checks(cache: &Cache, store: &Arc<dyn Store>, started: &Arc<AtomicBool>) -> V
                     Part::Process => Ok(()),
                     Part::Started if started.load(Ordering::Acquire) => Ok(()),
                     Part::Started => Err("not finished".to_owned()),
-                    Part::Store => newest(&*store).await.map(drop),
+                    Part::Store => answers(&*store).await,
                     Part::Cache => {
                         let wanted = newest(&*store).await?.max(1);
                         let shown = tokio::time::timeout(CHECK_TIME, cache.wait_for(wanted)).await;
@@ -384,6 +386,21 @@ fn checks(cache: &Cache, store: &Arc<dyn Store>, started: &Arc<AtomicBool>) -> V
         })
     };
     CHECKS.iter().map(|(name, scope, part)| Check { name, scope: *scope, look: look(*part) }).collect()
+}
+
+/// What this master is to others that use its store: one process at a time has a state directory.
+fn identity(state_dir: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {}", host.trim(), state_dir.display())
+}
+
+/// Whether the store answers a question that takes all of it.
+async fn answers(store: &dyn Store) -> Result<(), String> {
+    match tokio::time::timeout(CHECK_TIME, store.range(Range::key(ROOT))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    }
 }
 
 async fn newest(store: &dyn Store) -> Result<u64, String> {

@@ -359,7 +359,14 @@ impl Store for Bridged {
     }
 
     async fn current_revision(&self) -> Result<u64, StoreError> {
-        self.ask(CurrentRevision).await
+        match self.store.known_revision() {
+            Some(revision) => Ok(revision),
+            None => self.ask(CurrentRevision).await,
+        }
+    }
+
+    fn known_revision(&self) -> Option<u64> {
+        self.store.known_revision()
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {

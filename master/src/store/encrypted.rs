@@ -199,6 +199,10 @@ impl Store for EncryptedStore {
         self.inner.current_revision().await
     }
 
+    fn known_revision(&self) -> Option<u64> {
+        self.inner.known_revision()
+    }
+
     async fn lease_grant(&self, ttl: std::time::Duration) -> Result<LeaseId, StoreError> {
         self.inner.lease_grant(ttl).await
     }

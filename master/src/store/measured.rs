@@ -128,6 +128,10 @@ impl Store for MeasuredStore {
         self.inner.current_revision().await
     }
 
+    fn known_revision(&self) -> Option<u64> {
+        self.inner.known_revision()
+    }
+
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         self.inner.lease_grant(ttl).await
     }

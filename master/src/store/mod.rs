@@ -8,6 +8,7 @@
 //! - [`embedded`]: durable and local; concurrent writers share one fsync.
 //! - [`etcd`]: the same contract on an etcd cluster, through reconnects.
 //! - [`envelope`]: what the stored bytes look like: version, cause of the write, object.
+//! - [`shared`]: masters that share an etcd cluster know of one another; one that is alone need not ask what is newest.
 //! - [`keys`]: how objects are named in the store.
 
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ pub mod envelope;
 pub mod etcd;
 pub mod keys;
 pub mod measured;
+pub mod shared;
 
 pub use keys::{KeyParts, ROOT, key, parse_key, prefix};
 
@@ -51,6 +53,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest revision.
     async fn current_revision(&self) -> Result<u64, StoreError>;
+
+    /// The newest revision, or that of the newest write that anybody was told of, where that takes no asking.
+    fn known_revision(&self) -> Option<u64> {
+        None
+    }
 
     /// Makes a lease: keys put under it are deleted when it expires.
     async fn lease_grant(&self, ttl: std::time::Duration) -> Result<LeaseId, StoreError>;
