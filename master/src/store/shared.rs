@@ -87,6 +87,8 @@ impl SharedStore {
         identity: &str,
     ) -> Result<Arc<dyn Store>, StoreError> {
         let store = Arc::new(SharedStore::new(inner, identity));
+        // Reads are tried again for a while, so that a store which only begins is waited for; writes are not.
+        store.inner.range(Range::prefix(MASTERS)).await?;
         store.registration().await?;
         store.look().await?;
         let looked_after = store.clone();
