@@ -132,6 +132,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file that tells this master from others.
+    #[error("{}: {source}; the state directory must be writable", file.display())]
+    Identity {
+        /// The file.
+        file: PathBuf,
+        /// Why it cannot be used.
+        source: std::io::Error,
+    },
     /// A file that a flag names.
     #[error("{0}")]
     File(String),
@@ -228,7 +236,7 @@ impl Master {
             Arc::new(EmbeddedStore::open(config.state_dir.join("store.redb")).await?)
         } else {
             let etcd = Arc::new(EtcdStore::connect(&config.etcd_endpoints).await?);
-            SharedStore::start(stage, etcd, &identity(&config.state_dir)).await?
+            SharedStore::start(stage, etcd, &identity(&config.state_dir).await?).await?
         };
         let (pki, serving, admin, kubelet_client, front_proxy, tokens, own, loaded) =
             keys.await.map_err(|e| StartError::Internal(e.to_string()))??;
@@ -388,10 +396,19 @@ fn checks(cache: &Cache, store: &Arc<dyn Store>, started: &Arc<AtomicBool>) -> V
     CHECKS.iter().map(|(name, scope, part)| Check { name, scope: *scope, look: look(*part) }).collect()
 }
 
-/// What this master is to others that use its store: one process at a time has a state directory.
-fn identity(state_dir: &Path) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} {}", host.trim(), state_dir.display())
+/// What this master is to others that use its store: one process at a time has a state directory, and the hosts that it
+/// may have been copied to have names of their own.
+async fn identity(state_dir: &Path) -> Result<String, StartError> {
+    let file = state_dir.join("master-id");
+    let failed = |source| StartError::Identity { file: file.clone(), source };
+    let mut drawn = tokio::fs::read_to_string(&file).await.unwrap_or_default();
+    if drawn.is_empty() {
+        drawn = uuid::Uuid::new_v4().to_string();
+        tokio::fs::create_dir_all(state_dir).await.map_err(failed)?;
+        tokio::fs::write(&file, &drawn).await.map_err(failed)?;
+    }
+    let host = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
+    Ok(format!("{} {drawn}", host.trim()))
 }
 
 /// Whether the store answers a question that takes all of it.
