@@ -60,7 +60,8 @@ async fn a_second_master_writes_when_the_first_is_alone_no_more() {
     assert_eq!((first.known_revision(), second.known_revision()), (None, None));
     assert_eq!(first.current_revision().await, Ok(written));
     // The second goes; what it registered stays for a while.
-    inner.lease_revoke(second.own.lock().lease).await.unwrap();
+    let lease = second.own.lock().lease;
+    inner.lease_revoke(lease).await.unwrap();
     first.look().await.unwrap();
     assert!(first.known_revision().unwrap() >= written);
 }
@@ -72,7 +73,8 @@ async fn what_is_written_without_a_registration_does_not_happen() {
     let second = master(&inner, "b").await;
     // The first was away for so long that the second came to be alone.
     let (key, revision) = first.registration().await.unwrap();
-    inner.lease_revoke(first.own.lock().lease).await.unwrap();
+    let lease = first.own.lock().lease;
+    inner.lease_revoke(lease).await.unwrap();
     second.look().await.unwrap();
     assert!(second.known_revision().is_some());
     let mut late = Txn::put("/registry/core/pods/default/late", 0, "{}");
