@@ -70,7 +70,7 @@ pub trait Gate: Send + Sync + 'static {
     fn decision(&self, attributes: &Attributes) -> Decision;
 
     /// Whether a path that is no resource may be asked for.
-    fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError>;
+    fn may_visit(&self, caller: &Arc<Caller>, method: &str, path: &str) -> Result<(), ApiError>;
 
     /// Whether a request that the pipeline will not see (a stream into a pod) may be made.
     fn may(&self, request: &ApiRequest) -> Result<(), ApiError>;
@@ -83,9 +83,9 @@ pub trait Gate: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Admitted {
     /// On whose behalf the request is made.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Who makes it, where that is somebody else: an impersonator.
-    pub actor: Option<Caller>,
+    pub actor: Option<Arc<Caller>>,
 }
 
 /// Serves what is a stream in both directions: exec, attach, port-forward, logs, proxies.
@@ -152,7 +152,7 @@ pub struct FrontConfig {
     /// Who may come in.
     pub gate: Arc<dyn Gate>,
     /// The door to the pipeline for a caller.
-    pub door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync>,
+    pub door: Arc<dyn Fn(Arc<Caller>) -> Arc<dyn Api> + Send + Sync>,
     /// Streams.
     pub streams: Arc<dyn StreamRouter>,
     /// OpenAPI and Tables.

@@ -287,7 +287,7 @@ impl Master {
         };
         let pipeline =
             Pipeline::new(pipeline_config, bridge, cache.clone(), authorizer.clone(), authenticator.clone());
-        let door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync> = {
+        let door: Arc<dyn Fn(Arc<Caller>) -> Arc<dyn Api> + Send + Sync> = {
             let pipeline = pipeline.clone();
             Arc::new(move |caller| pipeline.as_caller(caller))
         };

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use actors::TraceContext;
 use bytes::Bytes;
@@ -162,7 +163,7 @@ impl Caller {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiRequest {
     /// Set by the door that authenticated the caller; what a link peer writes here is overwritten.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// What to do.
     pub verb: Verb,
     /// On what.
@@ -181,7 +182,7 @@ impl ApiRequest {
     /// A request with default options, no body and an empty caller (the door fills that in).
     pub fn new(verb: Verb, target: Target) -> Self {
         ApiRequest {
-            caller: Caller::default(),
+            caller: Arc::default(),
             verb,
             target,
             options: Options::default(),

@@ -92,6 +92,10 @@ impl Aggregation {
 
     /// Who serves a version of a group; `None` for what is served here.
     pub fn backend(&self, group: &str, version: &str) -> Option<Arc<Backend>> {
+        // Nobody else serves the core group.
+        if group.is_empty() {
+            return None;
+        }
         self.cache.derived::<Registered>().backend(group, version)
     }
 

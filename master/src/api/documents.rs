@@ -51,8 +51,7 @@ impl ServedDocuments {
 
 impl Documents for ServedDocuments {
     fn kind(&self, target: &Target) -> Option<&'static Resource> {
-        let catalog = self.cache.derived::<Catalog>();
-        catalog.find(&target.group, &target.version, &target.resource).map(|found| found.resource)
+        Catalog::find_in(&self.cache, target).map(|found| found.resource)
     }
 
     fn notices(&self, resource: &Resource, request: &ApiRequest) -> Vec<String> {

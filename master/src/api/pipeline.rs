@@ -130,8 +130,8 @@ impl Pipeline {
     }
 
     /// A door for somebody inside the program; its requests are this caller's.
-    pub fn as_caller(&self, caller: Caller) -> Arc<dyn Api> {
-        Arc::new(Door { pipeline: self.clone(), caller })
+    pub fn as_caller(&self, caller: impl Into<Arc<Caller>>) -> Arc<dyn Api> {
+        Arc::new(Door { pipeline: self.clone(), caller: caller.into() })
     }
 
     /// Performs a request of an authenticated caller. Refusals are answers.
@@ -141,22 +141,27 @@ impl Pipeline {
 
     /// The same; the body of a list goes to `pieces`, where there are any.
     async fn perform_into(&self, request: &ApiRequest, pieces: Option<&mut Vec<Bytes>>) -> ApiResponse {
+        // A read that nothing caused causes nothing.
+        if !request.verb.is_write() && actors::trace::current().is_none() {
+            return self.answer(request, pieces).await;
+        }
         let key = trace_key(request);
         let failed = |response: &ApiResponse| response.code >= 400;
         let subresource = request.target.subresource.as_deref().map(|s| format!("/{s}")).unwrap_or_default();
         let kind = format!("{}{subresource}", request.verb);
-        actors::trace::step("master/api", &kind, key, failed, async {
-            let mut warnings = Vec::new();
-            if let Some(answer) = self.elsewhere(request).await {
-                return answer;
-            }
-            let (code, body, revision) = match self.inner.perform(request, &mut warnings, pieces).await {
-                Ok(answer) => (answer.code, answer.body, answer.revision),
-                Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
-            };
-            ApiResponse { code, body, revision, warnings }
-        })
-        .await
+        actors::trace::step("master/api", &kind, key, failed, self.answer(request, pieces)).await
+    }
+
+    async fn answer(&self, request: &ApiRequest, pieces: Option<&mut Vec<Bytes>>) -> ApiResponse {
+        let mut warnings = Vec::new();
+        if let Some(answer) = self.elsewhere(request).await {
+            return answer;
+        }
+        let (code, body, revision) = match self.inner.perform(request, &mut warnings, pieces).await {
+            Ok(answer) => (answer.code, answer.body, answer.revision),
+            Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
+        };
+        ApiResponse { code, body, revision, warnings }
     }
 
     /// The answer to a read or a deletion of what another API server serves; `None` for what is served here.
@@ -228,8 +233,7 @@ pub fn method_not_allowed() -> ApiError {
 impl Inner {
     /// The kind that a request is about.
     async fn kind_of(&self, request: &ApiRequest) -> Result<Found, ApiError> {
-        let target = &request.target;
-        let find = || self.cache.derived::<Catalog>().find(&target.group, &target.version, &target.resource);
+        let find = || Catalog::find_in(&self.cache, &request.target);
         if let Some(found) = find() {
             return Ok(found);
         }
@@ -357,7 +361,7 @@ fn component_statuses() -> Answer {
 /// An in-process door.
 struct Door {
     pipeline: Pipeline,
-    caller: Caller,
+    caller: Arc<Caller>,
 }
 
 #[async_trait]

@@ -1,5 +1,7 @@
 //! Kinds that are questions: tokens and who may do what. They are answered and never stored.
 
+use std::sync::Arc;
+
 use protocol::schema::internal;
 use protocol::selector::{label_value_error, qualified_name_error};
 use protocol::{ApiError, ApiRequest, Caller};
@@ -90,8 +92,8 @@ impl Inner {
     }
 
     /// The status of the SubjectAccessReview family.
-    fn access(&self, own: bool, asking: &Caller, spec: &Value) -> Value {
-        let caller = if own { asking.clone() } else { subject_of(spec) };
+    fn access(&self, own: bool, asking: &Arc<Caller>, spec: &Value) -> Value {
+        let caller = if own { asking.clone() } else { Arc::new(subject_of(spec)) };
         let (resource, url) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
         let attributes = if resource.is_object() {
             let field = |name: &str| text(resource, &[name]).to_owned();

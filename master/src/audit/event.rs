@@ -1,5 +1,7 @@
 //! One request's record.
 
+use std::sync::Arc;
+
 use actors::time::now;
 use bytes::Bytes;
 use protocol::schema::decode::print_micro;
@@ -15,9 +17,9 @@ use crate::auth::reviews::user_info;
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// On whose behalf.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Who impersonates the caller.
-    pub actor: Option<Caller>,
+    pub actor: Option<Arc<Caller>>,
     /// Verb; of paths that are no resource the method in lowercase.
     pub verb: String,
     /// About what; `None` for paths that are no resource.
@@ -209,8 +211,8 @@ mod tests {
     #[test]
     fn a_record_says_as_much_as_its_level() {
         let facts = Facts {
-            caller: Caller { user: "jane".into(), ..Caller::default() },
-            actor: Some(Caller { user: "admin".into(), ..Caller::default() }),
+            caller: Caller { user: "jane".into(), ..Caller::default() }.into(),
+            actor: Some(Caller { user: "admin".into(), ..Caller::default() }.into()),
             verb: "create".into(),
             target: Some(Target { version: "v1".into(), resource: "pods".into(), ..Target::default() }),
             uri: "/api/v1/pods".into(),

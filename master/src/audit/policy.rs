@@ -225,7 +225,7 @@ rules:
     fn the_first_rule_that_matches_applies() {
         let policy = Policy::parse(POLICY).expect("is a policy");
         let facts = |user: &str, verb: &str, target: Option<Target>, uri: &str| Facts {
-            caller: Caller { user: user.into(), ..Caller::default() },
+            caller: Caller { user: user.into(), ..Caller::default() }.into(),
             verb: verb.into(),
             target,
             uri: uri.into(),

@@ -56,18 +56,18 @@ impl Authenticator {
         &self,
         certificate: Option<&[u8]>,
         authorization: Option<&str>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Arc<Caller>, ApiError> {
         if let Some(der) = certificate {
             return certificate_caller(der);
         }
         match authorization.and_then(bearer) {
             Some(token) => {
-                self.token(token, &[tokens::ISSUER.to_owned()]).map(|(caller, _)| caller).map_err(|error| {
+                self.token(token, &[tokens::ISSUER.to_owned()]).map(|(caller, _)| Arc::new(caller)).map_err(|error| {
                     tracing::debug!(%error, "a bearer token was refused");
                     ApiError::new(401, "Unauthorized", "Unauthorized")
                 })
             }
-            None => Ok(anonymous()),
+            None => Ok(Arc::new(anonymous())),
         }
     }
 
@@ -175,17 +175,17 @@ const CERTIFICATES_MAX: usize = 32;
 thread_local! {
     /// The callers of the certificates seen last, newest first. What a certificate names never changes, and every
     /// request on a connection brings the same one.
-    static KNOWN: RefCell<VecDeque<(Box<[u8]>, Caller)>> = const { RefCell::new(VecDeque::new()) };
+    static KNOWN: RefCell<VecDeque<(Box<[u8]>, Arc<Caller>)>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// The caller that a verified client certificate names: user is its common name, groups its organizations.
-pub fn certificate_caller(der: &[u8]) -> Result<Caller, ApiError> {
+pub fn certificate_caller(der: &[u8]) -> Result<Arc<Caller>, ApiError> {
     let known =
         KNOWN.with_borrow(|known| known.iter().find(|(d, _)| **d == *der).map(|(_, caller)| caller.clone()));
     if let Some(caller) = known {
         return Ok(caller);
     }
-    let caller = named_by(der)?;
+    let caller = Arc::new(named_by(der)?);
     KNOWN.with_borrow_mut(|known| {
         known.push_front((der.into(), caller.clone()));
         known.truncate(CERTIFICATES_MAX);
@@ -278,7 +278,7 @@ impl Impersonation {
     }
 
     /// What `actor` must be allowed for this: ask the authorizer each.
-    pub fn permissions(&self, actor: &Caller) -> Vec<Attributes> {
+    pub fn permissions(&self, actor: &Arc<Caller>) -> Vec<Attributes> {
         let ask = |group: &str, resource: &str, name: &str| Attributes {
             caller: actor.clone(),
             verb: "impersonate".to_owned(),

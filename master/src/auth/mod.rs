@@ -9,6 +9,8 @@
 //!
 //! Deciding reads only the watch cache: no message, no I/O.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use protocol::{ApiError, ApiRequest, Caller, Verb};
 
@@ -42,7 +44,7 @@ pub const ANONYMOUS: &str = "system:anonymous";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Who.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Verb; for non-resource requests the HTTP method in lowercase.
     pub verb: String,
     /// API group; empty for core.
@@ -101,7 +103,7 @@ impl Attributes {
     }
 
     /// A request to a path that is no resource.
-    pub fn path(caller: Caller, method: &str, path: &str) -> Self {
+    pub fn path(caller: Arc<Caller>, method: &str, path: &str) -> Self {
         Attributes {
             caller,
             verb: method.to_ascii_lowercase(),

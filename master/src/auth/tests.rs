@@ -112,12 +112,12 @@ fn ask(caller: &Caller, text: &str) -> Attributes {
     let mut next = || words.next().unwrap_or_default();
     let (verb, resource, namespace, name) = (next(), next(), next(), next());
     if resource.starts_with('/') {
-        return Attributes::path(caller.clone(), &verb, &resource);
+        return Attributes::path(caller.clone().into(), &verb, &resource);
     }
     let (group, resource) = resource.split_once(':').unwrap_or(("", &resource));
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     Attributes {
-        caller: caller.clone(),
+        caller: caller.clone().into(),
         verb,
         group: group.to_owned(),
         version: "v1".to_owned(),

@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse};
-use protocol::{ApiError, Target, Verb};
+use protocol::{ApiError, Verb};
 
 use super::fairness::{Permit, Refused};
-use super::handle::{header, is_long};
+use super::handle::{Parsed, header, is_long};
 use super::metrics::{self, FrontMetrics, Running};
 use super::path::Named;
 use super::{Shared, path, write};
@@ -17,10 +17,7 @@ use crate::api::policy::matching::CONNECTIONS;
 /// What metrics say of a request.
 pub(super) struct Counted<'a> {
     metrics: &'a FrontMetrics,
-    target: Option<Target>,
-    verb: &'static str,
-    dry_run: bool,
-    page: &'static str,
+    request: metrics::Request,
     /// Requests that last are not timed.
     long: bool,
     started: Instant,
@@ -28,23 +25,17 @@ pub(super) struct Counted<'a> {
 }
 
 impl<'a> Counted<'a> {
-    pub(super) fn new(http: &HttpRequest, shared: &'a Shared) -> Self {
-        let query = path::query(http.query_string());
-        let named = path::parse(http.path());
-        let watching = query.iter().any(|(name, value)| name == "watch" && path::truth(value));
-        let long = named.as_ref().is_some_and(|named| is_long(named, &query));
-        let verb = verb(http, named.as_ref(), watching);
+    pub(super) fn new(http: &HttpRequest, asked: &Parsed, shared: &'a Shared) -> Self {
+        let Parsed { named, kind, query } = asked;
+        let verb = verb(http, named.as_ref(), path::watches(query));
         let page = PAGES.iter().copied().find(|page| *page == http.path()).unwrap_or_default();
-        // Labels are made of served kinds only: paths that anybody thinks up would be labels without end.
-        let target = named.map(|named| named.target).filter(|t| shared.config.documents.kind(t).is_some());
+        let about = named.as_ref().zip(*kind).and_then(|(named, kind)| metrics::About::of(kind, &named.target));
+        let dry_run = query.iter().any(|(name, value)| name == "dryRun" && value == "All");
         let metrics = &shared.config.metrics;
         Counted {
             metrics,
-            target,
-            verb,
-            dry_run: query.iter().any(|(name, value)| name == "dryRun" && value == "All"),
-            page,
-            long,
+            request: metrics::Request { about, verb, dry_run, page },
+            long: named.as_ref().is_some_and(|named| is_long(named, query)),
             started: Instant::now(),
             _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
         }
@@ -52,11 +43,9 @@ impl<'a> Counted<'a> {
 
     /// The request was answered; others made it wait for so long.
     pub(super) fn answered(self, code: u16, bytes: Option<u64>, waited: Duration) {
-        let Counted { target, verb, dry_run, page, .. } = &self;
-        let request = metrics::Request { target: target.as_ref(), verb, dry_run: *dry_run, page };
         let took = self.started.elapsed();
         let took = (!self.long).then(|| (took, took.saturating_sub(waited)));
-        self.metrics.answered(&request, code, took, bytes);
+        self.metrics.answered(&self.request, code, took, bytes);
     }
 }
 
@@ -95,21 +84,19 @@ pub(super) async fn seated<F: Future<Output = Result<HttpResponse, ApiError>>>(
     permit: Result<Permit, Refused>,
     work: impl FnOnce() -> F,
 ) -> Result<HttpResponse, ApiError> {
-    let (schema, level, mut response) = match permit {
+    let (flow, mut response) = match permit {
         Ok(mut permit) => {
             let response = work().await;
-            let (schema, level) = (std::mem::take(&mut permit.schema), std::mem::take(&mut permit.level));
+            let flow = std::mem::take(&mut permit.flow);
             drop(permit);
             // A refusal is answered by whoever knows the client's syntax; it has no such headers.
-            (schema, level, response?)
+            (flow, response?)
         }
-        Err(refused) => (refused.schema, refused.level, write::too_many()),
+        Err(refused) => (refused.flow, write::too_many()),
     };
-    for (name, uid) in [(FLOW_SCHEMA, schema), (PRIORITY_LEVEL, level)] {
-        if let Ok(value) = HeaderValue::from_str(&uid)
-            && !uid.is_empty()
-        {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+    for (name, uid) in [(FLOW_SCHEMA, flow.schema), (PRIORITY_LEVEL, flow.level)] {
+        if let Some(uid) = uid.filter(|uid| !uid.is_empty()) {
+            response.headers_mut().insert(HeaderName::from_static(name), uid);
         }
     }
     Ok(response)

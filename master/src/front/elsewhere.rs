@@ -1,5 +1,7 @@
 //! Paths that are no resource here: discovery, OpenAPI, health, keys, metrics, and what other servers serve.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use protocol::{ApiError, Caller};
 
@@ -14,7 +16,7 @@ pub(super) async fn answer(
     http: HttpRequest,
     payload: web::Payload,
     shared: &web::Data<Shared>,
-    caller: Caller,
+    caller: Arc<Caller>,
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
     let (path, method) = (http.path(), http.method().as_str());

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -43,10 +44,8 @@ struct Seat {
 
 /// The right to run. Dropping it lets the next one run.
 pub struct Permit {
-    /// Uid of the flow schema.
-    pub schema: String,
-    /// Uid of the priority level.
-    pub level: String,
+    /// Uids of its flow schema and priority level, where there are such.
+    pub flow: Flow,
     /// What is given back; none where the level is exempt.
     seat: Option<(Arc<Fairness>, Arc<str>, Seat)>,
     _execution: Option<Execution>,
@@ -55,10 +54,17 @@ pub struct Permit {
 /// A request that was turned away: come again in a second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
+    /// Uids of its flow schema and priority level.
+    pub flow: Flow,
+}
+
+/// Where a request belongs, as its answer says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
     /// Uid of the flow schema.
-    pub schema: String,
+    pub schema: Option<HeaderValue>,
     /// Uid of the priority level.
-    pub level: String,
+    pub level: Option<HeaderValue>,
 }
 
 impl Fairness {
@@ -80,28 +86,28 @@ impl Fairness {
     /// When there is none in time, or too many wait already.
     pub async fn admit(self: &Arc<Self>, request: &Attributes, seats: u32) -> Result<Permit, Refused> {
         let config = self.cache.derived::<Config>();
-        let Some((schema, flow)) = config.classify(request) else {
-            return Ok(Permit { schema: String::new(), level: String::new(), seat: None, _execution: None });
+        let Some((schema, hash)) = config.classify(request) else {
+            return Ok(Permit { flow: Flow::default(), seat: None, _execution: None });
         };
-        let (schema_uid, name) = (schema.uid.clone(), schema.level.clone());
-        let Some(level) = config.levels.get(&name) else {
-            return Ok(Permit { schema: schema_uid, level: String::new(), seat: None, _execution: None });
+        let name = schema.level.clone();
+        let level = config.levels.get(&name);
+        let flow = Flow { schema: Some(schema.uid.clone()), level: level.map(|level| level.uid.clone()) };
+        let Some(level) = level else {
+            return Ok(Permit { flow, seat: None, _execution: None });
         };
-        let level_uid = level.uid.clone();
         let counted = self.metrics.of(&schema.name, &name);
         let permit = |seat: Seat| Permit {
-            schema: schema_uid.clone(),
-            level: level_uid.clone(),
+            flow: flow.clone(),
             _execution: Some(counted.dispatched(seat.seats)),
             seat: Some((self.clone(), name.clone(), seat)),
         };
         let refuse = |why: &'static str| {
             counted.rejected(why);
-            Err(Refused { schema: schema_uid.clone(), level: level_uid.clone() })
+            Err(Refused { flow: flow.clone() })
         };
         let Some(limits) = level.limits else {
             let execution = Some(counted.dispatched(seats));
-            return Ok(Permit { schema: schema_uid, level: level_uid, seat: None, _execution: execution });
+            return Ok(Permit { flow, seat: None, _execution: execution });
         };
         counted.arrived(seats);
         let (tell, told) = oneshot::channel();
@@ -110,7 +116,7 @@ impl Fairness {
             let spare = spare(&config, &levels, &name);
             let level = levels.entry(name.clone()).or_insert_with(|| Level::new(limits));
             level.configure(limits);
-            (level.arrive(flow, seats, spare, tell), level.width(seats))
+            (level.arrive(hash, seats, spare, tell), level.width(seats))
         };
         let ticket = match arrival {
             Arrival::Runs(queue) => {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use async_trait::async_trait;
 use protocol::{ApiError, ApiRequest, Caller};
 
@@ -32,16 +32,16 @@ impl ClusterGate {
     }
 
     /// Who asks, before impersonation: whom a proxy names, else by certificate, else by token.
-    fn identify(&self, shown: Option<&Shown>, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    fn identify(&self, shown: Option<&Shown>, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
         if let (Some(proxies), Some(shown)) = (&self.proxies, shown.filter(|shown| shown.proxy)) {
             match proxies.caller(&shown.der, pairs(headers)) {
-                Ok(Some(caller)) => return Ok(caller),
+                Ok(Some(caller)) => return Ok(Arc::new(caller)),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "a proxy was not believed"),
             }
         }
         let certificate = shown.filter(|shown| shown.client).map(|shown| &*shown.der);
-        let authorization = Some(header(headers, "authorization")).filter(|h| !h.is_empty());
+        let authorization = Some(header(headers, AUTHORIZATION)).filter(|h| !h.is_empty());
         let caller = self.authenticator.authenticate(certificate, authorization)?;
         // A certificate that is nobody's is a credential that is wrong, not none.
         if shown.is_some() && certificate.is_none() && caller.user == ANONYMOUS {
@@ -81,14 +81,14 @@ impl Gate for ClusterGate {
         for permission in wanted.permissions(&actor) {
             self.require(&permission)?;
         }
-        Ok(Admitted { caller: wanted.caller(), actor: Some(actor) })
+        Ok(Admitted { caller: Arc::new(wanted.caller()), actor: Some(actor) })
     }
 
     fn decision(&self, attributes: &Attributes) -> Decision {
         self.authorizer.decide(attributes)
     }
 
-    fn may_visit(&self, caller: &Caller, method: &str, path: &str) -> Result<(), ApiError> {
+    fn may_visit(&self, caller: &Arc<Caller>, method: &str, path: &str) -> Result<(), ApiError> {
         let attributes = Attributes::path(caller.clone(), method, path);
         refused(&attributes, self.authorizer.decide_counted(&attributes))
     }

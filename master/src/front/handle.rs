@@ -3,15 +3,19 @@
 //! The order is upstream's: who asks, whether they may, whether the path, the method and the media types fit a
 //! route, and only then what the request says.
 
+use std::pin::pin;
+
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AsHeaderName, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::trace;
 use protocol::{ApiError, ApiRequest, Options, Resource, Target, Verb};
 
 use super::audited::Audited;
 use super::counted::{Counted, seated};
-use super::metrics::Request;
+use super::metrics::{About, Request};
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
 use super::route::{Refusal, has_part, is_stream, method_not_allowed, not_found, route};
@@ -27,16 +31,16 @@ pub(super) async fn handle(
     payload: web::Payload,
     shared: web::Data<Shared>,
 ) -> HttpResponse {
-    // An error is always an answer the client can read.
-    let syntax = Chosen::for_errors(header(http.headers(), "accept"));
-    let encodings = header(http.headers(), "accept-encoding").to_owned();
-    let counted = Counted::new(&http, &shared);
-    let (answered, waited) = waited::measure(Box::pin(answer(http, payload, &shared))).await;
+    let [accept, encodings] = [ACCEPT, ACCEPT_ENCODING].map(|name| http.headers().get(name).cloned());
+    let asked = Parsed::of(&http, &shared);
+    let counted = Counted::new(&http, &asked, &shared);
+    let (answered, waited) = waited::measure(Box::pin(answer(http, payload, &shared, asked))).await;
     let response = match answered {
         Ok(response) => response,
-        Err(error) => write::error(&error, syntax),
+        // An error is always an answer the client can read.
+        Err(error) => write::error(&error, Chosen::for_errors(text(accept.as_ref()))),
     };
-    let response = write::compressed(response, &encodings).await;
+    let response = write::compressed(response, text(encodings.as_ref())).await;
     let bytes = match response.body().size() {
         BodySize::None => Some(0),
         BodySize::Sized(bytes) => Some(bytes),
@@ -46,36 +50,62 @@ pub(super) async fn handle(
     response
 }
 
-pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+pub(super) fn header(headers: &HeaderMap, name: impl AsHeaderName) -> &str {
+    text(headers.get(name))
+}
+
+/// What a header says; nothing where it is not there or is no text.
+fn text(value: Option<&HeaderValue>) -> &str {
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// What a request's line says.
+pub(super) struct Parsed {
+    /// The path as a resource's; `None` for other paths.
+    pub named: Option<Named>,
+    /// The kind that it names, where that is served.
+    pub kind: Option<&'static Resource>,
+    /// The parameters.
+    pub query: Vec<(String, String)>,
+}
+
+impl Parsed {
+    fn of(http: &HttpRequest, shared: &Shared) -> Self {
+        let named = path::parse(http.path());
+        let kind = named.as_ref().and_then(|named| shared.config.documents.kind(&named.target));
+        Parsed { named, kind, query: path::query(http.query_string()) }
+    }
 }
 
 async fn answer(
     http: HttpRequest,
     payload: web::Payload,
     shared: &web::Data<Shared>,
+    asked: Parsed,
 ) -> Result<HttpResponse, ApiError> {
-    let query = path::query(http.query_string());
-    let named = path::parse(http.path());
+    let Parsed { named, kind, query } = asked;
     let backend = shared.config.aggregation.behind(http.path());
     let upgrades = backend.is_some() && http.headers().contains_key("upgrade");
     let long = upgrades || named.as_ref().is_some_and(|named| is_long(named, &query));
     let time = if long { None } else { Some(deadline::of(&query)?) };
     let certificate = http.conn_data::<Shown>();
     let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
-    let asked = Asked::new(&http, &admitted, named, query, shared)?;
+    let asked = Asked::new(&http, &admitted, Parsed { named, kind, query }, shared)?;
     let target = asked.named.as_ref().map(|named| &named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
-    let work = async {
-        match backend {
-            Some(backend) => elsewhere::aggregated(http, payload, shared, asked, &backend, long).await,
-            None => work(http, payload, shared, asked, &mut audited).await,
+    let mut result = {
+        // It stays where it is: it is large.
+        let work = pin!(async {
+            match backend {
+                Some(backend) => elsewhere::aggregated(http, payload, shared, asked, &backend, long).await,
+                None => work(http, payload, shared, asked, &mut audited).await,
+            }
+        });
+        match time {
+            None => work.await,
+            Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
         }
-    };
-    let mut result = match time {
-        None => work.await,
-        Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
     };
     match &mut result {
         Ok(response) => {
@@ -96,6 +126,7 @@ async fn answer(
 pub(super) struct Asked {
     /// The path as a resource's; `None` for other paths.
     pub named: Option<Named>,
+    kind: Option<&'static Resource>,
     query: Vec<(String, String)>,
     /// What the pipeline will be asked; empty for other paths.
     pub request: ApiRequest,
@@ -107,10 +138,10 @@ impl Asked {
     fn new(
         http: &HttpRequest,
         admitted: &Admitted,
-        named: Option<Named>,
-        query: Vec<(String, String)>,
+        parsed: Parsed,
         shared: &Shared,
     ) -> Result<Self, ApiError> {
+        let Parsed { named, kind, query } = parsed;
         let method = http.method().as_str();
         let verb = match &named {
             Some(named) => path::verb(method, named, path::watches(&query)),
@@ -119,7 +150,7 @@ impl Asked {
         let target = named.as_ref().map(|named| named.target.clone()).unwrap_or_default();
         let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
         request.caller = admitted.caller.clone();
-        request.user_agent = header(http.headers(), "user-agent").to_owned();
+        request.user_agent = header(http.headers(), USER_AGENT).to_owned();
         let attributes = match &named {
             Some(_) => Attributes::of(&request),
             None => Attributes::path(request.caller.clone(), method, http.path()),
@@ -127,7 +158,7 @@ impl Asked {
         if verb.is_none() {
             return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
         }
-        Ok(Asked { named, query, request, attributes })
+        Ok(Asked { named, kind, query, request, attributes })
     }
 }
 
@@ -150,26 +181,33 @@ async fn work(
     asked: Asked,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Asked { named, query, request, attributes } = asked;
+    let Asked { named, kind, query, request, attributes } = asked;
     let fairness = &shared.config.fairness;
     let Some(named) = named else {
         let permit = waited::wait(fairness.admit(&attributes, 1)).await;
         return seated(permit, || Box::pin(elsewhere::answer(http, payload, shared, request.caller))).await;
     };
-    if is_stream(&named.target) {
-        return Box::pin(serve(http, payload, shared, request, named, query, audited)).await;
+    let line = Line { named, kind, query };
+    if is_stream(&request.target) {
+        return Box::pin(serve(http, payload, shared, request, line, audited)).await;
     }
-    let kind = shared.config.documents.kind(&named.target);
     let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
     let seats = fairness.width(&attributes, stored);
     let permit = waited::wait(fairness.admit(&attributes, seats)).await;
     // In a place of its own: what holds it is moved, and it is large.
-    seated(permit, || Box::pin(serve(http, payload, shared, request, named, query, audited))).await
+    seated(permit, || Box::pin(serve(http, payload, shared, request, line, audited))).await
 }
 
 /// Whether a request may last: watches and streams.
 pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
     named.watch || path::watches(query) || is_stream(&named.target)
+}
+
+/// The line of a request about a resource.
+struct Line {
+    named: Named,
+    kind: Option<&'static Resource>,
+    query: Vec<(String, String)>,
 }
 
 /// A request that has its seat.
@@ -178,18 +216,17 @@ async fn serve(
     payload: web::Payload,
     shared: &web::Data<Shared>,
     request: ApiRequest,
-    named: Named,
-    query: Vec<(String, String)>,
+    line: Line,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
+    let Line { named, kind: found, query } = line;
     let config = &shared.config;
-    let method = http.method().as_str().to_owned();
+    let method = http.method().clone();
     let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());
     let pretty = negotiate::wants_pretty(asked, &request.user_agent);
-    let accept = header(http.headers(), "accept").to_owned();
-    let found = config.documents.kind(&named.target);
+    let accept = header(http.headers(), ACCEPT).to_owned();
     if let Err(refusal) =
-        route(&method, &request, found, &*config.documents, &accept, http.headers(), &named.rest)
+        route(method.as_str(), &request, found, &*config.documents, &accept, http.headers(), &named.rest)
     {
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
@@ -201,10 +238,11 @@ async fn serve(
     let Some(resource) = found else { return Err(not_found()) };
     // From here on whatever comes of a request is told together with what is to be noted about its kind.
     let noted = config.documents.notices(resource, &request);
-    let syntax = Chosen::for_errors(&accept);
+    let syntax = (!noted.is_empty()).then(|| Chosen::for_errors(&accept));
     let asked = Routed { named, query, accept, pretty };
     match routed(http, payload, shared, request, resource, asked, audited).await {
-        Err(error) if !noted.is_empty() && error.code() != 403 => {
+        Err(error) if error.code() != 403 => {
+            let Some(syntax) = syntax else { return Err(error) };
             audited.failure(&error);
             let mut response = write::error(&error, syntax);
             write::warn(&mut response, &noted);
@@ -289,7 +327,8 @@ async fn routed(
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let warnings = config.documents.notices(resource, &request);
-        let asked = Request { target: Some(&named.target), verb: "WATCH", dry_run: false, page: "" };
+        let about = About::of(resource, &named.target);
+        let asked = Request { about, verb: "WATCH", dry_run: false, page: "" };
         let counted = config.metrics.watching(resource, &asked);
         let events = door.watch(request).await?;
         let kept = (audited.last(200).await, counted);

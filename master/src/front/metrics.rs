@@ -18,24 +18,24 @@ struct Requested {
     code: u16,
     component: &'static str,
     dry_run: &'static str,
-    group: String,
-    resource: String,
+    group: &'static str,
+    resource: &'static str,
     scope: &'static str,
-    subresource: String,
+    subresource: &'static str,
     verb: &'static str,
-    version: String,
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Timed {
     component: &'static str,
     dry_run: &'static str,
-    group: String,
-    resource: String,
+    group: &'static str,
+    resource: &'static str,
     scope: &'static str,
-    subresource: String,
+    subresource: &'static str,
     verb: &'static str,
-    version: String,
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,18 +46,18 @@ struct Inflight {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Lasts {
     component: &'static str,
-    group: String,
-    resource: String,
+    group: &'static str,
+    resource: &'static str,
     scope: &'static str,
-    subresource: String,
+    subresource: &'static str,
     verb: &'static str,
-    version: String,
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Sent {
-    group: String,
-    resource: String,
+    group: &'static str,
+    resource: &'static str,
     verb: &'static str,
 }
 
@@ -102,10 +102,35 @@ pub struct FrontMetrics {
     families: Arc<Families>,
 }
 
+/// What a request is about, as labels tell. They name what is served only: whatever anybody thinks up would be labels
+/// without end.
+#[derive(Clone, Copy)]
+pub struct About {
+    kind: &'static Resource,
+    subresource: &'static str,
+    scope: &'static str,
+}
+
+impl About {
+    /// A target of a kind; `None` where the kind has no such part.
+    pub fn of(kind: &'static Resource, target: &Target) -> Option<Self> {
+        let subresource = match target.subresource.as_deref() {
+            None => "",
+            Some(name) => kind.subresource(name)?.name,
+        };
+        let scope = match (&target.name, &target.namespace) {
+            (Some(_), _) => "resource",
+            (None, Some(_)) => "namespace",
+            (None, None) => "cluster",
+        };
+        Some(About { kind, subresource, scope })
+    }
+}
+
 /// What is said of one request.
-pub struct Request<'a> {
+pub struct Request {
     /// What it was about; `None` for paths that are no served resource.
-    pub target: Option<&'a Target>,
+    pub about: Option<About>,
     /// The verb as upstream's metrics spell it, such as `LIST`.
     pub verb: &'static str,
     /// Nothing was to be stored.
@@ -266,7 +291,7 @@ impl FrontMetrics {
     /// much of that was the server's own.
     pub(super) fn answered(
         &self,
-        request: &Request<'_>,
+        request: &Request,
         code: u16,
         took: Option<(Duration, Duration)>,
         bytes: Option<u64>,
@@ -292,13 +317,12 @@ impl FrontMetrics {
 
     /// A body was read.
     pub(super) fn received(&self, resource: &Resource, verb: Verb, bytes: usize) {
-        let (group, resource) = (resource.group.to_owned(), resource.plural.to_owned());
-        let sent = Sent { group, resource, verb: verb.as_str() };
+        let sent = Sent { group: resource.group, resource: resource.plural, verb: verb.as_str() };
         self.families.bodies.get_or_create(&sent).observe(bytes as f64);
     }
 
     /// A watch begins.
-    pub(super) fn watching(&self, resource: &Resource, request: &Request<'_>) -> Watching {
+    pub(super) fn watching(&self, resource: &Resource, request: &Request) -> Watching {
         let watched = Watched { group: resource.group, resource: resource.plural, version: resource.version };
         Watching {
             events: self.families.events.get_or_create_owned(&watched),
@@ -333,25 +357,21 @@ impl FrontMetrics {
     }
 }
 
-impl Request<'_> {
+impl Request {
     fn labels(&self) -> Lasts {
-        let none = Target::default();
-        let target = self.target.unwrap_or(&none);
-        let scope = match (self.target, &target.name, &target.namespace) {
-            (None, ..) => "",
-            _ if self.verb == "POST" => "resource",
-            (_, Some(_), _) => "resource",
-            (_, None, Some(_)) => "namespace",
-            (_, None, None) => "cluster",
+        let (component, verb) = ("apiserver", self.verb);
+        let Some(About { kind, subresource, scope }) = self.about else {
+            let (group, resource, scope, version) = ("", "", "", "");
+            return Lasts { component, group, resource, scope, subresource: self.page, verb, version };
         };
         Lasts {
-            component: "apiserver",
-            group: target.group.clone(),
-            resource: target.resource.clone(),
-            scope,
-            subresource: target.subresource.clone().unwrap_or_else(|| self.page.to_owned()),
-            verb: self.verb,
-            version: target.version.clone(),
+            component,
+            group: kind.group,
+            resource: kind.plural,
+            scope: if verb == "POST" { "resource" } else { scope },
+            subresource: if subresource.is_empty() { self.page } else { subresource },
+            verb,
+            version: kind.version,
         }
     }
 }
@@ -395,23 +415,29 @@ mod tests {
 
     #[test]
     fn labels_are_few_and_upstreams() {
-        let target = |name: Option<&str>, namespace: Option<&str>| Target {
-            version: "v1".to_owned(),
-            resource: "pods".to_owned(),
-            name: name.map(str::to_owned),
-            namespace: namespace.map(str::to_owned),
-            ..Target::default()
+        let pods = protocol::resources::find("", "v1", "pods").expect("pods are served");
+        let about = |name: Option<&str>, namespace: Option<&str>, subresource: Option<&str>| {
+            let target = Target {
+                name: name.map(str::to_owned),
+                namespace: namespace.map(str::to_owned),
+                subresource: subresource.map(str::to_owned),
+                ..Target::default()
+            };
+            About::of(pods, &target)
         };
-        for (target, verb, scope) in [
-            (Some(target(Some("a"), Some("n"))), "GET", "resource"),
-            (Some(target(None, Some("n"))), "LIST", "namespace"),
-            (Some(target(None, None)), "WATCH", "cluster"),
-            (Some(target(None, Some("n"))), "POST", "resource"),
-            (None, "GET", ""),
+        for (about, verb, scope, subresource) in [
+            (about(Some("a"), Some("n"), None), "GET", "resource", ""),
+            (about(Some("a"), Some("n"), Some("status")), "PUT", "resource", "status"),
+            (about(None, Some("n"), None), "LIST", "namespace", ""),
+            (about(None, None, None), "WATCH", "cluster", ""),
+            (about(None, Some("n"), None), "POST", "resource", ""),
+            // Nothing that is served: no label is made of it.
+            (about(Some("a"), Some("n"), Some("thought-up")), "GET", "", "/readyz"),
+            (None, "GET", "", "/readyz"),
         ] {
-            let request = Request { target: target.as_ref(), verb, dry_run: false, page: "/readyz" };
-            let labels = request.labels();
-            assert_eq!(labels.scope, scope, "{verb}");
+            let page = if about.is_none() { "/readyz" } else { "" };
+            let labels = Request { about, verb, dry_run: false, page }.labels();
+            assert_eq!((labels.scope, labels.subresource), (scope, subresource), "{verb}");
         }
         for (user, shown) in [("admin", "admin"), ("jane@example.com", "email_id"), ("jane", "other")] {
             assert_eq!(shortened(user), shown);

@@ -141,8 +141,9 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
 
 /// The best of a client's choices that is on offer; `None` when none is.
 pub fn choose(header: &str, offer: Offer) -> Option<Chosen> {
-    if header.trim().is_empty() {
-        return Some(Chosen { form: Form::Object, beta: false, syntax: Syntax::Json, pretty: false });
+    // What most programs say, and nothing.
+    if matches!(header.trim(), "" | JSON | "*/*") {
+        return Some(Chosen::PLAIN);
     }
     clauses(header).iter().find_map(|clause| {
         offer.media_types().find_map(|syntax| {
@@ -178,6 +179,9 @@ fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<
 
 /// The router's look at what a client accepts. `watchable` routes make streams as well.
 pub fn produces(header: &str, watchable: bool) -> Result<(), ApiError> {
+    if header == JSON {
+        return Ok(());
+    }
     let streams = STREAMS.iter().copied().filter(|_| watchable);
     made_as(header, &[JSON, YAML, PROTOBUF].into_iter().chain(streams).collect::<Vec<_>>())
 }

@@ -1,5 +1,7 @@
 //! Paths and queries to targets, verbs and options. Pure.
 
+use std::borrow::Cow;
+
 use protocol::{Options, Target, Verb};
 use serde_json::Value;
 
@@ -16,41 +18,48 @@ pub struct Named {
 
 /// Takes a resource path apart; `None` when it is not of that form (discovery, or nothing at all).
 pub fn parse(path: &str) -> Option<Named> {
-    let mut segments = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<Vec<_>>>()?;
-    if segments.last().is_some_and(String::is_empty) {
-        segments.pop();
-    }
-    let mut segments = segments.into_iter();
-    let (group, version) = match segments.next()?.as_str() {
-        "api" => (String::new(), segments.next()?),
-        "apis" => (segments.next().filter(|group| !group.is_empty())?, segments.next()?),
+    let segments = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<Vec<_>>>()?;
+    let mut rest = match segments.split_last() {
+        Some((last, before)) if last.is_empty() => before,
+        _ => &segments,
+    };
+    let mut next = || {
+        let (first, more) = rest.split_first()?;
+        rest = more;
+        Some(&**first)
+    };
+    let (group, version) = match next()? {
+        "api" => ("", next()?),
+        "apis" => (next().filter(|group| !group.is_empty())?, next()?),
         _ => return None,
     };
-    let mut rest: Vec<String> = segments.collect();
+    let mut target = Target { group: group.to_owned(), version: version.to_owned(), ..Target::default() };
     let watch = rest.first().is_some_and(|s| s == "watch");
     if watch {
-        rest.remove(0);
+        rest = &rest[1..];
     }
-    let mut target = Target { group, version, ..Target::default() };
     // `namespaces/NAME/…` is a namespace's content, unless what follows is a subresource of the namespace.
     let inside =
-        rest.len() >= 3 && rest[0] == "namespaces" && !matches!(rest[2].as_str(), "status" | "finalize");
+        rest.len() >= 3 && rest[0] == "namespaces" && !matches!(&*rest[2], "status" | "finalize");
     if inside || (rest.len() > 3 && rest[0] == "namespaces") {
-        target.namespace = Some(rest[1].clone());
-        rest.drain(..2);
+        target.namespace = Some(rest[1].to_string());
+        rest = &rest[2..];
     }
-    let mut rest = rest.into_iter();
-    target.resource = rest.next()?;
-    target.name = rest.next();
-    target.subresource = rest.next();
-    Some(Named { target, watch, rest: rest.collect::<Vec<_>>().join("/") })
+    let mut rest = rest.iter();
+    target.resource = rest.next()?.to_string();
+    target.name = rest.next().map(Cow::to_string);
+    target.subresource = rest.next().map(Cow::to_string);
+    Some(Named { target, watch, rest: rest.as_slice().join("/") })
 }
 
-fn decode(segment: &str) -> Option<String> {
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
     percent(segment, false)
 }
 
-fn percent(text: &str, plus_is_space: bool) -> Option<String> {
+fn percent(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -63,7 +72,7 @@ fn percent(text: &str, plus_is_space: bool) -> Option<String> {
             other => out.push(other),
         }
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// A query's parameters, decoded, in order; those that are no UTF-8 are left out.
@@ -72,7 +81,7 @@ pub fn query(text: &str) -> Vec<(String, String)> {
         .filter(|pair| !pair.is_empty())
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((percent(name, true)?, percent(value, true)?))
+            Some((percent(name, true)?.into_owned(), percent(value, true)?.into_owned()))
         })
         .collect()
 }

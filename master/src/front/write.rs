@@ -6,7 +6,7 @@ use std::io::Write as _;
 use actix_http::encoding::Encoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ContentEncoding, HeaderMap, HeaderName, HeaderValue, WARNING};
+use actix_web::http::header::{CACHE_CONTROL, ContentEncoding, HeaderMap, HeaderName, HeaderValue, WARNING};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use protocol::schema::protobuf;
@@ -25,7 +25,7 @@ const COMPRESS_BYTES_MIN: usize = 128 << 10;
 fn builder(code: u16) -> HttpResponseBuilder {
     let mut builder =
         HttpResponse::build(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    builder.insert_header(("Cache-Control", "no-cache, private"));
+    builder.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
     builder
 }
 
@@ -53,7 +53,7 @@ fn versioned(mut value: Value) -> Value {
 
 fn body(mut builder: HttpResponseBuilder, json: Bytes, syntax: Syntax, indented: bool) -> HttpResponse {
     match encoded(json, syntax, indented) {
-        Ok(bytes) => builder.content_type(syntax.media_type()).body(bytes),
+        Ok(bytes) => builder.content_type(HeaderValue::from_static(syntax.media_type())).body(bytes),
         Err(failure) => error(&failure, Syntax::Json),
     }
 }
@@ -65,6 +65,9 @@ const WARNING_CHARS_MAX: usize = 256;
 
 /// The warnings that an answer has room for, each once.
 fn told(warnings: &[String]) -> Vec<&str> {
+    if warnings.is_empty() {
+        return Vec::new();
+    }
     let mut texts: Vec<&str> = Vec::new();
     let mut seen = HashSet::new();
     texts.extend(warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && seen.insert(*text)));

@@ -33,7 +33,7 @@ pub struct LinkConfig {
     /// Who lets newcomers join.
     pub joining: Arc<dyn Joining>,
     /// The door to the API for a caller.
-    pub door: Arc<dyn Fn(Caller) -> Arc<dyn Api> + Send + Sync>,
+    pub door: Arc<dyn Fn(Arc<Caller>) -> Arc<dyn Api> + Send + Sync>,
     /// Where connected nodes are found.
     pub nodes: Nodes,
 }
@@ -189,7 +189,7 @@ impl Handler<Accepted> for Acceptor {
     type Result = ();
 
     fn handle(&mut self, m: Accepted, ctx: &mut Context<Self>) {
-        let caller = Caller::component(format!("system:node:{}", m.node), &["system:nodes"]);
+        let caller = Arc::new(Caller::component(format!("system:node:{}", m.node), &["system:nodes"]));
         let service = Arc::new(Service::Node {
             api: (self.config.door)(caller.clone()),
             caller,

@@ -18,7 +18,7 @@ pub(super) enum Service {
     /// A node, proven by its certificate.
     Node {
         /// Whom its requests are from: set here, whatever the node writes.
-        caller: Caller,
+        caller: Arc<Caller>,
         /// The door to the pipeline.
         api: Arc<dyn Api>,
         /// The node's name.

@@ -197,12 +197,12 @@ fn authorizer<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
     let check = |attributes: Attributes| Ok(Value::Opaque(Opaque::Check(Arc::new(attributes))));
     match (name, args) {
         ("path", [Value::Opaque(Opaque::Authorizer(caller)), Value::String(path)]) => {
-            check(Attributes { caller: (**caller).clone(), path: path.to_string(), ..Attributes::default() })
+            check(Attributes { caller: caller.clone(), path: path.to_string(), ..Attributes::default() })
         }
         ("group", [Value::Opaque(Opaque::Authorizer(caller)), Value::String(group)]) => {
             let version = "*".to_owned();
             check(Attributes {
-                caller: (**caller).clone(),
+                caller: caller.clone(),
                 group: group.to_string(),
                 version,
                 ..Attributes::default()

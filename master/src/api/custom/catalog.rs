@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use protocol::Target;
 use protocol::resources::{self, Resource};
 
 use super::conversion::Foreseen;
@@ -13,7 +14,7 @@ use super::kind::CustomKind;
 use super::{DEFINITIONS, Version};
 use crate::api::openapi::Declared;
 use crate::api::registry::Subject;
-use crate::cache::{Derived, Snapshot, Stored};
+use crate::cache::{Cache, Derived, Snapshot, Stored};
 use crate::front::discovery::Documents;
 
 type Entry = (u64, Arc<CustomKind>);
@@ -39,6 +40,11 @@ pub struct Found {
 }
 
 impl Found {
+    fn of_table(group: &str, version: &str, plural: &str) -> Option<Self> {
+        let resource = resources::find(group, version, plural)?;
+        Some(Found { resource, custom: None, foreseen: None })
+    }
+
     /// The kind's whole collection; `None` when the version is not served any more.
     pub fn subject(&self) -> Option<Subject<'_>> {
         match &self.custom {
@@ -73,11 +79,19 @@ impl Derived for Catalog {
 }
 
 impl Catalog {
+    /// The kind behind a path, as of the cache's newest state, which only declared kinds need to be looked up in.
+    pub fn find_in(cache: &Cache, target: &Target) -> Option<Found> {
+        let (group, version, plural) = (&target.group, &target.version, &target.resource);
+        Found::of_table(group, version, plural)
+            .or_else(|| cache.derived::<Catalog>().declared(group, version, plural))
+    }
+
     /// The kind behind a path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Found> {
-        if let Some(resource) = resources::find(group, version, plural) {
-            return Some(Found { resource, custom: None, foreseen: None });
-        }
+        Found::of_table(group, version, plural).or_else(|| self.declared(group, version, plural))
+    }
+
+    fn declared(&self, group: &str, version: &str, plural: &str) -> Option<Found> {
         let kind = self.custom(group, plural)?;
         let version = kind.version(version)?;
         let foreseen = version.webhook.as_ref().map(|_| Arc::default());

@@ -39,7 +39,7 @@ pub struct Input<'a> {
 
 /// A scope in which a policy's expressions are evaluated, with its variables.
 pub fn scope<'a>(inner: &'a Inner, policy: &'a Policy, input: &Input<'a>, budget: &mut u64) -> Scope<'a> {
-    let authorizer = Opaque::Authorizer(Arc::new(input.attributes.caller.clone()));
+    let authorizer = Opaque::Authorizer(input.attributes.caller.clone());
     let resource = Opaque::Check(Arc::new(input.attributes.clone()));
     let mut scope = Scope::new([
         ("request", CelValue::of(input.request, &REQUEST)),

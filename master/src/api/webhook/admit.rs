@@ -199,7 +199,7 @@ impl Inner {
             ("object", CelValue::of(new, &DYN)),
             ("oldObject", CelValue::of(old, &DYN)),
             ("namespaceObject", CelValue::Null),
-            ("authorizer", CelValue::Opaque(Opaque::Authorizer(attributes.caller.clone().into()))),
+            ("authorizer", CelValue::Opaque(Opaque::Authorizer(attributes.caller.clone()))),
             ("authorizer.requestResource", CelValue::Opaque(Opaque::Check(attributes.into()))),
         ]);
         scope.ask = Some(&*self.authorizer);

@@ -194,7 +194,7 @@ fn impersonation_is_asked_for_piece_by_piece() {
     ];
     let wanted = read(&headers).unwrap().unwrap();
     let asked: Vec<_> = wanted
-        .permissions(&who("root", &[]))
+        .permissions(&who("root", &[]).into())
         .into_iter()
         .map(|a| (a.verb.clone(), a.group.clone(), a.full_resource(), a.name))
         .collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actix_web::http::header::HeaderValue;
 use k8s_openapi::api::flowcontrol::v1::{
     FlowSchema, PolicyRulesWithSubjects, PriorityLevelConfiguration, Subject,
 };
@@ -29,9 +30,9 @@ enum Distinguisher {
 /// One flow schema.
 pub struct Schema {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its uid, which answers carry.
-    pub uid: String,
+    pub uid: HeaderValue,
     /// The name of its level.
     pub level: Arc<str>,
     precedence: i32,
@@ -42,7 +43,7 @@ pub struct Schema {
 /// One priority level.
 pub struct Level {
     /// Its uid, which answers carry.
-    pub uid: String,
+    pub uid: HeaderValue,
     /// Its limits; `None` where it is exempt from all.
     pub limits: Option<Limits>,
     /// Seats that others may use while it does not.
@@ -73,8 +74,9 @@ fn typed<K: Object>(snapshot: &Snapshot) -> Vec<Arc<K>> {
     snapshot.list(K::GROUP, K::URL_PATH_SEGMENT, "").filter_map(|stored| stored.typed::<K>().ok()).collect()
 }
 
-fn identity(meta: &ObjectMeta) -> (String, String) {
-    (meta.name.clone().unwrap_or_default(), meta.uid.clone().unwrap_or_default())
+fn identity(meta: &ObjectMeta) -> (Arc<str>, HeaderValue) {
+    let uid = HeaderValue::from_str(meta.uid.as_deref().unwrap_or_default());
+    (meta.name.as_deref().unwrap_or_default().into(), uid.unwrap_or_else(|_| HeaderValue::from_static("")))
 }
 
 fn positive(value: Option<i32>) -> f64 {
@@ -117,7 +119,7 @@ impl Config {
                 lendable: (seats * positive(lends) / 100.0).round() as u32,
                 borrowing: borrows.map(|percent| (seats * positive(Some(percent)) / 100.0).round() as u32),
             };
-            (Arc::from(name), level)
+            (name, level)
         });
         let levels: BTreeMap<Arc<str>, Level> = compiled.collect();
         let mut compiled: Vec<Schema> = schemas
@@ -227,7 +229,8 @@ mod tests {
                 user: user.into(),
                 groups: groups.iter().map(|g| (*g).to_owned()).collect(),
                 ..Caller::default()
-            },
+            }
+            .into(),
             verb: verb.into(),
             resource: resource.into(),
             namespace: namespace.into(),
@@ -253,11 +256,11 @@ mod tests {
                 "global-default",
             ),
         ] {
-            let found = config.classify(&request).map(|(s, _)| (s.name.as_str(), &*s.level));
+            let found = config.classify(&request).map(|(s, _)| (&*s.name, &*s.level));
             assert_eq!(found, Some((schema, level)), "{request:?}");
         }
-        let probe = Attributes::path(crate::auth::authenticate::anonymous(), "GET", "/healthz");
-        assert_eq!(config.classify(&probe).map(|(s, _)| s.name.as_str()), Some("probes"));
+        let probe = Attributes::path(crate::auth::authenticate::anonymous().into(), "GET", "/healthz");
+        assert_eq!(config.classify(&probe).map(|(s, _)| &*s.name), Some("probes"));
         assert!(config.levels["exempt"].limits.is_none());
         let low = config.levels["workload-low"].limits.expect("is limited");
         assert!(low.seats > 100 && low.queues == 128 && low.hand == 6, "{low:?}");

@@ -20,22 +20,22 @@ const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Flow {
-    flow_schema: String,
-    priority_level: String,
+    flow_schema: Arc<str>,
+    priority_level: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rejected {
-    flow_schema: String,
-    priority_level: String,
+    flow_schema: Arc<str>,
+    priority_level: Arc<str>,
     reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Waited {
     execute: &'static str,
-    flow_schema: String,
-    priority_level: String,
+    flow_schema: Arc<str>,
+    priority_level: Arc<str>,
 }
 
 struct Families {
@@ -131,8 +131,8 @@ impl FairnessMetrics {
     }
 
     /// What counts the requests of a schema at a level.
-    pub(super) fn of(&self, schema: &str, level: &str) -> Counted {
-        let flow = Flow { flow_schema: schema.to_owned(), priority_level: level.to_owned() };
+    pub(super) fn of(&self, schema: &Arc<str>, level: &Arc<str>) -> Counted {
+        let flow = Flow { flow_schema: schema.clone(), priority_level: level.clone() };
         Counted { families: self.families.clone(), flow }
     }
 }
