@@ -57,15 +57,25 @@ struct Entry {
     kind: Kind,
     repeated: bool,
     map: bool,
+    /// What Go embeds is a message of its own in protobuf, while JSON shows its fields in the outer object.
+    embedded: bool,
+    /// Go has no pointer for it, and so writes it even at zero.
+    always: bool,
 }
 
 impl Entry {
-    /// What Go embeds is a message of its own in protobuf, while JSON shows its fields in the outer object.
-    fn is_embedded(&self, definition: Option<&super::Definition>) -> bool {
-        matches!(self.kind, Kind::Message(_))
-            && !self.repeated
-            && !self.map
-            && definition.is_some_and(|d| d.field(self.name).is_none())
+    /// Finds out how Go holds the field of a message: from its definition, or, of an embedded message, which has
+    /// none, from that of the message that it is embedded in. What neither says is no pointer.
+    fn held_by(&mut self, definition: Option<&super::Definition>) {
+        let single = !self.repeated && !self.map;
+        let message = matches!(self.kind, Kind::Message(_));
+        let field = definition.map(|definition| definition.field(self.name));
+        self.embedded = message && single && field.is_some_and(|field| field.is_none());
+        let pointer = match field.flatten() {
+            Some(field) => field.pointer,
+            None => self.name == "responseKind",
+        };
+        self.always = single && !pointer && !matches!(self.kind, Kind::Bytes);
     }
 }
 
@@ -104,10 +114,24 @@ static MESSAGES: LazyLock<Messages> = LazyLock::new(|| {
             "B" => Kind::Bytes,
             other => other.strip_prefix('@').map_or(Kind::Int, Kind::Message),
         };
-        number.parse().ok().map(|number| Entry { number, name, kind, repeated, map })
+        let number = number.parse().ok()?;
+        Some(Entry { number, name, kind, repeated, map, embedded: false, always: false })
     });
-    for entries in messages.values_mut() {
+    let mut outer = HashMap::new();
+    for (name, entries) in &mut messages {
         entries.sort_by_key(|entry| entry.number);
+        let definition = super::definition(name);
+        for entry in entries {
+            entry.held_by(definition);
+            if let (true, Kind::Message(inner)) = (entry.embedded, entry.kind)
+                && super::definition(inner).is_none()
+            {
+                outer.insert(inner, definition);
+            }
+        }
+    }
+    for (name, definition) in outer {
+        messages.get_mut(name).into_iter().flatten().for_each(|entry| entry.held_by(definition));
     }
     messages
 });

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::write::{bytes, length_of, message, put_entries, types};
 use super::{Kind, MAGIC, MESSAGES, message_of};
-use crate::schema;
 
 /// A list without its items.
 pub struct List {
@@ -25,10 +24,9 @@ impl List {
         let table = MESSAGES.get(name)?;
         let at = table.iter().position(|entry| entry.name == "items" && entry.repeated)?;
         let Kind::Message(item) = table[at].kind else { return None };
-        let definition = schema::definition(name);
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        put_entries(&mut before, &table[..at], definition, list, 0);
-        put_entries(&mut after, &table[at + 1..], definition, list, 0);
+        put_entries(&mut before, &table[..at], list, 0);
+        put_entries(&mut after, &table[at + 1..], list, 0);
         Some(List { types: types(version, kind), before, after, number: table[at].number, item })
     }
 

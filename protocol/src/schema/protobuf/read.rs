@@ -6,7 +6,6 @@ use serde_json::{Map, Number, Value};
 use time::OffsetDateTime;
 
 use super::{DEPTH_MAX, Kind, MAGIC, MESSAGES, ProtobufError, Special, message_of};
-use crate::schema;
 use crate::schema::decode::{print_micro, print_time};
 
 /// Reads a body in the protobuf envelope as JSON text.
@@ -102,7 +101,6 @@ fn message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, Prot
         return Ok(special);
     }
     let Some(table) = MESSAGES.get(name) else { return Ok(Value::Object(Map::new())) };
-    let definition = schema::definition(name);
     let mut made = Map::new();
     for field in fields(bytes) {
         let (number, wire) = field?;
@@ -131,7 +129,7 @@ fn message(name: &'static str, bytes: &[u8], depth: usize) -> Result<Value, Prot
             if let Some(list) = list.as_array_mut() {
                 list.push(value);
             }
-        } else if entry.is_embedded(definition) && value.is_object() {
+        } else if entry.embedded && value.is_object() {
             if let Value::Object(inner) = value {
                 made.extend(inner);
             }

@@ -1,15 +1,15 @@
 //! JSON to protobuf messages.
 //!
-//! What JSON leaves out is left out here too: Go reads both as the zero of the field's type.
+//! What JSON leaves out is left out here too, but for what Go writes even at zero. Its clients read both alike; that
+//! ours are the same bytes lets them be compared, and counted.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{DEPTH_MAX, Entry, Kind, MAGIC, MESSAGES, Special, message_of};
-use crate::schema;
 
 /// An object in the envelope that says its kind; `None` where the kind has no protobuf form.
 pub fn envelope(object: &Value) -> Option<Vec<u8>> {
@@ -81,27 +81,18 @@ pub(super) fn message(out: &mut Vec<u8>, name: &str, value: &Value, depth: usize
         return self::special(out, special, value, depth);
     }
     let Some(table) = MESSAGES.get(name) else { return };
-    put_entries(out, table, schema::definition(name), value, depth);
+    put_entries(out, table, value, depth);
 }
 
-/// Writes those fields of a message that a value has.
-pub(super) fn put_entries(
-    out: &mut Vec<u8>,
-    table: &[Entry],
-    definition: Option<&schema::Definition>,
-    value: &Value,
-    depth: usize,
-) {
+/// Writes those fields of a message that a value has, and those that are always there.
+pub(super) fn put_entries(out: &mut Vec<u8>, table: &[Entry], value: &Value, depth: usize) {
     for entry in table {
-        if let (true, Kind::Message(inner)) = (entry.is_embedded(definition), entry.kind) {
-            let mut embedded = Vec::new();
-            message(&mut embedded, inner, value, depth + 1);
-            if !embedded.is_empty() {
-                bytes(out, entry.number, &embedded);
-            }
+        if entry.embedded {
+            scalar(out, entry.number, entry.kind, value, depth);
             continue;
         }
         match value.get(entry.name) {
+            None | Some(Value::Null) if entry.always => zero(out, entry, depth),
             None | Some(Value::Null) => {}
             Some(Value::Object(map)) if entry.map => {
                 for (key, value) in map {
@@ -117,6 +108,21 @@ pub(super) fn put_entries(
             Some(value) => single(out, entry, value, depth),
         }
     }
+}
+
+/// Writes a field that nothing is said of.
+fn zero(out: &mut Vec<u8>, entry: &Entry, depth: usize) {
+    let value = match entry.kind {
+        Kind::Message(name) => match Special::of(name) {
+            Some(Special::Quantity) => "0".into(),
+            Some(Special::IntOrString) => 0.into(),
+            // No bytes are the zero of the others.
+            Some(_) => return bytes(out, entry.number, b""),
+            None => Value::Object(Map::new()),
+        },
+        _ => Value::Null,
+    };
+    scalar(out, entry.number, entry.kind, &value, depth);
 }
 
 fn single(out: &mut Vec<u8>, entry: &Entry, value: &Value, depth: usize) {
@@ -260,9 +266,58 @@ mod tests {
         ] {
             let written = envelope(&object).expect("has a protobuf form");
             let read: Value = serde_json::from_slice(&to_json(&written).expect("is read")).expect("is JSON");
-            assert_eq!(read, object);
+            assert_eq!(said(read), said(object));
         }
         assert_eq!(envelope(&json!({"apiVersion": "example.com/v1", "kind": "Thing"})), None);
+    }
+
+    /// A value without what says nothing.
+    fn said(value: Value) -> Value {
+        let says = |value: &Value| {
+            !value.is_null() && *value != 0 && *value != false && *value != "" && *value != json!({})
+        };
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(name, value)| (name, said(value)));
+                Value::Object(fields.filter(|(_, value)| says(value)).collect())
+            }
+            Value::Array(items) => items.into_iter().map(said).collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn what_go_has_no_pointer_for_is_written_even_at_zero() {
+        // Texts, a number and a time of metadata; a status holds lists and pointers besides, which are left out.
+        let metadata = |name: &str| {
+            let mut out = Vec::new();
+            for (number, text) in [(1, name), (2, ""), (3, ""), (4, ""), (5, ""), (6, "")] {
+                bytes(&mut out, number, text.as_bytes());
+            }
+            integer(&mut out, 7, 0);
+            bytes(&mut out, 8, b"");
+            out
+        };
+        let of = |name: &str, object: Value| {
+            let mut out = Vec::new();
+            message(&mut out, name, &object, 0);
+            out
+        };
+        let mut map = Vec::new();
+        bytes(&mut map, 1, &metadata("a"));
+        assert_eq!(of("a.core.v1.ConfigMap", json!({"metadata": {"name": "a"}})), map);
+        let mut port = Vec::new();
+        bytes(&mut port, 1, b"");
+        bytes(&mut port, 2, b"");
+        integer(&mut port, 3, 80);
+        bytes(&mut port, 4, b"\x08\x00\x10\x00\x1a\x00");
+        integer(&mut port, 5, 0);
+        assert_eq!(of("a.core.v1.ServicePort", json!({"port": 80})), port);
+        // The source of a volume is embedded, and there even if it is none.
+        assert_eq!(of("a.core.v1.Volume", json!({"name": "v"})), b"\x0a\x01v\x12\x00");
+        // Nothing is what a divisor is if it is not said: no amount at all.
+        let divided = of("a.core.v1.ResourceFieldSelector", json!({"resource": "limits.cpu"}));
+        assert_eq!(divided, b"\x0a\x00\x12\x0alimits.cpu\x1a\x03\x0a\x010");
     }
 
     #[test]
