@@ -82,6 +82,16 @@ fn what_is_no_patch_is_told_in_gos_words() {
     }
     let unknown = JsonPatch::parse(br#"[{"op":"add","path":"/a","value":1,"x":1}]"#).expect("a patch");
     assert_eq!(unknown.strict, ["json patch unknown field \"[0].x\""]);
+    let many = br#"[{"zz":1,"op":"add","op":"add","path":"/a","value":{"x":1,"x":{"y":2,"y":3}},"aa":2}]"#;
+    let told = JsonPatch::parse(many).expect("a patch").strict;
+    let wanted = [
+        "unknown field \"[0].zz",
+        "duplicate field \"[0].op",
+        "duplicate field \"[0].value.x",
+        "duplicate field \"[0].value.x.y",
+        "unknown field \"[0].aa",
+    ];
+    assert_eq!(told, wanted.map(|what| format!("json patch {what}\"")));
 }
 
 #[test]
