@@ -73,7 +73,14 @@ pub struct Column {
     pub format: &'static str,
     /// 0 is always shown, 1 in wide output.
     pub priority: u8,
+    /// What the column shows.
+    pub description: &'static str,
 }
+
+/// What the column of names shows.
+pub const NAME_COLUMN: &str = "The object's name, which no other of its kind has in its namespace";
+/// What the column of ages, or of the times that they are counted from, shows.
+pub const AGE_COLUMN: &str = "When the object was made";
 
 impl Resource {
     /// `v1`, or `apps/v1`.
@@ -255,10 +262,16 @@ fn subresource(parent: &'static str, line: &'static str) -> Subresource {
 }
 
 fn column(line: &'static str) -> Column {
-    let mut parts = line.split(';');
+    let mut parts = line.splitn(5, ';');
     let mut next = || parts.next().unwrap_or_default();
     let (name, kind, format, priority) = (next(), next(), next(), next());
-    Column { name, kind, format, priority: u8::from(priority == "1") }
+    let description = match (name, parts.next()) {
+        (_, Some(own)) => own,
+        (_, None) if format == "name" => NAME_COLUMN,
+        ("Age" | "Created At", None) => AGE_COLUMN,
+        _ => "",
+    };
+    Column { name, kind, format, priority: u8::from(priority == "1"), description }
 }
 
 fn list(value: &'static str) -> &'static [&'static str] {

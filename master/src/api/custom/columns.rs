@@ -1,6 +1,6 @@
 //! The Table of a declared kind.
 
-use protocol::resources::Column;
+use protocol::resources::{AGE_COLUMN, NAME_COLUMN};
 use serde_json::{Value, json};
 
 use super::jsonpath::JsonPath;
@@ -38,16 +38,14 @@ pub fn declared(version: &Value) -> Vec<PrinterColumn> {
         return columns;
     }
     let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
-        "description": "CreationTimestamp is a timestamp representing the server time when this object was created."});
+        "description": AGE_COLUMN});
     own(&age).into_iter().collect()
 }
 
-const NAME: Column = Column { name: "Name", kind: "string", format: "name", priority: 0 };
-
 /// The headers.
 pub fn headers(columns: &[PrinterColumn]) -> Vec<Value> {
-    let first = json!({"name": NAME.name, "type": NAME.kind, "format": NAME.format, "priority": NAME.priority,
-        "description": "Name must be unique within a namespace."});
+    let first = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
+        "description": NAME_COLUMN});
     let rest = columns.iter().map(|c| {
         let description = if c.description.is_empty() {
             format!("Custom resource definition column (in JSONPath format): {}", c.name)

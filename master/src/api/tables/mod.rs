@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use protocol::Resource;
-use protocol::resources::Column;
+use protocol::resources::{AGE_COLUMN, Column, NAME_COLUMN};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,16 +23,28 @@ mod workloads;
 
 /// The columns of a kind that upstream has no printer for.
 const DEFAULT: &[Column] = &[
-    Column { name: "Name", kind: "string", format: "name", priority: 0 },
-    Column { name: "Created At", kind: "date", format: "", priority: 0 },
+    Column { name: "Name", kind: "string", format: "name", priority: 0, description: NAME_COLUMN },
+    Column { name: "Created At", kind: "date", format: "", priority: 0, description: AGE_COLUMN },
 ];
 
 /// The columns of a scale, whatever is scaled.
 pub const SCALE: &[Column] = &[
-    Column { name: "Name", kind: "string", format: "", priority: 0 },
-    Column { name: "Desired", kind: "integer", format: "", priority: 0 },
-    Column { name: "Available", kind: "integer", format: "", priority: 0 },
-    Column { name: "Age", kind: "string", format: "", priority: 0 },
+    Column { name: "Name", kind: "string", format: "", priority: 0, description: NAME_COLUMN },
+    Column {
+        name: "Desired",
+        kind: "integer",
+        format: "",
+        priority: 0,
+        description: "How many replicas there should be",
+    },
+    Column {
+        name: "Available",
+        kind: "integer",
+        format: "",
+        priority: 0,
+        description: "How many replicas there were when somebody last looked",
+    },
+    Column { name: "Age", kind: "string", format: "", priority: 0, description: AGE_COLUMN },
 ];
 
 /// A scale's cells.
