@@ -53,7 +53,7 @@ use serde_json::Value;
 
 use self::shown::{Certifiers, Shown};
 use crate::aggregation::Aggregation;
-use crate::api::openapi::Packed;
+use crate::api::openapi::{Packed, Unserved};
 use crate::audit::Auditor;
 use crate::auth::{Attributes, Decision};
 
@@ -103,7 +103,7 @@ pub trait StreamRouter: Send + Sync + 'static {
 /// Documents that others make: OpenAPI and Tables.
 pub trait Documents: Send + Sync + 'static {
     /// An OpenAPI document by path (`/openapi/v3/apis/apps/v1`), with its media type.
-    fn openapi(&self, path: &str, accept: &str) -> Option<(Packed, &'static str)>;
+    fn openapi(&self, path: &str, accept: &str) -> Result<(Packed, &'static str), Unserved>;
 
     /// What others need to check ServiceAccount tokens, by path, with its media type.
     fn identity(&self, path: &str) -> Option<(Bytes, &'static str)>;

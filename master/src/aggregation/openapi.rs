@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use super::known::All;
 use super::services::Registered;
 use crate::api::custom::Catalog;
-use crate::api::openapi::{self, Packed, V2Document};
+use crate::api::openapi::{self, Packed, V2Document, V3Document};
 
 /// The documents that others are in.
 pub struct Joined {
-    v3: BTreeMap<String, Packed>,
+    v3: BTreeMap<String, V3Document>,
     index: Packed,
     v2_parts: Vec<Value>,
     v2: OnceLock<V2Document>,
@@ -30,7 +30,7 @@ impl Joined {
             let Some(said) = known.get(&backend.name) else { continue };
             let name = format!("apis/{}/{}", backend.group, backend.version);
             if let Some(body) = &said.openapi {
-                let body = Packed::of(body);
+                let body = V3Document::of(body);
                 let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
                 index["paths"][&name] = json!({"serverRelativeURL": url});
                 v3.insert(name.clone(), body);
@@ -48,8 +48,8 @@ impl Joined {
     }
 
     /// Another server's version 3 document; `None` where the document is ours.
-    pub fn v3(&self, name: &str) -> Option<Packed> {
-        self.v3.get(name).cloned()
+    pub fn v3(&self, name: &str) -> Option<&V3Document> {
+        self.v3.get(name)
     }
 
     /// The version 2 document.

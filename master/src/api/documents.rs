@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::custom::Catalog;
 use super::custom::columns::{self, PrinterColumn};
-use super::openapi::Packed;
+use super::openapi::{Packed, Unserved};
 use super::{kinds, openapi, tables};
 use crate::aggregation::Aggregation;
 use crate::aggregation::documents::Joined;
@@ -64,7 +64,7 @@ impl Documents for ServedDocuments {
         joined.or_else(|| catalog.discovery().get(path, aggregated))
     }
 
-    fn openapi(&self, path: &str, accept: &str) -> Option<(Packed, &'static str)> {
+    fn openapi(&self, path: &str, accept: &str) -> Result<(Packed, &'static str), Unserved> {
         let catalog = self.cache.derived::<Catalog>();
         let joined = self.joined(&catalog);
         openapi::document(&catalog, joined.as_ref().map(|joined| joined.openapi()), path, accept)
@@ -111,7 +111,7 @@ pub fn table(resource: &Resource, declared: &[PrinterColumn], value: &Value, inc
         let columns = if scale { tables::SCALE } else { tables::columns(resource) };
         columns
             .iter()
-            .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority}))
+            .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority}))
             .collect()
     };
     let mut meta = meta;

@@ -4,7 +4,7 @@
 //! on their side, and to learn that dry runs and server-side field validation exist.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use protocol::Verb;
 use protocol::resources;
@@ -15,16 +15,20 @@ mod declared;
 mod packed;
 mod paths;
 mod proto;
+mod proto_v3;
 
 pub use declared::Declared;
 pub use packed::Packed;
 
 use super::custom::Catalog;
 use crate::aggregation::openapi::Joined;
+use crate::front::negotiate;
 
 const JSON: &str = "application/json";
 /// Clients ask for `…v2@v1.0+protobuf`, which is no media type (`@` is none of its letters); the answer is one.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const V3_PROTOBUF_AT: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 /// A version 2 document in both of its forms.
 pub struct V2Document {
@@ -42,13 +46,66 @@ impl V2Document {
     }
 }
 
+/// A version 3 document; its other form is made when it is first asked for.
+#[derive(Debug)]
+pub struct V3Document {
+    json: Packed,
+    proto: OnceLock<Packed>,
+}
+
+impl V3Document {
+    /// Of the document's JSON.
+    pub fn of(json: &[u8]) -> Self {
+        V3Document { json: Packed::of(json), proto: OnceLock::new() }
+    }
+
+    /// A number that tells documents apart.
+    pub fn fingerprint(&self) -> u64 {
+        self.json.fingerprint()
+    }
+
+    /// The form that a client likes best; `None` where it likes none.
+    fn in_form(&self, accept: &str) -> Option<(Packed, &'static str)> {
+        let proto = || {
+            // What another server sent need not be JSON; nothing is made of that.
+            let document = serde_json::from_slice(&self.json.plain()).unwrap_or(Value::Null);
+            self.json.as_form(&proto_v3::document(&document))
+        };
+        Some(match v3_form(accept)? {
+            JSON => (self.json.clone(), JSON),
+            media => (self.proto.get_or_init(proto).clone(), media),
+        })
+    }
+}
+
+/// The media type of the best form for an Accept header.
+fn v3_form(accept: &str) -> Option<&'static str> {
+    negotiate::preferred(accept, |range| match range {
+        "*/*" | "application/*" | JSON => Some(JSON),
+        V3_PROTOBUF | V3_PROTOBUF_AT => Some(V3_PROTOBUF),
+        _ => None,
+    })
+}
+
+/// Why there is no document for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// There is none at the path.
+    Path,
+    /// There is, in no form that the client reads.
+    Form,
+}
+
 /// The document at a path under `/openapi`, with its media type; `joined` are those of other servers.
+///
+/// # Errors
+/// There is none, or none in a form that is accepted.
 pub fn document(
     catalog: &Catalog,
     joined: Option<&Joined>,
     path: &str,
     accept: &str,
-) -> Option<(Packed, &'static str)> {
+) -> Result<(Packed, &'static str), Unserved> {
     let v2 = || match (joined, declared(catalog)) {
         (Some(joined), _) => joined.v2(catalog),
         (None, Some(declared)) => declared.v2(catalog),
@@ -56,28 +113,27 @@ pub fn document(
     };
     match path {
         "/openapi/v2" if accept.contains("com.github.proto-openapi.spec.v2") => {
-            Some((v2().proto.clone(), PROTOBUF))
+            Ok((v2().proto.clone(), PROTOBUF))
         }
         // What is neither is refused; upstream's reader of this header knows no more.
         "/openapi/v2"
             if accept.is_empty() || ["*/*", "application/*", JSON].iter().any(|t| accept.contains(t)) =>
         {
-            Some((v2().json.clone(), JSON))
+            Ok((v2().json.clone(), JSON))
         }
-        "/openapi/v2" => None,
+        "/openapi/v2" => Err(Unserved::Form),
+        // The index is for everybody.
         "/openapi/v3" => {
             let index = joined.map_or_else(|| v3_index(catalog), Joined::index);
-            Some((index, "text/plain; charset=utf-8"))
+            Ok((index, "text/plain; charset=utf-8"))
         }
         path => {
-            let name = path.strip_prefix("/openapi/v3/")?;
-            if name.ends_with('/') {
-                return None;
-            }
+            let name = path.strip_prefix("/openapi/v3/").filter(|name| !name.ends_with('/'));
+            let name = name.ok_or(Unserved::Path)?;
             let others = joined.and_then(|joined| joined.v3(name));
-            let own = || V3.iter().find(|(n, _)| n == name).map(|(_, body)| body.clone());
-            let found = others.or_else(own).or_else(|| declared(catalog)?.v3(name))?;
-            Some((found, JSON))
+            let own = || V3.iter().find(|(n, _)| n == name).map(|(_, document)| document);
+            let found = others.or_else(own).or_else(|| declared(catalog)?.v3(name));
+            found.ok_or(Unserved::Path)?.in_form(accept).ok_or(Unserved::Form)
         }
     }
 }
@@ -98,18 +154,18 @@ pub fn v2_value(catalog: &Catalog) -> Value {
 }
 
 static V2_DOCUMENT: LazyLock<V2Document> = LazyLock::new(|| V2Document::of(&v2()));
-static V3: LazyLock<Vec<(String, Packed)>> = LazyLock::new(|| {
+static V3: LazyLock<Vec<(String, V3Document)>> = LazyLock::new(|| {
     let versions =
         resources::groups().iter().flat_map(|(g, versions)| versions.iter().map(move |v| (*g, *v)));
     let documents = documents().into_iter().map(|name| {
-        let body = Packed::of(v3_document(&name).to_string().as_bytes());
+        let body = V3Document::of(v3_document(&name).to_string().as_bytes());
         (name, body)
     });
     versions
         .map(|(group, version)| {
             let name =
                 if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            (name, Packed::of(v3(group, version).to_string().as_bytes()))
+            (name, V3Document::of(v3(group, version).to_string().as_bytes()))
         })
         .chain(documents)
         .collect()

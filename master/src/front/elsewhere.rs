@@ -11,6 +11,7 @@ use super::negotiate::{Chosen, Form, Offer, Syntax};
 use super::route::{method_not_allowed, not_found};
 use super::{Documents, Shared, body, health, negotiate, pages, write};
 use crate::aggregation::services::Backend;
+use crate::api::openapi::Unserved;
 
 pub(super) async fn answer(
     http: HttpRequest,
@@ -130,15 +131,10 @@ pub(super) fn knows_group(documents: &dyn Documents, group: &str) -> bool {
 
 /// OpenAPI's documents. What is not there, or not in the form asked for, has no body, as upstream.
 async fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
-    let accept = header(http.headers(), "accept");
-    let path = http.path();
-    let document = shared.config.documents.openapi(path, accept);
-    // The index is for everybody, the documents for who reads JSON.
-    let fits = path == "/openapi/v2" || path == "/openapi/v3" || negotiate::reads_openapi(accept);
-    match document {
-        Some((document, media)) if fits => write::packed(document, media, http.headers()).await,
-        None if path != "/openapi/v2" => HttpResponse::NotFound().finish(),
-        _ => HttpResponse::NotAcceptable().finish(),
+    match shared.config.documents.openapi(http.path(), header(http.headers(), "accept")) {
+        Ok((document, media)) => write::packed(document, media, http.headers()).await,
+        Err(Unserved::Path) => HttpResponse::NotFound().finish(),
+        Err(Unserved::Form) => HttpResponse::NotAcceptable().insert_header(("Vary", "Accept")).finish(),
     }
 }
 

@@ -196,11 +196,13 @@ pub fn produces_only(header: &str, media: &str) -> Result<(), ApiError> {
     made_as(header, &[media])
 }
 
-/// Whether a client reads what describes an API.
-pub fn reads_openapi(header: &str) -> bool {
-    header.is_empty()
-        || bare_types(header)
-            .any(|t| matches!(t, "*/*" | "application/*" | JSON) || t.contains("com.github.proto-openapi"))
+/// What is made of the range that a client likes best of those that anything can be made of, whatever their
+/// parameters; a client that says nothing takes anything.
+pub fn preferred<T>(header: &str, mut made: impl FnMut(&str) -> Option<T>) -> Option<T> {
+    if header.is_empty() {
+        return made("*/*");
+    }
+    clauses(header).iter().find_map(|clause| made(&format!("{}/{}", clause.kind, clause.subtype)))
 }
 
 /// Whether a client reads pages for people.

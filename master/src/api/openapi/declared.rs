@@ -7,12 +7,12 @@ use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
 
-use super::{Packed, V2Document, V3, paths, v2, v3_of};
+use super::{Packed, V2Document, V3, V3Document, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
 
 /// The documents about one set of declared kinds, joined with those about the table's.
 pub struct Declared {
-    v3: BTreeMap<String, Packed>,
+    v3: BTreeMap<String, V3Document>,
     index: Packed,
     v2: OnceLock<V2Document>,
 }
@@ -62,12 +62,12 @@ impl Declared {
             by_version.entry((version.resource.group, version.resource.version)).or_default().push(version);
         }
         let own = |group: &str| resources::groups().iter().any(|(known, _)| *known == group);
-        let v3: BTreeMap<String, Packed> = by_version
+        let v3: BTreeMap<String, V3Document> = by_version
             .iter()
             .filter(|((group, _), _)| !own(group))
             .map(|((group, version), kinds)| {
                 let body = document(group, version, kinds);
-                (format!("apis/{group}/{version}"), Packed::of(body.to_string().as_bytes()))
+                (format!("apis/{group}/{version}"), V3Document::of(body.to_string().as_bytes()))
             })
             .collect();
         let all = V3.iter().map(|(name, body)| (name, body)).chain(&v3);
@@ -87,8 +87,8 @@ impl Declared {
     }
 
     /// A version 3 document.
-    pub fn v3(&self, name: &str) -> Option<Packed> {
-        self.v3.get(name).cloned()
+    pub fn v3(&self, name: &str) -> Option<&V3Document> {
+        self.v3.get(name)
     }
 
     /// The version 2 document.

@@ -21,15 +21,17 @@ pub struct Packed {
 impl Packed {
     /// Packs a document.
     pub fn of(document: &[u8]) -> Self {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        // Writing to memory does not fail.
-        let gzip = encoder.write_all(document).and_then(|()| encoder.finish()).unwrap_or_default();
         Packed {
-            gzip: Bytes::from(gzip),
+            gzip: gzip(document),
             length: document.len(),
             digest: Sha256::digest(document).into(),
             fingerprint: fingerprint(document),
         }
+    }
+
+    /// The same document in another form: what tells documents apart stays as it is.
+    pub fn as_form(&self, document: &[u8]) -> Self {
+        Packed { gzip: gzip(document), length: document.len(), ..*self }
     }
 
     /// The document as gzip writes it.
@@ -54,6 +56,12 @@ impl Packed {
     pub fn digest(&self) -> String {
         self.digest.iter().map(|b| format!("{b:02X}")).collect()
     }
+}
+
+fn gzip(document: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory does not fail.
+    Bytes::from(encoder.write_all(document).and_then(|()| encoder.finish()).unwrap_or_default())
 }
 
 /// FNV-1a.

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value};
 
-/// Bytes of one protobuf message.
+/// Bytes of one protobuf message, whose fields are left out where they are zero.
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) struct Message(Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -17,27 +17,56 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    /// The bytes.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Bytes or text, also if there are none.
+    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn text(&mut self, field: u64, text: &str) {
+    /// Text.
+    pub(super) fn text(&mut self, field: u64, text: &str) {
         if !text.is_empty() {
             self.bytes(field, text.as_bytes());
         }
     }
 
-    fn message(&mut self, field: u64, message: Message) {
+    /// A message, also if it is empty.
+    pub(super) fn message(&mut self, field: u64, message: Message) {
         self.bytes(field, &message.0);
     }
 
-    fn boolean(&mut self, field: u64, value: bool) {
+    /// A boolean.
+    pub(super) fn boolean(&mut self, field: u64, value: bool) {
         if value {
-            self.varint(field << 3);
-            self.varint(1);
+            self.truth(field, value);
         }
+    }
+
+    /// A boolean, also if it is false.
+    pub(super) fn truth(&mut self, field: u64, value: bool) {
+        self.varint(field << 3);
+        self.varint(u64::from(value));
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&mut self, field: u64, value: i64) {
+        if value != 0 {
+            self.varint(field << 3);
+            // Negative numbers are ten bytes.
+            self.varint(value as u64);
+        }
+    }
+
+    /// A number, also if it is zero.
+    pub(super) fn double(&mut self, field: u64, value: f64) {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 }
 
