@@ -28,7 +28,13 @@ pub enum Literal {
     Bytes(Vec<u8>),
 }
 
-/// What an expression is.
+/// A name without the dot in front of it that makes it absolute: one that no variable of a macro takes.
+pub fn bare(name: &str) -> &str {
+    name.strip_prefix('.').unwrap_or(name)
+}
+
+/// What an expression is. The names of variables, of functions without a target and of types keep a dot that stands
+/// in front of them; [`bare`] takes it off.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// A literal.
@@ -71,6 +77,8 @@ pub enum Macro {
     Filter,
     /// A map of what the entries become.
     TransformMap,
+    /// A map of the entries that the entries become.
+    TransformMapEntry,
     /// The entries in the order of what they become.
     SortBy,
 }

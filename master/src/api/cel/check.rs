@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 mod literals;
 
-use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
+use super::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
 use super::problem::Problem;
 use super::signatures::overloads;
 use super::types::{Bindings, ObjectType, Type, fits, resolved};
@@ -78,8 +78,9 @@ impl Checker<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<Type> {
-        let scoped = self.scopes.iter().rev().find(|(n, _)| n == name).map(|(_, ty)| ty.clone());
-        scoped.or_else(|| self.environment.variables.get(name).cloned())
+        let local = |(n, _): &&(String, Type)| n == name && !n.starts_with('.');
+        let scoped = self.scopes.iter().rev().find(local).map(|(_, ty)| ty.clone());
+        scoped.or_else(|| self.environment.variables.get(bare(name)).cloned())
     }
 
     fn expr(&mut self, expr: &Expr) -> Type {
@@ -101,16 +102,16 @@ impl Checker<'_> {
             },
             Kind::Ident(name) => match self.variable(name) {
                 Some(ty) => ty,
-                None if TYPES.contains(&name.as_str()) => Type::Type,
+                None if TYPES.contains(&bare(name)) => Type::Type,
                 None => self.undeclared(expr.at, name),
             },
             Kind::Select(inner, field, optional) => {
                 if let Some(name) = expr.dotted()
-                    && TYPES.contains(&name.as_str())
+                    && TYPES.contains(&bare(&name))
                 {
                     return Type::Type;
                 }
-                if let Some(ty) = expr.dotted().and_then(|name| self.environment.variables.get(&name)) {
+                if let Some(ty) = expr.dotted().and_then(|name| self.environment.variables.get(bare(&name))) {
                     return ty.clone();
                 }
                 let of = self.expr(inner);
@@ -158,16 +159,17 @@ impl Checker<'_> {
             }
             Kind::Struct(name, fields) => {
                 // What an unknown type's fields are is nobody's concern.
-                if !(self.environment.makes)(name) {
+                let made = bare(name);
+                if !(self.environment.makes)(made) {
                     return self.undeclared(expr.at, name);
                 }
                 for (field, value, optional) in fields {
                     let ty = self.expr(value);
-                    if name == "JSONPatch" && !optional {
+                    if made == "JSONPatch" && !optional {
                         self.patch_field(value.at, field, &ty);
                     }
                 }
-                Type::Object(Arc::new(ObjectType { name: name.clone(), fields: BTreeMap::new() }))
+                Type::Object(Arc::new(ObjectType { name: made.to_owned(), fields: BTreeMap::new() }))
             }
             Kind::Within(of, name, body, flat) => {
                 let inner = match self.expr(of) {
@@ -183,7 +185,7 @@ impl Checker<'_> {
                 let ty = self.expr(value);
                 self.scoped(name, ty, |me| me.expr(body))
             }
-            Kind::Comprehension(c) => self.comprehension(c),
+            Kind::Comprehension(c) => self.comprehension(expr.at, c),
             Kind::Call(target, name, args) => self.call(expr.at, target.as_deref(), name, args),
         }
     }
@@ -229,7 +231,7 @@ impl Checker<'_> {
         }
     }
 
-    fn comprehension(&mut self, c: &Comprehension) -> Type {
+    fn comprehension(&mut self, at: usize, c: &Comprehension) -> Type {
         let range = self.expr(&c.range);
         let (first, second) = match &range {
             Type::List(of, _) if c.second.is_some() => (Type::Int, (**of).clone()),
@@ -248,26 +250,56 @@ impl Checker<'_> {
         if let Some(name) = &c.second {
             self.scopes.push((name.clone(), second));
         }
-        if let Some(condition) = &c.condition {
-            let ty = self.expr(condition);
-            if !matches!(ty, Type::Bool | Type::Dyn) {
-                let wrong = format!("found no matching overload for '_&&_' applied to '(bool, {ty})'");
-                self.fail(condition.at, wrong);
+        let condition = c.condition.as_ref().map(|condition| (condition.at, self.expr(condition)));
+        let transformed = c.transform.as_ref().map_or(Type::Dyn, |t| self.expr(t));
+        self.scopes.truncate(self.scopes.len() - 1 - usize::from(c.second.is_some()));
+        // What is gathered round by round.
+        let gathered = match c.of {
+            Macro::All | Macro::Exists => Type::Bool,
+            Macro::ExistsOne => Type::Int,
+            Macro::Filter | Macro::SortBy => Type::list(first),
+            Macro::Map => Type::list(transformed),
+            Macro::TransformMap => Type::Map(Arc::new(first), Arc::new(transformed)),
+            Macro::TransformMapEntry => self.inserted(at, transformed),
+        };
+        match condition {
+            Some((at, ty)) if matches!(c.of, Macro::All | Macro::Exists) => self.must_be_bool(at, &ty),
+            Some((_, ty)) if !matches!(ty, Type::Bool | Type::Dyn) => {
+                let applied = format!("({ty}, {gathered}, {gathered})");
+                self.fail(at, format!("found no matching overload for '_?_:_' applied to '{applied}'"));
+            }
+            _ => {}
+        }
+        if c.of == Macro::ExistsOne { Type::Bool } else { gathered }
+    }
+
+    /// The map that maps of a type come together to.
+    fn inserted(&mut self, at: usize, map: Type) -> Type {
+        let any = Type::Map(Arc::new(Type::Dyn), Arc::new(Type::Dyn));
+        match map {
+            Type::Map(..) => map,
+            Type::Dyn => any,
+            other => {
+                let applied = format!("({any}, {other})");
+                self.fail(
+                    at,
+                    format!("found no matching overload for 'cel.@mapInsert' applied to '{applied}'"),
+                );
+                any
             }
         }
-        let transformed = c.transform.as_ref().map(|t| self.expr(t));
-        self.scopes.truncate(self.scopes.len() - 1 - usize::from(c.second.is_some()));
-        match c.of {
-            Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
-            Macro::Filter | Macro::SortBy => Type::list(first),
-            Macro::Map => Type::list(transformed.unwrap_or(Type::Dyn)),
-            Macro::TransformMap => Type::Map(Arc::new(first), Arc::new(transformed.unwrap_or(Type::Dyn))),
+    }
+
+    /// Checks one side of `&&` or `||`.
+    fn must_be_bool(&mut self, at: usize, ty: &Type) {
+        if !fits(&Type::Bool, ty, &mut Bindings::new()) {
+            self.fail(at, format!("expected type 'bool' but found '{ty}'"));
         }
     }
 
     fn call(&mut self, at: usize, target: Option<&Expr>, name: &str, args: &[Expr]) -> Type {
         // A target may be the first half of a function's name.
-        if let Some(qualified) = target.and_then(Expr::dotted).map(|t| format!("{t}.{name}"))
+        if let Some(qualified) = target.and_then(Expr::dotted).map(|t| format!("{}.{name}", bare(&t)))
             && overloads(&qualified).is_some()
             && (!qualified.starts_with("jsonpatch.") || (self.environment.makes)("JSONPatch"))
             && target.and_then(Expr::dotted).is_some_and(|t| self.variable(&t).is_none())
@@ -275,10 +307,20 @@ impl Checker<'_> {
             let types: Vec<Type> = args.iter().map(|a| self.expr(a)).collect();
             return self.apply(at, &qualified, &qualified, types, false);
         }
+        if matches!(name, "_&&_" | "_||_") {
+            for side in args {
+                let ty = self.expr(side);
+                self.must_be_bool(side.at, &ty);
+            }
+            return Type::Bool;
+        }
         let mut types: Vec<Type> = target.into_iter().map(|t| self.expr(t)).collect();
         types.extend(args.iter().map(|a| self.expr(a)));
-        let key = if target.is_some() { format!(".{name}") } else { name.to_owned() };
-        self.apply(at, &key, name, types, target.is_some())
+        match target {
+            Some(_) => self.apply(at, &format!(".{name}"), name, types, true),
+            None if overloads(bare(name)).is_none() => self.undeclared(at, name),
+            None => self.apply(at, bare(name), bare(name), types, false),
+        }
     }
 
     fn apply(&mut self, at: usize, key: &str, name: &str, types: Vec<Type>, member: bool) -> Type {

@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ast::{Comprehension, Expr, Kind, Literal, Macro};
+use super::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
 use super::library;
 use super::types::Type;
-use super::value::{Opaque, Value};
+use super::value::{MISREAD, Opaque, Value};
 use crate::auth::{Attributes, Decision};
 
 /// Why an evaluation has no value.
@@ -85,6 +85,13 @@ impl<'a> Evaluator<'_, 'a> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Outcome<'a> {
+        match self.of_kind(expr)? {
+            Value::Misread => error(MISREAD),
+            value => Ok(value),
+        }
+    }
+
+    fn of_kind(&mut self, expr: &Expr) -> Outcome<'a> {
         match &expr.kind {
             Kind::Literal(literal) => Ok(match literal {
                 Literal::Null => Value::Null,
@@ -97,20 +104,20 @@ impl<'a> Evaluator<'_, 'a> {
             }),
             Kind::Ident(name) => {
                 self.spend(1)?;
-                self.variable(name).map_or_else(
-                    || Ok(Value::Type(if name == "null_type" { "null_type" } else { name.as_str() }.into())),
-                    Ok,
-                )
+                Ok(self.variable(name).unwrap_or_else(|| Value::Type(bare(name).into())))
             }
             Kind::Select(inner, field, optional) => self.select(expr, inner, field, *optional),
             Kind::Has(inner, field) => {
                 self.spend(1)?;
-                let of = self.expr(inner)?;
-                Ok(Value::Bool(match of {
-                    Value::Optional(None) => false,
-                    Value::Optional(Some(inner)) => inner.field(field).is_some(),
-                    of => of.field(field).is_some(),
-                }))
+                let found = match self.expr(inner)? {
+                    Value::Optional(None) => None,
+                    Value::Optional(Some(inner)) => inner.field(field),
+                    of => of.field(field),
+                };
+                match found {
+                    Some(Value::Misread) => error(MISREAD),
+                    found => Ok(Value::Bool(found.is_some())),
+                }
             }
             Kind::List(items) => {
                 self.spend(10)?;
@@ -156,7 +163,7 @@ impl<'a> Evaluator<'_, 'a> {
                         }
                     }
                 }
-                Ok(Value::Struct(name.as_str().into(), Arc::new(made)))
+                Ok(Value::Struct(bare(name).into(), Arc::new(made)))
             }
             Kind::Bind(name, value, body) => {
                 let value = self.expr(value)?;
@@ -186,27 +193,27 @@ impl<'a> Evaluator<'_, 'a> {
 
     fn variable(&self, name: &str) -> Option<Value<'a>> {
         let local = self.locals.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-        local.or_else(|| self.scope.variables.get(name).cloned())
+        local.or_else(|| self.scope.variables.get(bare(name)).cloned())
     }
 
     fn select(&mut self, expr: &Expr, inner: &Expr, field: &str, optional: bool) -> Outcome<'a> {
         self.spend(1)?;
         if let Kind::Ident(name) = &inner.kind {
-            if name == "variables"
+            if bare(name) == "variables"
                 && let Some(why) = self.scope.failed.get(field)
             {
                 return error(format!("composited variable \"{field}\" fails to evaluate: {why}"));
             }
-            if let Some(value) = expr.dotted().and_then(|dotted| self.scope.variables.get(dotted.as_str())) {
+            if let Some(value) = expr.dotted().and_then(|dotted| self.scope.variables.get(bare(&dotted))) {
                 return Ok(value.clone());
             }
             if self.variable(name).is_none() {
-                return Ok(Value::Type(expr.dotted().unwrap_or_default().into()));
+                return Ok(Value::Type(bare(&expr.dotted().unwrap_or_default()).into()));
             }
         } else if let Some(name) = expr.dotted()
-            && name.starts_with("google.protobuf.")
+            && bare(&name).starts_with("google.protobuf.")
         {
-            return Ok(Value::Type(name.into()));
+            return Ok(Value::Type(bare(&name).into()));
         }
         let of = self.expr(inner)?;
         let some = |value: Option<Value<'a>>| Value::Optional(value.map(Arc::new));
@@ -285,6 +292,13 @@ impl<'a> Evaluator<'_, 'a> {
                     made.push(first);
                     Ok(None)
                 }
+                (Macro::TransformMapEntry, Ok(true)) => match &c.transform {
+                    None => Ok(None),
+                    Some(transform) => self
+                        .expr(transform)
+                        .and_then(|value| self.insert_all(&mut pairs, &value))
+                        .map(|()| None),
+                },
                 (Macro::Map | Macro::TransformMap | Macro::SortBy, Ok(true)) => match &c.transform {
                     None => Ok(None),
                     Some(transform) => self.expr(transform).map(|value| {
@@ -307,13 +321,33 @@ impl<'a> Evaluator<'_, 'a> {
             (Macro::All, None) => Ok(Value::Bool(true)),
             (Macro::Exists, None) => Ok(Value::Bool(false)),
             (Macro::ExistsOne, _) => Ok(Value::Bool(found == 1)),
-            (Macro::TransformMap, _) => Ok(Value::Map(Arc::new(pairs))),
+            (Macro::TransformMap | Macro::TransformMapEntry, _) => Ok(Value::Map(Arc::new(pairs))),
             (Macro::SortBy, _) => {
                 pairs.sort_by(|(_, a), (_, b)| a.order(b).unwrap_or(Ordering::Equal));
                 Ok(Value::List(Arc::new(pairs.into_iter().map(|(entry, _)| entry).collect())))
             }
             (Macro::Map | Macro::Filter, _) => Ok(Value::List(Arc::new(made))),
         }
+    }
+
+    /// Adds a map's entries to those of others.
+    fn insert_all(
+        &mut self,
+        pairs: &mut Vec<(Value<'a>, Value<'a>)>,
+        map: &Value<'a>,
+    ) -> Result<(), Failure> {
+        let Some(entries) = map.entries() else {
+            return error(format!("no such overload: cel.@mapInsert(map, {})", map.type_name()));
+        };
+        for (key, value) in entries {
+            self.spend(1 + pairs.len() as u64 / 10)?;
+            if pairs.iter().any(|(known, _)| known.same(&key)) {
+                let key = library::to_text(&key).unwrap_or_default();
+                return error(format!("insert failed: key {key} already exists"));
+            }
+            pairs.push((key, value));
+        }
+        Ok(())
     }
 
     fn call(&mut self, target: Option<&Expr>, name: &str, args: &[Expr]) -> Outcome<'a> {
@@ -330,7 +364,7 @@ impl<'a> Evaluator<'_, 'a> {
         let mut values = Vec::with_capacity(args.len() + 1);
         let qualified = target.and_then(Expr::dotted).filter(|t| self.variable(t).is_none());
         let qualified = qualified
-            .map(|t| format!("{t}.{name}"))
+            .map(|t| format!("{}.{name}", bare(&t)))
             .filter(|qualified| super::signatures::overloads(qualified).is_some());
         if qualified.is_none()
             && let Some(target) = target
@@ -353,8 +387,10 @@ impl<'a> Evaluator<'_, 'a> {
             values.push(self.expr(arg)?);
         }
         let size: u64 = values.iter().filter_map(Value::size).map(|n| n as u64).sum();
+        let name = bare(name);
         self.spend(library::cost(name, size))?;
         match (qualified.as_deref().unwrap_or(name), values.as_slice()) {
+            ("_==_" | "_!=_" | "@in", [a, b]) if a.is_misread() || b.is_misread() => error(MISREAD),
             ("_==_", [a, b]) => Ok(Value::Bool(a.same(b))),
             ("_!=_", [a, b]) => Ok(Value::Bool(!a.same(b))),
             ("_<_", [a, b]) => compare(a, b, Ordering::is_lt),

@@ -71,7 +71,7 @@ impl Program {
 
     /// Whether it mentions a variable.
     pub fn mentions(&self, name: &str) -> bool {
-        self.expr.all().any(|(_, expr)| matches!(&expr.kind, ast::Kind::Ident(of) if of == name))
+        self.expr.all().any(|(_, expr)| matches!(&expr.kind, ast::Kind::Ident(of) if ast::bare(of) == name))
     }
 
     /// Looks at what it was read as, however deep that is. `None` if there is no room for that.

@@ -41,17 +41,8 @@ fn read(source: &str, binds: bool) -> Option<Expr> {
         }
     }
     let levels = nesting(&tokens);
-    let mut parser = Parser {
-        chars: &chars,
-        tokens,
-        next: 0,
-        binds,
-        exprs: 0,
-        relations: 0,
-        calculations: 0,
-        height: 0,
-        rooted: None,
-    };
+    let mut parser =
+        Parser { chars: &chars, tokens, next: 0, binds, exprs: 0, relations: 0, calculations: 0, height: 0 };
     with_room(levels, move || parser.expr().filter(|_| parser.kind() == Kind::End)).flatten()
 }
 
@@ -81,8 +72,6 @@ struct Parser<'a> {
     calculations: usize,
     /// How many operators, calls and fields are above each other in what was read last.
     height: usize,
-    /// Where the last name began that has a dot in front of it.
-    rooted: Option<usize>,
 }
 
 /// Operators that take two sides, but for those that are chains: how tight they bind, and their names.
@@ -267,8 +256,7 @@ impl Parser<'_> {
     }
 
     fn member_call(&self, at: usize, target: Expr, name: String, arguments: Vec<Expr>) -> Option<Expr> {
-        let binds =
-            self.binds && self.rooted != Some(target.at) && target.kind == Node::Ident("cel".to_owned());
+        let binds = self.binds && target.kind == Node::Ident("cel".to_owned());
         macros::member(at, target, name, arguments, binds)
     }
 }

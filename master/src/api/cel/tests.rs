@@ -34,6 +34,10 @@ fn expressions_have_values() {
         ("self.l.filter(x, x > 1).size()", json!(2)),
         ("self.l.sum() + self.l.max() - self.l.min()", json!(8)),
         ("self.l.all(i, v, v == i + 1)", json!(true)),
+        ("self.l.transformMapEntry(i, v, v > 1, {string(v): i})", json!({"2": 1, "3": 2})),
+        ("[1].all(self, .self.a == 1 && self == 1)", json!(true)),
+        (".size(.self.l) == 3 && .type(1) == .int", json!(true)),
+        (".google.protobuf.Timestamp == type(timestamp('2020-01-02T03:04:05Z'))", json!(true)),
         ("self.none.x == 1 || true", json!(true)),
         ("self.s.substring(1, 3) + self.s.upperAscii()", json!("exTEXT")),
         ("'a,b'.split(',').join('-')", json!("a-b")),
@@ -79,6 +83,28 @@ fn expressions_have_values() {
 }
 
 #[test]
+fn a_list_in_place_of_a_text_cannot_be_read() {
+    let field = |name: &str, ty| (name.to_owned(), (name.to_owned(), ty));
+    let fields = [field("d", Type::String), field("n", Type::Int)].into_iter().collect();
+    let ty = Type::Object(std::sync::Arc::new(types::ObjectType { name: "o".to_owned(), fields }));
+    let mut environment = environment();
+    environment.variables.insert("self".to_owned(), ty.clone());
+    let this = json!({"d": [], "n": 1});
+    for (source, reads) in [
+        ("self.d == 'x'", true),
+        ("has(self.d)", true),
+        ("self == self", true),
+        ("self.n == 1 || self.d == 'x'", false),
+        ("self.n == 1", false),
+    ] {
+        let program = Program::compile(&environment, source).expect(source);
+        let scope = Scope::new([("self", Value::of(&this, &ty))]);
+        let failed = program.evaluate(&scope, &mut TOTAL_COST_MAX.clone()).map_err(|e| e.to_string()).err();
+        assert_eq!(failed.as_deref(), reads.then_some(value::MISREAD), "{source}");
+    }
+}
+
+#[test]
 fn errors_are_upstreams() {
     for (source, wanted) in [
         ("self.none", "no such key: none"),
@@ -90,6 +116,27 @@ fn errors_are_upstreams() {
         ("dyn(null).x", "no such key: x"),
         ("string(dyn({'a': 1}))", "no such overload: string(map)"),
         ("[1, 2].slice(1, 3)", "cannot slice(1, 3), list is length 2"),
+        ("[1, 2].transformMapEntry(i, v, {'a': v}).size()", "insert failed: key a already exists"),
+        (
+            "[1].transformMapEntry(i, v, 5)",
+            "compilation failed: ERROR: <input>:1:22: found no matching overload for 'cel.@mapInsert' applied to '(map(dyn, dyn), int)'\n | [1].transformMapEntry(i, v, 5)\n | .....................^",
+        ),
+        (
+            "[1].filter(x, x)",
+            "compilation failed: ERROR: <input>:1:11: found no matching overload for '_?_:_' applied to '(int, list(int), list(int))'\n | [1].filter(x, x)\n | ..........^",
+        ),
+        (
+            "[1].all(x, .x == 1)",
+            "compilation failed: ERROR: <input>:1:13: undeclared reference to '.x' (in container '')\n | [1].all(x, .x == 1)\n | ............^",
+        ),
+        (
+            ".golden(1)",
+            "compilation failed: ERROR: <input>:1:8: undeclared reference to '.golden' (in container '')\n | .golden(1)\n | .......^",
+        ),
+        (
+            "1 && true",
+            "compilation failed: ERROR: <input>:1:1: expected type 'bool' but found 'int'\n | 1 && true\n | ^",
+        ),
         (
             "golden(self.a)",
             "compilation failed: ERROR: <input>:1:7: undeclared reference to 'golden' (in container '')\n | golden(self.a)\n | ......^",

@@ -53,7 +53,13 @@ pub enum Value<'a> {
     Type(Arc<str>),
     /// A value of Kubernetes' libraries.
     Opaque(Opaque),
+    /// A part of an object that is not what its type says: whoever reads it fails.
+    Misread,
 }
+
+/// Why what is [`Value::Misread`] cannot be read. Only of a text is so little sure: one that has a format may be a
+/// list.
+pub const MISREAD: &str = "invalid data, expected string, got []interface {}";
 
 /// Values of Kubernetes' libraries.
 #[derive(Clone, Debug)]
@@ -104,6 +110,7 @@ impl<'a> Value<'a> {
             }
             (Json::String(s), _) => Value::String(s.as_str().into()),
             (Json::Array(items), Type::List(of, identity)) => Value::JsonList(items, of, identity),
+            (Json::Array(_), Type::String | Type::Bytes | Type::Duration | Type::Timestamp) => Value::Misread,
             (Json::Array(items), _) => Value::JsonList(items, &DYN, &Identity::Place),
             (Json::Object(map), ty) => Value::JsonMap(map, ty),
         }
@@ -127,6 +134,7 @@ impl<'a> Value<'a> {
             Value::Struct(name, _) => name,
             Value::Optional(_) => "optional_type",
             Value::Type(_) => "type",
+            Value::Misread => "error",
             Value::Opaque(opaque) => match opaque {
                 Opaque::Url(_) => "kubernetes.URL",
                 Opaque::Ip(_) => "net.IP",
@@ -254,6 +262,16 @@ impl<'a> Value<'a> {
         Some(Value::List(Arc::new(made)))
     }
 
+    /// Whether it is, or has anywhere in it, what cannot be read.
+    pub fn is_misread(&self) -> bool {
+        match self {
+            Value::Misread => true,
+            Value::JsonList(items, of, _) => items.iter().any(|item| misread(item, of)),
+            Value::JsonMap(map, ty) => map.iter().any(|(name, json)| misread(json, entry_type(ty, name))),
+            _ => false,
+        }
+    }
+
     /// Whether two values are equal.
     pub fn same(&self, other: &Value<'_>) -> bool {
         if let (Some(a), Some(b)) = (self.items(), other.items()) {
@@ -341,12 +359,20 @@ impl<'a> Value<'a> {
                 made.into()
             }
             Value::Optional(Some(inner)) => inner.to_json()?,
-            Value::Optional(None) | Value::Type(_) => return None,
+            Value::Optional(None) | Value::Type(_) | Value::Misread => return None,
             Value::Opaque(Opaque::Quantity(q)) => q.to_string().into(),
             Value::Opaque(Opaque::Ip(ip)) => ip.to_string().into(),
             Value::Opaque(Opaque::Cidr(net)) => net.to_string().into(),
             Value::Opaque(_) => return None,
         })
+    }
+}
+
+/// Whether a part of an object has anything in it that cannot be read as its type.
+fn misread(json: &Json, ty: &Type) -> bool {
+    match json {
+        Json::Array(_) | Json::Object(_) => Value::of(json, ty).is_misread(),
+        _ => false,
     }
 }
 

@@ -20,18 +20,15 @@ pub fn member(at: usize, target: Expr, name: String, arguments: Vec<Expr>, binds
     let of = match (name.as_str(), arguments.len()) {
         ("all", 2 | 3) => Macro::All,
         ("exists", 2 | 3) => Macro::Exists,
-        ("exists_one" | "existsOne", 2 | 3) => Macro::ExistsOne,
+        ("exists_one", 2 | 3) | ("existsOne", 3) => Macro::ExistsOne,
         ("map", 2 | 3) | ("transformList", 3 | 4) => Macro::Map,
         ("filter", 2) => Macro::Filter,
         ("transformMap", 3 | 4) => Macro::TransformMap,
+        ("transformMapEntry", 3 | 4) => Macro::TransformMapEntry,
         ("sortBy", 2) if matches!(target.kind, Kind::Literal(_) | Kind::Map(_) | Kind::Struct(..)) => {
             return None;
         }
         ("sortBy", 2) => Macro::SortBy,
-        ("transformMapEntry", 3 | 4) => {
-            variables(&arguments, true)?;
-            return Some(Expr { at, kind: Kind::Call(Some(Box::new(target)), name, arguments) });
-        }
         ("optMap" | "optFlatMap", 2) => {
             let flat = name == "optFlatMap";
             let [variable, body] = <[Expr; 2]>::try_from(arguments).ok()?;
@@ -47,14 +44,14 @@ pub fn member(at: usize, target: Expr, name: String, arguments: Vec<Expr>, binds
     };
     let two = match name.as_str() {
         "map" | "filter" | "sortBy" => false,
-        "transformList" | "transformMap" => true,
+        "transformList" | "transformMap" | "transformMapEntry" => true,
         _ => arguments.len() == 3,
     };
     let (first, second) = variables(&arguments, two)?;
     let mut rest = arguments.into_iter().skip(if two { 2 } else { 1 });
     let (one, another) = (rest.next(), rest.next());
     let (condition, transform) = match of {
-        Macro::Map | Macro::TransformMap | Macro::SortBy => match another {
+        Macro::Map | Macro::TransformMap | Macro::TransformMapEntry | Macro::SortBy => match another {
             Some(transform) => (one, Some(transform)),
             None => (None, one),
         },

@@ -98,7 +98,8 @@ impl Parser<'_> {
     fn named(&mut self, rooted: bool) -> Option<Expr> {
         let token = self.token();
         self.expect(Kind::Identifier)?;
-        let name = self.text(token);
+        let text = self.text(token);
+        let name = if rooted { format!(".{text}") } else { text.clone() };
         let open = self.at();
         if !self.eat(Kind::Open) {
             let mut length = 0;
@@ -108,21 +109,12 @@ impl Parser<'_> {
             if self.ahead(length) == Kind::OpenBrace {
                 return self.object(name, length);
             }
-            if reserved(&name) {
-                return None;
-            }
-            if rooted {
-                self.rooted = Some(token.start);
-            }
-            return Some(Expr { at: token.start, kind: Node::Ident(name) });
+            return (!reserved(&text)).then_some(Expr { at: token.start, kind: Node::Ident(name) });
         }
-        if reserved(&name) {
+        if reserved(&text) {
             return None;
         }
         let arguments = self.arguments()?;
-        if rooted {
-            return Some(Expr { at: open, kind: Node::Call(None, name, arguments) });
-        }
         macros::global(open, name, arguments)
     }
 

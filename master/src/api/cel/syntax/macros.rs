@@ -25,7 +25,7 @@ pub fn expand(
             Shape::Select => return Part { shape: Shape::Select, place: made },
             _ => Err((argument.place, "invalid argument to has() macro".to_owned())),
         },
-        ("all" | "exists" | "exists_one" | "existsOne", Some(_), [variable, _]) => {
+        ("all" | "exists" | "exists_one", Some(_), [variable, _]) => {
             free_name(variable, "argument must be a simple name")
         }
         ("map", Some(_), [variable, _] | [variable, _, _]) | ("filter", Some(_), [variable, _]) => {

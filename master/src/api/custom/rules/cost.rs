@@ -5,7 +5,7 @@
 //! ones included. - [`size`]: how big what a schema describes can be. - [`functions`]: what calls cost.
 
 use crate::api::cel::Type;
-use crate::api::cel::ast::{Comprehension, Expr, Kind, Literal, Macro};
+use crate::api::cel::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
 use crate::api::cel::check::Types;
 use crate::api::custom::schema::Schema;
 
@@ -109,6 +109,11 @@ impl<'s> Estimate<'_, 's> {
                 }
                 Span::ONE
             }
+            // The name of a type, which is one name with dots in it.
+            Kind::Select(..) if known.ty == Type::Type && expr.dotted().is_some() => {
+                known.place = self.own;
+                Span::ONE
+            }
             Kind::Select(inner, field, optional) => {
                 let (cost, of) = self.expr(inner);
                 if !optional {
@@ -177,7 +182,7 @@ impl<'s> Estimate<'_, 's> {
                     parts.push((own, part));
                     cost = cost.plus(own);
                 }
-                return functions::call(name, args, &parts, cost, known);
+                return functions::call(bare(name), args, &parts, cost, known);
             }
         };
         (cost, known)
@@ -240,6 +245,10 @@ impl<'s> Estimate<'_, 's> {
             Macro::TransformMap => {
                 let (cost, _) = transform.unwrap_or_else(|| (Span::NONE, Known::of(Type::Dyn)));
                 (entry(cost, 3), collects(MAP, None))
+            }
+            Macro::TransformMapEntry => {
+                let (cost, _) = transform.unwrap_or_else(|| (Span::NONE, Known::of(Type::Dyn)));
+                (entry(cost, 2), collects(MAP, None))
             }
         };
         let mut sum = cost.plus(Span::of(once)).plus(rounds.times(each));
