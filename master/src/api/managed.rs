@@ -12,6 +12,7 @@ use protocol::ApiRequest;
 use protocol::apply::managers::is_reset;
 use protocol::apply::update::Write;
 use protocol::apply::{Managed, Manager, Operation, Refusal};
+use protocol::schema::{Definition, Empties};
 use serde_json::Value;
 
 use super::object;
@@ -38,6 +39,8 @@ pub struct Tracking<'a> {
     subresource: &'a str,
     /// What the writer is called.
     name: String,
+    /// The fields of a kind of the table.
+    definition: Option<&'static Definition>,
 }
 
 impl<'a> Tracking<'a> {
@@ -50,6 +53,7 @@ impl<'a> Tracking<'a> {
             versions: KindVersions::of(subject, subresource),
             subresource,
             name: agent::manager(request),
+            definition: subject.custom.is_none().then_some(subject.definition),
         }
     }
 
@@ -73,15 +77,24 @@ impl<'a> Tracking<'a> {
         }
     }
 
-    /// Gives a new object's fields to its writer.
-    pub fn create(&self, value: &mut Value) {
+    /// An object as it is shown, with the lists and maps that were given as empty and are shown even if they are not.
+    fn shown<'v>(&self, value: &'v Value, empties: &Empties) -> Cow<'v, Value> {
+        let mut shown = self.versions.shown(value, &self.version);
+        if let Some(definition) = self.definition.filter(|definition| empties.are_shown(definition)) {
+            empties.show_in(definition, shown.to_mut());
+        }
+        shown
+    }
+
+    /// Gives a new object's fields to its writer, also those that it was given as empty, where they are shown.
+    pub fn create(&self, value: &mut Value, empties: &Empties) {
         let given = entries::take(value);
         let managed = match is_reset(&given) {
             true => Managed::default(),
             false => Managed::decode(&given).unwrap_or_default(),
         };
         let empty = self.versions.empty(&self.version);
-        let new = self.versions.shown(value, &self.version);
+        let new = self.shown(value, empties);
         let now = object::now();
         let write = self.write(&empty, &now, Operation::Update);
         let owned = if managed.0.is_empty() {
@@ -98,16 +111,23 @@ impl<'a> Tracking<'a> {
     }
 
     /// Gives the fields that a write changes to its writer. Both objects are of the stored version.
-    pub fn update(&self, old: &Value, new: &mut Value) {
+    pub fn update(&self, old: &Value, new: &mut Value, empties: &Empties) {
         let given = entries::take(new);
         let live = &old["metadata"]["managedFields"];
-        if let Some(kept) = self.updated(old, new, live, given) {
+        if let Some(kept) = self.updated(old, new, empties, live, given) {
             entries::set(new, kept);
         }
     }
 
     /// The managed fields after a write; `None` for none.
-    fn updated(&self, old: &Value, new: &Value, live: &Value, given: Value) -> Option<Value> {
+    fn updated(
+        &self,
+        old: &Value,
+        new: &Value,
+        empties: &Empties,
+        live: &Value,
+        given: Value,
+    ) -> Option<Value> {
         let same = given == *live;
         // Through subresources nobody sets managed fields by hand.
         let by_hand = self.subresource.is_empty() && !given.is_null() && !same;
@@ -120,8 +140,7 @@ impl<'a> Tracking<'a> {
         }
         // Most writes bring what is there.
         let live = if same { Cow::Owned(given) } else { Cow::Borrowed(live) };
-        let (before, after) =
-            (self.versions.shown(old, &self.version), self.versions.shown(new, &self.version));
+        let (before, after) = (self.versions.shown(old, &self.version), self.shown(new, empties));
         let now = object::now();
         let write = self.write(&before, &now, Operation::Update);
         let changes = match write.changes(&after) {

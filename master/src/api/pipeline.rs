@@ -253,20 +253,22 @@ impl Inner {
         self.authorizer.require(&Attributes::of(request)).await?;
         let resource = subject.resource;
         let offered = self.route(request, &subject)?;
-        let wrong = meta::name_errors(meta::NameRule::PathSegment, subject.name, false);
-        if resource.is_stored() && !wrong.is_empty() {
-            let (name, why) = (go_quote(subject.name), wrong.join(";"));
-            return Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {why}")));
-        }
         warnings.extend(kinds::notices(resource, request));
         if request.verb == Verb::DeleteCollection {
             options::check_list(request)?;
+            Choice::of(request, &subject)?;
         }
         if request.verb.is_write() {
             options::check_write(request)?;
         }
         warnings.extend(kinds::left_behind(resource, request).map(str::to_owned));
         warnings.extend(subject.custom.and_then(|custom| custom.deprecation.clone()));
+        // Found out where the object would be looked for.
+        let wrong = meta::name_errors(meta::NameRule::PathSegment, subject.name, false);
+        if resource.is_stored() && !wrong.is_empty() {
+            let (name, why) = (go_quote(subject.name), wrong.join(";"));
+            return Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {why}")));
+        }
         // Each way has a future of its own: one that is as large as the largest would be moved with every request.
         if let Some(name) = offered {
             return match (resource.plural, name) {

@@ -12,7 +12,8 @@ use super::invalid::{Errors, Path, check};
 use super::managed::Tracking;
 use super::object::{self, list, text};
 use super::pipeline::Inner;
-use super::registry::{Answer, Subject, body};
+use super::registry::body::{self, Sent};
+use super::registry::{Answer, Subject};
 use crate::auth::{Attributes, Decision, reviews};
 
 impl Inner {
@@ -47,7 +48,8 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let r = subject.resource;
         let validation = request.options.field_validation.as_deref();
-        let mut body = body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?.value;
+        let Sent { value: mut body, empties } =
+            body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
         let snapshot = self.recent().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut body).await?;
@@ -55,7 +57,7 @@ impl Inner {
         let spec = body["spec"].clone();
         // Those that come back as they were given have their fields' managers, as all that is made has.
         if !matches!(r.kind, "SelfSubjectReview" | "SelfSubjectRulesReview") {
-            Tracking::of(request, subject).create(&mut body);
+            Tracking::of(request, subject).create(&mut body, &empties);
         }
         body["status"] = match r.kind {
             "TokenReview" => reviews::token_review(&self.authenticator, &body)?["status"].clone(),

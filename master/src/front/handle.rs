@@ -363,7 +363,16 @@ async fn routed(
     if chosen.form == Form::Table && response.code < 400 {
         check_include(chosen.form, &include)?;
     }
-    write::object(&response, chosen, resource, &*config.documents, &include)
+    match write::object(&response, chosen, resource, &*config.documents, &include) {
+        // It was done, and what is to be said about it is, though it cannot be shown as asked for.
+        Err(error) if !response.warnings.is_empty() => {
+            audited.failure(&error);
+            let mut answer = write::error(&error, Chosen::for_errors(&accept));
+            write::warn(&mut answer, &response.warnings);
+            Ok(answer)
+        }
+        answer => answer,
+    }
 }
 
 async fn stream(

@@ -58,6 +58,62 @@ impl Empties {
         self.restored(path, value) != *value
     }
 
+    /// Whether any of them would be shown, though they are empty.
+    pub fn are_shown(&self, definition: &'static Definition) -> bool {
+        self.0.iter().any(|(name, place)| match (definition.field(name), place) {
+            (Some(field), Place::Within(within)) => within.are_shown_of(&field.ty),
+            (Some(field), Place::List | Place::Map) => !field.omitempty,
+            _ => false,
+        })
+    }
+
+    fn are_shown_of(&self, ty: &'static Type) -> bool {
+        match (ty.element(), ty.definition()) {
+            (Some(of), _) => self.0.values().any(|place| match place {
+                Place::Within(within) => within.are_shown_of(of),
+                _ => false,
+            }),
+            (_, Some(definition)) => self.are_shown(definition),
+            _ => false,
+        }
+    }
+
+    /// Puts those that are shown into an object that stands for the same.
+    pub fn show_in(&self, definition: &'static Definition, object: &mut Value) {
+        let Value::Object(fields) = object else { return };
+        for (name, place) in &self.0 {
+            let Some(field) = definition.field(name) else { continue };
+            match place {
+                Place::Within(within) => {
+                    if let Some(value) = fields.get_mut(name) {
+                        within.show_in_type(&field.ty, value);
+                    }
+                }
+                Place::List | Place::Map if !field.omitempty => {
+                    put(place, fields.entry(name.as_str()).or_insert(Value::Null));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn show_in_type(&self, ty: &'static Type, value: &mut Value) {
+        if let Some(definition) = ty.definition() {
+            return self.show_in(definition, value);
+        }
+        let Some(of) = ty.element() else { return };
+        for (name, place) in &self.0 {
+            let entry = match &mut *value {
+                Value::Array(items) => name.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+                Value::Object(entries) => entries.get_mut(name),
+                _ => None,
+            };
+            if let (Some(entry), Place::Within(within)) = (entry, place) {
+                within.show_in_type(of, entry);
+            }
+        }
+    }
+
     /// A value that lies at a path, with what was given as empty.
     pub fn restored(&self, path: &str, value: &Value) -> Value {
         let mut value = value.clone();
@@ -180,6 +236,36 @@ mod tests {
             &json!({"metadata": {"annotations": {"a.b/c": "d"}}, "status": {"capacity": {}}}),
         );
         assert_eq!(keyed.restored("status", &json!({})), json!({"capacity": {}}));
+    }
+
+    #[test]
+    fn what_is_shown_even_if_it_is_empty_comes_back() {
+        for (name, given, wanted) in [
+            ("a.rbac.v1.Role", json!({"rules": [], "metadata": {"labels": {}}}), json!({"rules": []})),
+            (
+                "a.rbac.v1.Role",
+                json!({"rules": [{"verbs": [], "resources": []}]}),
+                json!({"rules": [{"verbs": []}]}),
+            ),
+            ("a.storage.v1.CSINode", json!({"spec": {"drivers": []}}), json!({"spec": {"drivers": []}})),
+            ("a.core.v1.Endpoints", json!({"subsets": []}), json!({})),
+        ] {
+            let definition = definition(name).expect("a kind");
+            let mut read = given.clone();
+            let empties = Empties::of(definition, &read);
+            super::super::decode_in(definition, &mut read).expect("is read");
+            let mut shown = super::super::decode::finish(definition, read.clone());
+            empties.show_in(definition, &mut shown);
+            assert_eq!(empties.are_shown(definition), wanted != json!({}), "{given}");
+            for (pointer, wanted) in
+                [("/rules", &wanted["rules"]), ("/spec/drivers", &wanted["spec"]["drivers"])]
+            {
+                if !wanted.is_null() {
+                    assert_eq!(shown.pointer(pointer), Some(wanted), "{given}");
+                }
+            }
+            assert!(shown.pointer("/metadata/labels").is_none(), "{shown}");
+        }
     }
 
     #[test]

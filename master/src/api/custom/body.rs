@@ -13,8 +13,37 @@ fn syntax(error: &serde_json::Error) -> String {
     if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
 }
 
+const NO_VERSION: &str = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+
+/// The refusal of an object that says that it is of a kind and version, by who expects a kind.
+fn cannot(given: &str, api_version: &str, kind: &str, why: &str) -> ApiError {
+    let version = api_version.rsplit('/').next().unwrap_or(api_version);
+    ApiError::bad_request(format!("{given} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// What strict validation says of fields that a schema does not have.
+fn unknown(paths: Vec<String>) -> Vec<String> {
+    paths.into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
+}
+
+/// What is wrong with an object that does not say its kind.
+pub fn missing_kind(shown: &str) -> String {
+    format!("Object 'Kind' is missing in '{shown}'")
+}
+
+/// Why an object of whatever declared kind cannot be read, before its fields are looked at: what it says that it is is
+/// nothing, or its metadata is no object.
+pub fn unreadable(object: &Value) -> Option<String> {
+    if object.get("apiVersion").is_some_and(Value::is_null) {
+        return Some(".apiVersion accessor error: <nil> is of the type <nil>, expected string".to_owned());
+    }
+    let metadata = object.get("metadata").filter(|metadata| !metadata.is_object() && !metadata.is_null());
+    metadata.map(|other| protocol::go::cannot_unmarshal(other, "v1.ObjectMeta"))
+}
+
 impl Version {
-    /// Reads the object of a create or replace: pruned and with its defaults, in this version.
+    /// Reads the object of a create or replace: pruned and with its defaults, in this version. Whether it is of this
+    /// kind is for [`check_type`](Self::check_type) to tell.
     pub fn decode(
         &self,
         text: &[u8],
@@ -26,39 +55,45 @@ impl Version {
         let given: Value = serde_json::from_slice(text).map_err(|e| {
             unrecognized(format!("couldn't get version/kind; json parse error: {}", syntax(&e)))
         })?;
-        said_by(&given).map_err(unrecognized)?;
-        let given_kind = object::text(&given, &["kind"]);
-        if given_kind.is_empty() {
-            let shown = String::from_utf8_lossy(text);
-            return Err(unrecognized(format!("Object 'Kind' is missing in '{shown}'")));
+        let said = said_by(&given).map_err(unrecognized)?;
+        let expected = self.resource.api_version();
+        // Whoever does not look strictly asks another reader, which says it in other words.
+        let ignores = validation == Some("Ignore");
+        let Some(given_kind) = said.kind else {
+            let why = missing_kind(&String::from_utf8_lossy(text));
+            let version = said.api_version.unwrap_or(expected);
+            return Err(if ignores { cannot(kind, &version, kind, &why) } else { unrecognized(why) });
+        };
+        let api_version = object::text(&given, &["apiVersion"]);
+        // What is wrong with its metadata is told before whether it is of this kind at all.
+        if let Some(why) = unreadable(&given) {
+            return Err(cannot(&given_kind, api_version, kind, &why));
         }
-        let (api_version, expected) = (object::text(&given, &["apiVersion"]), self.resource.api_version());
+        let decoded = schema::decode(schema::custom(), text)
+            .map_err(|why| cannot(&given_kind, api_version, kind, &why))?;
+        let mut value = decoded.value;
+        let mut found = decoded.strict;
+        match api_version.split_once('/').filter(|_| given_kind == kind) {
+            Some(_) if api_version == expected => {
+                found.extend(self.admit(&mut value).map_err(|why| cannot(kind, &expected, kind, &why))?);
+            }
+            // Of another version of the kind it is looked at as one of that.
+            Some((group, version)) if group == self.resource.group => {
+                let pruned = self.siblings.get(version).map(|fields| fields.prune(&mut value));
+                found.extend(unknown(pruned.unwrap_or_default()));
+            }
+            _ => {}
+        }
+        if api_version.is_empty() && validation == Some("Strict") && !found.is_empty() {
+            return Err(ApiError::bad_request(NO_VERSION));
+        }
+        strict(found, validation, warnings)
+            .map_err(|why| cannot(&given_kind, api_version, &given_kind, &why))?;
         if api_version != expected {
             return Err(ApiError::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));
         }
-        if given_kind != kind {
-            let mut errors = Errors::default();
-            errors.invalid(&Path::new("kind"), given_kind, format!("must be {kind}"));
-            check(errors, self.resource.group, given_kind, object::name(&given))?;
-        }
-        let cannot = |why: String| {
-            let version = self.resource.version;
-            ApiError::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
-            ))
-        };
-        // Metadata is read by itself.
-        let metadata = given.get("metadata").filter(|metadata| !metadata.is_object() && !metadata.is_null());
-        if let Some(other) = metadata {
-            return Err(cannot(protocol::go::cannot_unmarshal(other, "v1.ObjectMeta")));
-        }
-        let decoded = schema::decode(schema::custom(), text).map_err(cannot)?;
-        let mut value = decoded.value;
-        let mut found = decoded.strict;
-        found.extend(self.admit(&mut value).map_err(cannot)?);
-        strict(found, validation, warnings).map_err(cannot)?;
         Ok(Sent::new(value, decoded.empties))
     }
 
@@ -68,9 +103,7 @@ impl Version {
         let (given_kind, api_version) =
             (object::text(value, &["kind"]), object::text(value, &["apiVersion"]));
         if api_version.is_empty() {
-            return Err(ApiError::internal(
-                "Object 'apiVersion' is missing in 'object has no apiVersion field'",
-            ));
+            return Err(ApiError::internal(NO_VERSION));
         }
         let mut errors = Errors::default();
         if given_kind != kind {
@@ -89,7 +122,7 @@ impl Version {
         let pruned = self.fields.prune(value);
         self.fields.read_embedded(value)?;
         self.fields.default(value);
-        Ok(pruned.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
+        Ok(unknown(pruned))
     }
 
     /// An object of this version as it is stored. Those that a webhook converts come here converted.

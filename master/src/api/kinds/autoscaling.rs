@@ -88,7 +88,6 @@ fn direction(rules: &mut Value, window: Option<i64>, policies: &Value) {
     if let Some(window) = window {
         default(rules, "stabilizationWindowSeconds", window);
     }
-    // An empty list is a mistake to be told, not one to be filled in.
     default(rules, "policies", policies.clone());
 }
 
@@ -243,7 +242,11 @@ fn rules(rules: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     checks::choice(&rules["selectPolicy"], &["Disabled", "Max", "Min"], &path.child("selectPolicy"), errors);
-    let policies = list(rules, &["policies"]);
+    let mut policies = list(rules, &["policies"]);
+    // Those that an empty list was filled up with are none.
+    if errors.is_given_empty(&path.child("policies")) {
+        policies = &[];
+    }
     if policies.is_empty() {
         errors.required(&path.child("policies"), "must specify at least one Policy");
     }

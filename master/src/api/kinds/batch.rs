@@ -197,16 +197,11 @@ fn job_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if spec["successPolicy"].is_object() {
         success_policy(spec, &path.child("successPolicy"), errors);
     }
-    checks::choice(
-        &spec["podReplacementPolicy"],
-        &["Failed", "TerminatingOrFailed"],
-        &path.child("podReplacementPolicy"),
-        errors,
-    );
-    if spec["podFailurePolicy"].is_object() && text(spec, &["podReplacementPolicy"]) == "TerminatingOrFailed"
-    {
-        errors.unsupported(&path.child("podReplacementPolicy"), "TerminatingOrFailed", &["Failed"]);
-    }
+    let replacements: &[&str] = match spec["podFailurePolicy"].is_object() {
+        true => &["Failed"],
+        false => &["Failed", "TerminatingOrFailed"],
+    };
+    checks::choice(&spec["podReplacementPolicy"], replacements, &path.child("podReplacementPolicy"), errors);
     template_spec(&spec["template"], &path.child("template"), errors);
     let at = path.child("template").child("spec").child("restartPolicy");
     match text(spec, &["template", "spec", "restartPolicy"]) {

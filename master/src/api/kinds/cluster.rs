@@ -8,7 +8,7 @@ use super::checks::{self, IMMUTABLE, internal, named, qualified};
 use super::{MetadataTurn, Strategy, base, keep_metadata, resources};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{copy_field, default, default_text, list, name, object_mut, text};
+use crate::api::object::{copy_field, default, default_text, existing_mut, list, name, object_mut, text};
 
 mod features;
 
@@ -83,7 +83,12 @@ pub(super) fn node() -> Strategy {
                 said.push(format!("{at}: this field is deprecated, and is unused by Kubernetes"));
             }
         },
-        prepare_create: without_source,
+        prepare_create: |node| {
+            without_source(node);
+            if let Some(status) = existing_mut(node, &["status"]) {
+                status.remove("config");
+            }
+        },
         prepare_update: |new, _| without_source(new),
         // What a kubelet did with that configuration stays where it is said already.
         prepare_status: |new, old| {

@@ -49,7 +49,10 @@ impl Tracking<'_> {
             Managed::decode(known).map_err(|e| failed(format!("failed to decode managed fields: {e}")))?;
         let kind = (text(config, &["apiVersion"]), text(config, &["kind"]));
         if kind != (self.version.as_str(), self.kind) {
-            return Err(ApiError::bad_request(format!("invalid object type: {}", shown_kind(config))));
+            // What is no version says nothing.
+            let none = text(config, &["apiVersion"]).matches('/').count() > 1;
+            let shown = if none { "/, Kind=".to_owned() } else { shown_kind(config) };
+            return Err(ApiError::bad_request(format!("invalid object type: {shown}")));
         }
         if config["metadata"]["managedFields"].is_array() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));

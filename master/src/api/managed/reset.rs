@@ -27,20 +27,21 @@ static SPEC_OF_POD: LazyLock<Set> = LazyLock::new(|| {
 static SPEC_AND_CERTIFICATE: LazyLock<Set> =
     LazyLock::new(|| Set::of(&[&["spec"], &["status", "certificate"]]));
 
-/// Kinds that have a status but take all of it through the main resource too.
-const WHOLE: &[&str] = &["apiservices"];
-
 /// What a write of a kind through a subresource does not own.
 pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'static> {
     match (plural, subresource) {
         ("certificatesigningrequests", "") => Filter::Without(&SPEC_AND_STATUS),
-        (_, "") if has_status && !WHOLE.contains(&plural) => Filter::Without(&STATUS),
+        (_, "") if has_status => Filter::Without(&STATUS),
         ("pods", "ephemeralcontainers") => Filter::Only(EPHEMERAL),
         ("pods", "resize") => Filter::Only(RESIZE),
         ("pods", "status") => Filter::Without(&SPEC_OF_POD),
         ("deployments", "status") => Filter::Without(&SPEC_AND_LABELS),
         (
-            "flowschemas" | "prioritylevelconfigurations" | "customresourcedefinitions" | "volumeattachments",
+            "flowschemas"
+            | "prioritylevelconfigurations"
+            | "customresourcedefinitions"
+            | "volumeattachments"
+            | "apiservices",
             "status",
         ) => Filter::Without(&SPEC_AND_METADATA),
         (_, "status") => Filter::Without(&SPEC),

@@ -3,7 +3,7 @@
 
 use protocol::apply::managers::Owned;
 use protocol::apply::{Element, Managed, Set};
-use protocol::schema::Definition;
+use protocol::schema::{Definition, Empties};
 use protocol::{ApiError, ApiRequest};
 use serde_json::Value;
 
@@ -33,6 +33,7 @@ impl<'a> ScaleTracking<'a> {
             kind: "Scale",
             subresource: "scale",
             name: agent::manager(request),
+            definition: None,
         };
         ScaleTracking { parent, scale }
     }
@@ -58,7 +59,7 @@ impl<'a> ScaleTracking<'a> {
 
     /// Follows an update of the scale.
     pub fn update(&self, old: &Value, new: &mut Value) {
-        self.scale.update(old, new);
+        self.scale.update(old, new, &Empties::default());
     }
 
     /// Applies a configuration to the scale.

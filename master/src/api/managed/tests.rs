@@ -25,7 +25,7 @@ fn config_map(data: Value) -> Value {
 fn created(manager: &str, data: Value) -> Value {
     let request = request(manager, None);
     let mut made = config_map(data);
-    Tracking::of(&request, subject("", "configmaps")).create(&mut made);
+    Tracking::of(&request, subject("", "configmaps")).create(&mut made, &Empties::default());
     made
 }
 
@@ -33,7 +33,7 @@ fn updated(manager: &str, old: &Value, data: Value) -> Value {
     let request = request(manager, None);
     let mut new = old.clone();
     new["data"] = data;
-    Tracking::of(&request, subject("", "configmaps")).update(old, &mut new);
+    Tracking::of(&request, subject("", "configmaps")).update(old, &mut new, &Empties::default());
     new
 }
 
@@ -79,7 +79,7 @@ fn managers_can_be_forgotten_by_hand() {
         let request = request("b", None);
         let mut new = made.clone();
         new["metadata"]["managedFields"] = reset.clone();
-        Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new);
+        Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new, &Empties::default());
         assert_eq!(new["metadata"].get("managedFields"), None, "{reset}");
         // And are not followed any more.
         assert_eq!(updated("c", &new, json!({"k": "9"}))["metadata"].get("managedFields"), None);
@@ -89,7 +89,7 @@ fn managers_can_be_forgotten_by_hand() {
         let request = request("a", None);
         let mut new = made.clone();
         new["metadata"]["managedFields"] = entries.clone();
-        Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new);
+        Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new, &Empties::default());
         assert_eq!(owners(&new), owners(&made), "{entries}");
     }
 }
@@ -159,7 +159,7 @@ fn kubectl_takes_over_what_its_client_side_apply_left() {
     let mut made = deployment(1);
     made["metadata"]["annotations"][annotation] = applied.to_string().into();
     let by = request("kubectl-client-side-apply", None);
-    Tracking::of(&by, subject("apps", "deployments")).create(&mut made);
+    Tracking::of(&by, subject("apps", "deployments")).create(&mut made, &Empties::default());
     made["metadata"]["uid"] = "u".into();
     assert!(apply("somebody", Some(&made), &deployment(2), false).is_err());
     let taken = apply("kubectl", Some(&made), &deployment(2), false).expect("taken over");
@@ -206,4 +206,20 @@ fn replicas_change_hands_through_the_scale() {
     assert_eq!(owners(&parent), [("s".to_owned(), json!({"f:spec": {"f:replicas": {}}}))]);
     assert_eq!((&entry["apiVersion"], &entry["subresource"]), (&json!("apps/v1"), &json!("scale")));
     assert!(tracking.apply(&before, &scale(2), false).is_err());
+}
+
+#[test]
+fn lists_that_are_shown_even_if_they_are_empty_are_owned_by_who_gave_them() {
+    let client = request("m", None);
+    for (given, owned) in [(json!({"rules": []}), true), (json!({"rules": null}), false), (json!({}), false)]
+    {
+        let roles = subject("rbac.authorization.k8s.io", "roles");
+        let empties = Empties::of(roles.definition, &given);
+        let mut role = json!({"metadata": {"name": "a"}, "rules": null});
+        Tracking::of(&client, roles).create(&mut role, &empties);
+        let fields = &role["metadata"]["managedFields"][0]["fieldsV1"];
+        assert_eq!(fields.get("f:rules").is_some(), owned, "{given}");
+        // It is shown as it is stored.
+        assert!(role["rules"].is_null(), "{role}");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Subject;
 use crate::api::managed::entries;
-use crate::api::{convert, kinds};
+use crate::api::{convert, custom, kinds};
 
 /// What a kind's scheme is called in upstream's messages.
 fn scheme(group: &str) -> &'static str {
@@ -196,14 +196,17 @@ fn is_read(kind: &str, version: &str) -> bool {
         || resources::by_kind(version, kind).is_some()
 }
 
-/// What is wrong with a patched object of a declared kind that does not say of which kind it is.
+/// What is wrong with a patched object of a declared kind that does not say of which kind it is, or has no metadata that
+/// can be read.
 pub fn untyped(value: &Value) -> Option<String> {
     let said = match said_by(value) {
         Ok(said) => said,
         Err(why) => return Some(why),
     };
-    let missing = said.kind.is_none_or(|kind| kind.is_empty());
-    missing.then(|| format!("Object 'Kind' is missing in '{value}'"))
+    match said.kind {
+        None => Some(custom::body::missing_kind(&value.to_string())),
+        Some(_) => custom::body::unreadable(value),
+    }
 }
 
 /// What is wrong with the kind that a patched object says that it is of, if nobody has such a kind.

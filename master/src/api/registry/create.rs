@@ -6,7 +6,8 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::body::{self, Sent};
-use super::{Answer, RETRIES_MAX, Subject, canonical, owners};
+use super::options::object_revision;
+use super::{Answer, RETRIES_MAX, Subject, canonical, owners, with_revision};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::kinds::{Generation, MetadataTurn};
@@ -23,6 +24,15 @@ const NAME_CHARS_MAX: usize = 63;
 /// How many generated names are tried before the collision is reported.
 const NAMES_MAX: usize = 8;
 
+/// What a request wants that makes an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A new object, which is of no revision yet.
+    New,
+    /// An object to be as it says, whether or not it was there: it may name a revision, which is then nobody's.
+    InPlace,
+}
+
 /// Some random characters that are safe in names.
 pub fn suffix() -> String {
     let mut random = rand::rng();
@@ -34,6 +44,17 @@ pub fn generate_name(prefix: &str) -> String {
     let keep = NAME_CHARS_MAX - SUFFIX_CHARS;
     let end = prefix.char_indices().nth(keep).map_or(prefix.len(), |(i, _)| i);
     format!("{}{}", &prefix[..end], suffix())
+}
+
+/// Takes out what only the server says of an object, which is then nobody's either.
+fn unsaid(value: &mut Value) {
+    if let Some(meta) = object::existing_mut(value, &["metadata"]) {
+        for name in
+            ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "uid"]
+        {
+            meta.remove(name);
+        }
+    }
 }
 
 /// Fills in what the server says about a new object.
@@ -131,9 +152,13 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut sent = body::object(&subject, &request.body, validation, warnings)?;
+        if let Some(custom) = subject.custom {
+            custom.check_type(&sent.value)?;
+        }
         owners::once(&mut sent.value, owners::Stage::Sent, warnings);
-        Tracking::of(request, subject).create(&mut sent.value);
-        self.create_object(request, subject, sent, warnings).await
+        unsaid(&mut sent.value);
+        Tracking::of(request, subject).create(&mut sent.value, &sent.empties);
+        self.create_object(request, subject, sent, Wanted::New, warnings).await
     }
 
     /// Creates an object that was read already, and whose fields have their manager.
@@ -142,12 +167,12 @@ impl Inner {
         request: &ApiRequest,
         subject: Subject<'_>,
         sent: Sent,
+        wanted: Wanted,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let Sent { mut value, empties } = sent;
         let resource = subject.resource;
-        // What is no number is no version either.
-        let version = object::text(&value, &["metadata", "resourceVersion"]).parse().unwrap_or(0u64);
+        let named = object::text(&value, &["metadata", "resourceVersion"]).to_owned();
         let given = object::namespace(&value);
         if resource.namespaced && !given.is_empty() && given != subject.namespace {
             return Err(ApiError::bad_request(
@@ -166,6 +191,12 @@ impl Inner {
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value).await?;
         self.call_mutating(&mut write, &mut value).await?;
+        let version = object_revision(&named);
+        if wanted == Wanted::InPlace
+            && let Err(error) = &version
+        {
+            return Err(error.clone());
+        }
         // Only now: what changes objects on their way in sees that they have no name yet.
         self::name(&mut value, &strategy);
         owners::once(&mut value, owners::Stage::Admitted, write.warnings);
@@ -191,8 +222,8 @@ impl Inner {
         self.call_validating(&mut write, Some(&value)).await?;
         (strategy.warnings)(&value, None, write.warnings);
         subject.warn_of_finalizers(&value, None, write.warnings);
-        // Found out where it would be stored.
-        if version != 0 {
+        // Found out where it would be stored, where what is no number is no version either.
+        if wanted == Wanted::New && !request.options.dry_run && version.is_ok_and(|version| version != 0) {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
 
@@ -215,7 +246,8 @@ impl Inner {
                 if at.find(&snapshot).is_some() {
                     return Err(taken_by(&at, &snapshot));
                 }
-                let body = self.shown(&at, &json, 0, false).await?;
+                // Nothing was stored, so nothing has taken the place of the revision that was named.
+                let body = with_revision(&self.shown(&at, &json, 0, false).await?, &named)?;
                 return Ok(Answer { code: 201, body, revision: 0 });
             }
             let mut txn =

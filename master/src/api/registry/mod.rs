@@ -337,6 +337,16 @@ fn spliced(json: &Bytes, revision: u64) -> Bytes {
     with_first_resource_version(json, revision).unwrap_or_else(|| json.clone())
 }
 
+/// Printed JSON of an object with a resourceVersion that a client made up; an empty one is none.
+pub(super) fn with_revision(json: &Bytes, named: &str) -> Result<Bytes, ApiError> {
+    if named.is_empty() {
+        return Ok(json.clone());
+    }
+    let mut value: Value = serde_json::from_slice(json).map_err(ApiError::internal)?;
+    value["metadata"]["resourceVersion"] = named.into();
+    Ok(object::encode_own(&value))
+}
+
 /// The object as the client sees it: with its resourceVersion, in the version asked for.
 pub(super) fn shown(subject: &Subject<'_>, json: &Bytes, revision: u64) -> Result<Bytes, ApiError> {
     // What was made now was made by the schemas of now.

@@ -185,13 +185,12 @@ fn unsigned(text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.parse().map_err(|e: std::num::ParseIntError| {
-        let why = match e.kind() {
-            std::num::IntErrorKind::PosOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
-        format!("strconv.ParseUint: parsing {text:?}: {why}")
-    })
+    let refused = |why| format!("strconv.ParseUint: parsing {}: {why}", protocol::go::quote(text));
+    // Rust takes a plus where Go does not.
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(refused("invalid syntax"));
+    }
+    text.parse().map_err(|_| refused("value out of range"))
 }
 
 #[cfg(test)]

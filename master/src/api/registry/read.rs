@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::{Engine, GeneralPurpose};
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector, Verb};
 use serde_json::{Value, json};
@@ -107,6 +108,9 @@ struct Continue {
 /// What a token says that it is.
 const CONTINUE_FORM: &str = "meta.k8s.io/v1";
 
+/// Reads what Go reads: bits that are left over in the end may be anything.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
 /// A token; revision -1 goes on with whatever is there by then.
 fn encode_continue(revision: i64, after: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": CONTINUE_FORM, "rv": revision, "start": after}).to_string())
@@ -116,8 +120,10 @@ fn decode_continue(token: &str) -> Result<Continue, ApiError> {
     let bad = |why: &str| {
         ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
     };
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad("invalid character"))?;
+    let bytes = TOKENS.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        bad(&protocol::schema::syntax::error(&bytes).unwrap_or_else(|| error.to_string()))
+    })?;
     let form = value["v"].as_str().unwrap_or_default();
     if form != CONTINUE_FORM {
         return Err(bad(&format!("server does not recognize this encoded version {form}")));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::body::Sent;
 use super::part::{Part, prepare};
 use super::update::MODIFIED;
-use super::{Answer, RETRIES_MAX, Subject, canonical, options, owners};
+use super::{Answer, RETRIES_MAX, Subject, canonical, demands, options, owners};
 use crate::api::admission::{self, Write};
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::kinds::UpdateOrder;
@@ -76,6 +76,9 @@ impl Inner {
             }
         }
         let strategy = kinds::strategy(resource);
+        if patching && version == "0" && !strategy.unconditional_update {
+            demands::a_revision(&subject)?;
+        }
         prepare(&subject, part, &strategy, &mut new, &old, &empties);
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;

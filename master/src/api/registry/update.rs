@@ -5,6 +5,7 @@ use protocol::{ApiError, ApiRequest, PatchKind, Verb};
 use serde_json::Value;
 
 use super::body::{self, Sent};
+use super::create::Wanted;
 use super::part::Part;
 use super::patch::{apply_patch, invalid_patch, unsupported_media};
 use super::{Answer, RETRIES_MAX, Subject, demands, owners};
@@ -35,14 +36,12 @@ impl Inner {
         if absent {
             let uid = object::text(&new, &["metadata", "uid"]);
             demands::same_object(&subject, uid, "", request.options.dry_run)?;
-            if let Some(meta) = object::existing_mut(&mut new, &["metadata"]) {
-                meta.remove("resourceVersion");
-            }
             let mut making = request.clone();
             making.verb = Verb::Create;
             self.authorizer.require(&Attributes::of(&making)).await?;
-            Tracking::of(request, subject).create(&mut new);
-            return self.create_object(&making, subject, Sent { value: new, empties }, warnings).await;
+            Tracking::of(request, subject).create(&mut new, &empties);
+            let sent = Sent { value: new, empties };
+            return self.create_object(&making, subject, sent, Wanted::InPlace, warnings).await;
         }
         let tracking = Tracking::of(request, subject);
         let version = object::text(&new, &["metadata", "resourceVersion"]);
@@ -53,8 +52,11 @@ impl Inner {
             if conditional {
                 demands::a_revision(&subject)?;
             }
+            if let Some(custom) = subject.custom {
+                custom.check_type(&new)?;
+            }
             let mut new = new.clone();
-            tracking.update(old, &mut new);
+            tracking.update(old, &mut new, &empties);
             Ok(Sent { value: new, empties: empties.clone() })
         };
         self.rewrite(request, subject, part, warnings, produce).await
@@ -98,7 +100,7 @@ impl Inner {
             } else {
                 made = body::as_stored(&subject, made);
             }
-            tracking.update(old, &mut made.value);
+            tracking.update(old, &mut made.value, &made.empties);
             check_name(&subject, &made.value)?;
             if let Some(custom) = subject.custom {
                 custom.check_type(&made.value)?;
@@ -154,7 +156,7 @@ impl Inner {
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
-        mut value: Value,
+        value: Value,
         mut said: Vec<String>,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
@@ -169,9 +171,8 @@ impl Inner {
         let mut making = request.clone();
         making.verb = Verb::Create;
         self.authorizer.require(&Attributes::of(&making)).await?;
-        object::object_mut(&mut value, &["metadata"]).remove("resourceVersion");
         warnings.append(&mut said);
-        self.create_object(&making, subject, value.into(), warnings).await
+        self.create_object(&making, subject, value.into(), Wanted::InPlace, warnings).await
     }
 
     /// Whether there is no such object, in the newest state there is.
