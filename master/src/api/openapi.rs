@@ -4,7 +4,7 @@
 //! on their side, and to learn that dry runs and server-side field validation exist.
 
 use std::collections::BTreeSet;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
 use protocol::Verb;
 use protocol::resources;
@@ -16,19 +16,18 @@ mod packed;
 mod paths;
 mod proto;
 mod proto_v3;
+mod third;
 
 pub use declared::Declared;
 pub use packed::Packed;
+pub use third::V3Document;
 
 use super::custom::Catalog;
 use crate::aggregation::openapi::Joined;
-use crate::front::negotiate;
 
 const JSON: &str = "application/json";
 /// Clients ask for `…v2@v1.0+protobuf`, which is no media type (`@` is none of its letters); the answer is one.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
-const V3_PROTOBUF_AT: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 /// A version 2 document in both of its forms.
 pub struct V2Document {
@@ -44,47 +43,6 @@ impl V2Document {
             proto: Packed::of(&proto::document(document)),
         }
     }
-}
-
-/// A version 3 document; its other form is made when it is first asked for.
-#[derive(Debug)]
-pub struct V3Document {
-    json: Packed,
-    proto: OnceLock<Packed>,
-}
-
-impl V3Document {
-    /// Of the document's JSON.
-    pub fn of(json: &[u8]) -> Self {
-        V3Document { json: Packed::of(json), proto: OnceLock::new() }
-    }
-
-    /// A number that tells documents apart.
-    pub fn fingerprint(&self) -> u64 {
-        self.json.fingerprint()
-    }
-
-    /// The form that a client likes best; `None` where it likes none.
-    fn in_form(&self, accept: &str) -> Option<(Packed, &'static str)> {
-        let proto = || {
-            // What another server sent need not be JSON; nothing is made of that.
-            let document = serde_json::from_slice(&self.json.plain()).unwrap_or(Value::Null);
-            self.json.as_form(&proto_v3::document(&document))
-        };
-        Some(match v3_form(accept)? {
-            JSON => (self.json.clone(), JSON),
-            media => (self.proto.get_or_init(proto).clone(), media),
-        })
-    }
-}
-
-/// The media type of the best form for an Accept header.
-fn v3_form(accept: &str) -> Option<&'static str> {
-    negotiate::preferred(accept, |range| match range {
-        "*/*" | "application/*" | JSON => Some(JSON),
-        V3_PROTOBUF | V3_PROTOBUF_AT => Some(V3_PROTOBUF),
-        _ => None,
-    })
 }
 
 /// Why there is no document for a request.

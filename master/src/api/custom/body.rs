@@ -161,3 +161,84 @@ impl Version {
         value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::custom::CustomKind;
+
+    #[test]
+    fn what_is_wrong_with_metadata_comes_before_what_an_object_says_that_it_is() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
+        let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1", "schema": {"openAPIV3Schema": schema}});
+        let definition = json!({
+            "spec": {"group": "g.example.com", "scope": "Namespaced", "versions": [version("v1"), version("v2")]},
+            "status": {
+                "acceptedNames": {"kind": "Thing", "listKind": "ThingList", "plural": "things", "singular": "thing"},
+                "conditions": [{"type": "Established", "status": "True"}],
+            },
+        });
+        let kind = CustomKind::of(&definition, "u", 1).expect("is established");
+        let version = kind.version("v1").expect("is declared");
+        let (own, other) = ("g.example.com/v1", "g.example.com/v2");
+        for (api_version, kind, metadata, validation, wanted) in [
+            (json!(own), json!("Thing"), json!({"name": "a"}), "Strict", ""),
+            (
+                json!(other),
+                json!("Thing"),
+                json!(5),
+                "Strict",
+                "Thing in version \"v2\" cannot be handled as a Thing: json: cannot unmarshal number into Go value of type \
+                 v1.ObjectMeta",
+            ),
+            (
+                json!(other),
+                json!("Other"),
+                json!({"x": 1}),
+                "Strict",
+                "Other in version \"v2\" cannot be handled as a Other: strict decoding error: unknown field \"metadata.x\"",
+            ),
+            (
+                json!(other),
+                json!("Other"),
+                json!({"x": 1}),
+                "Warn",
+                "the API version in the data (g.example.com/v2) does not match the expected API version \
+                 (g.example.com/v1)",
+            ),
+            (json!(""), json!("Thing"), json!({"x": 1}), "Strict", NO_VERSION),
+            (
+                json!(null),
+                json!("Thing"),
+                json!(5),
+                "Strict",
+                "Thing in version \"\" cannot be handled as a Thing: .apiVersion accessor error: <nil> is of the type \
+                 <nil>, expected string",
+            ),
+            (
+                json!(""),
+                json!(null),
+                json!(5),
+                "Ignore",
+                "Thing in version \"v1\" cannot be handled as a Thing: Object 'Kind' is missing in '",
+            ),
+            (
+                json!(""),
+                json!(""),
+                json!(5),
+                "Warn",
+                "the object provided is unrecognized (must be of type Thing): Object 'Kind' is missing in '",
+            ),
+        ] {
+            let body = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}).to_string();
+            let said = version.decode(body.as_bytes(), Some(validation), &mut Vec::new());
+            let said = said.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                said.starts_with(wanted) && said.is_empty() == wanted.is_empty(),
+                "{body} {validation}: {said}"
+            );
+        }
+    }
+}

@@ -124,7 +124,7 @@ fn message(name: &str, value: &Value) -> Message {
             OTHERS => {
                 let named = |name: &str| fields.iter().any(|field| field.name == name);
                 let extended = fields.iter().any(|field| field.name == EXTENSIONS);
-                let other = |name: &str| !named(name) && !(extended && name.starts_with("x-"));
+                let other = |name: &str| !(named(name) || extended && name.starts_with("x-"));
                 entries(&mut made, field.number, field.ty, given, other);
             }
             name => {

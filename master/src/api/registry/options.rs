@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn revisions_are_read_as_go_reads_numbers() {
+        for (text, wanted) in [
+            ("", Ok(0)),
+            ("007", Ok(7)),
+            ("+7", Err("strconv.ParseUint: parsing \"+7\": invalid syntax")),
+            ("abc", Err("strconv.ParseUint: parsing \"abc\": invalid syntax")),
+            (
+                "99999999999999999999",
+                Err("strconv.ParseUint: parsing \"99999999999999999999\": value out of range"),
+            ),
+        ] {
+            assert_eq!(unsigned(text), wanted.map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_asked_of_a_list_must_go_together() {
         let text = |value: &str| (!value.is_empty()).then(|| value.to_owned());
         // Version, match, continuation, initial events; for a list and for a watch: how many things are wrong.
