@@ -89,6 +89,9 @@ pub fn status(owner: &Pod, facts: &Facts<'_>, now: &Time) -> PodStatus {
         reason: facts.verdict.map(|v| v.0.clone()).or_else(|| old.reason.clone()),
         message: facts.verdict.map(|v| v.1.clone()).or_else(|| old.message.clone()),
         nominated_node_name: old.nominated_node_name.clone(),
+        // What others say of the pod's claims of devices is theirs.
+        resource_claim_statuses: old.resource_claim_statuses.clone(),
+        extended_resource_claim_status: old.extended_resource_claim_status.clone(),
         ..PodStatus::default()
     };
     let conditions = conditions(owner, &status, facts);

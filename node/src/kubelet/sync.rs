@@ -369,8 +369,7 @@ impl Sync {
         // The latest status that was made counts, not the one that the API may still be sending back.
         let mut base = owner.clone();
         if let Some(mine) = self.outbox.latest() {
-            let others = base.status.take().and_then(|s| s.conditions).unwrap_or_default();
-            base.status = Some(with_others(mine, others));
+            base.status = Some(with_others(mine, base.status.take().unwrap_or_default()));
         }
         let made = status::status(&base, &facts, &clock::now());
         self.shared.registry.set_status(&self.uid, made.clone());
@@ -411,16 +410,19 @@ impl Sync {
     }
 }
 
-/// Conditions that others have set go into our own latest status.
+/// What others have set goes into our own latest status: conditions, and the claims of devices that were made for the pod.
 fn with_others(
     mut mine: k8s_openapi::api::core::v1::PodStatus,
-    others: Vec<k8s_openapi::api::core::v1::PodCondition>,
+    theirs: k8s_openapi::api::core::v1::PodStatus,
 ) -> k8s_openapi::api::core::v1::PodStatus {
     const OURS: [&str; 5] =
         ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     let conditions = mine.conditions.get_or_insert_with(Vec::new);
     conditions.retain(|c| OURS.contains(&c.type_.as_str()));
-    conditions.extend(others.into_iter().filter(|c| !OURS.contains(&c.type_.as_str())));
+    let others = theirs.conditions.into_iter().flatten();
+    conditions.extend(others.filter(|c| !OURS.contains(&c.type_.as_str())));
+    mine.resource_claim_statuses = theirs.resource_claim_statuses;
+    mine.extended_resource_claim_status = theirs.extended_resource_claim_status;
     mine
 }
 

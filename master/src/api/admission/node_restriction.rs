@@ -162,6 +162,12 @@ fn pod_status(node: &str, old: &Value, new: &Value) -> Option<String> {
     if !object::same(old, new, &["metadata", "labels"]) {
         return Some(format!("node {node:?} cannot update labels through pod status"));
     }
+    if !object::same(old, new, &["status", "resourceClaimStatuses"]) {
+        return Some(format!("node {node:?} cannot update resource claim statues"));
+    }
+    if !object::same(old, new, &["status", "extendedResourceClaimStatus"]) {
+        return Some(format!("node {node:?} cannot update extended resource claim status"));
+    }
     None
 }
 
@@ -245,6 +251,23 @@ mod tests {
         ] {
             assert_eq!(may_set(label), allowed, "{label}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_pods_claims_is_not_a_nodes() {
+        let pod = |status: Value| json!({"metadata": {}, "spec": {"nodeName": "n"}, "status": status});
+        let said = json!({"phase": "Pending", "resourceClaimStatuses": [{"name": "x", "resourceClaimName": "c"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "d"}});
+        let without = |field: &str| {
+            let mut less = said.clone();
+            less.as_object_mut().map(|all| all.remove(field));
+            pod_status("n", &pod(said.clone()), &pod(less))
+        };
+        assert_eq!(without("phase"), None);
+        let why = "node \"n\" cannot update resource claim statues";
+        assert_eq!(without("resourceClaimStatuses").as_deref(), Some(why));
+        let why = "node \"n\" cannot update extended resource claim status";
+        assert_eq!(without("extendedResourceClaimStatus").as_deref(), Some(why));
     }
 
     #[test]

@@ -84,3 +84,31 @@ fn conditions_keep_their_time_and_others_stay() {
     assert_eq!(times, [("Ready", early.clone()), ("Initialized", late), ("example.com/gate", early)]);
     assert_eq!(merged[0].observed_generation, Some(3));
 }
+
+#[test]
+fn what_others_say_of_claims_of_devices_stays() {
+    let said = json!({"phase": "Pending", "resourceClaimStatuses": [{"name": "x", "resourceClaimName": "p-x-1"}],
+        "extendedResourceClaimStatus": {"resourceClaimName": "p-e-1", "requestMappings": [
+            {"containerName": "c", "resourceName": "example.com/gpu", "requestName": "container-0-request-0"}]}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}, "status": said});
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let (observed, health) = (Observed::default(), Health::default());
+    let facts = super::Facts {
+        engine: "docker",
+        observed: &observed,
+        health: &health,
+        errors: &BTreeMap::new(),
+        backing_off: &BTreeMap::new(),
+        last_words: &BTreeMap::new(),
+        image_ids: &BTreeMap::new(),
+        ips: &[],
+        host_ips: &[],
+        ended: false,
+        verdict: None,
+    };
+    let made = status(&pod, &facts, &Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    let made = serde_json::to_value(made).unwrap();
+    for field in ["resourceClaimStatuses", "extendedResourceClaimStatus"] {
+        assert_eq!(made[field], said[field], "{field}");
+    }
+}
