@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
+use k8s_openapi::api::resource::v1::DeviceClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use protocol::{Quantity, Resource};
 use time::OffsetDateTime;
 
 use super::machinery::meta::{is_deleting, revision};
-use super::machinery::watches::own;
+use super::machinery::watches::{mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
-use crate::api::admission::quota::usage;
+use crate::api::admission::quota::usage::{self, View};
 use crate::api::custom::Catalog;
+use crate::api::kinds::devices::extended::IMPLICIT;
 use crate::api::kinds::totals::{self, Amounts};
 use crate::cache::{Cache, Change, ChangeKind, Snapshot};
 
@@ -37,7 +39,8 @@ impl Reconciler for ResourceQuotaController {
             resource: plural,
             map: Box::new(move |change, cache| concerned(group, plural, change, cache)),
         });
-        [own::<ResourceQuota>()].into_iter().chain(counted).collect()
+        let classes = mapped::<DeviceClass>(of_class);
+        [own::<ResourceQuota>(), classes].into_iter().chain(counted).collect()
     }
 
     fn watch_declared(&self, kind: &'static Resource) -> Option<Watch> {
@@ -88,6 +91,24 @@ fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
         .filter(move |kind| seen.insert(*kind))
 }
 
+/// The quotas that limit what a class of devices stands behind, or stood before.
+fn of_class(change: &Change, cache: &Cache) -> Vec<Key> {
+    let states = [Some(&change.stored), change.previous.as_ref()].into_iter().flatten();
+    let classes: Vec<_> = states.filter_map(|s| s.typed::<DeviceClass>().ok()).collect();
+    let resource = |class: &DeviceClass| class.spec.extended_resource_name.clone();
+    // Under their own names claims are counted whatever the class says.
+    if change.kind == ChangeKind::Modified && classes.windows(2).all(|c| resource(&c[0]) == resource(&c[1])) {
+        return Vec::new();
+    }
+    let own = format!("{IMPLICIT}{}", change.stored.meta.name);
+    let resources = classes.iter().filter_map(|c| resource(c)).chain([own]);
+    let names: Vec<String> = resources.map(|resource| format!("requests.{resource}")).collect();
+    let snapshot = cache.snapshot();
+    let quotas = snapshot.list("", "resourcequotas", "");
+    let limits = quotas.filter(|quota| names.iter().any(|name| quota.mentions(name)));
+    limits.map(|quota| Key::new(&quota.meta.namespace, &quota.meta.name)).collect()
+}
+
 /// The quotas that a change may have freed something of: those of its namespace.
 fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<Key> {
     let namespace = &change.stored.meta.namespace;
@@ -100,7 +121,7 @@ fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<K
     let frees = match change.kind {
         ChangeKind::Added => false,
         ChangeKind::Deleted => true,
-        ChangeKind::Modified => changes_usage(group, plural, change),
+        ChangeKind::Modified => changes_usage(group, plural, change, &snapshot),
     };
     if !frees {
         return Vec::new();
@@ -110,16 +131,19 @@ fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<K
 
 /// Whether an object counts for something else than before: pods that end, services of another type, claims
 /// that grow or shrink.
-fn changes_usage(group: &str, plural: &str, change: &Change) -> bool {
-    if !matches!((group, plural), ("", "pods" | "services" | "persistentvolumeclaims")) {
+fn changes_usage(group: &str, plural: &str, change: &Change, snapshot: &Snapshot) -> bool {
+    if !matches!(
+        (group, plural),
+        ("", "pods" | "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims")
+    ) {
         return false;
     }
-    let now = OffsetDateTime::from(actors::time::now());
+    let view = View::of(group, plural, snapshot, OffsetDateTime::from(actors::time::now()));
     let Some(before) = change.previous.as_ref().and_then(|p| p.value().ok()) else { return true };
     let Ok(after) = change.stored.value() else { return true };
     // A pod that begins to end stops to count later, which only a look at it then finds.
     plural == "pods" && change.stored.meta.is_deleting()
-        || usage::usage(group, plural, &before, now) != usage::usage(group, plural, &after, now)
+        || usage::usage(group, plural, &before, &view) != usage::usage(group, plural, &after, &view)
         || (plural == "pods"
             && before["spec"]["activeDeadlineSeconds"] != after["spec"]["activeDeadlineSeconds"])
 }
@@ -147,7 +171,8 @@ fn count(
     let is_served = |(group, plural): &(&str, &str)| catalog.find_any(group, plural).is_some();
     let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).filter(is_served).collect();
     for (group, plural) in known.into_iter().chain(foreign) {
-        let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n)).collect();
+        let view = View::of(group, plural, snapshot, now);
+        let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n, &view)).collect();
         if names.is_empty() {
             continue;
         }
@@ -158,8 +183,9 @@ fn count(
             let Ok(object) = stored.value() else { continue };
             out.again |= plural == "pods" && stored.meta.is_deleting();
             if usage::in_scopes(group, plural, quota, &object) {
-                let mut counts = usage::usage(group, plural, &object, now);
-                counts.retain(|name, _| names.contains(&name));
+                let mut counts = usage::usage(group, plural, &object, &view);
+                // Whoever it is that such a name is for: writes are charged the same way.
+                counts.retain(|name, _| hard.contains_key(name));
                 totals::add(&mut out.used, &counts);
             }
         }

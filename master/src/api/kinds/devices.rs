@@ -11,6 +11,7 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
+pub mod extended;
 mod policies;
 pub(crate) mod selectors;
 mod slices;

@@ -21,6 +21,7 @@ use crate::api::registry::{Subject, seal};
 use crate::cache::Stored;
 use crate::store::{Compare, Op, Txn};
 
+mod claims;
 mod limited;
 pub mod pods;
 pub mod usage;
@@ -61,7 +62,11 @@ fn handles(write: &Write<'_>) -> bool {
     }
     match (write.subresource(), write.creates()) {
         ("", true) => true,
-        ("", false) => write.is("", "services") || write.is("", "persistentvolumeclaims"),
+        ("", false) => {
+            write.is("", "services")
+                || write.is("", "persistentvolumeclaims")
+                || write.is(claims::KIND.0, claims::KIND.1)
+        }
         ("resize", false) => write.is("", "pods"),
         _ => false,
     }
@@ -75,11 +80,14 @@ pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Res
     }
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
     let forbidden = |why: String| Err(write.forbidden(object::name_so_far(value), &why));
+    let now = OffsetDateTime::from(actors::time::now());
+    let view = usage::View::of(group, plural, write.snapshot, now);
     let mut interested = Vec::new();
     for stored in write.snapshot.list("", "resourcequotas", write.subject.namespace) {
         let quota = stored.value().map_err(ApiError::internal)?;
         let hard = amounts(&quota["status"]["hard"]);
-        let counted: Vec<String> = hard.keys().filter(|n| usage::counts(group, plural, n)).cloned().collect();
+        let counted: Vec<String> =
+            hard.keys().filter(|n| usage::counts(group, plural, n, &view)).cloned().collect();
         if counted.is_empty() || !usage::in_scopes(group, plural, &quota, value) {
             continue;
         }
@@ -95,8 +103,7 @@ pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Res
         }
         interested.push((stored, quota, name, hard, used));
     }
-    let now = OffsetDateTime::from(actors::time::now());
-    let mut delta = usage::usage(group, plural, value, now);
+    let mut delta = usage::usage(group, plural, value, &view);
     let negative: Vec<&str> =
         delta.iter().filter(|(_, q)| q.is_negative()).map(|(n, _)| n.as_str()).collect();
     if !negative.is_empty() {
@@ -109,7 +116,7 @@ pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Res
         return forbidden(format!("insufficient quota to consume: {}", uncovered.join(",")));
     }
     if let Some(old) = write.old {
-        let before = usage::usage(group, plural, old, now);
+        let before = usage::usage(group, plural, old, &view);
         for (name, amount) in &mut delta {
             let less = *amount - before.get(name).copied().unwrap_or_default();
             *amount = if less.is_negative() { Quantity::default() } else { less };

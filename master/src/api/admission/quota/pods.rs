@@ -6,6 +6,7 @@ use protocol::Quantity;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
+use crate::api::kinds::devices::extended::IMPLICIT;
 use crate::api::kinds::qos_class;
 use crate::api::kinds::totals::{Amounts, amounts, total};
 use crate::api::object::{is_deleting, list, text};
@@ -48,7 +49,7 @@ fn named(requests: &Amounts, limits: &Amounts) -> Amounts {
         if basic {
             out.insert(name.clone(), *amount);
         }
-        if basic || is_extended(name) {
+        if basic || is_extended(name) || name.starts_with(IMPLICIT) {
             out.insert(format!("requests.{name}"), *amount);
         }
     }
@@ -62,7 +63,7 @@ fn is_basic(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage")
 }
 
-fn is_extended(name: &str) -> bool {
+pub(super) fn is_extended(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
 }
 
@@ -72,7 +73,7 @@ pub(super) fn is_counted(name: &str) -> bool {
     matches!(name, "count/pods" | "pods" | "limits.cpu" | "limits.memory" | "limits.ephemeral-storage")
         || is_basic(plain.unwrap_or(name))
         || plain.unwrap_or(name).starts_with("hugepages-")
-        || plain.is_some_and(is_extended)
+        || plain.is_some_and(|name| is_extended(name) || name.starts_with(IMPLICIT))
 }
 
 /// What containers must say where a quota counts it; `None` when they do.

@@ -4,10 +4,33 @@ use protocol::Quantity;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::pods;
+use super::{claims, pods};
 use crate::api::admission::storage::class_of;
+use crate::api::kinds::devices::extended::Backed;
 use crate::api::kinds::totals::Amounts;
 use crate::api::object::{list, text};
+use crate::cache::Snapshot;
+
+/// What counting looks at beside the object.
+pub struct View<'a> {
+    /// The namespace's other objects.
+    pub snapshot: &'a Snapshot,
+    /// Extended resources that classes of devices stand behind. Only claims of devices are counted by them.
+    pub backed: Backed,
+    /// The time.
+    pub now: OffsetDateTime,
+}
+
+impl<'a> View<'a> {
+    /// What is needed for objects of a kind.
+    pub fn of(group: &str, plural: &str, snapshot: &'a Snapshot, now: OffsetDateTime) -> Self {
+        let backed = match (group, plural) {
+            claims::KIND => Backed::of(snapshot),
+            _ => Backed::default(),
+        };
+        View { snapshot, backed, now }
+    }
+}
 
 const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 
@@ -31,10 +54,11 @@ fn has_short_name(group: &str, plural: &str) -> bool {
 }
 
 /// Whether objects of a kind count for a resource name.
-pub fn counts(group: &str, plural: &str, name: &str) -> bool {
+pub fn counts(group: &str, plural: &str, name: &str, view: &View<'_>) -> bool {
     match (group, plural) {
         ("", "pods") => pods::is_counted(name),
         _ if name == count_name(group, plural) || (has_short_name(group, plural) && name == plural) => true,
+        claims::KIND => claims::is_counted(name, &view.backed),
         ("", "services") => matches!(name, "services.nodeports" | "services.loadbalancers"),
         ("", "persistentvolumeclaims") => {
             name == "requests.storage"
@@ -47,9 +71,9 @@ pub fn counts(group: &str, plural: &str, name: &str) -> bool {
 }
 
 /// What an object counts for.
-pub fn usage(group: &str, plural: &str, object: &Value, now: OffsetDateTime) -> Amounts {
+pub fn usage(group: &str, plural: &str, object: &Value, view: &View<'_>) -> Amounts {
     if (group, plural) == ("", "pods") {
-        return pods::usage(object, now);
+        return pods::usage(object, view.now);
     }
     let one = Quantity::from_units(1);
     let mut out = Amounts::from([(count_name(group, plural), one)]);
@@ -59,6 +83,7 @@ pub fn usage(group: &str, plural: &str, object: &Value, now: OffsetDateTime) -> 
     match (group, plural) {
         ("", "services") => service(object, &mut out),
         ("", "persistentvolumeclaims") => claim(object, &mut out),
+        claims::KIND => claims::usage(object, view, &mut out),
         _ => {}
     }
     out
