@@ -3,7 +3,7 @@
 //! - [`changes`]: what changes mean. - [`attempt`]: one attempt. - [`binding`]: what becomes of a decision;
 //!   [`preparing`]: where devices have to be made ready first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,8 +100,10 @@ pub struct Scheduler {
     nominated: HashMap<Arc<str>, (Arc<str>, Arc<PodFacts>)>,
     /// Pods whose devices are made ready for their nodes.
     preparing: HashMap<Arc<str>, Preparing>,
-    /// Claims of devices that have some.
-    allocated: HashSet<Key>,
+    /// Claims that have devices or were made for extended resources, and whether they have any.
+    holding: HashMap<Key, bool>,
+    /// Classes of devices, and the extended resources that they name.
+    classes: HashMap<Arc<str>, Option<String>>,
     verdicts: HashMap<Key, Verdict>,
     binders: Vec<ActorRef<Binder>>,
     turn: u64,
@@ -131,7 +133,8 @@ impl Scheduler {
             assumed: HashMap::new(),
             nominated: HashMap::new(),
             preparing: HashMap::new(),
-            allocated: HashSet::new(),
+            holding: HashMap::new(),
+            classes: HashMap::new(),
             verdicts: HashMap::new(),
             binders: Vec::new(),
             turn: 0,
@@ -241,7 +244,8 @@ impl Handler<Changed> for Scheduler {
                 self.changed_at(&ClusterChange::Storage, revision);
             }
             "resourceclaims" => self.claim_changed(m.key, ctx),
-            "resourceslices" | "deviceclasses" => {
+            "deviceclasses" => self.class_changed(&m.key),
+            "resourceslices" => {
                 let revision = self.revision("resource.k8s.io", m.resource, &m.key);
                 self.changed_at(&ClusterChange::Devices, revision);
             }

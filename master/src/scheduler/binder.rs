@@ -88,7 +88,8 @@ impl Handler<Bind> for Binder {
                     return Err(BindError::Volumes(why));
                 }
             }
-            let consumer = Consumer { name: m.name.clone(), uid: m.uid.to_string() };
+            let consumer =
+                Consumer { namespace: m.namespace.clone(), name: m.name.clone(), uid: m.uid.to_string() };
             let left = m.until.saturating_duration_since(Instant::now());
             match timeout(left, reserve(&client, &cache, &m.claims, &consumer)).await {
                 Ok(done) => done?,

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Facts, Slot};
-use super::plugins::{ALL, About, Prepared, Rejection};
-use super::pod::PodFacts;
+use super::facts::Slot;
+use super::plugins::{ALL, About, Incoming, Prepared, Rejection};
 
 /// Nodes below which all are looked at; beyond it a part suffices.
 const ENOUGH_MIN: usize = 100;
@@ -49,9 +48,8 @@ pub struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Prepares every plugin for a pod.
-    pub fn new(facts: &'a Facts, pod: &'a PodFacts) -> Self {
-        let prepared =
-            ALL.iter().filter_map(|p| p.prepare(pod, facts).map(|ready| (p.name(), p.weight(), ready)));
+    pub fn new(of: Incoming<'a>) -> Self {
+        let prepared = ALL.iter().filter_map(|p| p.prepare(of).map(|ready| (p.name(), p.weight(), ready)));
         let prepared: Vec<_> = prepared.collect();
         let everywhere =
             prepared.iter().find_map(|(plugin, _, ready)| ready.everywhere().map(|why| (*plugin, why)));
@@ -91,12 +89,12 @@ pub fn enough(nodes: usize) -> usize {
 
 /// Decides where a pod goes. `turn` moves the place where looking begins, so that a part of a large cluster
 /// is not always the same part, and breaks ties.
-pub fn decide(facts: &Facts, pod: &PodFacts, turn: u64) -> Decision {
-    let slots: Vec<Slot> = facts.slots().collect();
+pub fn decide(of: Incoming<'_>, turn: u64) -> Decision {
+    let slots: Vec<Slot> = of.facts.slots().collect();
     if slots.is_empty() {
         return Decision::NoNodes;
     }
-    let plan = Plan::new(facts, pod);
+    let plan = Plan::new(of);
     let wanted = enough(slots.len());
     let start = (turn % slots.len() as u64) as usize;
     let mut feasible = Vec::new();

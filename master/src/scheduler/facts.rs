@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Node, Taint};
-use k8s_openapi::api::resource::v1::AllocationResult;
+use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass};
 
-use super::devices::taken::Pending;
+use super::devices::Cluster;
+use super::devices::taken::{Pending, Tally};
 use super::pod::PodFacts;
 use super::resources::{Amounts, amounts};
+use crate::api::kinds::devices::extended::Backed;
 use crate::cache::Snapshot;
 use crate::controllers::machinery::labels::Labels;
 
@@ -46,6 +49,10 @@ pub struct Facts {
     namespaces: HashMap<Arc<str>, Arc<Labels>>,
     /// Claims, volumes, devices and their classes, as the cluster held them when a cycle began.
     storage: Arc<Snapshot>,
+    /// What claims have of devices there.
+    taken: Arc<Tally>,
+    /// Extended resources that classes of devices stand behind there.
+    backed: Arc<Backed>,
     /// Devices that were given to claims, until the cluster shows it.
     pending: Pending,
 }
@@ -133,9 +140,14 @@ impl Facts {
         self.namespaces.get(namespace).map(AsRef::as_ref)
     }
 
-    /// Devices that were given to claims, until the cluster shows it.
-    pub fn pending(&self) -> &Pending {
-        &self.pending
+    /// What there is of devices, and what is taken.
+    pub fn devices(&self) -> Cluster<'_> {
+        Cluster { snapshot: &self.storage, taken: &self.taken, pending: &self.pending, backed: &self.backed }
+    }
+
+    /// Whether a class of devices stands behind a resource. It counts on nodes that do not offer the resource themselves.
+    pub fn is_backed(&self, resource: &str) -> bool {
+        self.backed.class_of(resource).is_some()
     }
 
     /// Learns that devices were given to a claim, by its uid.
@@ -155,6 +167,11 @@ impl Facts {
 
     /// Learns of claims, volumes, devices and classes.
     pub fn set_storage(&mut self, snapshot: Arc<Snapshot>) {
+        let classes = |of: &Snapshot| of.kind_revision(DeviceClass::GROUP, DeviceClass::URL_PATH_SEGMENT);
+        if classes(&self.storage) != classes(&snapshot) {
+            self.backed = Arc::new(Backed::of(&snapshot));
+        }
+        Arc::make_mut(&mut self.taken).follow(&self.storage, &snapshot);
         self.storage = snapshot;
     }
 

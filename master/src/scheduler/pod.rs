@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorTerm, Pod, PodAffinit
 use protocol::Selector;
 use protocol::selector::{Operator, Requirement};
 
+use super::devices;
 use super::facts::HostPort;
 use super::resources::{Amounts, pod_nonzero, pod_requests};
 use crate::controllers::machinery::labels::{Labels, selector_option};
@@ -30,6 +31,8 @@ pub struct PodFacts {
     pub ports: Vec<HostPort>,
     /// Claims of volumes that it names.
     pub volume_claims: Vec<String>,
+    /// Claims of devices that it names, or that are named in its status.
+    pub device_claims: Vec<String>,
     /// Priority; higher goes first.
     pub priority: i32,
     /// Affinity to, and against, other pods.
@@ -226,6 +229,7 @@ impl PodFacts {
                 .filter_map(|v| v.persistent_volume_claim.as_ref())
                 .map(|claim| claim.claim_name.clone())
                 .collect(),
+            device_claims: devices::claims::names(&pod).map(str::to_owned).collect(),
             priority: spec.priority.unwrap_or(0),
             affinity: affinity(&pod),
             nodes: NodeAffinity::of(spec),

@@ -6,7 +6,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::cycle::{Plan, Refusal, explain_reasons};
 use super::facts::{Facts, Slot};
-use super::plugins::About;
+use super::plugins::dynamic_resources::Devices;
+use super::plugins::{About, Incoming};
 use super::pod::PodFacts;
 use crate::controllers::machinery::labels::selector_option;
 use crate::controllers::machinery::pods::condition;
@@ -40,12 +41,8 @@ struct Candidate {
 }
 
 /// Looks for pods to evict, on nodes that refused the pod for now.
-pub fn decide(
-    facts: &Facts,
-    pod: &PodFacts,
-    refusals: &[Refusal],
-    budgets: &[Arc<PodDisruptionBudget>],
-) -> Outcome {
+pub fn decide(of: Incoming<'_>, refusals: &[Refusal], budgets: &[Arc<PodDisruptionBudget>]) -> Outcome {
+    let Incoming { pod, facts, devices } = of;
     if let Some(why) = forbidden(facts, pod, refusals) {
         return Outcome::NotEligible(format!("not eligible due to {why}."));
     }
@@ -62,7 +59,7 @@ pub fn decide(
             break;
         }
         let trial = trial.get_or_insert_with(|| facts.clone());
-        match victims_on(trial, pod, refusal.node, budgets) {
+        match victims_on(trial, (pod, devices), refusal.node, budgets) {
             Ok(candidate) => candidates.push(candidate),
             Err(why) => reasons.extend(why),
         }
@@ -111,7 +108,7 @@ fn cost(c: &Candidate) -> (usize, i32, i64, usize, i64) {
 /// The fewest, least important pods that have to leave a node. `facts` is left as it was.
 fn victims_on(
     facts: &mut Facts,
-    pod: &PodFacts,
+    (pod, devices): (&PodFacts, &Devices),
     node: Slot,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Result<Candidate, Vec<String>> {
@@ -124,7 +121,7 @@ fn victims_on(
     for victim in &lower {
         facts.remove_pod(&victim.uid);
     }
-    let without = Plan::new(facts, pod).filter(node);
+    let without = Plan::new(Incoming { pod, facts, devices }).filter(node);
     if let Err(refusal) = without {
         for victim in lower {
             facts.set_pod(&name, victim);
@@ -143,7 +140,7 @@ fn victims_on(
     let mut violations = 0;
     for (candidate, violates) in order {
         facts.set_pod(&name, candidate.clone());
-        let still_fits = Plan::new(facts, pod).filter(node).is_ok();
+        let still_fits = Plan::new(Incoming { pod, facts, devices }).filter(node).is_ok();
         if !still_fits {
             facts.remove_pod(&candidate.uid);
             victims.push(candidate.clone());

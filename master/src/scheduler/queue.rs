@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use actors::time::Instant;
 use actors::trace::{CAUSES_MAX, TraceContext};
-use k8s_openapi::api::core::v1::PodResourceClaimStatus;
+use k8s_openapi::api::core::v1::{PodExtendedResourceClaimStatus, PodResourceClaimStatus};
 
 use super::facts::Facts;
 use super::plugins::{ALL, ClusterChange};
 use super::pod::PodFacts;
+use crate::controllers::machinery::meta::Key;
 
 /// Pause after a pod's first failed attempt; doubles with each further one.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -71,6 +72,8 @@ pub struct Queue {
     active: BTreeSet<ActiveKey>,
     /// Backing off, and unschedulable ones by the time of their last resort.
     timed: BTreeSet<(Instant, Arc<str>)>,
+    /// Gated pods by the claims of devices that they have.
+    by_claim: HashMap<Key, BTreeSet<Arc<str>>>,
     serial: u64,
 }
 
@@ -142,9 +145,11 @@ impl Queue {
         self.pods.get(uid)
     }
 
-    /// Pods that wait for their gates.
-    pub fn gated(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
-        self.pods.values().filter(|w| w.place == Place::Gated).map(|w| &w.pod)
+    /// Gated pods that have this claim of devices, as far as is known yet.
+    pub fn gated_on(&self, claim: &Key) -> Vec<Key> {
+        let uids = self.by_claim.get(claim).into_iter().flatten();
+        let pods = uids.filter_map(|uid| self.pods.get(uid)).map(|w| &w.pod);
+        pods.map(|pod| Key::new(&pod.namespace, &pod.name)).collect()
     }
 
     /// The next pod to try.
@@ -264,6 +269,10 @@ impl Queue {
             self.active.insert((Reverse(waiting.pod.priority), waiting.added, uid.clone()));
         } else if let Some(at) = waiting.due {
             self.timed.insert((at, uid.clone()));
+        } else if waiting.place == Place::Gated {
+            for claim in claims(&waiting.pod) {
+                self.by_claim.entry(claim).or_default().insert(uid.clone());
+            }
         }
         self.pods.insert(uid, waiting);
     }
@@ -272,9 +281,23 @@ impl Queue {
         let uid = waiting.pod.uid.clone();
         self.active.remove(&(Reverse(waiting.pod.priority), waiting.added, uid.clone()));
         if let Some(at) = waiting.due {
-            self.timed.remove(&(at, uid));
+            self.timed.remove(&(at, uid.clone()));
+        }
+        if waiting.place == Place::Gated {
+            for claim in claims(&waiting.pod) {
+                let Some(pods) = self.by_claim.get_mut(&claim) else { continue };
+                pods.remove(&uid);
+                if pods.is_empty() {
+                    self.by_claim.remove(&claim);
+                }
+            }
         }
     }
+}
+
+/// The claims of devices that a pod names.
+fn claims(pod: &PodFacts) -> impl Iterator<Item = Key> {
+    pod.device_claims.iter().map(|name| Key::new(&pod.namespace, name))
 }
 
 /// The pause after so many failed attempts.
@@ -284,10 +307,14 @@ pub fn backoff(attempts: u32) -> Duration {
     doubled.min(BACKOFF_MAX)
 }
 
+type Claims<'a> = (Option<&'a [PodResourceClaimStatus]>, Option<&'a PodExtendedResourceClaimStatus>);
+
 /// Whether a pod changed in what scheduling looks at: of its status (which the scheduler writes) only its claims count.
 fn spec_differs(a: &PodFacts, b: &PodFacts) -> bool {
-    fn claims(p: &PodFacts) -> Option<&[PodResourceClaimStatus]> {
-        p.pod.status.as_ref()?.resource_claim_statuses.as_deref()
+    fn claims(p: &PodFacts) -> Option<Claims<'_>> {
+        let status = p.pod.status.as_ref()?;
+        Some((status.resource_claim_statuses.as_deref(), status.extended_resource_claim_status.as_ref()))
+            .filter(|(named, made)| named.is_some() || made.is_some())
     }
     a.pod.spec != b.pod.spec || a.pod.metadata.labels != b.pod.metadata.labels || claims(a) != claims(b)
 }

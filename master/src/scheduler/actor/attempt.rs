@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::{Scheduler, VERDICTS_MAX, Verdict};
 use crate::controllers::machinery::meta::{self, Key, time};
 use crate::controllers::machinery::pods::{condition, disruption};
+use crate::scheduler::binder::devices::discard;
 use crate::scheduler::cycle::{self, Decision, Refusal};
 use crate::scheduler::devices::demand::NOT_AVAILABLE;
-use crate::scheduler::plugins::{About, ClusterChange, dynamic_resources};
+use crate::scheduler::plugins::dynamic_resources::{self, Devices};
+use crate::scheduler::plugins::{About, ClusterChange, Incoming};
 use crate::scheduler::pod::PodFacts;
 use crate::scheduler::preemption::{self, Outcome, PREEMPTED};
 
@@ -35,13 +37,15 @@ impl Scheduler {
             self.facts.set_pod(node, other.clone());
         }
         self.facts.set_storage(snapshot);
-        let decision = cycle::decide(&self.facts, &pod, self.turn);
+        let devices = dynamic_resources::devices(&pod, &self.facts);
+        let incoming = Incoming { pod: &pod, facts: &self.facts, devices: &devices };
+        let decision = cycle::decide(incoming, self.turn);
         for (_, other) in &held {
             self.facts.remove_pod(&other.uid);
         }
         match decision {
             Decision::Place { node, .. } => {
-                let claims = match self.reservations(&pod, node) {
+                let claims = match self.reservations(&devices, node) {
                     Ok(claims) => claims,
                     Err(why) => return self.failed(&pod, why, ctx),
                 };
@@ -65,7 +69,11 @@ impl Scheduler {
                 let hopeless = refusals
                     .iter()
                     .any(|r| r.rejection.about == About::Pod && r.plugin != dynamic_resources::NAME);
-                let outcome = preemption::decide(&self.facts, &pod, &refusals, &budgets);
+                let outcome = preemption::decide(
+                    Incoming { pod: &pod, facts: &self.facts, devices: &devices },
+                    &refusals,
+                    &budgets,
+                );
                 let (promise, why) = match outcome {
                     Outcome::Helpless(_) | Outcome::NotEligible(_) if hopeless => {
                         text.push_str(" not found");
@@ -80,8 +88,8 @@ impl Scheduler {
                     }
                 };
                 if let Some(why) = why {
-                    text =
-                        format!("{text} {}, preemption: {why}", self.give_up_devices(&pod, &refusals, ctx));
+                    let given_up = self.give_up_devices(&devices, &refusals, ctx);
+                    text = format!("{text} {given_up}, preemption: {why}");
                 }
                 self.unschedulable(&pod, text, &refusals, promise, ctx);
             }
@@ -91,28 +99,30 @@ impl Scheduler {
     /// Looks whether one of a pod's claims has devices where the pod cannot be, and gives them up. Says what came of it.
     fn give_up_devices(
         &mut self,
-        pod: &PodFacts,
+        devices: &Devices,
         refusals: &[Refusal],
         ctx: &mut Context<Self>,
     ) -> &'static str {
-        let Ok(Some(demand)) = dynamic_resources::demand(pod, &self.facts) else {
-            return "no new claims to deallocate";
-        };
+        let Ok(Some(demand)) = devices else { return "no new claims to deallocate" };
         let by_devices = refusals.iter().filter(|r| {
             r.plugin == dynamic_resources::NAME && r.rejection.reasons.iter().any(|why| why == NOT_AVAILABLE)
         });
-        let Some(idle) = demand.idle(by_devices.map(|r| &**self.facts.node(r.node))) else {
-            return "still not schedulable";
-        };
-        let mut claim = (*idle).clone();
-        claim.status = None;
         let client = self.client.clone();
-        ctx.run(async move { client.update_status(&claim).await }, |_, result, _| {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a claim keeps its devices; its pod's next attempt sees to that");
-            }
-        });
-        "deallocation of ResourceClaim completed"
+        if let Some(idle) = demand.idle(by_devices.map(|r| &**self.facts.node(r.node))) {
+            let mut claim = (*idle).clone();
+            claim.status = None;
+            ctx.run(async move { client.update_status(&claim).await }, |_, result, _| {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a claim keeps its devices; its pod's next attempt sees to that");
+                }
+            });
+            return "deallocation of ResourceClaim completed";
+        }
+        if let Some(stale) = demand.stale().cloned() {
+            ctx.run(async move { discard(&client, &stale).await }, |_, (), _| {});
+            return "deletion of ResourceClaim completed";
+        }
+        "still not schedulable"
     }
 
     /// Keeps what there is to say of a pod.

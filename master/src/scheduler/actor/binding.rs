@@ -15,7 +15,8 @@ use crate::scheduler::binder::devices::unreserve;
 use crate::scheduler::devices::conditions::has_conditions;
 use crate::scheduler::devices::demand::Reservation;
 use crate::scheduler::facts::Slot;
-use crate::scheduler::plugins::{ClusterChange, dynamic_resources};
+use crate::scheduler::plugins::ClusterChange;
+use crate::scheduler::plugins::dynamic_resources::Devices;
 use crate::scheduler::pod::PodFacts;
 
 /// How long devices are held for claims that are being written: less than the write is waited for, so that it cannot come
@@ -36,15 +37,16 @@ pub(super) enum Part {
 impl Scheduler {
     /// What has to be written for a pod's claims of devices on the node that was chosen; from now on others do not get
     /// these devices.
-    pub(super) fn reservations(&mut self, pod: &PodFacts, node: Slot) -> Result<Vec<Reservation>, String> {
-        let Some(demand) = dynamic_resources::demand(pod, &self.facts)? else { return Ok(Vec::new()) };
-        let found = demand.on(self.facts.node(node)).map_err(|e| e.to_string())?;
+    pub(super) fn reservations(&mut self, devices: &Devices, node: Slot) -> Result<Vec<Reservation>, String> {
+        let Some(demand) = devices.as_ref().map_err(Clone::clone)? else { return Ok(Vec::new()) };
+        let found = demand.on(self.facts.node(node), self.facts.allocatable(node));
+        let found = found.map_err(|e| e.to_string())?;
         let mut share = || {
             let bits = (u128::from(random::bits()) << 64) | u128::from(random::bits());
             uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
         };
         let claims = demand.reservations(&found, self.facts.name(node), &mut share);
-        for Reservation { claim, allocation } in &claims {
+        for Reservation { claim, allocation, .. } in &claims {
             if let Some(allocation) = allocation {
                 self.facts.give_devices(uid(&claim.metadata).into(), allocation.clone());
             }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use actors::Context;
 use actors::time::Instant;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim};
 
 use super::Scheduler;
 use crate::controllers::machinery::meta::{self, Key};
 use crate::controllers::machinery::pods::{is_finished, node_name};
 use crate::scheduler::DEFAULT_NAME;
-use crate::scheduler::devices::claims::{of_pod, wanted};
+use crate::scheduler::devices::claims::{is_extended, of_pod};
 use crate::scheduler::plugins::ClusterChange;
 use crate::scheduler::pod::PodFacts;
 
@@ -114,29 +114,44 @@ impl Scheduler {
     pub(super) fn claim_changed(&mut self, key: Key, ctx: &mut Context<Self>) {
         let claim = self.cache.get::<ResourceClaim>(&key.namespace, &key.name);
         let has = claim.as_ref().and_then(|c| c.status.as_ref()).is_some_and(|s| s.allocation.is_some());
-        let freed = match has {
-            true => {
-                self.allocated.insert(key.clone());
-                false
-            }
-            false => self.allocated.remove(&key),
+        // As long as a claim is there that was made for a pod's extended resources, the pod gets no other.
+        let holds = has || claim.as_deref().is_some_and(is_extended);
+        let freed = match holds {
+            true => self.holding.insert(key.clone(), has) == Some(true) && !has,
+            false => self.holding.remove(&key).is_some(),
         };
-        // Pods that had to wait for the claim.
-        let here = |p: &&Arc<PodFacts>| *p.namespace == *key.namespace && !wanted(&p.pod).is_empty();
-        let waiting = self.queue.gated().filter(here);
-        for pod in waiting.map(|p| Key::new(&p.namespace, &p.name)).collect::<Vec<_>>() {
+        for pod in self.queue.gated_on(&key) {
             self.pod_changed(pod);
         }
+        self.facts.set_storage(self.cache.snapshot());
         let Some(claim) = claim else {
             if freed {
                 self.changed(&ClusterChange::Devices);
             }
             return;
         };
-        self.facts.set_storage(self.cache.snapshot());
         let revision = self.revision("resource.k8s.io", "resourceclaims", &key);
         self.changed_at(&ClusterChange::Claim { claim, freed }, revision);
         self.look_at_prepared(&key.namespace, ctx);
+    }
+
+    /// A class of devices came, changed or went.
+    pub(super) fn class_changed(&mut self, key: &Key) {
+        let revision = self.revision("resource.k8s.io", "deviceclasses", key);
+        let class = self.cache.get::<DeviceClass>("", &key.name);
+        self.facts.set_storage(self.cache.snapshot());
+        // Compared with what was told before, not with what attempts have seen meanwhile.
+        let before = match &class {
+            Some(class) => self.classes.insert(key.name.clone(), class.spec.extended_resource_name.clone()),
+            None => self.classes.remove(&key.name),
+        };
+        let change = match class {
+            Some(class) if before.as_ref() != Some(&class.spec.extended_resource_name) => {
+                ClusterChange::DeviceClass(class)
+            }
+            _ => ClusterChange::Devices,
+        };
+        self.changed_at(&change, revision);
     }
 
     fn forget(&mut self, uid: &str) {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Scheduler;
 use super::binding::Part;
 use crate::controllers::machinery::meta::{name, namespace, now};
-use crate::scheduler::devices::claims::of_pod;
+use crate::scheduler::devices::claims::{of_extended, of_pod};
 use crate::scheduler::devices::conditions::{READY_MAX, Readiness, readiness};
 use crate::scheduler::devices::demand::Reservation;
 use crate::scheduler::pod::PodFacts;
@@ -70,7 +70,10 @@ impl Scheduler {
             let Some(of) = self.preparing.get(&uid) else { continue };
             let snapshot = self.cache.snapshot();
             let pod = self.cache.get::<Pod>(&of.pod.namespace, &of.pod.name);
-            let claims = of_pod(&snapshot, pod.as_deref().unwrap_or(&of.pod.pod));
+            let claims = of_pod(&snapshot, pod.as_deref().unwrap_or(&of.pod.pod)).map(|named| {
+                let made = of_extended(&snapshot, &of.pod.namespace, &of.pod.uid);
+                named.into_iter().chain(made).collect::<Vec<_>>()
+            });
             let progress = claims.map(|claims| progress(&claims));
             if progress == Ok(Readiness::Pending) {
                 continue;

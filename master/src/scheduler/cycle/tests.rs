@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cache::Cache;
+use crate::scheduler::facts::Facts;
+use crate::scheduler::plugins::dynamic_resources;
+use crate::scheduler::pod::PodFacts;
 use crate::scheduler::preemption::{self, Outcome};
 use crate::store::Record;
 use crate::store::keys::key;
@@ -47,6 +50,16 @@ fn facts(nodes: &[Arc<Node>], placed: &[(&str, Arc<PodFacts>)]) -> Facts {
         facts.set_pod(node, pod.clone());
     }
     facts
+}
+
+fn decide(facts: &Facts, pod: &PodFacts, turn: u64) -> Decision {
+    let devices = &dynamic_resources::devices(pod, facts);
+    super::decide(Incoming { pod, facts, devices }, turn)
+}
+
+fn preempt(facts: &Facts, pod: &PodFacts, refusals: &[Refusal]) -> Outcome {
+    let devices = &dynamic_resources::devices(pod, facts);
+    preemption::decide(Incoming { pod, facts, devices }, refusals, &[])
 }
 
 /// The node's name, or the text that people read.
@@ -219,7 +232,7 @@ fn the_important_push_the_unimportant_out() {
     wants["spec"]["priority"] = 5.into();
     let incoming = pod("x", wants);
     let Decision::Nowhere(refusals) = decide(&f, &incoming, 0) else { panic!("it fits") };
-    match preemption::decide(&f, &incoming, &refusals, &[]) {
+    match preempt(&f, &incoming, &refusals) {
         Outcome::Evict { node, victims } => {
             assert_eq!(**f.name(node), *"n1");
             assert_eq!(victims.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
@@ -229,7 +242,7 @@ fn the_important_push_the_unimportant_out() {
     assert_eq!(f.pods(f.slot("n1").unwrap()).len(), 4, "nothing was really taken away");
     let meek = pod("y", big("2"));
     let Decision::Nowhere(refusals) = decide(&f, &meek, 0) else { panic!("it fits") };
-    match preemption::decide(&f, &meek, &refusals, &[]) {
+    match preempt(&f, &meek, &refusals) {
         Outcome::Helpless(why) => assert_eq!(
             why,
             "0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
@@ -251,7 +264,7 @@ fn who_has_pushed_others_out_waits_for_them_to_go() {
     let outcome = |nodes: &[Arc<Node>], placed: Value| {
         let f = facts(nodes, &[("n1", pod("a", placed))]);
         let Decision::Nowhere(refusals) = decide(&f, &incoming, 0) else { panic!("it fits") };
-        preemption::decide(&f, &incoming, &refusals, &[])
+        preempt(&f, &incoming, &refusals)
     };
     match outcome(&nodes, victim.clone()) {
         Outcome::NotEligible(why) => {
@@ -300,7 +313,7 @@ fn a_claim_for_one_pod_is_for_one_pod() {
     assert_eq!(outcome(&f, &pod("x", uses(1))), why);
     let important = pod("x", uses(2));
     let Decision::Nowhere(refusals) = decide(&f, &important, 0) else { panic!("it fits") };
-    assert!(matches!(preemption::decide(&f, &important, &refusals, &[]), Outcome::Evict { .. }));
+    assert!(matches!(preempt(&f, &important, &refusals), Outcome::Evict { .. }));
     f.remove_pod("a");
     assert_eq!(outcome(&f, &pod("x", uses(1))), "n1");
 }

@@ -1,13 +1,17 @@
-//! A pod's claims.
+//! A pod's claims: those that it names, and the one that was made for its extended resources.
 
 use std::sync::Arc;
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
 use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::api::kinds::devices::extended::CLAIM;
 use crate::cache::Snapshot;
-use crate::controllers::machinery::meta::{is_controlled_by, is_deleting, name, namespace, uid};
+use crate::controllers::machinery::meta::{
+    annotation, controller_of, is_controlled_by, is_deleting, name, namespace, uid,
+};
 
 /// What a pod says of the claims that it wants.
 pub fn wanted(pod: &Pod) -> &[PodResourceClaim] {
@@ -58,6 +62,34 @@ fn claim_name<'a>(pod: &'a Pod, wanted: &'a PodResourceClaim) -> Result<Option<&
         Some(made) => Ok(made.resource_claim_name.as_deref()),
         None => Err(format!("{}: ResourceClaim not created yet", of())),
     }
+}
+
+/// The names of a pod's claims, as far as they are known yet.
+pub fn names(pod: &Pod) -> impl Iterator<Item = &str> {
+    wanted(pod).iter().filter_map(|wanted| claim_name(pod, wanted).ok().flatten())
+}
+
+/// Whether a claim was made for a pod's extended resources.
+pub fn is_extended(claim: &ResourceClaim) -> bool {
+    annotation(&claim.metadata, CLAIM) == Some("true")
+}
+
+/// The pod that a claim was made for.
+pub fn owner(claim: &ResourceClaim) -> Option<&OwnerReference> {
+    controller_of(&claim.metadata).filter(|o| o.kind == Pod::KIND && o.api_version == Pod::API_VERSION)
+}
+
+/// The claims that were made for a pod's extended resources: one, unless somebody else made more.
+pub fn of_extended<'a>(
+    snapshot: &'a Snapshot,
+    ns: &'a str,
+    pod: &'a str,
+) -> impl Iterator<Item = Arc<ResourceClaim>> + use<'a> {
+    let kind = (ResourceClaim::GROUP, ResourceClaim::URL_PATH_SEGMENT);
+    // Anybody can name any uid in a namespace of their own.
+    let owned = snapshot.owned_by(pod).filter(move |s| s.kind() == kind && &*s.meta.namespace == ns);
+    let claims = owned.filter_map(|s| s.typed::<ResourceClaim>().ok());
+    claims.filter(move |claim| is_extended(claim) && is_controlled_by(&claim.metadata, pod))
 }
 
 /// Whether a claim is reserved for a pod.

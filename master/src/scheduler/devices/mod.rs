@@ -2,6 +2,7 @@
 //! the plugin asks, the binder writes.
 //!
 //! - [`claims`]: a pod's claims, and why they are none yet. - [`demand`]: what they ask for, node by node.
+//! - [`extended`]: a pod's extended resources as such a claim, of which [`mappings`] says what is for whom.
 //! - [`slices`]: the pools that a node can reach. - [`taken`]: what others have of them.
 //! - [`request`]: one request, and which devices satisfy it; [`selectors`], [`capacity`], [`taints`]: by what.
 //! - [`allocator`]: the search, over [`attempt`], what it has chosen so far; [`constraints`], [`counters`]: what chosen devices
@@ -9,6 +10,10 @@
 //! - [`outcome`]: what is written into a claim. - [`conditions`]: devices that have to be made ready first.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::api::kinds::devices::extended::Backed;
+use crate::cache::Snapshot;
 
 pub mod allocator;
 mod attempt;
@@ -18,6 +23,8 @@ pub mod conditions;
 mod constraints;
 mod counters;
 pub mod demand;
+mod extended;
+mod mappings;
 pub mod outcome;
 mod request;
 pub mod selectors;
@@ -49,6 +56,19 @@ impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.driver, self.pool, self.device)
     }
+}
+
+/// What is known of the cluster's devices.
+#[derive(Clone, Copy)]
+pub struct Cluster<'a> {
+    /// Claims, classes and slices.
+    pub snapshot: &'a Snapshot,
+    /// What of these devices is taken.
+    pub taken: &'a Arc<taken::Tally>,
+    /// What will be.
+    pub pending: &'a taken::Pending,
+    /// Extended resources that classes stand behind.
+    pub backed: &'a Arc<Backed>,
 }
 
 /// Why there are no devices for a pod on a node.

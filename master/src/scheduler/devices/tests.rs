@@ -9,11 +9,18 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::Cluster;
 use super::demand::Demand;
-use super::taken::Pending;
+use super::taken::{Pending, Tally};
+use crate::api::kinds::devices::extended::Backed;
 use crate::cache::{Cache, Snapshot};
+use crate::scheduler::pod::PodFacts;
+use crate::scheduler::resources::Amounts;
 use crate::store::Record;
 use crate::store::keys::key;
+
+mod extended;
+mod taken;
 
 const DRIVER: &str = "gpu.example.com";
 
@@ -78,6 +85,13 @@ fn pod(claims: &[&str]) -> Pod {
     .expect("a pod")
 }
 
+/// What a pod asks for in a cluster.
+fn demand(snapshot: &Snapshot, pending: &Pending, pod: Pod) -> Result<Option<Demand>, String> {
+    let (taken, backed) = (Arc::new(Tally::of(snapshot)), Arc::new(Backed::of(snapshot)));
+    let cluster = Cluster { snapshot, taken: &taken, pending, backed: &backed };
+    Demand::of(cluster, &PodFacts::of(Arc::new(pod)), Timestamp::UNIX_EPOCH)
+}
+
 fn node(name: &str, labels: Value) -> Node {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a node")
 }
@@ -89,9 +103,10 @@ fn devices(names: &[&str]) -> Value {
 /// Which devices the pod's claims get on node `n1`, by request; or why none.
 fn given(objects: &[(&str, &str, Value)], claims: &[&str]) -> Result<Vec<String>, String> {
     let snapshot = cluster(objects);
-    let demand = Demand::of(&snapshot, &Pending::new(), &pod(claims), Timestamp::UNIX_EPOCH)?;
+    let demand = demand(&snapshot, &Pending::new(), pod(claims))?;
     let Some(demand) = demand else { return Ok(Vec::new()) };
-    let found = demand.on(&node("n1", json!({"zone": "a"}))).map_err(|e| e.to_string())?;
+    let found = demand.on(&node("n1", json!({"zone": "a"})), &Amounts::default());
+    let found = found.map_err(|e| e.to_string())?;
     let reservations = demand.reservations(&found, "n1", &mut || "share".to_owned());
     let allocations = reservations.iter().filter_map(|r| r.allocation.as_ref());
     let results = allocations.flat_map(|a| a.devices.iter().flat_map(|d| d.results.iter().flatten()));
@@ -329,9 +344,9 @@ proptest! {
             }
             let asks = claim("c", one(json!({"count": wants})));
             let snapshot = cluster(&[class("any", "true"), slice("s", devices(&names), json!({})), asks]);
-            let demand = Demand::of(&snapshot, &pending, &pod(&["c"]), Timestamp::UNIX_EPOCH);
+            let demand = demand(&snapshot, &pending, pod(&["c"]));
             let demand = demand.expect("claims").expect("a demand");
-            match demand.on(&node("n1", json!({}))) {
+            match demand.on(&node("n1", json!({})), &Amounts::default()) {
                 Ok(found) => {
                     let made = demand.reservations(&found, "n1", &mut String::new);
                     let allocation = made[0].allocation.clone().expect("devices");

@@ -1,7 +1,7 @@
 //! NodeResourcesBalancedAllocation: prefers nodes on which CPU and memory would be used in like measure, so
 //! that neither is left over alone.
 
-use super::{ClusterChange, Plugin, Prepared, SCORE_MAX};
+use super::{ClusterChange, Incoming, Plugin, Prepared, SCORE_MAX};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -18,7 +18,7 @@ impl Plugin for BalancedAllocation {
         "NodeResourcesBalancedAllocation"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         // A pod that requests nothing changes no balance.
         let asks = pod.requests.cpu_milli > 0 || pod.requests.memory_bytes > 0;
         asks.then(|| Box::new(Ready { pod, facts }) as Box<dyn Prepared>)

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::{ClusterChange, Plugin, Prepared, Rejection, normalise};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection, normalise};
 use crate::controllers::machinery::meta::{now, uid};
 use crate::scheduler::devices::Trouble;
 use crate::scheduler::devices::claims::of_pod;
@@ -17,16 +17,19 @@ pub const NAME: &str = "DynamicResources";
 /// See the module.
 pub struct DynamicResources;
 
+/// What a pod asks for, if anything; the error is why no node would do.
+pub type Devices = Result<Option<Demand>, String>;
+
 struct Ready<'a> {
-    demand: Result<Demand, String>,
+    demand: Result<&'a Demand, &'a str>,
     facts: &'a Facts,
     /// How good the devices of the nodes are that have any, where that makes a difference.
     scores: RefCell<HashMap<Slot, i64>>,
 }
 
-/// What a pod claims; the error is why no node would do.
-pub fn demand(pod: &PodFacts, facts: &Facts) -> Result<Option<Demand>, String> {
-    Demand::of(facts.storage(), facts.pending(), &pod.pod, now())
+/// Reads what a pod asks for.
+pub fn devices(pod: &PodFacts, facts: &Facts) -> Devices {
+    Demand::of(facts.devices(), pod, now())
 }
 
 impl Plugin for DynamicResources {
@@ -38,8 +41,8 @@ impl Plugin for DynamicResources {
         2
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
-        let demand = demand(pod, facts).transpose()?;
+    fn prepare<'a>(&self, Incoming { facts, devices, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
+        let demand = devices.as_ref().map_err(String::as_str).map(Option::as_ref).transpose()?;
         Some(Box::new(Ready { demand, facts, scores: RefCell::default() }))
     }
 
@@ -48,6 +51,7 @@ impl Plugin for DynamicResources {
             ClusterChange::NodeAdded(_)
             | ClusterChange::NodeLabels(_)
             | ClusterChange::NodeAllocatable(_)
+            | ClusterChange::DeviceClass(_)
             | ClusterChange::Devices => true,
             ClusterChange::Claim { claim, freed } => {
                 // While one of its claims is missing, nothing helps.
@@ -61,12 +65,13 @@ impl Plugin for DynamicResources {
 
 impl Prepared for Ready<'_> {
     fn everywhere(&self) -> Option<String> {
-        self.demand.as_ref().err().cloned()
+        self.demand.err().map(str::to_owned)
     }
 
     fn filter(&self, node: Slot) -> Result<(), Rejection> {
-        let Ok(demand) = &self.demand else { return Ok(()) };
-        let found = demand.on(self.facts.node(node)).map_err(|trouble| match trouble {
+        let Ok(demand) = self.demand else { return Ok(()) };
+        let found = demand.on(self.facts.node(node), self.facts.allocatable(node));
+        let found = found.map_err(|trouble| match trouble {
             Trouble::Node(why) => Rejection::for_good(why),
             Trouble::Broken(why) => Rejection::error(why),
         })?;

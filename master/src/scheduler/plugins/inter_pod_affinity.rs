@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{ClusterChange, Plugin, Prepared, Rejection, SCORE_MAX};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection, SCORE_MAX};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::{PodFacts, Term};
 
@@ -43,7 +43,7 @@ impl Plugin for InterPodAffinity {
         2
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let mut ready = Ready {
             pod,
             facts,

@@ -4,10 +4,11 @@
 //! last for scores of the nodes that every plugin allows. It also says which changes of the cluster may make
 //! a pod schedulable that it has refused.
 
-use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim};
 
 use super::facts::{Facts, Slot};
 use super::pod::PodFacts;
+use dynamic_resources::Devices;
 
 pub mod balanced_allocation;
 pub mod dynamic_resources;
@@ -92,6 +93,8 @@ pub enum ClusterChange {
     Storage,
     /// There are other devices, or other classes of them.
     Devices,
+    /// A class of devices came, or names another extended resource.
+    DeviceClass(std::sync::Arc<DeviceClass>),
     /// A claim of devices came or changed.
     Claim {
         /// The claim.
@@ -99,6 +102,17 @@ pub enum ClusterChange {
         /// Whether it gave its devices back.
         freed: bool,
     },
+}
+
+/// A pod that needs a node, and what is known at the moment.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The pod.
+    pub pod: &'a PodFacts,
+    /// What is known.
+    pub facts: &'a Facts,
+    /// What the pod asks for of devices: read once for all that is tried.
+    pub devices: &'a Devices,
 }
 
 /// A rule.
@@ -112,7 +126,7 @@ pub trait Plugin: Sync {
     }
 
     /// Gets ready for one pod; `None` when the rule has nothing to say about it.
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>>;
+    fn prepare<'a>(&self, of: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>>;
 
     /// Whether a change may make a pod schedulable that this rule refused.
     fn may_help(&self, pod: &PodFacts, change: &ClusterChange, facts: &Facts) -> bool;

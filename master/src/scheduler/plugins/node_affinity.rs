@@ -1,6 +1,6 @@
 //! NodeAffinity: `nodeSelector` and node affinity, required and preferred.
 
-use super::{ClusterChange, Plugin, Prepared, Rejection, normalise};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection, normalise};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -26,7 +26,7 @@ impl Plugin for NodeAffinity {
         2
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let nodes = &pod.nodes;
         let silent = nodes.selector.is_none() && nodes.required.is_none() && nodes.preferred.is_empty();
         (!silent).then(|| Box::new(Ready { pod, facts }) as Box<dyn Prepared>)

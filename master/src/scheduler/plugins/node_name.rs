@@ -1,6 +1,6 @@
 //! NodeName: a pod that names its node runs there or nowhere.
 
-use super::{ClusterChange, Plugin, Prepared, Rejection};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection};
 use crate::controllers::machinery::pods::node_name;
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
@@ -18,7 +18,7 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let name = node_name(&pod.pod);
         (!name.is_empty()).then(|| Box::new(Wanted { name, facts }) as Box<dyn Prepared>)
     }

@@ -1,6 +1,6 @@
 //! NodePorts: two pods on a node cannot have the same host port.
 
-use super::{ClusterChange, Plugin, Prepared, Rejection};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection};
 use crate::scheduler::facts::{Facts, HostPort, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -23,7 +23,7 @@ impl Plugin for NodePorts {
         "NodePorts"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         (!pod.ports.is_empty()).then(|| Box::new(Ready { pod, facts }) as Box<dyn Prepared>)
     }
 

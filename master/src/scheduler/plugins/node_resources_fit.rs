@@ -1,7 +1,8 @@
 //! NodeResourcesFit: a node must have what the pod requests, beside what its pods request already; nodes
 //! with more left over are preferred.
 
-use super::{About, ClusterChange, Plugin, Prepared, Rejection, SCORE_MAX};
+use super::{About, ClusterChange, Incoming, Plugin, Prepared, Rejection, SCORE_MAX};
+use crate::api::kinds::devices::extended::IMPLICIT;
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -32,7 +33,10 @@ pub fn lacking(pod: &PodFacts, facts: &Facts, node: Slot) -> Option<Rejection> {
     check("ephemeral-storage", wants.storage_bytes, has.storage_bytes, used.storage_bytes);
     for (name, amount) in &wants.others {
         let of = |amounts: &std::collections::BTreeMap<String, i64>| amounts.get(name).copied().unwrap_or(0);
-        check(name, *amount, of(&has.others), of(&used.others));
+        // Where the node does not offer it, devices of the class may do.
+        if of(&has.others) > 0 || !facts.is_backed(name) {
+            check(name, *amount, of(&has.others), of(&used.others));
+        }
     }
     let about = if resolvable { About::Pods } else { About::Node };
     (!reasons.is_empty()).then_some(Rejection { reasons, about })
@@ -43,7 +47,7 @@ impl Plugin for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         Some(Box::new(Ready { pod, facts }))
     }
 
@@ -51,6 +55,12 @@ impl Plugin for NodeResourcesFit {
         match change {
             ClusterChange::NodeAdded(slot) | ClusterChange::NodeAllocatable(slot) => {
                 lacking(pod, facts, *slot).is_none()
+            }
+            ClusterChange::DeviceClass(class) => {
+                let named = class.spec.extended_resource_name.as_deref();
+                let own = format!("{IMPLICIT}{}", class.metadata.name.as_deref().unwrap_or_default());
+                let wants = |name: &str| pod.requests.others.contains_key(name);
+                wants(&own) || named.is_some_and(wants)
             }
             // Whatever a pod requests, it also takes one of the node's pods.
             ClusterChange::PodGone(_) => true,

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Taint;
 
 use super::taint_toleration::tolerates;
-use super::{ClusterChange, Plugin, Prepared, Rejection};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -17,7 +17,7 @@ impl Plugin for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let taint = Taint {
             key: "node.kubernetes.io/unschedulable".to_owned(),
             effect: "NoSchedule".to_owned(),

@@ -9,7 +9,7 @@ use protocol::labels::ZONE;
 use protocol::selector::{Operator, Requirement};
 
 use super::taint_toleration::untolerated;
-use super::{ClusterChange, Plugin, Prepared, Rejection, SCORE_MAX, node_affinity};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection, SCORE_MAX, node_affinity};
 use crate::controllers::machinery::labels::selector_option;
 use crate::controllers::machinery::meta::controller_of;
 use crate::scheduler::facts::{Facts, Slot};
@@ -119,7 +119,7 @@ impl Plugin for PodTopologySpread {
         2
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let mut constraints = constraints(pod);
         if constraints.is_empty() {
             return None;

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
-use super::{ClusterChange, Plugin, Prepared, Rejection, normalise};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection, normalise};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -54,7 +54,7 @@ impl Plugin for TaintToleration {
         3
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         Some(Box::new(Ready { pod, facts }))
     }
 

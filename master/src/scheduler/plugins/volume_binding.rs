@@ -1,6 +1,6 @@
 //! VolumeBinding: a pod runs where its volumes can be reached, or made.
 
-use super::{ClusterChange, Plugin, Prepared, Rejection};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 use crate::scheduler::volumes::{Claims, Obstacle, claims};
@@ -18,7 +18,7 @@ impl Plugin for VolumeBinding {
         "VolumeBinding"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let claims = claims(facts.storage(), &pod.pod).transpose()?;
         Some(Box::new(Ready { claims, facts }))
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Volume};
 
-use super::{ClusterChange, Plugin, Prepared, Rejection};
+use super::{ClusterChange, Incoming, Plugin, Prepared, Rejection};
 use crate::scheduler::facts::{Facts, Slot};
 use crate::scheduler::pod::PodFacts;
 
@@ -68,7 +68,7 @@ impl Plugin for VolumeRestrictions {
         "VolumeRestrictions"
     }
 
-    fn prepare<'a>(&self, pod: &'a PodFacts, facts: &'a Facts) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&self, Incoming { pod, facts, .. }: Incoming<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let ns = &pod.namespace;
         let used = |claim: &String| facts.is_claimed(ns, claim) && is_for_one_pod(facts, ns, claim);
         let in_use = pod.volume_claims.iter().any(used);

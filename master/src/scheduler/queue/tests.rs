@@ -119,3 +119,42 @@ fn gates_hold_until_they_are_lifted() {
     assert_eq!(pop(&mut q, now).as_deref(), Some("a"));
     assert!(q.remove("a") && !q.remove("a"));
 }
+
+#[test]
+fn gated_pods_are_found_by_their_claims() {
+    let (mut q, now) = (Queue::default(), Instant::now());
+    let pod = |name: &str, claims: &[&str], made: Option<&str>| {
+        let claims: Vec<_> =
+            claims.iter().map(|c| json!({"name": c.to_string(), "resourceClaimName": c})).collect();
+        let mut value = json!({"metadata": {"name": name, "namespace": "d", "uid": name},
+            "spec": {"containers": [], "resourceClaims": claims}});
+        value["spec"]["resourceClaims"]
+            .as_array_mut()
+            .expect("claims")
+            .push(json!({"name": "t", "resourceClaimTemplateName": "t"}));
+        if let Some(made) = made {
+            value["status"] = json!({"resourceClaimStatuses": [{"name": "t", "resourceClaimName": made}]});
+        }
+        Arc::new(PodFacts::of(Arc::new(serde_json::from_value::<Pod>(value).unwrap())))
+    };
+    let set =
+        |q: &mut Queue, pod: Arc<PodFacts>, gated: bool| q.set(pod, gated, TraceContext::default(), now);
+    let found = |q: &Queue, claim: &str| -> Vec<String> {
+        q.gated_on(&Key::new("d", claim)).into_iter().map(|key| key.name.to_string()).collect()
+    };
+    set(&mut q, pod("a", &["x", "y"], None), true);
+    set(&mut q, pod("b", &["y"], None), true);
+    set(&mut q, pod("c", &["y"], None), false);
+    assert_eq!(
+        (found(&q, "x"), found(&q, "y")),
+        (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
+    assert!(q.gated_on(&Key::new("other", "x")).is_empty());
+    // Once it is made, the claim for a template is known by its name.
+    set(&mut q, pod("b", &["y"], Some("b-t")), true);
+    assert_eq!(found(&q, "b-t"), ["b"]);
+    set(&mut q, pod("a", &["x", "y"], None), false);
+    q.remove("b");
+    assert!(["x", "y", "b-t"].iter().all(|claim| found(&q, claim).is_empty()));
+    assert!(q.by_claim.is_empty(), "nothing is kept of those that wait no more");
+}
