@@ -1,5 +1,5 @@
-//! Claims of devices: made from templates for the pods that ask for them, gone with those pods, and given back when nobody
-//! has a use for what they got.
+//! Claims of devices: made from templates for the pods that ask for them (by the scheduler for extended resources), gone with
+//! those pods, and given back when nobody has a use for what they got.
 
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::Pod;
@@ -8,11 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Value, json};
 
 use super::machinery::meta::{annotation, is_controlled_by, is_deleting, name, namespace, uid};
-use super::machinery::pods::is_finished;
+use super::machinery::pods::{is_finished, node_name};
 use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::cache::ChangeKind;
 use crate::scheduler::devices::PROTECTION;
+use crate::scheduler::devices::claims::owner;
 
 /// Group and resource of claims.
 const CLAIMS: (&str, &str) = ("resource.k8s.io", "resourceclaims");
@@ -158,10 +159,14 @@ impl Reconciler for ClaimKeeper {
     fn watches(&self) -> Vec<Watch> {
         vec![
             own::<ResourceClaim>(),
-            // A pod that ends or goes frees what it has.
+            // A pod that ends or goes frees what it has, by its own names or made for its extended resources.
             mapped::<Pod>(|change, cache| {
-                let ended = matches!(change.stored.meta.field("status.phase"), "Succeeded" | "Failed");
-                if (change.kind != ChangeKind::Deleted && !ended) || !change.stored.mentions("resourceClaims")
+                let meta = &change.stored.meta;
+                let ended = matches!(meta.field("status.phase"), "Succeeded" | "Failed");
+                let never = meta.is_deleting() && meta.field("spec.nodeName").is_empty();
+                let has = |what: &str| change.stored.mentions(what);
+                if (change.kind != ChangeKind::Deleted && !ended && !never)
+                    || !(has("resourceClaims") || has("extendedResourceClaimStatus"))
                 {
                     return Vec::new();
                 }
@@ -178,7 +183,7 @@ impl Reconciler for ClaimKeeper {
         };
         let uses = |pod: &str, id: &str| {
             let found = cx.cache.get::<Pod>(&key.namespace, pod);
-            found.is_some_and(|p| uid(&p.metadata) == id && !is_finished(&p))
+            found.is_some_and(|p| uid(&p.metadata) == id && !is_done(&p))
         };
         if let Some(freed) = freed(&claim, uses) {
             let written: ResourceClaim = cx.client.update_status(&freed).await?;
@@ -200,13 +205,11 @@ impl Reconciler for ClaimKeeper {
             unprotect(cx, copy).await?;
             return Ok(Outcome::DONE);
         }
-        let idle = !is_allocated(&claim) && !reserved;
-        if idle && !is_deleting(&claim.metadata) && annotation(&claim.metadata, CLAIM_OF).is_some() {
-            let owner = claim.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+        if !reserved && !is_deleting(&claim.metadata) {
             // Without its pod the garbage collector deletes it.
-            let ended = owner.filter(|o| o.kind == Pod::KIND).is_some_and(|o| {
+            let ended = owner(&claim).is_some_and(|o| {
                 let pod = cx.cache.get::<Pod>(&key.namespace, &o.name);
-                pod.is_some_and(|p| uid(&p.metadata) == o.uid && is_finished(&p))
+                pod.is_some_and(|p| uid(&p.metadata) != o.uid || is_done(&p))
             });
             if ended {
                 let id = Some(uid(&claim.metadata));
@@ -218,6 +221,11 @@ impl Reconciler for ClaimKeeper {
         }
         Ok(Outcome::DONE)
     }
+}
+
+/// Whether a pod will run no more, or never.
+fn is_done(pod: &Pod) -> bool {
+    is_finished(pod) || (is_deleting(&pod.metadata) && node_name(pod).is_empty())
 }
 
 fn is_protected(claim: &ResourceClaim) -> bool {
@@ -279,6 +287,17 @@ mod tests {
         assert_eq!(one.reserved_for.unwrap().len(), 1);
         let none = freed(&claim, |_, _| false).unwrap().status.unwrap();
         assert!(none.allocation.is_none() && none.reserved_for.is_none());
+    }
+
+    #[test]
+    fn a_pod_is_done_that_has_ended_or_will_never_run() {
+        let pod = |value: Value| serde_json::from_value::<Pod>(value).unwrap();
+        let going = json!({"deletionTimestamp": "2030-01-01T00:00:00Z"});
+        let on = |node: &str| json!({"containers": [], "nodeName": node});
+        assert!(is_done(&pod(json!({"metadata": {}, "status": {"phase": "Succeeded"}}))));
+        assert!(is_done(&pod(json!({"metadata": going, "spec": {"containers": []}}))));
+        assert!(!is_done(&pod(json!({"metadata": going, "spec": on("n")}))));
+        assert!(!is_done(&pod(json!({"metadata": {}, "spec": {"containers": []}}))));
     }
 
     #[test]
