@@ -265,7 +265,10 @@ pub fn refers_to(pod: &Pod, resource: &str, name: &str) -> bool {
         "resourceclaims" => {
             let direct = spec.resource_claims.iter().flatten().any(|claim| is(&claim.resource_claim_name));
             let made = pod.status.iter().flat_map(|s| s.resource_claim_statuses.iter().flatten());
-            direct || made.into_iter().any(|status| is(&status.resource_claim_name))
+            let extended = pod.status.iter().filter_map(|s| s.extended_resource_claim_status.as_ref());
+            direct
+                || made.into_iter().any(|status| is(&status.resource_claim_name))
+                || extended.into_iter().any(|status| status.resource_claim_name == name)
         }
         "secrets" => {
             let pulls = spec.image_pull_secrets.iter().flatten().any(|secret| secret.name == name);

@@ -344,6 +344,11 @@ fn pod(name: &str, node: &str) -> Value {
                 {"name": "p", "projected": {"sources": [{"secret": {"name": "projected"}}, {"configMap": {"name": "projected"}}]}},
                 {"name": "v", "persistentVolumeClaim": {"claimName": "claim"}},
                 {"name": "e", "ephemeral": {}}],
+            "resourceClaims": [{"name": "named", "resourceClaimName": "named"}, {"name": "made"}],
+        },
+        "status": {
+            "resourceClaimStatuses": [{"name": "made", "resourceClaimName": "made"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "extended", "requestMappings": []},
         },
     })
 }
@@ -384,6 +389,9 @@ fn nodes_touch_what_is_theirs() {
         "get persistentvolumeclaims a web-e",
         "get persistentvolumes - vol",
         "create serviceaccounts/token a runner",
+        "get resource.k8s.io:resourceclaims a named",
+        "get resource.k8s.io:resourceclaims a made",
+        "get resource.k8s.io:resourceclaims a extended",
         "get pods a web",
     ];
     for question in theirs {
