@@ -61,12 +61,13 @@ impl Authenticator {
             return certificate_caller(der);
         }
         match authorization.and_then(bearer) {
-            Some(token) => {
-                self.token(token, &[tokens::ISSUER.to_owned()]).map(|(caller, _)| Arc::new(caller)).map_err(|error| {
+            Some(token) => self
+                .token(token, &[tokens::ISSUER.to_owned()])
+                .map(|(caller, _)| Arc::new(caller))
+                .map_err(|error| {
                     tracing::debug!(%error, "a bearer token was refused");
                     ApiError::new(401, "Unauthorized", "Unauthorized")
-                })
-            }
+                }),
             None => Ok(Arc::new(anonymous())),
         }
     }

@@ -29,7 +29,8 @@ impl<'a> Counted<'a> {
         let Parsed { named, kind, query } = asked;
         let verb = verb(http, named.as_ref(), path::watches(query));
         let page = PAGES.iter().copied().find(|page| *page == http.path()).unwrap_or_default();
-        let about = named.as_ref().zip(*kind).and_then(|(named, kind)| metrics::About::of(kind, &named.target));
+        let about =
+            named.as_ref().zip(*kind).and_then(|(named, kind)| metrics::About::of(kind, &named.target));
         let dry_run = query.iter().any(|(name, value)| name == "dryRun" && value == "All");
         let metrics = &shared.config.metrics;
         Counted {

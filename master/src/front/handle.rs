@@ -104,7 +104,9 @@ async fn answer(
         });
         match time {
             None => work.await,
-            Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded())),
+            Some(time) => {
+                tokio::time::timeout(time, work).await.unwrap_or_else(|_| Err(deadline::exceeded()))
+            }
         }
     };
     match &mut result {

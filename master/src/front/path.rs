@@ -39,8 +39,7 @@ pub fn parse(path: &str) -> Option<Named> {
         rest = &rest[1..];
     }
     // `namespaces/NAME/…` is a namespace's content, unless what follows is a subresource of the namespace.
-    let inside =
-        rest.len() >= 3 && rest[0] == "namespaces" && !matches!(&*rest[2], "status" | "finalize");
+    let inside = rest.len() >= 3 && rest[0] == "namespaces" && !matches!(&*rest[2], "status" | "finalize");
     if inside || (rest.len() > 3 && rest[0] == "namespaces") {
         target.namespace = Some(rest[1].to_string());
         rest = &rest[2..];

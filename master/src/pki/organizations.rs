@@ -117,7 +117,8 @@ mod tests {
             let caller = certificate_caller(&der).expect("a caller");
             let mut expected = texts(groups);
             expected.sort();
-            let mut found: Vec<_> = caller.groups.iter().cloned().filter(|g| !g.starts_with("system:")).collect();
+            let mut found: Vec<_> =
+                caller.groups.iter().cloned().filter(|g| !g.starts_with("system:")).collect();
             found.sort();
             assert_eq!((caller.user.as_str(), found), ("jane", expected));
             let certifiers = Certifiers::new(pki.ca(), Some(pki.front_proxy_ca())).expect("CAs");
