@@ -173,10 +173,13 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 /// Certificates whose callers a thread remembers.
 const CERTIFICATES_MAX: usize = 32;
 
+/// A certificate (DER), and the caller that it names.
+type Known = (Box<[u8]>, Arc<Caller>);
+
 thread_local! {
     /// The callers of the certificates seen last, newest first. What a certificate names never changes, and every
     /// request on a connection brings the same one.
-    static KNOWN: RefCell<VecDeque<(Box<[u8]>, Arc<Caller>)>> = const { RefCell::new(VecDeque::new()) };
+    static KNOWN: RefCell<VecDeque<Known>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// The caller that a verified client certificate names: user is its common name, groups its organizations.

@@ -118,7 +118,7 @@ mod tests {
             let mut expected = texts(groups);
             expected.sort();
             let mut found: Vec<_> =
-                caller.groups.iter().cloned().filter(|g| !g.starts_with("system:")).collect();
+                caller.groups.iter().filter(|g| !g.starts_with("system:")).cloned().collect();
             found.sort();
             assert_eq!((caller.user.as_str(), found), ("jane", expected));
             let certifiers = Certifiers::new(pki.ca(), Some(pki.front_proxy_ca())).expect("CAs");
