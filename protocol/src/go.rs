@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+pub mod url;
+
 /// What `%T` says of a value that was read from JSON.
 pub fn type_name(value: &Value) -> &'static str {
     match value {

@@ -83,14 +83,13 @@ async fn answer(
     shared: &web::Data<Shared>,
     asked: Parsed,
 ) -> Result<HttpResponse, ApiError> {
-    let Parsed { named, kind, query } = asked;
     let backend = shared.config.aggregation.behind(http.path());
     let upgrades = backend.is_some() && http.headers().contains_key("upgrade");
-    let long = upgrades || named.as_ref().is_some_and(|named| is_long(named, &query));
-    let time = if long { None } else { Some(deadline::of(&query)?) };
+    let long = upgrades || asked.named.as_ref().is_some_and(|named| is_long(named, &asked.query));
+    let time = if long { None } else { Some(deadline::of(&asked.query)?) };
     let certificate = http.conn_data::<Shown>();
     let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
-    let asked = Asked::new(&http, &admitted, Parsed { named, kind, query }, shared)?;
+    let asked = Asked::new(&http, &admitted, asked, shared)?;
     let target = asked.named.as_ref().map(|named| &named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();

@@ -104,6 +104,15 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("a.resource.v1.DeviceAttribute", "versions", "VersionValues"),
 ];
 
+/// Fields that are pointers in the API, and not where the server holds them.
+const VALUES: &[(&str, &str)] = &[
+    ("a.apps.v1.RollingUpdateDaemonSet", "maxSurge"),
+    ("a.apps.v1.RollingUpdateDaemonSet", "maxUnavailable"),
+    ("a.apps.v1.RollingUpdateDeployment", "maxSurge"),
+    ("a.apps.v1.RollingUpdateDeployment", "maxUnavailable"),
+    ("a.apps.v1.RollingUpdateStatefulSetStrategy", "partition"),
+];
+
 /// Fields of a pod's spec that its security context holds internally.
 const HOST_FIELDS: &[(&str, bool)] = &[
     ("hostNetwork", false),
@@ -232,7 +241,8 @@ fn shown(definition: &'static Definition, of: Vec<&'static Field>, value: &Value
             }
             continue;
         }
-        let mut shape = field_shape(field, given);
+        let pointer = field.pointer && !VALUES.contains(&(definition.name, field.name));
+        let mut shape = field_shape(field, pointer, given);
         if definition.name == "a.core.v1.PodSpec"
             && field.name == "securityContext"
             && let Shape::Fields(inner) = &mut shape
@@ -252,14 +262,14 @@ fn shown(definition: &'static Definition, of: Vec<&'static Field>, value: &Value
     Shape::Fields(fields)
 }
 
-fn field_shape(field: &'static Field, value: &Value) -> Shape {
+fn field_shape(field: &'static Field, pointer: bool, value: &Value) -> Shape {
     if value.is_null() {
         return match &field.ty {
-            Type::Object(_) if !field.pointer => match field.ty.definition() {
+            Type::Object(_) if !pointer => match field.ty.definition() {
                 Some(definition) => internal(definition, value),
                 None => null(),
             },
-            _ if field.pointer => null(),
+            _ if pointer => null(),
             Type::String | Type::Bytes => Shape::Leaf("\"\"".to_owned()),
             Type::Bool => Shape::Leaf("false".to_owned()),
             Type::Int32 | Type::Int64 | Type::Number | Type::IntOrString => Shape::Leaf("0".to_owned()),
@@ -451,6 +461,17 @@ mod tests {
                 "a.core.v1.PhotonPersistentDiskVolumeSource",
                 json!({"pdID": "a"}),
                 r#"{"PdID":"a","FSType":""}"#,
+            ),
+            // No pointers there.
+            (
+                "a.apps.v1.RollingUpdateStatefulSetStrategy",
+                json!({}),
+                r#"{"Partition":0,"MaxUnavailable":null}"#,
+            ),
+            (
+                "a.apps.v1.RollingUpdateDeployment",
+                json!({"maxSurge": "10%"}),
+                r#"{"MaxUnavailable":0,"MaxSurge":"10%"}"#,
             ),
             (
                 "a.core.v1.GlusterfsVolumeSource",

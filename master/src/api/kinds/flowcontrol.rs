@@ -8,7 +8,7 @@ use super::checks::{self, internal, named};
 use super::{Strategy, base, keep_metadata};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
-use crate::api::object::{list, name, object_mut, text};
+use crate::api::object::{copy_meta, list, name, object_mut, text};
 use crate::bootstrap;
 
 mod levels;
@@ -20,6 +20,12 @@ const VERBS: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 const PLAIN_VERBS: &[&str] =
     &["connect", "delete", "get", "head", "options", "patch", "post", "put", "trace"];
+
+/// Keeps all of the metadata on a write of the status, but for who manages which field.
+fn keep_whole_metadata(new: &mut Value, old: &Value) {
+    keep_metadata(new, old);
+    copy_meta(old, new, "generateName");
+}
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -33,7 +39,7 @@ pub(super) fn flow_schema() -> Strategy {
                 fields.insert("matchingPrecedence".to_owned(), 1000.into());
             }
         },
-        prepare_status: keep_metadata,
+        prepare_status: keep_whole_metadata,
         validate: |object, errors| {
             let schema = &object["spec"];
             precedence(schema, name(object), errors);

@@ -151,9 +151,9 @@ fn valid(_: &Value, _: &mut Errors) {}
 fn valid_update(_: &Value, _: &Value, _: &mut Errors) {}
 fn silent(_: &Value, _: Option<&Value>, _: &mut Vec<String>) {}
 
-/// Keeps the metadata on a write of the status, but for who manages which field.
+/// Keeps what others say in the metadata on a write of the status.
 fn keep_metadata(new: &mut Value, old: &Value) {
-    for name in ["labels", "annotations", "finalizers", "ownerReferences", "generateName"] {
+    for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
         crate::api::object::copy_meta(old, new, name);
     }
 }

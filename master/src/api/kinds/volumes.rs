@@ -96,7 +96,11 @@ pub(super) fn volume() -> Strategy {
             const SINCE: &str = "lastPhaseTransitionTime";
             let (now, before) = (&new["status"], &old["status"]);
             let told = !now[SINCE].is_null() && now[SINCE] != before[SINCE];
-            if now["phase"] != before["phase"] && !told {
+            if now["phase"] == before["phase"] {
+                if now[SINCE].is_null() && !before[SINCE].is_null() {
+                    new["status"][SINCE] = before[SINCE].clone();
+                }
+            } else if !told {
                 new["status"][SINCE] = crate::api::object::now().into();
             }
         },

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use protocol::go::url::Url;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value, json};
 
 use super::checks::{self, named};
 use super::{Strategy, base};
-use crate::api::invalid::{Errors, Path, go_quote};
+use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
 use crate::api::object::{default, list, list_mut, object_mut, text};
 use crate::api::policy::definition;
@@ -227,39 +228,19 @@ pub fn client(config: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// The scheme of a URL and what follows it.
-fn scheme(url: &str) -> (&str, &str) {
-    let good = |(i, c): (usize, char)| {
-        c.is_ascii_alphabetic() || (i > 0 && (c.is_ascii_digit() || "+-.".contains(c)))
-    };
-    match url.split_once(':') {
-        Some((scheme, rest)) if !scheme.is_empty() && scheme.char_indices().all(good) => (scheme, rest),
-        _ => ("", url),
-    }
-}
-
 fn url(url: &str, path: &Path, errors: &mut Errors) {
-    if url.starts_with(':') {
-        let why =
-            format!("url must be a valid URL: parse {}: missing protocol scheme{URL_FORM}", go_quote(url));
-        errors.required(path, &why);
-        return;
-    }
-    let (before_fragment, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let (scheme, rest) = scheme(before_fragment);
-    let scheme = scheme.to_lowercase();
+    let Url { scheme, user, host, query, fragment } = match protocol::go::url::parse(url) {
+        Ok(url) => url,
+        Err(why) => return errors.required(path, &format!("url must be a valid URL: {why}{URL_FORM}")),
+    };
     if scheme != "https" {
         let detail = format!("'https' is the only allowed URL scheme{URL_FORM}");
-        errors.invalid(path, scheme.as_str(), detail);
+        errors.invalid(path, scheme, detail);
     }
-    let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = before_query.strip_prefix("//").unwrap_or_default();
-    let authority = authority.split('/').next().unwrap_or_default();
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if host.is_empty() {
         errors.invalid(path, "", format!("host must be specified{URL_FORM}"));
     }
-    if authority.contains('@') {
+    if let Some(user) = user {
         errors.invalid(path, user, "user information is not permitted in the URL");
     }
     if !fragment.is_empty() {

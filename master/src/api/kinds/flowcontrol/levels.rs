@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{conditions, mandatory, spec};
+use super::{conditions, keep_whole_metadata, mandatory, spec};
 use crate::api::invalid::{Errors, Path};
-use crate::api::kinds::{Strategy, base, keep_metadata};
+use crate::api::kinds::{Strategy, base};
 use crate::api::object::{default, name, object_mut, text};
 
 const QUEUES_MAX: i64 = 10_000_000;
@@ -13,7 +13,7 @@ const ENTROPY_BITS_MAX: u32 = 60;
 pub(in crate::api::kinds) fn priority_level() -> Strategy {
     Strategy {
         defaults: level_defaults,
-        prepare_status: keep_metadata,
+        prepare_status: keep_whole_metadata,
         validate: |object, errors| {
             let level = &object["spec"];
             let kind = text(level, &["type"]);
