@@ -23,6 +23,7 @@ mod places;
 pub mod protobuf;
 pub mod syntax;
 pub(crate) mod times;
+pub mod untyped;
 
 pub use alternative::Alternative;
 pub use decode::{Decoded, decode, decode_in, decode_value};

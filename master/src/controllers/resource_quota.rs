@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use k8s_openapi::api::resource::v1::DeviceClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use protocol::{Quantity, Resource};
-use time::OffsetDateTime;
 
 use super::machinery::meta::{is_deleting, revision};
 use super::machinery::watches::{mapped, own};
@@ -61,8 +60,8 @@ impl Reconciler for ResourceQuotaController {
         debug_assert_eq!(revision(&quota.metadata), stored.revision);
         let value = stored.value().map_err(|e| ReconcileError::Other(e.to_string()))?;
         let hard = quota.spec.as_ref().and_then(|s| s.hard.clone()).unwrap_or_default();
-        let now = OffsetDateTime::from(actors::time::now());
-        let count = count(&snapshot, &cx.cache.derived::<Catalog>(), &key.namespace, &value, &hard, now);
+        let view = View::of(&cx.cache, &snapshot);
+        let count = count(&view, &cx.cache.derived::<Catalog>(), &key.namespace, &value, &hard);
         let before = quota.status.clone().unwrap_or_default();
         let new_limits = before.hard.as_ref() != Some(&hard);
         let used = shown(&count.used, before.used.as_ref());
@@ -121,7 +120,7 @@ fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<K
     let frees = match change.kind {
         ChangeKind::Added => false,
         ChangeKind::Deleted => true,
-        ChangeKind::Modified => changes_usage(group, plural, change, &snapshot),
+        ChangeKind::Modified => changes_usage(group, plural, change, cache, &snapshot),
     };
     if !frees {
         return Vec::new();
@@ -131,14 +130,14 @@ fn concerned(group: &str, plural: &str, change: &Change, cache: &Cache) -> Vec<K
 
 /// Whether an object counts for something else than before: pods that end, services of another type, claims
 /// that grow or shrink.
-fn changes_usage(group: &str, plural: &str, change: &Change, snapshot: &Snapshot) -> bool {
+fn changes_usage(group: &str, plural: &str, change: &Change, cache: &Cache, snapshot: &Snapshot) -> bool {
     if !matches!(
         (group, plural),
         ("", "pods" | "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims")
     ) {
         return false;
     }
-    let view = View::of(group, plural, snapshot, OffsetDateTime::from(actors::time::now()));
+    let view = View::of(cache, snapshot);
     let Some(before) = change.previous.as_ref().and_then(|p| p.value().ok()) else { return true };
     let Ok(after) = change.stored.value() else { return true };
     // A pod that begins to end stops to count later, which only a look at it then finds.
@@ -156,12 +155,11 @@ struct Count {
 
 /// Counts what a namespace has of what a quota limits.
 fn count(
-    snapshot: &Snapshot,
+    view: &View<'_>,
     catalog: &Catalog,
     namespace: &str,
     quota: &serde_json::Value,
     hard: &BTreeMap<String, Text>,
-    now: OffsetDateTime,
 ) -> Count {
     let mut out = Count { used: Amounts::new(), again: false };
     let known: Vec<(&str, &str)> = kinds().collect();
@@ -171,19 +169,18 @@ fn count(
     let is_served = |(group, plural): &(&str, &str)| catalog.find_any(group, plural).is_some();
     let foreign: Vec<(&str, &str)> = foreign.filter(|kind| !known.contains(kind)).filter(is_served).collect();
     for (group, plural) in known.into_iter().chain(foreign) {
-        let view = View::of(group, plural, snapshot, now);
-        let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n, &view)).collect();
+        let names: Vec<&String> = hard.keys().filter(|n| usage::counts(group, plural, n, view)).collect();
         if names.is_empty() {
             continue;
         }
         for name in &names {
             out.used.entry((*name).clone()).or_default();
         }
-        for stored in snapshot.list(group, plural, namespace) {
+        for stored in view.snapshot.list(group, plural, namespace) {
             let Ok(object) = stored.value() else { continue };
             out.again |= plural == "pods" && stored.meta.is_deleting();
             if usage::in_scopes(group, plural, quota, &object) {
-                let mut counts = usage::usage(group, plural, &object, &view);
+                let mut counts = usage::usage(group, plural, &object, view);
                 // Whoever it is that such a name is for: writes are charged the same way.
                 counts.retain(|name, _| hard.contains_key(name));
                 totals::add(&mut out.used, &counts);

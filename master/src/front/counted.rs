@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use protocol::{ApiError, Verb};
 
 use super::fairness::{Permit, Refused};
-use super::handle::{Parsed, header, is_long};
+use super::handle::{Parsed, header};
 use super::metrics::{self, FrontMetrics, Running};
 use super::path::Named;
 use super::{Shared, path, write};
@@ -26,17 +26,16 @@ pub(super) struct Counted<'a> {
 
 impl<'a> Counted<'a> {
     pub(super) fn new(http: &HttpRequest, asked: &Parsed, shared: &'a Shared) -> Self {
-        let Parsed { named, kind, query } = asked;
-        let verb = verb(http, named.as_ref(), path::watches(query));
+        let Parsed { place, query } = asked;
+        let verb = verb(http, place.as_ref().map(|place| &place.named), path::watches(query));
         let page = PAGES.iter().copied().find(|page| *page == http.path()).unwrap_or_default();
-        let about =
-            named.as_ref().zip(*kind).and_then(|(named, kind)| metrics::About::of(kind, &named.target));
+        let about = place.as_ref().and_then(|place| metrics::About::of(place.kind?, &place.named.target));
         let dry_run = query.iter().any(|(name, value)| name == "dryRun" && value == "All");
         let metrics = &shared.config.metrics;
         Counted {
             metrics,
             request: metrics::Request { about, verb, dry_run, page },
-            long: named.as_ref().is_some_and(|named| is_long(named, query)),
+            long: asked.is_long(),
             started: Instant::now(),
             _running: metrics.begin(!matches!(verb, "GET" | "LIST" | "WATCH")),
         }

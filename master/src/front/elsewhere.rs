@@ -115,7 +115,7 @@ pub(super) async fn aggregated(
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
     let caller = &asked.request.caller;
-    match &asked.named {
+    match &asked.place {
         Some(_) => config.gate.may(&asked.request)?,
         None => config.gate.may_visit(caller, http.method().as_str(), http.path())?,
     }

@@ -59,21 +59,35 @@ fn text(value: Option<&HeaderValue>) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// What a path names.
+pub(super) struct Place {
+    pub named: Named,
+    /// The kind behind it, where that is served.
+    pub kind: Option<&'static Resource>,
+}
+
 /// What a request's line says.
 pub(super) struct Parsed {
     /// The path as a resource's; `None` for other paths.
-    pub named: Option<Named>,
-    /// The kind that it names, where that is served.
-    pub kind: Option<&'static Resource>,
+    pub place: Option<Place>,
     /// The parameters.
     pub query: Vec<(String, String)>,
 }
 
 impl Parsed {
     fn of(http: &HttpRequest, shared: &Shared) -> Self {
-        let named = path::parse(http.path());
-        let kind = named.as_ref().and_then(|named| shared.config.documents.kind(&named.target));
-        Parsed { named, kind, query: path::query(http.query_string()) }
+        let place = path::parse(http.path()).map(|named| {
+            let kind = shared.config.documents.kind(&named.target);
+            Place { named, kind }
+        });
+        Parsed { place, query: path::query(http.query_string()) }
+    }
+
+    /// Whether the request may last: watches and streams.
+    pub(super) fn is_long(&self) -> bool {
+        self.place.as_ref().is_some_and(|Place { named, .. }| {
+            named.watch || path::watches(&self.query) || is_stream(&named.target)
+        })
     }
 }
 
@@ -85,12 +99,12 @@ async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     let backend = shared.config.aggregation.behind(http.path());
     let upgrades = backend.is_some() && http.headers().contains_key("upgrade");
-    let long = upgrades || asked.named.as_ref().is_some_and(|named| is_long(named, &asked.query));
+    let long = upgrades || asked.is_long();
     let time = if long { None } else { Some(deadline::of(&asked.query)?) };
     let certificate = http.conn_data::<Shown>();
     let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
     let asked = Asked::new(&http, &admitted, asked, shared)?;
-    let target = asked.named.as_ref().map(|named| &named.target);
+    let target = asked.place.as_ref().map(|place| &place.named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
     let mut result = {
@@ -126,8 +140,7 @@ async fn answer(
 /// A request whose caller is known.
 pub(super) struct Asked {
     /// The path as a resource's; `None` for other paths.
-    pub named: Option<Named>,
-    kind: Option<&'static Resource>,
+    pub place: Option<Place>,
     query: Vec<(String, String)>,
     /// What the pipeline will be asked; empty for other paths.
     pub request: ApiRequest,
@@ -142,24 +155,24 @@ impl Asked {
         parsed: Parsed,
         shared: &Shared,
     ) -> Result<Self, ApiError> {
-        let Parsed { named, kind, query } = parsed;
+        let Parsed { place, query } = parsed;
         let method = http.method().as_str();
-        let verb = match &named {
-            Some(named) => path::verb(method, named, path::watches(&query)),
+        let verb = match &place {
+            Some(place) => path::verb(method, &place.named, path::watches(&query)),
             None => Some(Verb::Get),
         };
-        let target = named.as_ref().map(|named| named.target.clone()).unwrap_or_default();
+        let target = place.as_ref().map(|place| place.named.target.clone()).unwrap_or_default();
         let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
         request.caller = admitted.caller.clone();
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        let attributes = match &named {
+        let attributes = match &place {
             Some(_) => Attributes::of(&request),
             None => Attributes::path(request.caller.clone(), method, http.path()),
         };
         if verb.is_none() {
             return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
         }
-        Ok(Asked { named, kind, query, request, attributes })
+        Ok(Asked { place, query, request, attributes })
     }
 }
 
@@ -182,33 +195,20 @@ async fn work(
     asked: Asked,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Asked { named, kind, query, request, attributes } = asked;
+    let Asked { place, query, request, attributes } = asked;
     let fairness = &shared.config.fairness;
-    let Some(named) = named else {
+    let Some(place) = place else {
         let permit = waited::wait(fairness.admit(&attributes, 1)).await;
         return seated(permit, || Box::pin(elsewhere::answer(http, payload, shared, request.caller))).await;
     };
-    let line = Line { named, kind, query };
     if is_stream(&request.target) {
-        return Box::pin(serve(http, payload, shared, request, line, audited)).await;
+        return Box::pin(serve(http, payload, shared, request, place, query, audited)).await;
     }
-    let stored = kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
+    let stored = place.kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
     let seats = fairness.width(&attributes, stored);
     let permit = waited::wait(fairness.admit(&attributes, seats)).await;
     // In a place of its own: what holds it is moved, and it is large.
-    seated(permit, || Box::pin(serve(http, payload, shared, request, line, audited))).await
-}
-
-/// Whether a request may last: watches and streams.
-pub(super) fn is_long(named: &Named, query: &[(String, String)]) -> bool {
-    named.watch || path::watches(query) || is_stream(&named.target)
-}
-
-/// The line of a request about a resource.
-struct Line {
-    named: Named,
-    kind: Option<&'static Resource>,
-    query: Vec<(String, String)>,
+    seated(permit, || Box::pin(serve(http, payload, shared, request, place, query, audited))).await
 }
 
 /// A request that has its seat.
@@ -217,10 +217,11 @@ async fn serve(
     payload: web::Payload,
     shared: &web::Data<Shared>,
     request: ApiRequest,
-    line: Line,
+    place: Place,
+    query: Vec<(String, String)>,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Line { named, kind: found, query } = line;
+    let Place { named, kind: found } = place;
     let config = &shared.config;
     let method = http.method().clone();
     let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());

@@ -1,13 +1,11 @@
 //! JSON patch (RFC 6902), with the liberties that Kubernetes' implementation takes: indexes may be negative, a
 //! field may be replaced that is not there, and the whole document too.
 
-use std::fmt;
-
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::go::{cannot_unmarshal, json_type};
+use crate::schema::decode::STRICT_ERRORS_MAX;
+use crate::schema::untyped::{self, Seen};
 
 /// How many operations one patch may have.
 pub const OPERATIONS_MAX: usize = 10_000;
@@ -19,6 +17,8 @@ const DEPTH_MAX: usize = 128;
 /// How often a document is looked through to find out how deep it is.
 const MEASURED_MAX: usize = 100;
 
+/// How many lists and objects are around what an operation says: one list.
+const OPERATIONS_DEPTH: usize = 1;
 /// Fields that operations have.
 const FIELDS: [&str; 4] = ["op", "path", "from", "value"];
 
@@ -35,7 +35,7 @@ pub struct Operation {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JsonPatch {
     operations: Vec<Operation>,
-    /// Fields that operations do not have, or have twice, in the order in which they stand there.
+    /// Fields that operations do not have, or have twice, in the order in which they stand there; the first of many.
     pub strict: Vec<String>,
 }
 
@@ -59,8 +59,17 @@ impl JsonPatch {
         let malformed = |why: String| JsonPatchError::Malformed(why);
         let mut patch = JsonPatch::default();
         let mut reader = serde_json::Deserializer::from_slice(text);
-        let given = Noted { path: String::new(), level: 0, found: &mut patch.strict }
-            .deserialize(&mut reader)
+        let mut see = |seen: &Seen<'_>| {
+            let what = match seen.repeated {
+                true => "duplicate",
+                false if seen.depth() == OPERATIONS_DEPTH && !FIELDS.contains(&seen.name) => "unknown",
+                false => return,
+            };
+            if patch.strict.len() < STRICT_ERRORS_MAX {
+                patch.strict.push(format!("json patch {what} field \"{seen}\""));
+            }
+        };
+        let given = untyped::read(&mut reader, &mut see)
             .and_then(|given| reader.end().map(|()| given))
             .map_err(|e| malformed(e.to_string()))?;
         let items = match given {
@@ -107,87 +116,6 @@ impl JsonPatch {
             .into_iter()
             .try_for_each(|o| one(o, document, &mut limits))
             .ok_or(JsonPatchError::Inapplicable)
-    }
-}
-
-/// Reads JSON, and notes what strict validation finds in a patch, in the order in which it stands there: fields that
-/// operations do not have, and fields that are there twice.
-struct Noted<'n> {
-    path: String,
-    /// How many lists and objects are around it: operations are on the second level.
-    level: usize,
-    found: &'n mut Vec<String>,
-}
-
-impl Noted<'_> {
-    fn below(&mut self, path: String) -> Noted<'_> {
-        Noted { path, level: self.level + 1, found: self.found }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Noted<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Noted<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            match items.next_element_seed(self.below(path))? {
-                Some(item) => list.push(item),
-                None => return Ok(Value::Array(list)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(name) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            if map.contains_key(&name) {
-                self.found.push(format!("json patch duplicate field \"{path}\""));
-            } else if self.level == 1 && !FIELDS.contains(&name.as_str()) {
-                self.found.push(format!("json patch unknown field \"{path}\""));
-            }
-            let value = entries.next_value_seed(self.below(path))?;
-            map.insert(name, value);
-        }
-        Ok(Value::Object(map))
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Decoded {
 }
 
 /// How deep a body may nest; the parser itself stops at 128.
-const STRICT_ERRORS_MAX: usize = 100;
+pub(crate) const STRICT_ERRORS_MAX: usize = 100;
 
 /// Reads JSON text as an object of `definition`. The error is Go's message.
 pub fn decode(definition: &'static Definition, text: &[u8]) -> Result<Decoded, String> {

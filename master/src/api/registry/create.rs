@@ -241,7 +241,7 @@ impl Inner {
             let mut unsaid = Vec::new();
             let write =
                 Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
-            let charge = admission::quota::charge(&self.config.admission, &write, &sealed)?;
+            let charge = admission::quota::charge(&self.config.admission, &self.cache, &write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {
                     return Err(taken_by(&at, &snapshot));

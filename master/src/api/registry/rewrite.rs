@@ -145,7 +145,7 @@ impl Inner {
         if part == Part::Main {
             subject.warn_of_finalizers(&new, Some(&old), write.warnings);
         }
-        let charge = admission::quota::charge(&self.config.admission, &write, &new)?;
+        let charge = admission::quota::charge(&self.config.admission, &self.cache, &write, &new)?;
 
         let mut new = new;
         let allocation =

@@ -92,6 +92,9 @@ fn what_is_no_patch_is_told_in_gos_words() {
         "unknown field \"[0].aa",
     ];
     assert_eq!(told, wanted.map(|what| format!("json patch {what}\"")));
+    // However many there are, what is said of them stays short.
+    let repeated = format!(r#"[{{"op":"test","path":"/a"{}}}]"#, r#","op":"test""#.repeat(1000));
+    assert_eq!(JsonPatch::parse(repeated.as_bytes()).expect("a patch").strict.len(), 100);
 }
 
 #[test]

@@ -11,14 +11,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use protocol::{ApiError, Quantity};
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::Write;
 use super::config::AdmissionConfig;
 use crate::api::kinds::totals::{self, Amounts, amounts};
 use crate::api::object::{self, object_mut};
 use crate::api::registry::{Subject, seal};
-use crate::cache::Stored;
+use crate::cache::{Cache, Stored};
 use crate::store::{Compare, Op, Txn};
 
 mod claims;
@@ -73,15 +72,19 @@ fn handles(write: &Write<'_>) -> bool {
 }
 
 /// What a write costs the quotas of its namespace, or why they don't allow it.
-pub fn charge(config: &AdmissionConfig, write: &Write<'_>, value: &Value) -> Result<Charge, ApiError> {
+pub fn charge(
+    config: &AdmissionConfig,
+    cache: &Cache,
+    write: &Write<'_>,
+    value: &Value,
+) -> Result<Charge, ApiError> {
     let mut charge = Charge::default();
     if !concerns(config, write) {
         return Ok(charge);
     }
     let (group, plural) = (write.subject.stored.group, write.subject.stored.plural);
     let forbidden = |why: String| Err(write.forbidden(object::name_so_far(value), &why));
-    let now = OffsetDateTime::from(actors::time::now());
-    let view = usage::View::of(group, plural, write.snapshot, now);
+    let view = usage::View::of(cache, write.snapshot);
     let mut interested = Vec::new();
     for stored in write.snapshot.list("", "resourcequotas", write.subject.namespace) {
         let quota = stored.value().map_err(ApiError::internal)?;

@@ -3,6 +3,7 @@ use time::macros::datetime;
 
 use super::pods::unsaid;
 use super::usage::{View, counts, in_scopes, usage};
+use crate::api::kinds::devices::extended::Backed;
 use crate::cache::{Cache, Snapshot};
 use crate::store::{Record, key};
 
@@ -12,8 +13,12 @@ fn check(group: &str, plural: &str, object: Value, expected: Value) {
     check_in(&Snapshot::default(), group, plural, object, expected);
 }
 
+fn view_of(snapshot: &Snapshot) -> View<'_> {
+    View { snapshot, backed: Backed::of(snapshot).into(), now: NOW }
+}
+
 fn check_in(snapshot: &Snapshot, group: &str, plural: &str, object: Value, expected: Value) {
-    let view = View::of(group, plural, snapshot, NOW);
+    let view = view_of(snapshot);
     let got: serde_json::Map<String, Value> =
         usage(group, plural, &object, &view).into_iter().map(|(n, q)| (n, q.to_string().into())).collect();
     assert_eq!(Value::Object(got), expected, "{object}");
@@ -99,7 +104,7 @@ fn scopes_choose_pods() {
         assert!(!in_scopes("", "services", &quota, &json!({})), "services are in no scope");
     }
     let nothing = Snapshot::default();
-    let view = View::of("", "pods", &nothing, NOW);
+    let view = view_of(&nothing);
     assert!(counts("", "pods", "requests.example.com/gpu", &view));
     assert!(counts("", "pods", "requests.deviceclass.resource.kubernetes.io/gpu", &view));
     assert!(!counts("", "pods", "services", &view));
@@ -168,7 +173,7 @@ fn claims_count_by_class() {
             "x.deviceclass.resource.k8s.io/devices": "9",
             "requests.deviceclass.resource.kubernetes.io/x": "9"}),
     );
-    let view = View::of("resource.k8s.io", "resourceclaims", &snapshot, NOW);
+    let view = view_of(&snapshot);
     for (name, counted) in [
         ("count/resourceclaims.resource.k8s.io", true),
         ("x.deviceclass.resource.k8s.io/devices", true),

@@ -1,5 +1,7 @@
 //! What objects count for, by kind. Pure; admission and the quota controller count the same way.
 
+use std::sync::Arc;
+
 use protocol::Quantity;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -9,26 +11,23 @@ use crate::api::admission::storage::class_of;
 use crate::api::kinds::devices::extended::Backed;
 use crate::api::kinds::totals::Amounts;
 use crate::api::object::{list, text};
-use crate::cache::Snapshot;
+use crate::cache::{Cache, Snapshot};
 
 /// What counting looks at beside the object.
 pub struct View<'a> {
     /// The namespace's other objects.
     pub snapshot: &'a Snapshot,
     /// Extended resources that classes of devices stand behind. Only claims of devices are counted by them.
-    pub backed: Backed,
+    pub backed: Arc<Backed>,
     /// The time.
     pub now: OffsetDateTime,
 }
 
 impl<'a> View<'a> {
-    /// What is needed for objects of a kind.
-    pub fn of(group: &str, plural: &str, snapshot: &'a Snapshot, now: OffsetDateTime) -> Self {
-        let backed = match (group, plural) {
-            claims::KIND => Backed::of(snapshot),
-            _ => Backed::default(),
-        };
-        View { snapshot, backed, now }
+    /// A state of the cache's, now.
+    pub fn of(cache: &Cache, snapshot: &'a Snapshot) -> Self {
+        let now = OffsetDateTime::from(actors::time::now());
+        View { snapshot, backed: cache.derived_at(snapshot), now }
     }
 }
 

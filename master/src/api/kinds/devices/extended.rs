@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::Resource;
 use k8s_openapi::api::resource::v1::DeviceClass;
 
-use crate::cache::Snapshot;
+use crate::cache::{Derived, Snapshot};
 
 /// What the name of a resource begins with that a class has without naming one.
 pub const IMPLICIT: &str = "deviceclass.resource.kubernetes.io/";
@@ -62,6 +62,15 @@ impl Backed {
     /// The resource that a class names; the outer `None` is for classes that there are not.
     pub fn resource_of(&self, class: &str) -> Option<Option<&str>> {
         self.by_class.get(class).map(Option::as_deref)
+    }
+}
+
+impl Derived for Backed {
+    const KINDS: &'static [(&'static str, &'static str)] =
+        &[(DeviceClass::GROUP, DeviceClass::URL_PATH_SEGMENT)];
+
+    fn derive(_: Option<&Self>, snapshot: &Snapshot) -> Self {
+        Backed::of(snapshot)
     }
 }
 

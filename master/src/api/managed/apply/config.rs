@@ -1,11 +1,9 @@
 //! Reading an applied configuration: YAML, of which JSON is most of what is sent.
 
-use std::fmt;
-
 use protocol::ApiError;
 use protocol::go::cannot_unmarshal;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use protocol::schema::untyped;
+use serde_json::{Map, Value};
 
 /// A configuration, and what strict reading finds wrong with it: keys that are given twice.
 pub struct Config {
@@ -20,9 +18,9 @@ pub fn read(body: &[u8]) -> Result<Config, ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
     let text =
         std::str::from_utf8(body).map_err(|e| bad(format!("error converting YAML to JSON: yaml: {e}")))?;
-    let config = match serde_json::from_str::<Json>(text) {
-        Ok(json) if !json.repeats => Config { value: json.value, repeated: Vec::new() },
-        _ => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
+    let config = match from_json(text) {
+        Some(value) => Config { value, repeated: Vec::new() },
+        None => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
     };
     match &config.value {
         Value::Object(_) => Ok(config),
@@ -54,72 +52,12 @@ fn from_yaml(text: &str) -> Result<Config, String> {
     Ok(Config { value: read.value, repeated: read.strict })
 }
 
-/// JSON, and whether any object in it has a key twice.
-struct Json {
-    value: Value,
-    repeats: bool,
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(Reader)
-    }
-}
-
-struct Reader;
-
-fn plain<E>(value: impl Into<Value>) -> Result<Json, E> {
-    Ok(Json { value: value.into(), repeats: false })
-}
-
-impl<'de> Visitor<'de> for Reader {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        plain(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        plain(value)
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        plain(value)
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        plain(value)
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        plain(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        plain(value)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        let (mut list, mut repeats) = (Vec::new(), false);
-        while let Some(item) = items.next_element::<Json>()? {
-            repeats |= item.repeats;
-            list.push(item.value);
-        }
-        Ok(Json { value: Value::Array(list), repeats })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-        let (mut map, mut repeats) = (Map::new(), false);
-        while let Some((name, item)) = entries.next_entry::<String, Json>()? {
-            repeats |= item.repeats;
-            repeats |= map.insert(name, item.value).is_some();
-        }
-        Ok(Json { value: Value::Object(map), repeats })
-    }
+/// JSON, unless an object in it has a key twice: where, only YAML's reader tells.
+fn from_json(text: &str) -> Option<Value> {
+    let mut repeats = false;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = untyped::read(&mut reader, &mut |seen| repeats |= seen.repeated).ok()?;
+    (reader.end().is_ok() && !repeats).then_some(value)
 }
 
 #[cfg(test)]
