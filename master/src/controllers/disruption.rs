@@ -15,6 +15,7 @@ use super::deployment::rolling::resolve;
 use super::machinery::labels::{selector_option, shown};
 use super::machinery::meta::{controller_of, is_deleting, name, namespace, plus_seconds, time, until};
 use super::machinery::pods::is_ready;
+use super::machinery::totals::total;
 use super::machinery::watches::{key_of, mapped, own};
 use super::machinery::{Cx, Key, Outcome, ReconcileError, Reconciler, Watch};
 use crate::api::custom::Catalog;
@@ -158,7 +159,7 @@ fn decide(
                 None => {}
             }
         }
-        Ok(owners.values().sum())
+        Ok(total(owners.values().copied()))
     };
     let (expected, desired) = if let Some(max) = &spec.max_unavailable {
         let expected = by_owners()?;

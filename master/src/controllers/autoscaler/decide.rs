@@ -6,6 +6,7 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::controllers::machinery::meta::time;
+use crate::controllers::machinery::totals::total;
 
 /// How long a lower recommendation waits, where nothing else is said.
 const STABILIZATION: i32 = 300;
@@ -41,7 +42,7 @@ impl Memory {
     fn moved(&self, now: Timestamp, seconds: i32, upwards: bool) -> i32 {
         let from = now - SignedDuration::from_secs(i64::from(seconds));
         let within = self.scaled.iter().filter(|(at, by)| *at >= from && (*by > 0) == upwards);
-        within.map(|(_, by)| by.abs()).sum()
+        total(within.map(|(_, by)| by.saturating_abs()))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::api::object::{list, text};
 use crate::controllers::machinery::Cx;
 use crate::controllers::machinery::meta::{is_deleting, name};
 use crate::controllers::machinery::pods::{condition, phase};
+use crate::controllers::machinery::totals::total_amount;
 
 /// For so long after its start, what a pod uses may be its start-up.
 const INITIALIZATION: SignedDuration = SignedDuration::from_mins(5);
@@ -91,7 +92,7 @@ pub async fn fetch(
             .map(|c| text(c, &["usage", resource]).parse::<Quantity>().ok().map(|q| q.milli()))
             .collect();
         let sample = Sample {
-            milli: amounts.filter(|a| !a.is_empty())?.iter().sum(),
+            milli: total_amount(amounts.filter(|a| !a.is_empty())?),
             at: text(item, &["timestamp"]).parse().ok()?,
             window: window(text(item, &["window"])),
         };
@@ -237,16 +238,16 @@ fn ratio(
     requests: &BTreeMap<String, i64>,
     goal: &Goal,
 ) -> Result<(f64, Option<i32>, i64), String> {
-    let total: i64 = usage.values().sum();
+    let total = total_amount(usage.values().copied());
     let average = total / i64::try_from(usage.len().max(1)).unwrap_or(1);
     match goal {
         Goal::Average(target) => Ok((average as f64 / (*target).max(1) as f64, None, average)),
         Goal::Utilization(target) => {
-            let asked: i64 = usage.keys().filter_map(|n| requests.get(n)).sum();
+            let asked = total_amount(usage.keys().filter_map(|n| requests.get(n)).copied());
             if asked == 0 {
                 return Err("no metrics returned matched known pods".to_owned());
             }
-            let percent = i32::try_from(total * 100 / asked).unwrap_or(i32::MAX);
+            let percent = i32::try_from(total.saturating_mul(100) / asked).unwrap_or(i32::MAX);
             Ok((f64::from(percent) / f64::from((*target).max(1)), Some(percent), average))
         }
     }

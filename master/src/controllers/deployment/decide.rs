@@ -18,6 +18,7 @@ use super::{recreate, scale};
 use crate::controllers::machinery::meta::{
     annotation, controller_reference, created_second, is_deleting, name, namespace,
 };
+use crate::controllers::machinery::totals::total;
 
 /// What to write. Empty when everything is as it should be.
 #[derive(Clone, Debug, Default)]
@@ -113,8 +114,8 @@ fn roll(view: &View<'_>, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> Plan 
     let mut plan = Plan::default();
     let found = refresh(view, new, old, &mut plan);
     let limits = Limits::of(view.d);
-    let total: i32 = view.sets.iter().map(|rs| replicas(rs)).sum();
-    let size = new_size(limits, true, replicas(new), total);
+    let asked = total(view.sets.iter().map(|rs| replicas(rs)));
+    let size = new_size(limits, true, replicas(new), asked);
     if size != replicas(new) {
         change_size(view, &mut plan, name(&new.metadata), size);
     } else {
@@ -189,8 +190,8 @@ fn create(view: &View<'_>, old: &[&ReplicaSet]) -> Plan {
     let mut selector: LabelSelector = spec.selector.clone();
     selector.match_labels.get_or_insert_default().insert(POD_TEMPLATE_HASH.to_owned(), hash.clone());
     let limits = Limits::of(d);
-    let total: i32 = old.iter().map(|rs| replicas(rs)).sum();
-    let size = new_size(limits, is_rolling(d), 0, total);
+    let asked = total(old.iter().map(|rs| replicas(rs)));
+    let size = new_size(limits, is_rolling(d), 0, asked);
     let mut rs = ReplicaSet {
         metadata: ObjectMeta {
             name: Some(format!("{}-{hash}", name(&d.metadata))),

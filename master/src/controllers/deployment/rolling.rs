@@ -4,6 +4,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::controllers::machinery::totals::total;
+
 /// What the strategy needs to know of one ReplicaSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -66,7 +68,7 @@ impl Limits {
 
     /// The fewest pods that must stay available.
     pub fn min_available(&self) -> i32 {
-        self.desired - self.max_unavailable
+        self.desired.saturating_sub(self.max_unavailable)
     }
 }
 
@@ -107,7 +109,7 @@ pub fn new_size(limits: Limits, rolling: bool, new_replicas: i32, total_replicas
     if new_replicas >= limits.desired {
         return limits.desired;
     }
-    let room = limits.max_total() - total_replicas;
+    let room = limits.max_total().saturating_sub(total_replicas);
     new_replicas + room.clamp(0, limits.desired - new_replicas)
 }
 
@@ -115,12 +117,13 @@ pub fn new_size(limits: Limits, rolling: bool, new_replicas: i32, total_replicas
 /// healthy ones as availability allows. A set of which both kinds go is there twice.
 pub fn shrink_old(limits: Limits, new: &Size, old: &[Size]) -> Vec<(String, i32)> {
     let mut sizes = old.to_vec();
-    let old_total: i32 = old.iter().map(|s| s.replicas).sum();
+    let old_total = total(old.iter().map(|s| s.replicas));
     let min_available = limits.min_available();
-    let new_unavailable = (new.replicas - new.available).max(0);
+    let new_unavailable = new.replicas.saturating_sub(new.available).max(0);
     // Pods of the current ReplicaSet that are not available yet may become so: they must not be paid for by
     // taking old ones.
-    let may_go = old_total + new.replicas - min_available - new_unavailable;
+    let needed = min_available.saturating_add(new_unavailable);
+    let may_go = total([old_total, new.replicas]).saturating_sub(needed);
     if old_total == 0 || may_go <= 0 {
         return Vec::new();
     }
@@ -133,13 +136,13 @@ pub fn shrink_old(limits: Limits, new: &Size, old: &[Size]) -> Vec<(String, i32)
     };
     let mut cleaned = 0;
     for size in &mut sizes {
-        let broken = size.replicas - size.available;
+        let broken = size.replicas.saturating_sub(size.available);
         let take = broken.clamp(0, (may_go - cleaned).max(0));
         step(size, take);
         cleaned += take;
     }
-    let available: i32 = old.iter().map(|s| s.available).sum::<i32>() + new.available;
-    let mut spare = (available - min_available).max(0);
+    let available = total(old.iter().map(|s| s.available).chain([new.available]));
+    let mut spare = available.saturating_sub(min_available).max(0);
     for size in &mut sizes {
         let take = size.replicas.min(spare);
         step(size, take);

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use super::revision::{desired_of, max_of};
 use super::rolling::{Limits, desired, is_rolling, replicas};
 use crate::controllers::machinery::meta::{created_second, name};
+use crate::controllers::machinery::totals::total;
 
 /// Whether a ReplicaSet that has pods was sized for another number than the Deployment now wants.
 pub fn is_scaling(d: &Deployment, all: &[&ReplicaSet]) -> bool {
@@ -28,24 +29,24 @@ pub fn sizes(d: &Deployment, new: Option<&ReplicaSet>, old: &[&ReplicaSet]) -> V
     }
     let limits = Limits::of(d);
     let mut all: Vec<&ReplicaSet> = active_old().chain(new.filter(|rs| replicas(rs) > 0)).collect();
-    let total: i32 = all.iter().map(|rs| replicas(rs)).sum();
+    let total = total(all.iter().map(|rs| replicas(rs)));
     let allowed = if wanted > 0 { limits.max_total() } else { 0 };
-    let to_add = allowed - total;
+    let to_add = allowed.saturating_sub(total);
     // Larger ones first; among equals the newer first when growing, the older first when shrinking.
     all.sort_by(|a, b| {
         let age = created_second(&a.metadata).cmp(&created_second(&b.metadata));
         replicas(b).cmp(&replicas(a)).then(if to_add > 0 { age.reverse() } else { age })
     });
-    let mut added = 0;
+    let mut added = 0i32;
     let mut out: Vec<(String, i32)> = Vec::with_capacity(all.len());
     for rs in &all {
         let share = share(d, rs, limits, to_add, added);
-        added += share;
-        out.push((name(&rs.metadata).to_owned(), replicas(rs) + share));
+        added = added.saturating_add(share);
+        out.push((name(&rs.metadata).to_owned(), replicas(rs).saturating_add(share)));
     }
     // What rounding left over goes to the largest.
     if let Some(first) = out.first_mut() {
-        first.1 = (first.1 + to_add - added).max(0);
+        first.1 = first.1.saturating_add(to_add.saturating_sub(added)).max(0);
     }
     out
 }
@@ -80,9 +81,10 @@ fn share(d: &Deployment, rs: &ReplicaSet, limits: Limits, to_add: i32, added: i3
             .filter(|n| *n > 0)
             .unwrap_or(size);
         let scaled = f64::from(size) * f64::from(limits.max_total()) / f64::from(before);
-        scaled.round() as i32 - size
+        (scaled.round() as i32).saturating_sub(size)
     };
-    if to_add > 0 { fraction.min(to_add - added) } else { fraction.max(to_add - added) }
+    let left = to_add.saturating_sub(added);
+    if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::rolling::{Limits, desired, replicas};
 use crate::controllers::machinery::meta::{name, plus_seconds, time, until};
+use crate::controllers::machinery::totals::total;
 
 /// Condition type: the rollout moves, is complete, or is stuck.
 pub const PROGRESSING: &str = "Progressing";
@@ -117,11 +118,11 @@ pub fn counts(
     now: Timestamp,
 ) -> DeploymentStatus {
     let sum = |f: fn(&k8s_openapi::api::apps::v1::ReplicaSetStatus) -> i32| {
-        all.iter().filter_map(|rs| rs.status.as_ref()).map(f).sum::<i32>()
+        total(all.iter().filter_map(|rs| rs.status.as_ref()).map(f))
     };
     let positive = |n: i32| (n > 0).then_some(n);
     let available = sum(|s| s.available_replicas.unwrap_or(0));
-    let asked: i32 = all.iter().map(|rs| replicas(rs)).sum();
+    let asked = total(all.iter().map(|rs| replicas(rs)));
     let old = d.status.clone().unwrap_or_default();
     let mut status = DeploymentStatus {
         observed_generation: d.metadata.generation,
@@ -129,7 +130,7 @@ pub fn counts(
         updated_replicas: positive(new.and_then(|rs| rs.status.as_ref()).map_or(0, |s| s.replicas)),
         ready_replicas: positive(sum(|s| s.ready_replicas.unwrap_or(0))),
         available_replicas: positive(available),
-        unavailable_replicas: positive(asked - available),
+        unavailable_replicas: positive(asked.saturating_sub(available)),
         terminating_replicas: all
             .iter()
             .all(|rs| rs.status.as_ref().is_some_and(|s| s.terminating_replicas.is_some()))

@@ -1,6 +1,5 @@
 //! Accounting for ended pods: each is noted as uncounted, loses its finalizer, and only then is counted. Pure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{Job, JobStatus, UncountedTerminatedPods};
@@ -10,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::backoff::ended;
 use super::decide::{Plan, has_finalizer, index_of, int, positive};
 use super::failure_policy::{self, Verdict};
-use super::indexes;
+use super::indexes::Indexes;
 use super::per_index::PerIndex;
 use crate::controllers::machinery::meta::{is_deleting, uid};
 use crate::controllers::machinery::pods::{is_active, phase};
@@ -33,7 +32,7 @@ pub struct Counts {
     /// Pods that failed.
     pub failed: i32,
     /// Indexes that succeeded.
-    pub done: BTreeSet<i32>,
+    pub done: Indexes,
     /// What is known of indexes, where their failures are bounded.
     pub per_index: Option<PerIndex>,
     /// When those pods ended that were not looked at before, and succeeded.
@@ -45,8 +44,14 @@ pub struct Counts {
 impl Counts {
     /// Whether an index needs no further pod: it succeeded, or failed for good.
     pub fn is_settled(&self, index: i32) -> bool {
-        let failed = self.per_index.as_ref().is_some_and(|known| known.failed.contains(&index));
-        failed || self.done.contains(&index)
+        let failed = self.per_index.as_ref().is_some_and(|known| known.failed.contains(index));
+        failed || self.done.contains(index)
+    }
+
+    /// The indexes that need no further pod.
+    pub fn settled(&self) -> Indexes {
+        let failed = self.per_index.as_ref().map(|known| self.done.or(&known.failed));
+        failed.unwrap_or_else(|| self.done.clone())
     }
 }
 
@@ -64,7 +69,7 @@ pub fn account(
     let spec = job.spec.clone().unwrap_or_default();
     let completions = spec.completions.unwrap_or(i32::MAX);
     let mut uncounted = next.uncounted_terminated_pods.clone().unwrap_or_default();
-    let mut done = indexes::parse(next.completed_indexes.as_deref().unwrap_or_default(), completions);
+    let mut done = Indexes::parse(next.completed_indexes.as_deref().unwrap_or_default(), completions);
     let tracked = |id: &String| pods.iter().any(|p| uid(&p.metadata) == id && has_finalizer(p));
 
     // Noted earlier, and without their finalizer (or gone) by now: count them.
@@ -75,9 +80,9 @@ pub fn account(
         int(count.len())
     };
     let folded = (fold(&mut uncounted.succeeded), fold(&mut uncounted.failed));
-    next.failed = positive(next.failed.unwrap_or(0) + folded.1);
+    next.failed = positive(next.failed.unwrap_or(0).saturating_add(folded.1));
     if !indexed {
-        next.succeeded = positive(next.succeeded.unwrap_or(0) + folded.0);
+        next.succeeded = positive(next.succeeded.unwrap_or(0).saturating_add(folded.0));
     }
 
     let lost = |pod: &Pod| {
@@ -88,8 +93,8 @@ pub fn account(
     };
     let per_index = if indexed {
         let open = |pod: &&Arc<Pod>| has_finalizer(pod) && !is_noted(&uncounted, pod);
-        done.extend(pods.iter().filter(open).filter(|p| phase(p) == "Succeeded").filter_map(|p| index_of(p)));
-        done.retain(|index| *index < completions);
+        let succeeded = pods.iter().filter(open).filter(|p| phase(p) == "Succeeded");
+        done.extend(succeeded.filter_map(|p| index_of(p)).filter(|index| *index < completions));
         // What is taken away because the Job ends says nothing of its index.
         let own = |pod: &&Arc<Pod>| lost(pod) && (ending == Ending::Open || phase(pod) == "Failed");
         let lost: Vec<Arc<Pod>> = pods.iter().filter(open).filter(own).cloned().collect();
@@ -130,17 +135,21 @@ pub fn account(
         }
     }
     if indexed {
-        let text = indexes::format(&done);
+        let text = done.to_string();
         next.completed_indexes = (!text.is_empty()).then_some(text);
-        next.succeeded = positive(int(done.len()));
+        next.succeeded = positive(done.count());
     }
     if let Some(known) = &per_index {
-        next.failed_indexes = Some(indexes::format(&known.failed));
+        next.failed_indexes = Some(known.failed.to_string());
     }
     let waiting = |list: &Option<Vec<String>>| int(list.as_ref().map_or(0, Vec::len));
     let counts = Counts {
-        succeeded: next.succeeded.unwrap_or(0) + if indexed { 0 } else { waiting(&uncounted.succeeded) },
-        failed: next.failed.unwrap_or(0) + waiting(&uncounted.failed),
+        succeeded: next.succeeded.unwrap_or(0).saturating_add(if indexed {
+            0
+        } else {
+            waiting(&uncounted.succeeded)
+        }),
+        failed: next.failed.unwrap_or(0).saturating_add(waiting(&uncounted.failed)),
         done,
         per_index,
         now_succeeded,

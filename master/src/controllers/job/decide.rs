@@ -18,6 +18,7 @@ use super::per_index::Failures;
 use super::success_policy;
 use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, until};
 use crate::controllers::machinery::pods::{is_active, is_finished, is_ready, phase};
+use crate::controllers::machinery::totals::total;
 
 /// The finalizer of pods that are not accounted for.
 pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -162,7 +163,7 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], streak: Option<Streak>, now: Timesta
         });
     let failure = failure.or_else(|| {
         let known = counts.per_index.as_ref()?;
-        let (failed, done) = (int(known.failed.len()), int(counts.done.len()));
+        let (failed, done) = (known.failed.count(), counts.done.count());
         let of = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
         if spec.max_failed_indexes.is_some_and(|most| failed > most) {
             let message = "Job has exceeded the specified maximal number of failed indexes";
@@ -210,8 +211,8 @@ pub fn decide(job: &Job, pods: &[Arc<Pod>], streak: Option<Streak>, now: Timesta
             None if counts.succeeded > 0 => int(active.len()),
             None => parallelism,
             Some(n) => {
-                let failed = counts.per_index.as_ref().map_or(0, |known| int(known.failed.len()));
-                parallelism.min((n - counts.succeeded - failed).max(0))
+                let failed = counts.per_index.as_ref().map_or(0, |known| known.failed.count());
+                parallelism.min(n.saturating_sub(counts.succeeded).saturating_sub(failed).max(0))
             }
         };
         size(job, pods, &active, terminating, &counts, streak, most, indexed, only_failed, now, &mut plan);
@@ -315,7 +316,8 @@ fn size(
             );
         }
         let spec = job.spec.clone().unwrap_or_default();
-        for index in (0..completions).filter(|i| !counts.is_settled(*i) && !taken.contains(i)) {
+        let settled = counts.settled();
+        for index in settled.missing(completions).filter(|index| !taken.contains(index)) {
             if plan.create.len() == missing {
                 break;
             }
@@ -340,10 +342,10 @@ fn restarts_beyond(job: &Job, pods: &[Arc<Pod>], limit: i32) -> bool {
     }
     let statuses =
         pods.iter().filter(|p| matches!(phase(p), "Running" | "Pending")).filter_map(|p| p.status.as_ref());
-    let restarts: i32 = statuses
-        .flat_map(|s| s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten()))
-        .map(|c| c.restart_count)
-        .sum();
+    let containers = statuses.flat_map(|s| {
+        s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten())
+    });
+    let restarts = total(containers.map(|c| c.restart_count));
     if limit == 0 { restarts > 0 } else { restarts >= limit }
 }
 

@@ -15,7 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::backoff::{ended, pause_after};
 use super::decide::index_of;
 use super::failure_policy::{self, Verdict};
-use super::indexes;
+use super::indexes::Indexes;
 use crate::controllers::machinery::meta::{annotation, uid};
 
 /// Annotation: how often the index failed before, so that it counts.
@@ -49,7 +49,7 @@ impl Failures {
 #[derive(Clone, Debug, Default)]
 pub struct PerIndex {
     /// Those that are not tried again.
-    pub failed: BTreeSet<i32>,
+    pub failed: Indexes,
     /// The last failed pod of each that is.
     again: BTreeMap<i32, Arc<Pod>>,
 }
@@ -61,13 +61,13 @@ impl PerIndex {
         spec: &JobSpec,
         before: &str,
         lost: &[Arc<Pod>],
-        done: &BTreeSet<i32>,
+        done: &Indexes,
         active: &BTreeSet<i32>,
     ) -> Option<PerIndex> {
         let (limit, completions) = (spec.backoff_limit_per_index?, spec.completions?);
-        let mut known = PerIndex { failed: indexes::parse(before, completions), again: BTreeMap::new() };
+        let mut known = PerIndex { failed: Indexes::parse(before, completions), again: BTreeMap::new() };
         let indexed = || lost.iter().filter_map(|pod| Some((index_of(pod)?, pod)));
-        let open = |index: &i32| (0..completions).contains(index) && !done.contains(index);
+        let open = |index: &i32| (0..completions).contains(index) && !done.contains(*index);
         for (index, pod) in indexed().filter(|(index, _)| open(index)) {
             let fails = match failure_policy::judge(spec.pod_failure_policy.as_ref(), pod) {
                 Verdict::FailIndex => true,
@@ -81,7 +81,7 @@ impl PerIndex {
         for (index, pod) in indexed().filter(|(index, _)| open(index) && !active.contains(index)) {
             let rank = |pod: &Pod| (Failures::of(pod).total(), ended(pod));
             let later = known.again.get(&index).is_none_or(|other| rank(other) <= rank(pod));
-            if !known.failed.contains(&index) && later {
+            if !known.failed.contains(index) && later {
                 known.again.insert(index, pod.clone());
             }
         }

@@ -1,25 +1,22 @@
 //! When a Job's success policy says that enough indexes have succeeded. Pure.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::api::batch::v1::JobSpec;
 
-use super::indexes;
+use super::indexes::Indexes;
 
 /// Why the Job has succeeded, where a rule says so.
-pub fn met(spec: &JobSpec, succeeded: &BTreeSet<i32>) -> Option<String> {
+pub fn met(spec: &JobSpec, succeeded: &Indexes) -> Option<String> {
     let completions = spec.completions?;
-    let enough = |wanted: Option<i32>, there: usize| {
-        wanted.is_some_and(|wanted| usize::try_from(wanted).is_ok_and(|wanted| there >= wanted))
-    };
+    let enough =
+        |wanted: Option<i32>, there: i32| wanted.is_some_and(|wanted| wanted >= 0 && there >= wanted);
     let rules = &spec.success_policy.as_ref()?.rules;
     let at = rules.iter().position(|rule| match &rule.succeeded_indexes {
         Some(text) => {
-            let named = indexes::parse(text, completions);
-            let there = named.intersection(succeeded).count();
-            enough(rule.succeeded_count, there) || there == named.len()
+            let named = Indexes::parse(text, completions);
+            let there = named.common(succeeded);
+            enough(rule.succeeded_count, there) || there == named.count()
         }
-        None => enough(rule.succeeded_count, succeeded.len()),
+        None => enough(rule.succeeded_count, succeeded.count()),
     })?;
     Some(format!("Matched rules at index {at}"))
 }

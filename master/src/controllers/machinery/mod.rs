@@ -24,6 +24,7 @@ pub mod labels;
 pub mod meta;
 pub mod metrics;
 pub mod pods;
+pub mod totals;
 pub mod watches;
 mod writes;
 

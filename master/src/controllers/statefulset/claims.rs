@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVol
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use protocol::{ApiError, Object};
 
-use super::decide::{start, wanted};
+use super::decide::place;
 use crate::controllers::machinery::meta::{is_deleting, name, namespace, uid};
 use crate::controllers::machinery::{Cx, ReconcileError};
 
@@ -76,7 +76,7 @@ pub enum GoesWith {
 pub fn goes_with(set: &StatefulSet, ordinal: i32) -> GoesWith {
     let policy = set.spec.as_ref().and_then(|s| s.persistent_volume_claim_retention_policy.as_ref());
     let deletes = |field: Option<&String>| field.is_some_and(|p| p == "Delete");
-    let surplus = !(start(set)..start(set) + wanted(set)).contains(&ordinal);
+    let surplus = place(set, ordinal).is_none();
     let when_scaled = deletes(policy.and_then(|p| p.when_scaled.as_ref()));
     let when_deleted = deletes(policy.and_then(|p| p.when_deleted.as_ref()));
     match (when_scaled && surplus, when_deleted) {

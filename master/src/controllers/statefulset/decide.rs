@@ -15,6 +15,7 @@ use crate::controllers::deployment::rolling::resolve;
 use crate::controllers::machinery::history::REVISION_LABEL;
 use crate::controllers::machinery::meta::{is_deleting, name, until};
 use crate::controllers::machinery::pods::{available_at, is_available, is_ready, phase};
+use crate::controllers::replicaset::decide::BURST_PODS_MAX;
 
 /// A revision by its name: the one in use, or the one to come.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +62,12 @@ pub fn ordinal(set: &str, pod: &str) -> Option<i32> {
 }
 
 /// Pods wanted.
-pub fn wanted(set: &StatefulSet) -> i32 {
+fn wanted(set: &StatefulSet) -> i32 {
     set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1).max(0)
 }
 
 /// The first ordinal.
-pub fn start(set: &StatefulSet) -> i32 {
+fn start(set: &StatefulSet) -> i32 {
     set.spec.as_ref().and_then(|s| s.ordinals.as_ref()).and_then(|o| o.start).unwrap_or(0)
 }
 
@@ -122,35 +123,48 @@ pub fn plan(
     if is_deleting(&set.metadata) {
         return plan;
     }
-    let (first, end) = (start(set), start(set) + wanted(set));
-    let by_ordinal: BTreeMap<i32, &Arc<Pod>> =
-        pods.iter().filter_map(|p| Some((ordinal(name(&set.metadata), name(&p.metadata))?, p))).collect();
-    let replicas: Vec<(i32, Option<&Arc<Pod>>)> =
-        (first..end).map(|o| (o, by_ordinal.get(&o).copied())).collect();
-    let condemned: Vec<&Arc<Pod>> =
-        by_ordinal.iter().rev().filter(|(o, _)| !(first..end).contains(o)).map(|(_, p)| *p).collect();
+    let (mut members, mut condemned) = (BTreeMap::new(), Vec::new());
+    for pod in pods {
+        let Some(ordinal) = ordinal(name(&set.metadata), name(&pod.metadata)) else { continue };
+        match place(set, ordinal) {
+            Some(place) => drop(members.insert(place, pod)),
+            None => condemned.push((ordinal, pod)),
+        }
+    }
+    condemned.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
+    let condemned: Vec<&Arc<Pod>> = condemned.into_iter().map(|(_, pod)| pod).collect();
 
-    if !living(set, &replicas, &fits, now, &mut plan) || !surplus(set, &replicas, &condemned, now, &mut plan)
-    {
+    if !living(set, &members, &fits, now, &mut plan) || !surplus(set, &members, &condemned, now, &mut plan) {
         return plan;
     }
-    outdated(set, &replicas, revisions, now, &mut plan);
+    outdated(set, &members, revisions, now, &mut plan);
     plan
 }
+
+/// The place of an ordinal among those wanted, from 0; `None` where it is not wanted.
+pub fn place(set: &StatefulSet, ordinal: i32) -> Option<i32> {
+    ordinal.checked_sub(start(set)).filter(|place| (0..wanted(set)).contains(place))
+}
+
+/// The pods that are there of those wanted, by their places. There may be many fewer than are wanted.
+type Members<'a> = BTreeMap<i32, &'a Arc<Pod>>;
 
 /// Makes what is missing and repairs what is there; false where the rest has to wait.
 fn living(
     set: &StatefulSet,
-    replicas: &[(i32, Option<&Arc<Pod>>)],
+    members: &Members<'_>,
     fits: &impl Fn(&Pod) -> bool,
     now: Timestamp,
     plan: &mut Plan,
 ) -> bool {
     let ordered = !is_parallel(set);
-    for (place, (ordinal, pod)) in (0..).zip(replicas) {
-        let Some(pod) = pod else {
-            plan.steps.push(Step::Create { ordinal: *ordinal, updated: !needs_current(set, place) });
-            if ordered {
+    for place in 0..wanted(set) {
+        let Some(pod) = members.get(&place) else {
+            // There is no pod beyond the last ordinal that there can be.
+            let Some(ordinal) = start(set).checked_add(place) else { break };
+            plan.steps.push(Step::Create { ordinal, updated: !needs_current(set, place) });
+            // The rest once these are seen.
+            if ordered || plan.steps.len() >= BURST_PODS_MAX {
                 return false;
             }
             continue;
@@ -201,7 +215,7 @@ fn wait_for(pod: &Pod, min_ready: i32, now: Timestamp, plan: &mut Plan) {
 /// Deletes pods beyond the wanted number, the highest first; false where the rest has to wait.
 fn surplus(
     set: &StatefulSet,
-    replicas: &[(i32, Option<&Arc<Pod>>)],
+    members: &Members<'_>,
     condemned: &[&Arc<Pod>],
     now: Timestamp,
     plan: &mut Plan,
@@ -209,7 +223,7 @@ fn surplus(
     let ordered = !is_parallel(set);
     let ready = |p: &&Arc<Pod>| running_available(p, min_ready(set), now) && !is_deleting(&p.metadata);
     // The first that is not healthy may go, though those before it are not.
-    let living = replicas.iter().filter_map(|(_, p)| *p);
+    let living = members.values().copied();
     let first_unhealthy = living.chain(condemned.iter().rev().copied()).find(|p| !ready(p));
     for pod in condemned {
         if is_deleting(&pod.metadata) {
@@ -234,7 +248,7 @@ fn surplus(
 /// Deletes pods of old revisions, the highest first, as far as enough others are available.
 fn outdated(
     set: &StatefulSet,
-    replicas: &[(i32, Option<&Arc<Pod>>)],
+    members: &Members<'_>,
     revisions: Revisions<'_>,
     now: Timestamp,
     plan: &mut Plan,
@@ -243,18 +257,14 @@ fn outdated(
     if update.on_delete {
         return;
     }
-    let unavailable = |p: &Option<&Arc<Pod>>| {
-        p.is_none_or(|p| is_deleting(&p.metadata) || !running_available(p, min_ready(set), now))
-    };
-    let missing = replicas.iter().filter(|(_, p)| unavailable(p)).count();
-    let mut budget = update.unavailable_max - i32::try_from(missing).unwrap_or(i32::MAX);
-    let from = usize::try_from(update.partition).unwrap_or(0);
-    for (_, pod) in replicas.iter().skip(from).rev() {
-        let Some(pod) = pod else { continue };
+    let available = |p: &Pod| !is_deleting(&p.metadata) && running_available(p, min_ready(set), now);
+    let there = i32::try_from(members.values().filter(|p| available(p)).count()).unwrap_or(i32::MAX);
+    let mut budget = update.unavailable_max.saturating_sub(wanted(set).saturating_sub(there));
+    for (_, pod) in members.range(update.partition.max(0)..).rev() {
         if revision_of(pod) == revisions.update || is_deleting(&pod.metadata) {
             continue;
         }
-        if unavailable(&Some(pod)) {
+        if !available(pod) {
             // Nothing is lost with it.
             plan.steps.push(Step::Delete((*pod).clone()));
         } else if budget > 0 {

@@ -8,7 +8,7 @@ use crate::api::kinds::{Strategy, base};
 use crate::api::object::{default, name, object_mut, text};
 
 const QUEUES_MAX: i64 = 10_000_000;
-const ENTROPY_BITS_MAX: u32 = 60;
+const ENTROPY_BITS_MAX: i64 = 60;
 
 pub(in crate::api::kinds) fn priority_level() -> Strategy {
     Strategy {
@@ -147,8 +147,37 @@ fn queuing(queuing: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// How many random bits dealing a hand takes.
-fn entropy_bits(deck: i64, hand: i64) -> u32 {
-    let bits: f64 = (0..hand).map(|i| ((deck - i) as f64).log2()).sum();
-    bits.ceil() as u32
+/// How many random bits dealing a hand is said to take: as if each card were dealt from a whole deck.
+fn entropy_bits(deck: i64, hand: i64) -> i64 {
+    ((deck as f64).log2() * hand as f64).ceil() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::invalid::said;
+
+    #[test]
+    fn queues_and_hands_are_bounded_by_what_a_hash_tells_apart() {
+        for (queues, hand, wrong) in [
+            (64, 8, None),
+            (512, 6, None),
+            (
+                512,
+                7,
+                Some("required entropy bits of deckSize 512 and handSize 7 should not be greater than 60"),
+            ),
+            (4, 5, Some("should not be greater than queues (4)")),
+            // However large, it is told at once.
+            (i32::MAX, i32::MAX, Some("should not be greater than 60")),
+        ] {
+            let level = json!({"queues": queues, "handSize": hand, "queueLengthLimit": 50});
+            let said = said(|errors| queuing(&level, &Path::new("q"), errors));
+            let hands: Vec<&String> = said.iter().filter(|text| text.starts_with("q.handSize")).collect();
+            assert_eq!(hands.len(), usize::from(wrong.is_some()), "{said:?}");
+            assert!(wrong.is_none_or(|wrong| hands[0].ends_with(wrong)), "{said:?}");
+        }
+    }
 }

@@ -144,3 +144,20 @@ fn pods_get_their_identity_back_in_order_and_their_claims_at_once() {
     let parallel = set(json!({"replicas": 2, "podManagementPolicy": "Parallel"}));
     assert_eq!(steps(&parallel, "0b! 1b"), "rw-0 rw-1");
 }
+
+#[test]
+fn as_many_pods_as_a_number_holds_are_wanted_without_a_place_for_each() {
+    let most = |spec: Value| {
+        let mut spec = spec;
+        spec["replicas"] = i32::MAX.into();
+        set(spec)
+    };
+    assert_eq!(steps(&most(json!({})), "0b 1b"), "+2b");
+    let parallel = most(json!({"podManagementPolicy": "Parallel", "ordinals": {"start": 5}}));
+    let first = steps(&parallel, "5b 6b");
+    assert_eq!(first.split(' ').count(), BURST_PODS_MAX);
+    assert!(first.starts_with("+7b +8b "), "{first}");
+    // Where there is no ordinal any more, there is no pod.
+    let last = most(json!({"podManagementPolicy": "Parallel", "ordinals": {"start": i32::MAX - 1}}));
+    assert_eq!(steps(&last, ""), format!("+{}b +{}b", i32::MAX - 1, i32::MAX));
+}
