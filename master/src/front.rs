@@ -4,7 +4,7 @@
 //! form the client asked for. What the request means is the pipeline's business, behind [`protocol::Api`].
 //!
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
-//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path. `traced`: it as a step of a chain.
+//! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path; `openapi`: the documents of that. `traced`: it as a step of a chain.
 //! - [`shown`]: clients' certificates. `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
 //! - `write`, `pretty`: answers; `watch`: streams of events.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
@@ -26,6 +26,7 @@ pub mod health;
 pub mod metadata;
 pub mod metrics;
 pub mod negotiate;
+mod openapi;
 mod packed;
 mod pages;
 pub mod path;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use actix_web::http::header::HttpDate;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
@@ -163,6 +164,37 @@ fn a_token_of_an_outside_issuer_is_a_user_of_ours() {
 fn admin(plane: &Plane) -> Client {
     let identity = reqwest::Identity::from_pem(plane.admin().as_bytes()).expect("a certificate");
     client(plane, |builder| builder.identity(identity))
+}
+
+#[test]
+fn a_document_that_is_asked_for_by_its_hash_is_good_for_a_year_and_a_client_with_an_older_one_is_led_on() {
+    let plane = Plane::start();
+    run(async {
+        let client = admin(&plane);
+        let get = |path: String| client.get(plane.url(&path)).send();
+        let index = json_of(get("/openapi/v3".into()).await.expect("an answer")).await;
+        let path =
+            index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();
+        let kept = get(path.clone()).await.expect("an answer");
+        assert_eq!(kept.headers()["cache-control"], "public, immutable");
+        let until = kept.headers()["expires"].to_str().expect("a time");
+        let until: std::time::SystemTime = until.parse::<HttpDate>().expect("a time").into();
+        assert!(until > std::time::SystemTime::now() + Duration::from_secs(300 * 24 * 60 * 60));
+        let tag = kept.headers()["etag"].to_str().expect("a tag").trim_matches('"').to_owned();
+        assert_eq!(path, format!("/openapi/v3/apis/apps/v1?hash={tag}"));
+        // The client follows where it is sent.
+        let led = get("/openapi/v3/apis/apps/v1?hash=OLDER".into()).await.expect("an answer");
+        assert_eq!(
+            (led.status().as_u16(), led.url().query()),
+            (200, path.split_once('?').map(|(_, query)| query))
+        );
+        for path in ["/openapi/v3/apis/apps/v1", "/openapi/v2?hash=ANY"] {
+            let answer = get(path.into()).await.expect("an answer");
+            assert_eq!(answer.headers()["cache-control"], "no-cache, private", "{path}");
+        }
+        let known = client.get(plane.url(&path)).header("if-none-match", format!("\"{tag}\"")).send().await;
+        assert_eq!(known.expect("an answer").status(), 304);
+    });
 }
 
 #[test]

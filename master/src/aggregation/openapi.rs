@@ -31,7 +31,7 @@ impl Joined {
             let name = format!("apis/{}/{}", backend.group, backend.version);
             if let Some(body) = &said.openapi {
                 let body = V3Document::of(body);
-                let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
+                let url = body.url(&name);
                 index["paths"][&name] = json!({"serverRelativeURL": url});
                 v3.insert(name.clone(), body);
             }

@@ -129,14 +129,8 @@ static V3: LazyLock<Vec<(String, V3Document)>> = LazyLock::new(|| {
         .collect()
 });
 static V3_INDEX: LazyLock<Packed> = LazyLock::new(|| {
-    let paths: Map<String, Value> = V3
-        .iter()
-        .map(|(name, body)| {
-            // Clients cache a document as long as its address stays the same.
-            let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
-            (name.clone(), json!({"serverRelativeURL": url}))
-        })
-        .collect();
+    let paths: Map<String, Value> =
+        V3.iter().map(|(name, body)| (name.clone(), json!({"serverRelativeURL": body.url(name)}))).collect();
     Packed::of(json!({"paths": paths}).to_string().as_bytes())
 });
 

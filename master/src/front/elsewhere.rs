@@ -9,9 +9,8 @@ use super::counted::seated;
 use super::handle::{Asked, header, plain};
 use super::negotiate::{Chosen, Form, Offer, Syntax};
 use super::route::{method_not_allowed, not_found};
-use super::{Documents, Shared, body, health, negotiate, pages, write};
+use super::{Documents, Shared, body, health, negotiate, openapi, pages, write};
 use crate::aggregation::services::Backend;
-use crate::api::openapi::Unserved;
 
 pub(super) async fn answer(
     http: HttpRequest,
@@ -24,7 +23,7 @@ pub(super) async fn answer(
     config.gate.may_visit(&caller, method, path)?;
     let accept = header(http.headers(), "accept");
     if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") {
-        return Ok(openapi(&http, shared).await);
+        return Ok(openapi::answer(&http, &*config.documents).await);
     }
     if ["/healthz", "/livez", "/readyz"]
         .iter()
@@ -115,7 +114,7 @@ pub(super) async fn aggregated(
 ) -> Result<HttpResponse, ApiError> {
     let config = &shared.config;
     let caller = &asked.request.caller;
-    match &asked.place {
+    match &asked.way {
         Some(_) => config.gate.may(&asked.request)?,
         None => config.gate.may_visit(caller, http.method().as_str(), http.path())?,
     }
@@ -127,15 +126,6 @@ pub(super) async fn aggregated(
 /// Whether a group is served, in whatever version.
 pub(super) fn knows_group(documents: &dyn Documents, group: &str) -> bool {
     group.is_empty() || documents.discovery(&format!("/apis/{group}"), false).is_some()
-}
-
-/// OpenAPI's documents. What is not there, or not in the form asked for, has no body, as upstream.
-async fn openapi(http: &HttpRequest, shared: &web::Data<Shared>) -> HttpResponse {
-    match shared.config.documents.openapi(http.path(), header(http.headers(), "accept")) {
-        Ok((document, media)) => write::packed(document, media, http.headers()).await,
-        Err(Unserved::Path) => HttpResponse::NotFound().finish(),
-        Err(Unserved::Form) => HttpResponse::NotAcceptable().insert_header(("Vary", "Accept")).finish(),
-    }
 }
 
 /// What is nowhere.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use actix_http::encoding::Encoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, ContentEncoding, HeaderMap, HeaderName, HeaderValue, WARNING};
+use actix_web::http::header::{CACHE_CONTROL, ContentEncoding, HeaderName, HeaderValue, WARNING};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use protocol::schema::protobuf;
@@ -14,18 +14,19 @@ use protocol::{ApiError, ApiResponse, Resource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::handle::header;
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::{Documents, metadata, pretty};
-use crate::api::openapi::Packed;
 
 /// Answers longer than this are compressed for clients that can read that.
 const COMPRESS_BYTES_MIN: usize = 128 << 10;
 
+/// What caches are told of most answers.
+pub(super) const NOT_KEPT: &str = "no-cache, private";
+
 fn builder(code: u16) -> HttpResponseBuilder {
     let mut builder =
         HttpResponse::build(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    builder.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache, private")));
+    builder.insert_header((CACHE_CONTROL, HeaderValue::from_static(NOT_KEPT)));
     builder
 }
 
@@ -195,7 +196,7 @@ pub(super) fn document(json: Bytes, chosen: Chosen) -> Result<HttpResponse, ApiE
 /// The aggregated discovery document with a tag that changes with it, unless the client knows the tag.
 pub(super) fn aggregated(json: Bytes, chosen: Chosen, known: &str) -> Result<HttpResponse, ApiError> {
     let tag: String = Sha256::digest(&json).iter().map(|b| format!("{b:02X}")).collect();
-    let mut builder = match unchanged_or(&tag, known) {
+    let mut builder = match unchanged_or(&tag, known, "public") {
         Ok(answer) => return Ok(answer),
         Err(builder) => builder,
     };
@@ -206,31 +207,17 @@ pub(super) fn aggregated(json: Bytes, chosen: Chosen, known: &str) -> Result<Htt
         .body(bytes))
 }
 
-/// The same for a document that is kept compressed.
-pub(super) async fn packed(document: Packed, media: &'static str, headers: &HeaderMap) -> HttpResponse {
-    let mut builder = match unchanged_or(&document.digest(), header(headers, "if-none-match")) {
-        Ok(answer) => return answer,
-        Err(builder) => builder,
-    };
-    builder.content_type(media);
-    if takes_gzip(header(headers, "accept-encoding")) {
-        builder.insert_header(("Content-Encoding", "gzip")).append_header(("Vary", "Accept-Encoding"));
-        return builder.body(document.gzip());
-    }
-    match tokio::task::spawn_blocking(move || document.plain()).await {
-        Ok(body) => builder.body(body),
-        // The runtime ends, and with it everything else.
-        Err(_) => HttpResponse::ServiceUnavailable().finish(),
-    }
-}
-
 /// The answer to a client that knows the tag; else what others' answers begin with.
-fn unchanged_or(tag: &str, known: &str) -> Result<HttpResponse, HttpResponseBuilder> {
+pub(super) fn unchanged_or(
+    tag: &str,
+    known: &str,
+    control: &'static str,
+) -> Result<HttpResponse, HttpResponseBuilder> {
     let tag = format!("\"{tag}\"");
     let unchanged = known.split(',').any(|t| t.trim().trim_start_matches("W/") == tag);
     let mut builder = HttpResponse::build(if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     builder.insert_header(("ETag", tag)).insert_header(("Vary", "Accept"));
-    builder.insert_header(("Cache-Control", "public"));
+    builder.insert_header((CACHE_CONTROL, control));
     if unchanged { Ok(builder.finish()) } else { Err(builder) }
 }
 
@@ -300,7 +287,7 @@ fn internal_package(group: &str) -> &str {
     }
 }
 
-fn takes_gzip(encodings: &str) -> bool {
+pub(super) fn takes_gzip(encodings: &str) -> bool {
     encodings.split(',').any(|e| e.split(';').next().is_some_and(|e| e.trim() == "gzip"))
 }
 

@@ -71,12 +71,8 @@ impl Declared {
             })
             .collect();
         let all = V3.iter().map(|(name, body)| (name, body)).chain(&v3);
-        let paths: Map<String, Value> = all
-            .map(|(name, body)| {
-                let url = format!("/openapi/v3/{name}?hash={:016X}", body.fingerprint());
-                (name.clone(), json!({"serverRelativeURL": url}))
-            })
-            .collect();
+        let paths: Map<String, Value> =
+            all.map(|(name, body)| (name.clone(), json!({"serverRelativeURL": body.url(name)}))).collect();
         let index = Packed::of(json!({"paths": paths}).to_string().as_bytes());
         Declared { v3, index, v2: OnceLock::new() }
     }

@@ -15,18 +15,12 @@ pub struct Packed {
     gzip: Bytes,
     length: usize,
     digest: [u8; 32],
-    fingerprint: u64,
 }
 
 impl Packed {
     /// Packs a document.
     pub fn of(document: &[u8]) -> Self {
-        Packed {
-            gzip: gzip(document),
-            length: document.len(),
-            digest: Sha256::digest(document).into(),
-            fingerprint: fingerprint(document),
-        }
+        Packed { gzip: gzip(document), length: document.len(), digest: Sha256::digest(document).into() }
     }
 
     /// The same document in another form: what tells documents apart stays as it is.
@@ -47,11 +41,6 @@ impl Packed {
         Bytes::from(document)
     }
 
-    /// A number that tells documents apart, nothing more.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
     /// The document's SHA-256, in capital hexadecimal digits.
     pub fn digest(&self) -> String {
         self.digest.iter().map(|b| format!("{b:02X}")).collect()
@@ -62,11 +51,6 @@ fn gzip(document: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory does not fail.
     Bytes::from(encoder.write_all(document).and_then(|()| encoder.finish()).unwrap_or_default())
-}
-
-/// FNV-1a.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -81,7 +65,7 @@ mod tests {
             let mut read = Vec::new();
             GzDecoder::new(&*packed.gzip()).read_to_end(&mut read).expect("gzip");
             assert_eq!(read, document);
-            assert_eq!((packed.digest().len(), packed.fingerprint()), (64, fingerprint(document)));
+            assert_eq!(packed.digest().len(), 64);
         }
         assert!(Packed::of(&[b'x'; 100_000]).gzip().len() < 1000);
     }

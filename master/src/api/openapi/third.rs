@@ -23,9 +23,9 @@ impl V3Document {
         V3Document { json: Packed::of(json), proto: OnceLock::new() }
     }
 
-    /// A number that tells documents apart.
-    pub fn fingerprint(&self) -> u64 {
-        self.json.fingerprint()
+    /// The address of the document of a name. Clients keep it as long as its address stays the same.
+    pub fn url(&self, name: &str) -> String {
+        format!("/openapi/v3/{name}?hash={}", self.json.digest())
     }
 
     /// The form that a client likes best; `None` where it likes none.
