@@ -259,13 +259,15 @@ impl Impersonation {
     ) -> Result<Option<Self>, ApiError> {
         let mut wanted = Impersonation::default();
         for (name, value) in headers {
-            let name = name.to_ascii_lowercase();
-            match name.as_str() {
-                "impersonate-user" => wanted.user = value.to_owned(),
-                "impersonate-uid" => wanted.uid = value.to_owned(),
-                "impersonate-group" => wanted.groups.push(value.to_owned()),
+            // Most requests have no such header.
+            let Some(what) = after(name, "impersonate-") else { continue };
+            let what = what.to_ascii_lowercase();
+            match what.as_str() {
+                "user" => wanted.user = value.to_owned(),
+                "uid" => wanted.uid = value.to_owned(),
+                "group" => wanted.groups.push(value.to_owned()),
                 _ => {
-                    if let Some(key) = name.strip_prefix("impersonate-extra-") {
+                    if let Some(key) = what.strip_prefix("extra-") {
                         wanted.extra.entry(percent_decode(key)).or_default().push(value.to_owned());
                     }
                 }
@@ -345,6 +347,12 @@ impl Impersonation {
             self.user, self.uid
         )
     }
+}
+
+/// What follows a beginning that is written in whatever case.
+fn after<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(beginning.len())?;
+    head.eq_ignore_ascii_case(beginning).then_some(tail)
 }
 
 pub(super) fn percent_decode(text: &str) -> String {

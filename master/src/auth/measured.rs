@@ -1,5 +1,6 @@
 //! What is counted of authorization, under upstream's names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::Stage;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::Decision;
+use crate::metrics::held::Held;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -24,6 +26,7 @@ fn seconds() -> Histogram {
 pub struct AuthorizationMetrics {
     attempts: Family<Decided, Counter>,
     durations: Family<Decided, Histogram, fn() -> Histogram>,
+    held: Arc<Held<&'static str, (Counter, Histogram)>>,
 }
 
 impl Default for AuthorizationMetrics {
@@ -31,6 +34,7 @@ impl Default for AuthorizationMetrics {
         AuthorizationMetrics {
             attempts: Family::default(),
             durations: Family::new_with_constructor(seconds as fn() -> Histogram),
+            held: Arc::default(),
         }
     }
 }
@@ -59,7 +63,11 @@ impl AuthorizationMetrics {
             Decision::Deny(_) => "denied",
             Decision::NoOpinion(_) => "no-opinion",
         };
-        self.attempts.get_or_create(&Decided { result }).inc();
-        self.durations.get_or_create(&Decided { result }).observe(took.as_secs_f64());
+        let (attempts, durations) = self.held.get(&result, || {
+            let decided = Decided { result };
+            (self.attempts.get_or_create_owned(&decided), self.durations.get_or_create_owned(&decided))
+        });
+        attempts.inc();
+        durations.observe(took.as_secs_f64());
     }
 }

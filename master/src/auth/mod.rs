@@ -9,6 +9,7 @@
 //!
 //! Deciding reads only the watch cache: no message, no I/O.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,11 +119,10 @@ impl Attributes {
     }
 
     /// `pods/log`, or `pods`.
-    pub fn full_resource(&self) -> String {
-        if self.subresource.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
+    pub fn full_resource(&self) -> Cow<'_, str> {
+        match self.subresource.as_str() {
+            "" => Cow::Borrowed(&self.resource),
+            subresource => Cow::Owned(format!("{}/{subresource}", self.resource)),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -21,10 +22,16 @@ pub trait Derived: Send + Sync + Sized + 'static {
     fn derive(before: Option<&Self>, snapshot: &Snapshot) -> Self;
 }
 
-/// A value of any type, and the revision of its kinds' last change.
-type Dated = (u64, Arc<dyn Any + Send + Sync>);
+/// A value of any type.
+struct Dated {
+    /// The revision of its kinds' last change.
+    revision: u64,
+    /// The last snapshot's revision that it was found good for: between writes nobody has to look for its kinds.
+    shown: AtomicU64,
+    value: Arc<dyn Any + Send + Sync>,
+}
 
-/// The values, by type, each with the revision of its kinds' last change.
+/// The values, by type.
 #[derive(Default)]
 pub(super) struct Memo {
     values: RwLock<HashMap<TypeId, Dated>>,
@@ -33,10 +40,28 @@ pub(super) struct Memo {
 }
 
 impl Memo {
-    fn get<D: Derived>(&self) -> Option<(u64, Arc<D>)> {
-        let (revision, value) = self.values.read().get(&TypeId::of::<D>()).cloned()?;
-        Some((revision, value.downcast().ok()?))
+    /// The value, whatever it belongs to.
+    fn last<D: Derived>(&self) -> Option<Arc<D>> {
+        self.values.read().get(&TypeId::of::<D>())?.value.clone().downcast().ok()
     }
+
+    /// The value, if it belongs to a snapshot or to a newer one.
+    fn good<D: Derived>(&self, snapshot: &Snapshot) -> Option<Arc<D>> {
+        let values = self.values.read();
+        let dated = values.get(&TypeId::of::<D>())?;
+        if dated.shown.load(Ordering::Relaxed) != snapshot.revision() {
+            if dated.revision < changed::<D>(snapshot) {
+                return None;
+            }
+            dated.shown.store(snapshot.revision(), Ordering::Relaxed);
+        }
+        dated.value.clone().downcast().ok()
+    }
+}
+
+/// The revision of the last change of a value's kinds.
+fn changed<D: Derived>(snapshot: &Snapshot) -> u64 {
+    D::KINDS.iter().map(|(group, plural)| snapshot.kind_revision(group, plural)).max().unwrap_or(0)
 }
 
 impl Cache {
@@ -47,19 +72,21 @@ impl Cache {
 
     /// The value that belongs to a snapshot, or to a newer one.
     pub fn derived_at<D: Derived>(&self, snapshot: &Snapshot) -> Arc<D> {
-        let wanted = D::KINDS.iter().map(|(g, r)| snapshot.kind_revision(g, r)).max().unwrap_or(0);
         let memo = &self.shared.memo;
-        let good = |found: Option<(u64, Arc<D>)>| found.filter(|(at, _)| *at >= wanted).map(|(_, d)| d);
-        if let Some(known) = good(memo.get()) {
+        if let Some(known) = memo.good(snapshot) {
             return known;
         }
         let _making = memo.making.lock();
-        let before = memo.get::<D>();
-        if let Some(known) = good(before.clone()) {
+        if let Some(known) = memo.good(snapshot) {
             return known;
         }
-        let made = Arc::new(D::derive(before.as_ref().map(|(_, d)| &**d), snapshot));
-        memo.values.write().insert(TypeId::of::<D>(), (wanted, made.clone()));
+        let made = Arc::new(D::derive(memo.last::<D>().as_deref(), snapshot));
+        let dated = Dated {
+            revision: changed::<D>(snapshot),
+            shown: AtomicU64::new(snapshot.revision()),
+            value: made.clone(),
+        };
+        memo.values.write().insert(TypeId::of::<D>(), dated);
         made
     }
 }

@@ -104,7 +104,7 @@ async fn answer(
     let certificate = http.conn_data::<Shown>();
     let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
     let asked = Asked::new(&http, &admitted, asked, shared)?;
-    let target = asked.place.as_ref().map(|place| &place.named.target);
+    let target = asked.way.as_ref().map(|_| &asked.request.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
     let mut result = {
@@ -139,13 +139,23 @@ async fn answer(
 
 /// A request whose caller is known.
 pub(super) struct Asked {
-    /// The path as a resource's; `None` for other paths.
-    pub place: Option<Place>,
+    /// What a resource's path says besides the target; `None` for other paths.
+    pub way: Option<Way>,
     query: Vec<(String, String)>,
     /// What the pipeline will be asked; empty for other paths.
     pub request: ApiRequest,
     /// What the caller wants to do, as authorizers see it.
     pub attributes: Attributes,
+}
+
+/// What a resource's path says besides the target.
+pub(super) struct Way {
+    /// The kind that is asked for, where it is served.
+    kind: Option<&'static Resource>,
+    /// The old `/watch/` prefix was used.
+    watch: bool,
+    /// What follows a `proxy` subresource.
+    rest: String,
 }
 
 impl Asked {
@@ -161,18 +171,23 @@ impl Asked {
             Some(place) => path::verb(method, &place.named, path::watches(&query)),
             None => Some(Verb::Get),
         };
-        let target = place.as_ref().map(|place| place.named.target.clone()).unwrap_or_default();
+        let (target, way) = match place {
+            Some(Place { named: Named { target, watch, rest }, kind }) => {
+                (target, Some(Way { kind, watch, rest }))
+            }
+            None => (Target::default(), None),
+        };
         let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
         request.caller = admitted.caller.clone();
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        let attributes = match &place {
+        let attributes = match &way {
             Some(_) => Attributes::of(&request),
             None => Attributes::path(request.caller.clone(), method, http.path()),
         };
         if verb.is_none() {
             return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
         }
-        Ok(Asked { place, query, request, attributes })
+        Ok(Asked { way, query, request, attributes })
     }
 }
 
@@ -195,20 +210,20 @@ async fn work(
     asked: Asked,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Asked { place, query, request, attributes } = asked;
+    let Asked { way, query, request, attributes } = asked;
     let fairness = &shared.config.fairness;
-    let Some(place) = place else {
+    let Some(way) = way else {
         let permit = waited::wait(fairness.admit(&attributes, 1)).await;
         return seated(permit, || Box::pin(elsewhere::answer(http, payload, shared, request.caller))).await;
     };
     if is_stream(&request.target) {
-        return Box::pin(serve(http, payload, shared, request, place, query, audited)).await;
+        return Box::pin(serve(http, payload, shared, request, way, query, audited)).await;
     }
-    let stored = place.kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
+    let stored = way.kind.filter(|_| request.verb == Verb::List).map(|kind| (kind.storage.0, kind.plural));
     let seats = fairness.width(&attributes, stored);
     let permit = waited::wait(fairness.admit(&attributes, seats)).await;
     // In a place of its own: what holds it is moved, and it is large.
-    seated(permit, || Box::pin(serve(http, payload, shared, request, place, query, audited))).await
+    seated(permit, || Box::pin(serve(http, payload, shared, request, way, query, audited))).await
 }
 
 /// A request that has its seat.
@@ -217,18 +232,18 @@ async fn serve(
     payload: web::Payload,
     shared: &web::Data<Shared>,
     request: ApiRequest,
-    place: Place,
+    way: Way,
     query: Vec<(String, String)>,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Place { named, kind: found } = place;
+    let Way { kind: found, watch, rest } = way;
     let config = &shared.config;
     let method = http.method().clone();
     let asked = query.iter().find(|(name, _)| name == "pretty").map(|(_, value)| value.as_str());
     let pretty = negotiate::wants_pretty(asked, &request.user_agent);
     let accept = header(http.headers(), ACCEPT).to_owned();
     if let Err(refusal) =
-        route(method.as_str(), &request, found, &*config.documents, &accept, http.headers(), &named.rest)
+        route(method.as_str(), &request, found, &*config.documents, &accept, http.headers(), &rest)
     {
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
@@ -241,7 +256,7 @@ async fn serve(
     // From here on whatever comes of a request is told together with what is to be noted about its kind.
     let noted = config.documents.notices(resource, &request);
     let syntax = (!noted.is_empty()).then(|| Chosen::for_errors(&accept));
-    let asked = Routed { named, query, accept, pretty };
+    let asked = Routed { watch, rest, query, accept, pretty };
     match routed(http, payload, shared, request, resource, asked, audited).await {
         Err(error) if error.code() != 403 => {
             let Some(syntax) = syntax else { return Err(error) };
@@ -256,7 +271,8 @@ async fn serve(
 
 /// A request that has its route.
 struct Routed {
-    named: Named,
+    watch: bool,
+    rest: String,
     query: Vec<(String, String)>,
     /// What it accepts, and whether indented.
     accept: String,
@@ -272,12 +288,12 @@ async fn routed(
     asked: Routed,
     audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
-    let Routed { named, query, accept, pretty } = asked;
+    let Routed { watch, rest, query, accept, pretty } = asked;
     let config = &shared.config;
     let verb = request.verb;
     match path::options(verb, query) {
         Ok(options) => {
-            let by_path = named.watch && !path::watches(&options.extra);
+            let by_path = watch && !path::watches(&options.extra);
             request.options = Options { watch_by_path: by_path, ..options };
         }
         Err(why) => {
@@ -290,20 +306,20 @@ async fn routed(
         config.gate.may(&request)?;
     }
 
-    if is_stream(&named.target) {
+    if is_stream(&request.target) {
         // kubectl opens an exec with GET or POST alike; RBAC knows both as upstream does.
         config.gate.may(&request)?;
-        let admitting = config.gate.admit(&request, &named.rest);
+        let admitting = config.gate.admit(&request, &rest);
         let (warnings, annotations) = annotations::collect(admitting).await;
         audited.annotate(annotations);
         let warnings = warnings?;
-        let mut response = stream(http, payload, shared, request, named.rest).await;
+        let mut response = stream(http, payload, shared, request, rest).await;
         write::warn(&mut response, &warnings);
         return Ok(response);
     }
     let protobuf = protocol::schema::protobuf::knows(resource.group, resource.version, resource.kind);
     // What is only ever created, a review or a binding say, has no rows.
-    let tables = match named.target.subresource.as_deref().map(|name| resource.subresource(name)) {
+    let tables = match request.target.subresource.as_deref().map(|name| resource.subresource(name)) {
         Some(Some(subresource)) => subresource.verbs.contains(&Verb::Get),
         Some(None) => true,
         None => resource.allows(Verb::Get),
@@ -329,7 +345,7 @@ async fn routed(
         check_include(chosen.form, &include)?;
         let columns = (chosen.form == Form::Table).then(|| (config.documents.clone(), include));
         let warnings = config.documents.notices(resource, &request);
-        let about = About::of(resource, &named.target);
+        let about = About::of(resource, &request.target);
         let asked = Request { about, verb: "WATCH", dry_run: false, page: "" };
         let counted = config.metrics.watching(resource, &asked);
         let events = door.watch(request).await?;

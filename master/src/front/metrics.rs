@@ -1,6 +1,6 @@
 //! What the API server counts of its requests, under upstream's names.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::Stage;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use protocol::{Resource, Target, Verb};
 
+use crate::metrics::held::Held;
 use crate::metrics::{Bare, DURATIONS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,10 +97,36 @@ struct Families {
     audit_lost: Counter,
 }
 
+/// Members of the families, at hand.
+#[derive(Default)]
+struct Hands {
+    inflight: Held<&'static str, Gauge>,
+    identified: Held<(&'static str, &'static str), Identified>,
+    answered: Held<Timed, Arc<Answered>>,
+}
+
+/// What counts those who were identified with one result, and as whom.
+#[derive(Clone)]
+struct Identified {
+    attempts: Bare,
+    took: Histogram,
+    /// None for those who are nobody.
+    user: Option<Bare>,
+}
+
+/// What counts requests that are alike. Of those that last or have no size some of it is never there.
+#[derive(Default)]
+struct Answered {
+    bytes: OnceLock<Histogram>,
+    took: OnceLock<(Histogram, Histogram)>,
+    codes: Held<u16, Counter>,
+}
+
 /// The metrics of the front.
 #[derive(Clone)]
 pub struct FrontMetrics {
     families: Arc<Families>,
+    hands: Arc<Hands>,
 }
 
 /// What a request is about, as labels tell. They name what is served only: whatever anybody thinks up would be labels
@@ -278,13 +305,14 @@ impl FrontMetrics {
                 families.audit_lost.clone(),
             );
         });
-        FrontMetrics { families: Arc::new(families) }
+        FrontMetrics { families: Arc::new(families), hands: Arc::default() }
     }
 
     /// A request begins; the end of what is returned is its end.
     pub(super) fn begin(&self, mutating: bool) -> Running {
         let request_kind = if mutating { "mutating" } else { "readOnly" };
-        Running::of(&self.families.inflight.get_or_create_owned(&Inflight { request_kind }))
+        let make = || self.families.inflight.get_or_create_owned(&Inflight { request_kind });
+        Running::of(self.hands.inflight.get(&request_kind, make))
     }
 
     /// A request was answered with so many bytes, where these are known; how long it took, where it is no stream, and how
@@ -296,23 +324,36 @@ impl FrontMetrics {
         took: Option<(Duration, Duration)>,
         bytes: Option<u64>,
     ) {
-        let lasts = request.labels();
-        if let Some(bytes) = bytes.filter(|_| matches!(request.verb, "GET" | "LIST")) {
-            self.families.answers.get_or_create(&lasts).observe(bytes as f64);
-        }
-        if let Some((_, own)) = took {
-            self.families.own_durations.get_or_create(&lasts).observe(own.as_secs_f64());
-        }
-        let Lasts { component, group, resource, scope, subresource, verb, version } = lasts;
+        let (lasts, families) = (request.labels(), &self.families);
+        let Lasts { component, group, resource, scope, subresource, verb, version } = lasts.clone();
         let dry_run = if request.dry_run { "All" } else { "" };
         let timed = Timed { component, dry_run, group, resource, scope, subresource, verb, version };
-        if let Some((took, _)) = took {
-            self.families.durations.get_or_create(&timed).observe(took.as_secs_f64());
+        let answered = self.hands.answered.get(&timed, Arc::default);
+        if let Some(bytes) = bytes.filter(|_| matches!(verb, "GET" | "LIST")) {
+            answered.bytes.get_or_init(|| families.answers.get_or_create_owned(&lasts)).observe(bytes as f64);
         }
-        let Timed { component, dry_run, group, resource, scope, subresource, verb, version } = timed;
-        let requested =
-            Requested { code, component, dry_run, group, resource, scope, subresource, verb, version };
-        self.families.requests.get_or_create(&requested).inc();
+        if let Some((all, own)) = took {
+            let (durations, own_durations) = answered.took.get_or_init(|| {
+                let durations = families.durations.get_or_create_owned(&timed);
+                (durations, families.own_durations.get_or_create_owned(&lasts))
+            });
+            durations.observe(all.as_secs_f64());
+            own_durations.observe(own.as_secs_f64());
+        }
+        let requests = answered.codes.get(&code, || {
+            families.requests.get_or_create_owned(&Requested {
+                code,
+                component,
+                dry_run,
+                group,
+                resource,
+                scope,
+                subresource,
+                verb,
+                version,
+            })
+        });
+        requests.inc();
     }
 
     /// A body was read.
@@ -327,7 +368,7 @@ impl FrontMetrics {
         Watching {
             events: self.families.events.get_or_create_owned(&watched),
             sizes: self.families.event_sizes.get_or_create_owned(&watched),
-            _running: Running::of(&self.families.lasting.get_or_create_owned(&request.labels())),
+            _running: Running::of(self.families.lasting.get_or_create_owned(&request.labels())),
         }
     }
 
@@ -339,10 +380,21 @@ impl FrontMetrics {
     /// Somebody was identified, or was not.
     pub(super) fn identified(&self, user: Result<&str, ()>, took: Duration) {
         let result = if user.is_ok() { "success" } else { "error" };
-        self.families.attempts.get_or_create(&Attempted { result }).inc();
-        self.families.identifying.get_or_create(&Attempted { result }).observe(took.as_secs_f64());
-        if let Ok(user) = user {
-            self.families.users.get_or_create(&User { username: shortened(user) }).inc();
+        let username = user.map_or("", shortened);
+        let Identified { attempts, took: durations, user } =
+            self.hands.identified.get(&(result, username), || {
+                let (families, attempted) = (&self.families, Attempted { result });
+                let user = user.ok().map(|_| families.users.get_or_create_owned(&User { username }));
+                Identified {
+                    attempts: families.attempts.get_or_create_owned(&attempted),
+                    took: families.identifying.get_or_create_owned(&attempted),
+                    user,
+                }
+            });
+        attempts.inc();
+        durations.observe(took.as_secs_f64());
+        if let Some(user) = user {
+            user.inc();
         }
     }
 
@@ -382,9 +434,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    fn of(gauge: &Gauge) -> Running {
+    fn of(gauge: Gauge) -> Running {
         gauge.inc();
-        Running { gauge: gauge.clone() }
+        Running { gauge }
     }
 }
 

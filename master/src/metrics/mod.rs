@@ -1,8 +1,10 @@
 //! Metrics that belong to no part of the server in particular. What a part counts lies with that part:
 //! `front::metrics`, `front::fairness::measured`, `api::webhook::measured`, `store::measured`.
 //!
-//! - [`cluster`]: what the snapshot shows: objects by kind, other servers that are away. - [`process`]: what the
-//!   kernel counts of this process. - [`waited`]: which part of a request's time others took.
+//! - [`cluster`]: what the snapshot shows: objects by kind, other servers that are away.
+//! - [`process`]: what the kernel counts of this process.
+//! - [`waited`]: which part of a request's time others took.
+//! - [`held`]: what is counted with every request, at hand.
 //!
 //! Names, labels, buckets and help are upstream's where the thing measured is the same. What has no meaning here is
 //! left out rather than made up: Go's runtime, gRPC and REST clients, the caches for tokens and data keys, watch
@@ -10,6 +12,7 @@
 //! Labels have few values: kinds that are served, names of configured objects, never what a request brought.
 
 pub mod cluster;
+pub mod held;
 pub mod process;
 pub mod waited;
 

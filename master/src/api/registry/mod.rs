@@ -216,6 +216,10 @@ impl Inner {
     /// A snapshot that shows everything that was acknowledged before this call. While the store cannot be
     /// reached, the newest there is: reads go on, and a write fails at its transaction.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, ApiError> {
+        // Mostly the store need not be asked.
+        if let Some(revision) = self.store.known_revision() {
+            return self.at_least(revision).await;
+        }
         match self.store.current_revision().await {
             Ok(revision) => self.at_least(revision).await,
             Err(StoreError::Unavailable(why)) if self.cache.revision() > 0 => {

@@ -196,7 +196,7 @@ fn impersonation_is_asked_for_piece_by_piece() {
     let asked: Vec<_> = wanted
         .permissions(&who("root", &[]).into())
         .into_iter()
-        .map(|a| (a.verb.clone(), a.group.clone(), a.full_resource(), a.name))
+        .map(|a| (a.verb.clone(), a.group.clone(), a.full_resource().into_owned(), a.name))
         .collect();
     let one = |group: &str, resource: &str, name: &str| {
         ("impersonate".to_owned(), group.to_owned(), resource.to_owned(), name.to_owned())

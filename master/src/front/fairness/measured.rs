@@ -1,7 +1,7 @@
 //! What is counted of seats and of the wait for them, under upstream's names.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use actors::Stage;
 use prometheus_client::collector::Collector;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::config::{Config, Level};
 use crate::cache::Cache;
+use crate::metrics::held::Held;
 
 /// Upper ends of the buckets of waits and executions, in seconds: upstream's.
 const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
@@ -61,13 +62,24 @@ fn widths() -> Histogram {
 #[derive(Clone)]
 pub struct FairnessMetrics {
     families: Arc<Families>,
+    held: Arc<Held<Flow, Arc<Counted>>>,
 }
 
-/// A schema and a level, whose requests are counted together.
-#[derive(Clone)]
+/// What counts the requests of a schema at a level. What never happens to them is not shown.
 pub(super) struct Counted {
     families: Arc<Families>,
     flow: Flow,
+    widths: OnceLock<Histogram>,
+    waited: OnceLock<Histogram>,
+    running: OnceLock<Dispatched>,
+}
+
+/// What counts those that run.
+struct Dispatched {
+    all: Counter,
+    executing: Gauge,
+    seats: Gauge,
+    took: Histogram,
 }
 
 impl FairnessMetrics {
@@ -127,47 +139,71 @@ impl FairnessMetrics {
             );
             r.register_collector(Box::new(Seats { cache }));
         });
-        FairnessMetrics { families: Arc::new(families) }
+        FairnessMetrics { families: Arc::new(families), held: Arc::default() }
     }
 
     /// What counts the requests of a schema at a level.
-    pub(super) fn of(&self, schema: &Arc<str>, level: &Arc<str>) -> Counted {
+    pub(super) fn of(&self, schema: &Arc<str>, level: &Arc<str>) -> Arc<Counted> {
         let flow = Flow { flow_schema: schema.clone(), priority_level: level.clone() };
-        Counted { families: self.families.clone(), flow }
+        self.held.get(&flow, || {
+            Arc::new(Counted {
+                families: self.families.clone(),
+                flow: flow.clone(),
+                widths: OnceLock::new(),
+                waited: OnceLock::new(),
+                running: OnceLock::new(),
+            })
+        })
     }
 }
 
 impl Counted {
     /// A request arrived that takes so many seats.
     pub(super) fn arrived(&self, seats: u32) {
-        self.families.widths.get_or_create(&self.flow).observe(f64::from(seats));
+        let widths = self.widths.get_or_init(|| self.families.widths.get_or_create_owned(&self.flow));
+        widths.observe(f64::from(seats));
     }
 
     /// It waits, until what is returned is dropped.
-    pub(super) fn queued(&self) -> Taken {
-        Taken::of(vec![(self.families.queued.get_or_create_owned(&self.flow), 1)])
+    pub(super) fn queued(&self) -> Queued {
+        let gauge = self.families.queued.get_or_create_owned(&self.flow);
+        gauge.inc();
+        Queued(gauge)
     }
 
     /// It waited so long, and then got its seat or did not.
     pub(super) fn waited(&self, time: Duration, executed: bool) {
-        let waited = Waited {
-            execute: if executed { "true" } else { "false" },
-            flow_schema: self.flow.flow_schema.clone(),
-            priority_level: self.flow.priority_level.clone(),
+        let waits = || {
+            let waited = Waited {
+                execute: if executed { "true" } else { "false" },
+                flow_schema: self.flow.flow_schema.clone(),
+                priority_level: self.flow.priority_level.clone(),
+            };
+            self.families.waits.get_or_create_owned(&waited)
         };
-        self.families.waits.get_or_create(&waited).observe(time.as_secs_f64());
+        if executed {
+            self.waited.get_or_init(waits).observe(time.as_secs_f64());
+        } else {
+            waits().observe(time.as_secs_f64());
+        }
     }
 
     /// It runs in so many seats, until what is returned is dropped.
-    pub(super) fn dispatched(&self, seats: u32) -> Execution {
-        self.families.dispatched.get_or_create(&self.flow).inc();
-        let executing = self.families.executing.get_or_create_owned(&self.flow);
-        let taken = self.families.seats.get_or_create_owned(&self.flow);
-        Execution {
-            _taken: Taken::of(vec![(executing, 1), (taken, i64::from(seats))]),
+    pub(super) fn dispatched(self: &Arc<Self>, seats: u32) -> Execution {
+        let running = self.running();
+        running.all.inc();
+        running.executing.inc();
+        running.seats.inc_by(i64::from(seats));
+        Execution { counted: self.clone(), seats, begun: Instant::now() }
+    }
+
+    fn running(&self) -> &Dispatched {
+        self.running.get_or_init(|| Dispatched {
+            all: self.families.dispatched.get_or_create_owned(&self.flow),
+            executing: self.families.executing.get_or_create_owned(&self.flow),
+            seats: self.families.seats.get_or_create_owned(&self.flow),
             took: self.families.executions.get_or_create_owned(&self.flow),
-            begun: std::time::Instant::now(),
-        }
+        })
     }
 
     /// It was turned away.
@@ -177,36 +213,28 @@ impl Counted {
     }
 }
 
-/// What gauges show while this is there.
-pub(super) struct Taken(Vec<(Gauge, i64)>);
+/// A request that waits.
+pub(super) struct Queued(Gauge);
 
-impl Taken {
-    fn of(shown: Vec<(Gauge, i64)>) -> Self {
-        for (gauge, by) in &shown {
-            gauge.inc_by(*by);
-        }
-        Taken(shown)
-    }
-}
-
-impl Drop for Taken {
+impl Drop for Queued {
     fn drop(&mut self) {
-        for (gauge, by) in &self.0 {
-            gauge.dec_by(*by);
-        }
+        self.0.dec();
     }
 }
 
 /// A request that runs.
 pub(super) struct Execution {
-    _taken: Taken,
-    took: Histogram,
-    begun: std::time::Instant,
+    counted: Arc<Counted>,
+    seats: u32,
+    begun: Instant,
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        self.took.observe(self.begun.elapsed().as_secs_f64());
+        let running = self.counted.running();
+        running.executing.dec();
+        running.seats.dec_by(i64::from(self.seats));
+        running.took.observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
