@@ -6,7 +6,7 @@
 //! - [`path`]: paths and queries to targets; [`negotiate`]: forms and media types; [`deadline`]: time limits.
 //! - `handle`: one request about a resource; `body`: what it brings; `elsewhere`: every other path; `openapi`: the documents of that. `traced`: it as a step of a chain.
 //! - [`shown`]: clients' certificates. `audited`: what the audit log is told. [`fairness`]: which requests run now; [`metrics`]: what is counted of them.
-//! - `write`, `pretty`: answers; `watch`: streams of events.
+//! - `write`, `pretty`: answers; `watch`: streams of events, `written`: what was written of them. `accept`, `gathered`: connections.
 //! - [`discovery`]: the documents that clients find kinds by; [`health`]: whether all is well; `debug`: traces
 //!   and actors.
 
@@ -21,6 +21,7 @@ pub mod discovery;
 mod elsewhere;
 pub mod fairness;
 mod gate;
+mod gathered;
 mod handle;
 pub mod health;
 pub mod metadata;
@@ -37,6 +38,7 @@ pub mod shown;
 mod traced;
 mod watch;
 mod write;
+mod written;
 
 pub use gate::ClusterGate;
 

@@ -189,6 +189,7 @@ const OBJECTS: &Table = &[
     ("a volume's and a claim's status is written", storage::status_of_volume_and_claim),
     ("an attachment's status is written", storage::status_of_an_attachment),
     ("drivers live and end", storage::drivers),
+    ("a claim that grows waits for whoever provides its volume", storage::growth_of_a_claim),
 ];
 
 const EXTENSION: &Table = &[

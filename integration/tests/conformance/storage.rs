@@ -127,3 +127,40 @@ pub fn drivers(scene: &Scene) {
     scene.until_items(&list, |left| left.is_empty());
     assert!(scene.items(drivers).iter().all(|one| !name(one).starts_with(&format!("{}-csi", scene.ns))));
 }
+
+pub fn growth_of_a_claim(scene: &Scene) {
+    let class = json!({"metadata": {"name": scene.ns}, "provisioner": "none.example.com", "allowVolumeExpansion": true});
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    scene.create(classes, &class);
+    let (_, claim) = bound(scene, 1);
+    let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    scene.api.merge(&claim, &more).ok();
+    let said = |message: &str| {
+        let message = message.to_owned();
+        scene.until_items(&scene.core("events"), move |events| {
+            events.iter().any(|event| event["reason"] == "ExternalExpanding" && event["message"] == *message)
+        })
+    };
+    let events = said("waiting for an external controller to expand this PVC");
+    assert!(
+        events
+            .iter()
+            .all(|event| event["source"]["component"] == "volume_expand" && event["type"] == "Normal")
+    );
+    // A volume of an old plugin is its driver's.
+    let mut old = volume(scene, 2);
+    let spec = old["spec"].as_object_mut().expect("a spec");
+    spec.remove("csi");
+    spec.insert("gcePersistentDisk".to_owned(), json!({"pdName": "none"}));
+    scene.create(VOLUMES, &old);
+    let claims = scene.core("persistentvolumeclaims");
+    scene.create(&claims, &self::claim(scene, "pvc2"));
+    let second = format!("{claims}/pvc2");
+    scene.until(&second, |one| one["status"]["phase"] == "Bound");
+    scene.api.merge(&second, &more).ok();
+    said("CSI migration enabled for kubernetes.io/gce-pd; waiting for external resizer to expand the pvc");
+    scene.until(&second, |one| {
+        one["metadata"]["annotations"]["volume.kubernetes.io/storage-resizer"] == "pd.csi.storage.gke.io"
+    });
+    scene.api.delete(&format!("{classes}/{}", scene.ns)).ok();
+}

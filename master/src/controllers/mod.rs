@@ -174,6 +174,7 @@ pub fn start(
     s.start(volumes::protection::VolumeProtection);
     s.start(volumes::protection::AttributesProtection);
     s.start(volumes::ephemeral::EphemeralVolumes);
+    s.start(volumes::expansion::VolumeExpansion);
     s.start(resource_claims::ClaimMaker);
     s.start(resource_claims::ClaimKeeper);
     s.start(cluster_role_aggregation::ClusterRoleAggregation);

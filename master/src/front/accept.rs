@@ -1,7 +1,7 @@
 //! Accepting connections: TLS, who the client is, and bytes for the clients that upgrade to SPDY.
 //!
 //! This is what `actix_web::HttpServer` does, put together by hand for one reason: between TLS and HTTP
-//! stands a [`Door`].
+//! stand a [`Door`], and what gathers writes.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,10 +17,11 @@ use actix_web::dev::{AppConfig, Extensions};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
 
+use super::gathered::Gathered;
 use super::{Shared, handle};
 use crate::streams::door::Door;
 
-type Connection = Door<TlsStream<TcpStream>>;
+type Connection = Door<Gathered<TlsStream<TcpStream>>>;
 
 /// Connections that one worker thread serves at the same time.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -59,7 +60,7 @@ pub(super) fn server(
             .keep_alive(IDLE)
             .client_request_timeout(HEAD)
             .on_connect_ext(move |connection: &Connection, extensions: &mut Extensions| {
-                let (_, session) = connection.get_ref().get_ref();
+                let (_, session) = connection.get_ref().get_ref().get_ref();
                 let shown = session.peer_certificates().and_then(|chain| certifiers.shown(chain));
                 shown.map(|shown| extensions.insert(shown));
             })
@@ -81,6 +82,7 @@ pub(super) fn server(
                 // Events and keystrokes are small, and somebody waits for each.
                 let _ = socket.set_nodelay(true);
                 let peer = socket.peer_addr().ok();
+                let io = Gathered::new(io, protocol == Protocol::Http2);
                 std::future::ready(Ok((Door::new(io), protocol, peer)))
             })
             .and_then(http.map_err(TlsError::Service))

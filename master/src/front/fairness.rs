@@ -113,10 +113,12 @@ impl Fairness {
         let (tell, told) = oneshot::channel();
         let (arrival, seats) = {
             let mut levels = self.levels.lock();
-            let spare = spare(&config, &levels, &name);
-            let level = levels.entry(name.clone()).or_insert_with(|| Level::new(limits));
-            level.configure(limits);
-            (level.arrive(hash, seats, spare, tell), level.width(seats))
+            let own = levels.entry(name.clone()).or_insert_with(|| Level::new(limits));
+            own.configure(limits);
+            // Most find a seat of their level's own, and nobody else's need be looked at.
+            let spare = if own.has_room(seats) { 0 } else { spare(&config, &levels, &name) };
+            let own = levels.entry(name.clone()).or_insert_with(|| Level::new(limits));
+            (own.arrive(hash, seats, spare, tell), own.width(seats))
         };
         let ticket = match arrival {
             Arrival::Runs(queue) => {
@@ -144,6 +146,13 @@ impl Fairness {
         if let Some(level) = levels.get_mut(name) {
             level.release(seat.queue, seat.seats);
         }
+        // Levels that are configured no longer stay while somebody is in them.
+        if levels.len() > config.levels.len() {
+            levels.retain(|name, level| !level.is_idle() || config.levels.contains_key(name));
+        }
+        if levels.values().all(|level| level.waiting() == 0) {
+            return;
+        }
         // Whoever waits here, or waits elsewhere for a seat to borrow.
         let mut names: Vec<Arc<str>> = levels.keys().filter(|n| *n != name).cloned().collect();
         names.insert(0, name.clone());
@@ -158,7 +167,6 @@ impl Fairness {
                 }
             }
         }
-        levels.retain(|name, level| !level.is_idle() || config.levels.contains_key(name));
     }
 }
 

@@ -13,10 +13,12 @@ use super::Documents;
 use super::audited::Lasting;
 use super::metrics::Watching;
 use super::negotiate::{Chosen, Form, Syntax};
-use super::write;
+use super::{write, written};
 
 /// Events that are written together when so many wait.
 const EVENTS_PER_WRITE: usize = 64;
+/// Events at once that others probably write too.
+const SHARED_MAX: usize = 8;
 
 type Columns = (Arc<dyn Documents>, String);
 
@@ -32,17 +34,29 @@ pub(super) fn respond(
     let lines = events.ready_chunks(EVENTS_PER_WRITE).map(move |events| {
         // They live as long as the stream does.
         let (_, counted) = &kept;
-        let mut out = BytesMut::new();
-        for event in events {
-            let converted = converted(&event, resource, chosen, columns.as_ref(), &mut first);
-            let before = out.len();
-            match chosen.syntax {
-                Syntax::Protobuf => frame(&mut out, &event, converted),
-                _ => line(&mut out, &event, converted),
+        // Whoever gets many at once has just come, and gets what others do not.
+        let shared = events.len() <= SHARED_MAX && chosen.form != Form::Table;
+        let mut write = |event: &WatchEvent| match shared {
+            true => written::once(event, chosen, || one(event, resource, chosen, None, &mut first)),
+            false => one(event, resource, chosen, columns.as_ref(), &mut first),
+        };
+        let out = match &events[..] {
+            [event] => {
+                let bytes = write(event);
+                counted.sent(bytes.len());
+                bytes
             }
-            counted.sent(out.len() - before);
-        }
-        Ok::<Bytes, std::convert::Infallible>(out.freeze())
+            events => {
+                let mut out = BytesMut::new();
+                for event in events {
+                    let bytes = write(event);
+                    counted.sent(bytes.len());
+                    out.put_slice(&bytes);
+                }
+                out.freeze()
+            }
+        };
+        Ok::<Bytes, std::convert::Infallible>(out)
     });
     let media = match chosen.syntax {
         Syntax::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
@@ -52,6 +66,21 @@ pub(super) fn respond(
         .content_type(media)
         .insert_header(("Cache-Control", "no-cache, private"))
         .streaming(lines)
+}
+
+/// One event as it is written.
+fn one(
+    event: &WatchEvent,
+    resource: &Resource,
+    chosen: Chosen,
+    columns: Option<&Columns>,
+    first: &mut bool,
+) -> Bytes {
+    let converted = converted(event, resource, chosen, columns, first);
+    match chosen.syntax {
+        Syntax::Protobuf => frame(event, converted),
+        _ => line(event, converted),
+    }
 }
 
 /// The event's object in another form than the stored one; `None` where it stays as it is.
@@ -77,24 +106,19 @@ fn converted(
     Some(made)
 }
 
-fn line(out: &mut BytesMut, event: &WatchEvent, converted: Option<Value>) {
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(event.kind.as_str().as_bytes());
-    out.put_slice(b"\",\"object\":");
-    match converted {
-        Some(value) => out.put_slice(value.to_string().as_bytes()),
-        None => out.put_slice(&event.object),
-    }
-    out.put_slice(b"}\n");
+fn line(event: &WatchEvent, converted: Option<Value>) -> Bytes {
+    let converted = converted.map(|value| value.to_string());
+    let object = converted.as_ref().map_or(&event.object[..], String::as_bytes);
+    [b"{\"type\":\"", event.kind.as_str().as_bytes(), b"\",\"object\":", object, b"}\n"].concat().into()
 }
 
-fn frame(out: &mut BytesMut, event: &WatchEvent, converted: Option<Value>) {
+fn frame(event: &WatchEvent, converted: Option<Value>) -> Bytes {
     let object = converted.or_else(|| serde_json::from_slice(&event.object).ok()).unwrap_or(Value::Null);
     let made = protobuf::watch_frame(event.kind.as_str(), &object).or_else(|| {
         let status = ApiError::internal("the object has no protobuf form").to_status();
         protobuf::watch_frame(WatchKind::Error.as_str(), &status)
     });
-    out.put_slice(&made.unwrap_or_default());
+    Bytes::from(made.unwrap_or_default())
 }
 
 /// Only the first table of a watch says what its columns are.

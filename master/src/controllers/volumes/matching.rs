@@ -42,7 +42,8 @@ fn size_of_volume(volume: &PersistentVolume) -> Quantity {
     capacity.and_then(|c| c.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
 }
 
-fn size_of_claim(claim: &PersistentVolumeClaim) -> Quantity {
+/// The size that a claim asks for.
+pub(super) fn size_of_claim(claim: &PersistentVolumeClaim) -> Quantity {
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.requests.as_ref());
     requests.and_then(|r| r.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
 }

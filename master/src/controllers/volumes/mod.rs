@@ -3,10 +3,11 @@
 //!
 //! [`matching`] is the thinking. [`claims`] and [`releases`] are the binder, one for each side; they meet only
 //! in the objects, and each write demands the revision that it was decided on. [`protection`] holds the
-//! finalizers, [`ephemeral`] makes the claims that pods bring along.
+//! finalizers, [`ephemeral`] makes the claims that pods bring along, [`expansion`] says who is to make a volume larger.
 
 pub mod claims;
 pub mod ephemeral;
+pub mod expansion;
 pub mod matching;
 pub mod migration;
 pub mod protection;

@@ -55,6 +55,8 @@ impl<T> Queue<T> {
 pub struct Level<T> {
     limits: Limits,
     running: u32,
+    /// Requests in all queues: there are many queues, and mostly nobody is in them.
+    waiting: usize,
     queues: Vec<Queue<T>>,
     now: f64,
     tickets: u64,
@@ -63,7 +65,7 @@ pub struct Level<T> {
 impl<T> Level<T> {
     /// An idle level.
     pub fn new(limits: Limits) -> Self {
-        let mut level = Level { limits, running: 0, queues: Vec::new(), now: 0.0, tickets: 0 };
+        let mut level = Level { limits, running: 0, waiting: 0, queues: Vec::new(), now: 0.0, tickets: 0 };
         level.resize();
         level
     }
@@ -83,6 +85,11 @@ impl<T> Level<T> {
         }
     }
 
+    /// Whether a request finds a seat of the level's own.
+    pub fn has_room(&self, seats: u32) -> bool {
+        self.waiting == 0 && self.fits(self.width(seats), 0)
+    }
+
     /// Seats taken.
     pub fn running(&self) -> u32 {
         self.running
@@ -90,12 +97,12 @@ impl<T> Level<T> {
 
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
-        self.queues.iter().map(|q| q.waiting.len()).sum()
+        self.waiting
     }
 
     /// Whether nobody is in it.
     pub fn is_idle(&self) -> bool {
-        self.running == 0 && self.waiting() == 0
+        self.running == 0 && self.waiting == 0
     }
 
     /// A request arrives. `spare` seats may be borrowed from other levels.
@@ -103,8 +110,7 @@ impl<T> Level<T> {
         let seats = seats.clamp(1, self.limits.seats.max(1));
         let hand = deal(flow, self.limits.queues.max(1), self.limits.hand.max(1));
         let at = hand.into_iter().min_by_key(|i| self.queues[*i].load()).unwrap_or(0);
-        let nobody_waits = self.waiting() == 0;
-        if nobody_waits && self.fits(seats, spare) {
+        if self.waiting == 0 && self.fits(seats, spare) {
             self.start(at, seats);
             return Arrival::Runs(at);
         }
@@ -120,6 +126,7 @@ impl<T> Level<T> {
             queue.start = queue.start.max(self.now);
         }
         self.tickets += 1;
+        self.waiting += 1;
         queue.waiting.push_back(Waiting { ticket: self.tickets, seats, item });
         Arrival::Waits(self.tickets)
     }
@@ -138,6 +145,9 @@ impl<T> Level<T> {
 
     /// The next request that may run, with its queue and its seats.
     pub fn next(&mut self, spare: u32) -> Option<(T, usize, u32)> {
+        if self.waiting == 0 {
+            return None;
+        }
         let waiting = self.queues.iter().enumerate().filter(|(_, q)| !q.waiting.is_empty());
         let (at, _) = waiting.min_by(|(_, a), (_, b)| a.start.total_cmp(&b.start))?;
         let seats = self.queues[at].waiting.front()?.seats;
@@ -145,6 +155,7 @@ impl<T> Level<T> {
             return None;
         }
         let next = self.queues[at].waiting.pop_front()?;
+        self.waiting -= 1;
         self.start(at, next.seats);
         Some((next.item, at, next.seats))
     }
@@ -159,11 +170,13 @@ impl<T> Level<T> {
 
     /// A request waits no longer. Says whether it still did.
     pub fn cancel(&mut self, ticket: u64) -> bool {
-        self.queues.iter_mut().any(|queue| {
+        let waited = self.queues.iter_mut().any(|queue| {
             let before = queue.waiting.len();
             queue.waiting.retain(|w| w.ticket != ticket);
             queue.waiting.len() < before
-        })
+        });
+        self.waiting -= usize::from(waited);
+        waited
     }
 
     /// The seats that a request of this width takes here.
