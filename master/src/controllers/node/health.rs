@@ -134,11 +134,12 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
     (next != current).then_some(next)
 }
 
-/// How long a pod may stay on a node with these taints; `None` for as long as it likes. The time runs from
-/// when the taints were added.
+/// How long a pod may stay on a node with these taints; `None` for as long as it likes. The time runs from when the taints
+/// were added, and `since` then where they do not say.
 pub fn may_stay(
     tolerations: &[k8s_openapi::api::core::v1::Toleration],
     taints: &[Taint],
+    since: Timestamp,
     now: Timestamp,
 ) -> Option<Duration> {
     let mut limit: Option<Duration> = None;
@@ -151,7 +152,7 @@ pub fn may_stay(
             return Some(Duration::ZERO);
         }
         let Some(seconds) = covering.iter().filter_map(|t| t.toleration_seconds).min() else { continue };
-        let added = taint.time_added.clone().unwrap_or(Time(now)).0;
+        let added = taint.time_added.as_ref().map_or(since, |added| added.0);
         let until = super::super::machinery::meta::plus_seconds(added, seconds.max(0));
         let left = super::super::machinery::meta::until(now, until);
         limit = Some(limit.map_or(left, |l| l.min(left)));
@@ -247,12 +248,21 @@ mod tests {
             json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:09:00Z"}]),
         )
         .unwrap();
-        let with = |t: Value| may_stay(&serde_json::from_value::<Vec<_>>(t).unwrap(), &taint, now());
+        let stays = |t: Value, taints: &[Taint], since: Timestamp| {
+            may_stay(&serde_json::from_value::<Vec<_>>(t).unwrap(), taints, since, now())
+        };
+        let with = |t: Value| stays(t, &taint, now());
         assert_eq!(with(json!([])), Some(Duration::ZERO));
         assert_eq!(with(json!([{"key": UNREACHABLE, "operator": "Exists"}])), None);
         let for_seconds =
             |n: i64| json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": n}]);
         assert_eq!(with(for_seconds(300)), Some(Duration::from_secs(240)));
         assert_eq!(with(for_seconds(30)), Some(Duration::ZERO));
+        // A taint that does not say when it came counts from when it was noticed.
+        let unsaid: Vec<Taint> =
+            serde_json::from_value(json!([{"key": UNREACHABLE, "effect": "NoExecute"}])).unwrap();
+        let noticed = crate::controllers::machinery::meta::plus_seconds(now(), -20);
+        assert_eq!(stays(for_seconds(30), &unsaid, noticed), Some(Duration::from_secs(10)));
+        assert_eq!(stays(for_seconds(10), &unsaid, noticed), Some(Duration::ZERO));
     }
 }
