@@ -54,7 +54,7 @@ pub fn from_storage(view: &Resource, mut value: Value) -> Value {
         "events" => {
             EVENT_NAMES.iter().for_each(|(new, old)| rename(&mut value, old, new));
             // The view says of a series what core events leave out.
-            if let Some(series) = value["series"].as_object_mut() {
+            if let Some(series) = value.get_mut("series").and_then(Value::as_object_mut) {
                 series.entry("count").or_insert_with(|| 0.into());
                 series.entry("lastObservedTime").or_insert(Value::Null);
             }

@@ -51,9 +51,8 @@ pub(super) fn namespace() -> Strategy {
             copy_field(old, new, "status");
         },
         validate: |object, errors| {
-            let finalizers = list(object, &["spec", "finalizers"]).iter().filter_map(Value::as_str);
-            for (i, finalizer) in finalizers.enumerate() {
-                let path = spec("finalizers").index(i);
+            for finalizer in list(object, &["spec", "finalizers"]).iter().filter_map(Value::as_str) {
+                let path = spec("finalizers");
                 qualified(finalizer, &path, errors);
                 let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer);
                 if !finalizer.contains('/') && !standard {

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use protocol::PatchKind;
 
-use super::health::may_stay;
+use super::health::{may_stay, tolerates_all};
 use crate::cache::{Cache, ChangeKind};
 use crate::controllers::machinery::meta::{is_deleting, name, namespace, uid};
 use crate::controllers::machinery::pods::{disruption, node_name};
@@ -112,6 +112,10 @@ impl Reconciler for TaintEvictionController {
         if !left.is_zero() {
             self.waiting.lock().entry(key.clone()).or_insert(cx.now);
             return Ok(Outcome::again(left));
+        }
+        // A taint that is not tolerated at all does away with the time that another left.
+        if !tolerates_all(tolerations, taints) {
+            self.cancel(cx, key);
         }
         self.waiting.lock().remove(key);
         let (ns, n) = (namespace(&pod.metadata), name(&pod.metadata));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::controllers::machinery::meta::{is_deleting, time};
@@ -160,6 +159,14 @@ pub fn may_stay(
     limit
 }
 
+/// Whether a pod with these tolerations may stay on a node with these taints, if only for a while.
+pub fn tolerates_all(tolerations: &[k8s_openapi::api::core::v1::Toleration], taints: &[Taint]) -> bool {
+    let tolerated = |taint: &Taint| {
+        tolerations.iter().any(|t| crate::scheduler::plugins::taint_toleration::tolerates(t, taint))
+    };
+    taints.iter().filter(|t| t.effect == "NoExecute").all(tolerated)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -258,6 +265,9 @@ mod tests {
             |n: i64| json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": n}]);
         assert_eq!(with(for_seconds(300)), Some(Duration::from_secs(240)));
         assert_eq!(with(for_seconds(30)), Some(Duration::ZERO));
+        let tolerations = |t: Value| serde_json::from_value::<Vec<_>>(t).unwrap();
+        assert!(tolerates_all(&tolerations(for_seconds(0)), &taint));
+        assert!(!tolerates_all(&[], &taint));
         // A taint that does not say when it came counts from when it was noticed.
         let unsaid: Vec<Taint> =
             serde_json::from_value(json!([{"key": UNREACHABLE, "effect": "NoExecute"}])).unwrap();
