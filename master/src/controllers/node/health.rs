@@ -265,7 +265,8 @@ mod tests {
             |n: i64| json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": n}]);
         assert_eq!(with(for_seconds(300)), Some(Duration::from_secs(240)));
         assert_eq!(with(for_seconds(30)), Some(Duration::ZERO));
-        let tolerations = |t: Value| serde_json::from_value::<Vec<_>>(t).unwrap();
+        let tolerations =
+            |t: Value| -> Vec<k8s_openapi::api::core::v1::Toleration> { serde_json::from_value(t).unwrap() };
         assert!(tolerates_all(&tolerations(for_seconds(0)), &taint));
         assert!(!tolerates_all(&[], &taint));
         // A taint that does not say when it came counts from when it was noticed.
