@@ -20,6 +20,10 @@ pub struct SelectorError(pub String);
 /// How a label's value is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
+    /// The label has this value.
+    Equals(String),
+    /// The label is absent or has another value.
+    NotEquals(String),
     /// The label has one of these values.
     In(Vec<String>),
     /// The label is absent or has none of these values.
@@ -57,6 +61,8 @@ impl Requirement {
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
         let value = get(&self.key);
         match &self.operator {
+            Operator::Equals(wanted) => value == Some(wanted),
+            Operator::NotEquals(other) => value != Some(other),
             Operator::In(values) => value.is_some_and(|v| values.iter().any(|x| x == v)),
             Operator::NotIn(values) => value.is_none_or(|v| values.iter().all(|x| x != v)),
             Operator::Exists => value.is_some(),
@@ -82,7 +88,7 @@ impl Selector {
     pub fn from_map(labels: &BTreeMap<String, String>) -> Self {
         let requirement = |(k, v): (&String, &String)| Requirement {
             key: k.clone(),
-            operator: Operator::In(vec![v.clone()]),
+            operator: Operator::Equals(v.clone()),
         };
         Selector { requirements: labels.iter().map(requirement).collect(), nothing: false }
     }
@@ -143,9 +149,9 @@ impl fmt::Display for Requirement {
             values.join(",")
         };
         match &self.operator {
-            Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", values[0]),
+            Operator::Equals(value) => write!(f, "{key}={value}"),
+            Operator::NotEquals(value) => write!(f, "{key}!={value}"),
             Operator::In(values) => write!(f, "{key} in ({})", set(values)),
-            Operator::NotIn(values) if values.len() == 1 => write!(f, "{key}!={}", values[0]),
             Operator::NotIn(values) => write!(f, "{key} notin ({})", set(values)),
             Operator::Exists => f.write_str(key),
             Operator::DoesNotExist => write!(f, "!{key}"),

@@ -53,6 +53,11 @@ pub fn from_storage(view: &Resource, mut value: Value) -> Value {
     match view.plural {
         "events" => {
             EVENT_NAMES.iter().for_each(|(new, old)| rename(&mut value, old, new));
+            // The view says of a series what core events leave out.
+            if let Some(series) = value.get_mut("series").and_then(Value::as_object_mut) {
+                series.entry("count").or_insert_with(|| 0.into());
+                series.entry("lastObservedTime").or_insert(Value::Null);
+            }
             // Core events say these even when they are empty.
             for field in ["reportingController", "reportingInstance"] {
                 if value[field] == "" {
@@ -83,6 +88,13 @@ mod tests {
             json!({"apiVersion": "v1", "message": "hello", "involvedObject": {"name": "a"}, "reason": "Why"})
         );
         assert_eq!(from_storage(view, stored), event);
+    }
+
+    #[test]
+    fn a_series_says_how_many_it_is_also_when_there_are_none() {
+        let view = protocol::resources::find("events.k8s.io", "v1", "events").expect("events");
+        let event = from_storage(view, json!({"series": {"lastObservedTime": null}}));
+        assert_eq!(event["series"], json!({"count": 0, "lastObservedTime": null}));
     }
 
     #[test]

@@ -10,11 +10,12 @@ use super::managed::scale::ScaleTracking;
 use super::meta::{self, NameRule};
 use super::object::{self, list, text};
 use super::pipeline::Inner;
+use super::registry::delete::preconditions;
 use super::registry::demands::unmet;
 use super::registry::part::Part;
 use super::registry::patch::apply_patch;
 use super::registry::update::check_name;
-use super::registry::{Answer, Subject, body};
+use super::registry::{Answer, Subject, body, options};
 
 impl Inner {
     /// Reads or writes the `scale` of a workload.
@@ -222,6 +223,11 @@ impl Inner {
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut eviction).await?;
+        let said = object::namespace(&eviction);
+        if !said.is_empty() && said != subject.namespace {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(ApiError::bad_request(why));
+        }
         if object::name(&eviction) != subject.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
@@ -262,8 +268,33 @@ impl Inner {
                 }
             }
         }
+        if !delete.options.dry_run {
+            self.disrupt(&mut delete, subject).await?;
+        }
+        options::check_propagation(&delete.options)?;
         self.delete(&delete, subject, warnings).await?;
         Ok(success(201))
+    }
+
+    /// Says of a pod that it goes because it was evicted. What the deletion demands of the pod holds before that.
+    async fn disrupt(&self, delete: &mut ApiRequest, subject: Subject<'_>) -> Result<(), ApiError> {
+        let demanded = delete.clone();
+        let answer = self
+            .rewrite_raw(delete, subject, |old, revision| {
+                preconditions(&demanded, &subject, text(old, &["metadata", "uid"]), revision)?;
+                let mut new = old.clone();
+                set_condition(
+                    &mut new,
+                    json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                        "message": "Eviction API: evicting"}),
+                );
+                Ok(new)
+            })
+            .await?;
+        if let Some(version) = &mut delete.options.precondition_resource_version {
+            *version = answer.revision.to_string();
+        }
+        Ok(())
     }
 
     /// Takes one disruption off a budget, or refuses with 429.
@@ -420,8 +451,10 @@ fn selects(budget: &Value, pod: &Value) -> bool {
 /// Sets a condition of a pod's status, with the time of its change.
 fn set_condition(pod: &mut Value, mut condition: Value) {
     let mut conditions = list(pod, &["status", "conditions"]).to_vec();
+    let same = |c: &&Value| c["type"] == condition["type"] && c["status"] == condition["status"];
+    let since = conditions.iter().find(same).map(|c| c["lastTransitionTime"].clone());
     conditions.retain(|c| c["type"] != condition["type"]);
-    condition["lastTransitionTime"] = object::now().into();
+    condition["lastTransitionTime"] = since.unwrap_or_else(|| object::now().into());
     condition["lastProbeTime"] = Value::Null;
     conditions.push(condition);
     pod["status"]["conditions"] = conditions.into();

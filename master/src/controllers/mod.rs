@@ -153,7 +153,7 @@ pub fn start(
     s.start(endpoints::EndpointSliceController::default());
     s.start(endpoints::mirroring::EndpointSliceMirroringController);
     s.start(node::lifecycle::NodeLifecycleController::new(config.node_grace));
-    s.start(node::eviction::TaintEvictionController);
+    s.start(node::eviction::TaintEvictionController::default());
     s.start(node::patience::NodePatienceController);
     if let Some(cidr) = config.cluster_cidr {
         s.start(node::ipam::NodeIpamController::new(cidr));

@@ -57,8 +57,10 @@ impl Reconciler for NamespaceController {
         let others = self.aggregation.as_ref().map(|all| elsewhere::discover(cx, all)).unwrap_or_default();
         // Pods go before what they may still need: a policy that guards them, a Secret they read.
         let mut failures = delete_content(cx, &key.name, is_pods).await;
-        let mut content = content(cx, &key.name, is_pods).await;
-        if content.is_empty() && failures.is_empty() {
+        let waits = !content(cx, &key.name, is_pods).await.is_empty();
+        // While pods end, the conditions say nothing of what remains.
+        let mut content = Vec::new();
+        if !waits && failures.is_empty() {
             failures = delete_content(cx, &key.name, |_| true).await;
             let (held, failed) = elsewhere::clear(cx, &key.name, &others.kinds).await;
             failures.extend(failed);
@@ -81,7 +83,7 @@ impl Reconciler for NamespaceController {
         if let Some(why) = others.failure() {
             return Err(ReconcileError::Other(why));
         }
-        if !content.is_empty() {
+        if waits || !content.is_empty() {
             return Ok(Outcome::again(AGAIN));
         }
         if let Some(spec) = &mut next.spec {

@@ -38,11 +38,13 @@ pub(super) async fn answer(
     let root = if path == "/index.html" { "" } else { path.trim_end_matches('/') };
     match path {
         // There is nothing that this could be about.
-        "/api/v1/watch" | "/api/v1/watch/" => return Ok(pages::no_kind(path)),
+        "/api/v1/watch" | "/api/v1/watch/" => {
+            return Ok(pages::no_kind(path));
+        }
         "/metrics" => return Ok(config.debug.metrics(accept).await),
         "/metrics/slis" => return Ok(pages::health(&config.checks).await),
         "/statusz" | "/flagz" if !negotiate::reads_text(accept) => {
-            return Ok(write::error(&negotiate::not_acceptable(Offer::PLAIN), Syntax::Json));
+            return Ok(write::error(&negotiate::no_page(), Syntax::Json));
         }
         "/statusz" => return Ok(pages::status(&config.documents.paths())),
         "/flagz" => return Ok(pages::flags(std::env::args().skip(1))),
@@ -80,10 +82,13 @@ pub(super) async fn answer(
         negotiate::consumes_document(header(http.headers(), "content-type"))?;
     }
     let offer = Offer { aggregates, ..Offer::PLAIN };
-    let mut chosen = match root {
+    // Whoever takes the aggregated form gets it, wherever among the choices it stands.
+    let aggregate = aggregates.then(|| negotiate::aggregated(accept)).flatten();
+    let mut chosen = match (aggregate, root) {
+        (Some(chosen), _) => chosen,
         // These two are no objects: clients that prefer protobuf get JSON.
-        "" => Chosen::PLAIN,
-        "/version" => negotiate::produces_json(accept).map(|()| Chosen::PLAIN)?,
+        (None, "") => Chosen::PLAIN,
+        (None, "/version") => negotiate::produces_json(accept).map(|()| Chosen::PLAIN)?,
         _ if handler => negotiate::choose(accept, offer).ok_or_else(|| negotiate::not_acceptable(offer))?,
         _ => plain(accept, offer)?,
     };

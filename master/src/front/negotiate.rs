@@ -155,6 +155,17 @@ pub fn choose(header: &str, offer: Offer) -> Option<Chosen> {
     })
 }
 
+/// The first of a client's choices that is aggregated discovery.
+pub fn aggregated(header: &str) -> Option<Chosen> {
+    clauses(header).iter().find_map(|clause| {
+        Offer::DISCOVERY.media_types().find_map(|syntax| {
+            let made = format!("{}/{}", clause.kind, clause.subtype) == syntax.media_type();
+            let chosen = if made { with_parameters(clause, syntax, Offer::DISCOVERY) } else { None };
+            chosen.filter(|chosen| chosen.form == Form::Aggregated)
+        })
+    })
+}
+
 fn with_parameters(clause: &Clause<'_>, syntax: Syntax, offer: Offer) -> Option<Chosen> {
     let get = |name: &str| clause.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
     // Saying that a watch would be read too does no harm to other answers.
@@ -232,6 +243,11 @@ pub fn no_stream(offer: Offer) -> ApiError {
 
 fn only(types: &str) -> ApiError {
     ApiError::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
+}
+
+/// The refusal of a page that is made for people, and of structures that it does not have here.
+pub fn no_page() -> ApiError {
+    only("application/json, application/yaml, text/plain")
 }
 
 /// The handler's refusal when nothing that a client accepts is on offer. It names protobuf for kinds that have none, too.
@@ -396,6 +412,19 @@ mod tests {
         );
         let custom = Offer { protobuf: false, ..Offer::OBJECTS };
         assert_eq!(choose("application/vnd.kubernetes.protobuf", custom), None);
+    }
+
+    #[test]
+    fn the_aggregated_form_is_found_wherever_it_is_asked_for() {
+        let wanted = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        for header in
+            [wanted.to_owned(), format!("application/json,{wanted}"), format!("*/*, {wanted};q=0.5")]
+        {
+            assert_eq!(aggregated(&header).map(|chosen| chosen.form), Some(Form::Aggregated), "{header}");
+        }
+        for header in ["", "*/*", "application/json", &wanted.replace("v=v2", "v=v9")] {
+            assert_eq!(aggregated(header), None, "{header}");
+        }
     }
 
     #[test]

@@ -38,16 +38,16 @@ pub(super) fn route(
     if unnamed || !has_part(resource, target) {
         return Err(Refusal::Status(not_found()));
     }
-    // Declared kinds have no routes of their own, but one handler, which looks at the method.
-    if !resource.custom && (method == "HEAD" || method == "OPTIONS") {
-        return Err(Refusal::Status(method_not_allowed()));
-    }
     // What lies deeper than a subresource is nowhere, and neither are single objects outside of their namespace.
     let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy");
     let outside =
         resource.namespaced && target.namespace.is_none() && (target.name.is_some() || !resource.is_stored());
     if deeper || outside || target.name.as_deref().is_some_and(|name| name.contains('/')) {
         return Err(Refusal::Status(not_found()));
+    }
+    // Declared kinds have no routes of their own, but one handler, which looks at the method.
+    if !resource.custom && (method == "HEAD" || method == "OPTIONS") {
+        return Err(Refusal::Status(method_not_allowed()));
     }
     // What exists is changed by its name, and what does not is created without one.
     let by_name = matches!(request.verb, Verb::Update | Verb::Patch);

@@ -163,21 +163,21 @@ impl Parser {
         let operator = match token {
             Token::In => Operator::In(self.values()?),
             Token::NotIn => Operator::NotIn(self.values()?),
-            Token::Equals | Token::DoubleEquals => Operator::In(vec![self.exact()?]),
-            Token::NotEquals => Operator::NotIn(vec![self.exact()?]),
+            Token::Equals | Token::DoubleEquals => Operator::Equals(self.exact()?),
+            Token::NotEquals => Operator::NotEquals(self.exact()?),
             Token::Greater => Operator::Greater(self.number(&key)?),
             Token::Less => Operator::Less(self.number(&key)?),
             _ => return fail(format!("found '{literal}', expected: in, notin, =, ==, !=, gt, lt")),
         };
-        if let Operator::In(values) | Operator::NotIn(values) = &operator {
-            for (i, value) in values.iter().enumerate() {
-                let errors = label_value_error(value);
-                if !errors.is_empty() {
-                    return fail(format!(
-                        "values[{i}][{key}]: Invalid value: {value:?}: {}",
-                        errors.join("; ")
-                    ));
-                }
+        let values = match &operator {
+            Operator::In(values) | Operator::NotIn(values) => values.as_slice(),
+            Operator::Equals(value) | Operator::NotEquals(value) => std::slice::from_ref(value),
+            _ => &[],
+        };
+        for (i, value) in values.iter().enumerate() {
+            let errors = label_value_error(value);
+            if !errors.is_empty() {
+                return fail(format!("values[{i}][{key}]: Invalid value: {value:?}: {}", errors.join("; ")));
             }
         }
         Ok(Requirement { key, operator })

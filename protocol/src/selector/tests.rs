@@ -48,7 +48,9 @@ fn label_selector_errors_are_upstreams() {
 #[test]
 fn selectors_print_in_the_canonical_form() {
     let selector = Selector::parse("tier in (b,a),app=web,!old,x notin (y)").expect("parses");
-    assert_eq!(selector.to_string(), "app=web,!old,tier in (a,b),x!=y");
+    assert_eq!(selector.to_string(), "app=web,!old,tier in (a,b),x notin (y)");
+    let again = Selector::parse("a in (b),c!=d,e==f").expect("parses");
+    assert_eq!(again.to_string(), "a in (b),c!=d,e=f");
     assert!(!Selector::nothing().matches(&labels(&[])));
     assert!(Selector::from_optional(None).expect("nothing").is_nothing());
 }

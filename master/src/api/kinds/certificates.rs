@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::checks::{self, named};
+use super::checks;
 use super::{Strategy, base};
-use crate::api::invalid::{Errors, Path};
-use crate::api::meta::NameRule;
+use crate::api::invalid::{Errors, Path, go_quote};
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{copy_field, list, list_mut, now, text};
 
 const USAGES: &[&str] = &[
@@ -203,6 +203,11 @@ fn usages(usages: &[Value], errors: &mut Errors) {
     }
 }
 
+/// The longest domain of a signer.
+const DOMAIN_MAX: usize = 253;
+/// The longest name of one: its domain, and a name with a namespace before it.
+const SIGNER_MAX: usize = DOMAIN_MAX + 1 + DOMAIN_MAX + 1 + 63;
+
 fn signer(name: &str, path: &Path, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(path, "");
@@ -220,13 +225,25 @@ fn signer(name: &str, path: &Path, errors: &mut Errors) {
         );
         return;
     };
-    let before = errors.len();
-    checks::fully_qualified(domain, 2, path, errors);
-    if errors.len() == before {
-        for part in rest.split('.') {
-            let label = part.to_owned();
-            named(NameRule::Label, &label, path, errors);
+    if domain.len() > DOMAIN_MAX {
+        errors.too_long(path, DOMAIN_MAX);
+    }
+    // Of each half, the first part that is wrong is told of.
+    for (half, rule, parts) in
+        [(domain, NameRule::Label, domain.split('.')), (rest, NameRule::Subdomain, rest.split('.'))]
+    {
+        let wrong = |part: &&str| !name_errors(rule, part, false).is_empty();
+        if let Some(part) = parts.clone().find(wrong) {
+            for why in name_errors(rule, part, false) {
+                errors.invalid(path, half, format!("validating label {}: {why}", go_quote(part)));
+            }
         }
+        if matches!(rule, NameRule::Label) && !domain.contains('.') {
+            errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+        }
+    }
+    if name.len() > SIGNER_MAX {
+        errors.too_long(path, SIGNER_MAX);
     }
 }
 
@@ -265,5 +282,31 @@ fn conditions(object: &Value, errors: &mut Errors) {
             *kinds.iter().rfind(|k| ["Approved", "Denied"].contains(k)).unwrap_or(&""),
             "Approved and Denied conditions are mutually exclusive",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_halves_of_a_signer_is_told_of_the_parts() {
+        let messages = |name: &str| {
+            let mut errors = Errors::default();
+            signer(name, &Path::new("s"), &mut errors);
+            errors.messages()
+        };
+        assert!(messages("example.com/a.b-c").is_empty());
+        let upper = messages("A.com/x");
+        assert_eq!(upper.len(), 1);
+        assert!(
+            upper[0].starts_with(
+                "s: Invalid value: \"A.com\": validating label \"A\": a lowercase RFC 1123 label"
+            )
+        );
+        let long = messages(&format!("example.com/{}", "x".repeat(600)));
+        assert!(long[0].contains("must be no more than 253"));
+        assert_eq!(long[1], "s: Too long: may not be more than 571 bytes");
+        assert!(messages("com/x")[0].ends_with("at least two segments separated by dots"));
     }
 }

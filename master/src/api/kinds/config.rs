@@ -95,6 +95,7 @@ pub(super) fn service_account() -> Strategy {
 
 pub(super) fn secret() -> Strategy {
     Strategy {
+        warnings: |secret, _, said| super::key_pairs::notes(secret, said),
         defaults: |object| {
             let fields = object_mut(object, &[]);
             default(fields, "type", "Opaque");

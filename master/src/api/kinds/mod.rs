@@ -21,6 +21,7 @@ mod endpoints;
 mod events;
 mod extension;
 mod flowcontrol;
+mod key_pairs;
 mod networking;
 mod notices;
 mod places;
@@ -37,7 +38,7 @@ pub mod webhooks;
 mod workloads;
 
 pub use cluster::SYSTEM_PRIORITIES;
-pub use notices::{left_behind, notices, selects_namespace, unknown_field};
+pub use notices::{is_held, left_behind, notices, selects_namespace, unknown_field};
 pub use places::place;
 pub use pods::{qos_class, totals};
 pub use templates::{template, without_disabled};

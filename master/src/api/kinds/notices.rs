@@ -53,3 +53,8 @@ pub fn unknown_field(resource: &Resource, field: &str) -> String {
 pub fn selects_namespace(resource: &Resource) -> bool {
     resource.namespaced || resource.custom || resource.selectable.is_empty()
 }
+
+/// Whether lists of a kind as of any version come from what upstream holds in memory, and so whole: of all but events.
+pub fn is_held(resource: &Resource) -> bool {
+    resource.plural != "events"
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::{Answer, RETRIES_MAX, Subject, seal, shown};
@@ -178,7 +179,7 @@ impl Inner {
         };
         // They held when the pod's time ended, and this call itself gave it another version then.
         if ended.is_none() {
-            preconditions(request, &subject, &stored)?;
+            preconditions(request, &subject, &stored.meta.uid, stored.revision)?;
         }
         let old = stored.value().map_err(ApiError::internal)?;
         admission::node_restriction::deletion(request, &old)?;
@@ -289,25 +290,28 @@ impl Inner {
     }
 }
 
-fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -> Result<(), ApiError> {
+/// Whether an object is the one, and of the version, that a delete demands.
+pub fn preconditions(
+    request: &ApiRequest,
+    subject: &Subject<'_>,
+    stored_uid: &str,
+    revision: u64,
+) -> Result<(), ApiError> {
     let resource = subject.resource;
-    let stored_revision = stored.revision.to_string();
+    let stored_revision = revision.to_string();
     let fail =
         |why: String| Err(ApiError::conflict(subject.stored.group, subject.stored.kind, subject.name, &why));
     if let Some(uid) = request.options.precondition_uid.as_deref()
-        && uid != &*stored.meta.uid
+        && uid != stored_uid
     {
         if resource.plural == "namespaces" || resource.plural == "customresourcedefinitions" {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                stored.meta.uid
-            );
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}");
             return Err(ApiError::conflict(resource.group, resource.plural, subject.name, &why));
         }
         return fail(format!(
-            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
-             deleted and then recreated",
-            stored.meta.uid
+            "the UID in the precondition ({uid}) does not match the UID in record ({stored_uid}). The object might have \
+             been deleted and then recreated"
         ));
     }
     if let Some(version) = request.options.precondition_resource_version.as_deref()
@@ -329,17 +333,31 @@ fn preconditions(request: &ApiRequest, subject: &Subject<'_>, stored: &Stored) -
 
 /// A pod that goes at once, as one whose time is over, also as it is printed; before it, whether that had to be said.
 fn over(subject: &Subject<'_>, mut pod: Value) -> (bool, Value, Bytes) {
-    let said = object::is_deleting(&pod);
-    let meta = object::object_mut(&mut pod, &["metadata"]);
+    let said = end(&mut pod);
+    let (sealed, json) = seal(subject, pod);
+    (!said, sealed, json)
+}
+
+/// Ends a pod's time, and says whether it was over before.
+fn end(pod: &mut Value) -> bool {
+    let deleting = object::is_deleting(pod);
+    let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
+    let meta = object::object_mut(pod, &["metadata"]);
     meta.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
-    if !said {
+    if !deleting {
         meta.insert("deletionTimestamp".to_owned(), object::now().into());
         if let Some(generation) = meta.get("generation").and_then(Value::as_i64) {
             meta.insert("generation".to_owned(), (generation + 1).into());
         }
+    } else if grace > 0 {
+        // It is deleted as of when it was first, with no time from then on.
+        let until = meta.get("deletionTimestamp").and_then(Value::as_str);
+        let until = until.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+        if let Some(since) = until.and_then(|until| until.checked_sub(Duration::seconds(grace))) {
+            meta.insert("deletionTimestamp".to_owned(), protocol::schema::decode::print_time(since).into());
+        }
     }
-    let (sealed, json) = seal(subject, pod);
-    (!said, sealed, json)
+    deleting && grace == 0
 }
 
 fn answer(subject: &Subject<'_>, stored: &Stored, object: bool, code: u16) -> Result<Answer, ApiError> {

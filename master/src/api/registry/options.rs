@@ -68,6 +68,13 @@ pub fn check_write(request: &ApiRequest) -> Result<(), ApiError> {
     check(errors, "meta.k8s.io", kind, "")
 }
 
+/// Checks what the options of an eviction say of dependents, as those of a delete.
+pub fn check_propagation(options: &Options) -> Result<(), ApiError> {
+    let mut errors = Errors::default();
+    propagation(options, &mut errors);
+    check(errors, "meta.k8s.io", "DeleteOptions", "")
+}
+
 /// Checks what a delete says of dependents.
 fn propagation(options: &Options, errors: &mut Errors) {
     let Some(policy) = options.propagation_policy.as_deref() else { return };

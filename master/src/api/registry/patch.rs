@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::body::{self, Sent};
 use crate::api::invalid::go_quote;
 
+mod written;
+
 /// What a patch that does not fit the object is answered with.
 fn rejected() -> ApiError {
     let message = "the server rejected our request due to an error in our request";
@@ -127,7 +129,7 @@ pub fn apply_patch(
     let invalid = |why: &str| match &display {
         Some(display) => invalid_patch(display, why),
         None => match patched(definition, kind, target(), text, validation) {
-            Ok(again) => invalid_patch(&again.value.to_string(), why),
+            Ok(again) => invalid_patch(&written::as_patched(definition, kind, &again.value, text), why),
             Err(error) => error,
         },
     };

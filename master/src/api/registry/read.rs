@@ -177,6 +177,11 @@ impl Inner {
             list.continue_token.as_deref().filter(|t| !t.is_empty()).map(decode_continue).transpose()?;
         let version = list.resource_version.as_deref().unwrap_or_default();
         options::revision(version)?;
+        // What goes on is of the version that it began with.
+        if token.is_some() && !matches!(version, "" | "0") {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::bad_request(why));
+        }
         // A collection is deleted as it was at the version that is named, where nothing else is said.
         let matching = said(&list.resource_version_match);
         let deletes =
@@ -191,7 +196,7 @@ impl Inner {
         let snapshot = self.snapshot_for(if token.is_some() || exact { None } else { Some(version) }).await?;
         let after = token.as_ref().map(|t| format!("{}{}", subject.stored.prefix(""), t.after));
         // Whatever there is comes whole.
-        let asked = if version == "0" && token.is_none() { 0 } else { list.limit };
+        let asked = if version == "0" && kinds::is_held(subject.stored) { 0 } else { list.limit };
         let limit = usize::try_from(asked).unwrap_or(usize::MAX);
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
         match at {

@@ -24,17 +24,17 @@ impl Graph {
         self.entries.clear();
     }
 
-    /// Learns of an object and of its owners.
-    pub fn set(&mut self, uid: &str, key: Key, owners: Vec<Box<str>>) {
+    /// Learns of an object and of its owners; which were its owners before, and are no more.
+    pub fn set(&mut self, uid: &str, key: Key, owners: Vec<Box<str>>) -> Vec<Box<str>> {
         let entry = self.entries.entry(uid.into()).or_default();
         entry.key = Some(key);
         let former = std::mem::replace(&mut entry.owners, owners.clone());
-        for gone in former.iter().filter(|o| !owners.contains(o)) {
-            self.unlink(gone, uid);
-        }
         for owner in owners.iter().filter(|o| !former.contains(o)) {
             self.entries.entry(owner.clone()).or_default().dependents.insert(uid.into());
         }
+        let gone: Vec<Box<str>> = former.into_iter().filter(|o| !owners.contains(o)).collect();
+        gone.iter().for_each(|owner| self.unlink(owner, uid));
+        gone
     }
 
     /// Forgets an object; its dependents stay known.
@@ -94,6 +94,14 @@ mod tests {
 
     fn uid(n: usize) -> Box<str> {
         n.to_string().into()
+    }
+
+    #[test]
+    fn owners_that_are_none_any_more_are_told_of() {
+        let mut graph = Graph::default();
+        assert!(graph.set(&uid(0), key(0), vec![uid(1), uid(2)]).is_empty());
+        assert_eq!(graph.set(&uid(0), key(0), vec![uid(2)]), [uid(1)]);
+        assert!(graph.dependents(&uid(1)).is_empty());
     }
 
     proptest! {

@@ -61,8 +61,15 @@ impl GarbageCollector {
             graph.remove(uid);
             return keys;
         }
-        graph.set(uid, key.clone(), owners);
-        let mut keys = Vec::new();
+        let left = graph.set(uid, key.clone(), owners);
+        // An owner whose foreground deletion waits for this one may go on: it is its own no more, or blocks nobody now.
+        let unblocked = change.previous.as_ref().map(|p| p.meta.owners.iter()).into_iter().flatten();
+        let unblocked = unblocked.filter(|o| {
+            let now = change.stored.meta.owners.iter().find(|owner| owner.uid == o.uid);
+            o.block_owner_deletion && now.is_some_and(|now| !now.block_owner_deletion)
+        });
+        let mut keys: Vec<Key> =
+            left.iter().chain(unblocked.map(|o| &o.uid)).filter_map(|owner| graph.key(owner)).collect();
         if change.stored.meta.is_deleting() {
             if has_finalizer(&change.stored, FOREGROUND) {
                 keys.extend(graph.dependents(uid));

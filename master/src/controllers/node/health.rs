@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::controllers::machinery::meta::{is_deleting, time};
@@ -134,11 +133,12 @@ pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Taint>> {
     (next != current).then_some(next)
 }
 
-/// How long a pod may stay on a node with these taints; `None` for as long as it likes. The time runs from
-/// when the taints were added.
+/// How long a pod may stay on a node with these taints; `None` for as long as it likes. The time runs from when the taints
+/// were added, and `since` then where they do not say.
 pub fn may_stay(
     tolerations: &[k8s_openapi::api::core::v1::Toleration],
     taints: &[Taint],
+    since: Timestamp,
     now: Timestamp,
 ) -> Option<Duration> {
     let mut limit: Option<Duration> = None;
@@ -151,12 +151,20 @@ pub fn may_stay(
             return Some(Duration::ZERO);
         }
         let Some(seconds) = covering.iter().filter_map(|t| t.toleration_seconds).min() else { continue };
-        let added = taint.time_added.clone().unwrap_or(Time(now)).0;
+        let added = taint.time_added.as_ref().map_or(since, |added| added.0);
         let until = super::super::machinery::meta::plus_seconds(added, seconds.max(0));
         let left = super::super::machinery::meta::until(now, until);
         limit = Some(limit.map_or(left, |l| l.min(left)));
     }
     limit
+}
+
+/// Whether a pod with these tolerations may stay on a node with these taints, if only for a while.
+pub fn tolerates_all(tolerations: &[k8s_openapi::api::core::v1::Toleration], taints: &[Taint]) -> bool {
+    let tolerated = |taint: &Taint| {
+        tolerations.iter().any(|t| crate::scheduler::plugins::taint_toleration::tolerates(t, taint))
+    };
+    taints.iter().filter(|t| t.effect == "NoExecute").all(tolerated)
 }
 
 #[cfg(test)]
@@ -247,12 +255,25 @@ mod tests {
             json!([{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:09:00Z"}]),
         )
         .unwrap();
-        let with = |t: Value| may_stay(&serde_json::from_value::<Vec<_>>(t).unwrap(), &taint, now());
+        let stays = |t: Value, taints: &[Taint], since: Timestamp| {
+            may_stay(&serde_json::from_value::<Vec<_>>(t).unwrap(), taints, since, now())
+        };
+        let with = |t: Value| stays(t, &taint, now());
         assert_eq!(with(json!([])), Some(Duration::ZERO));
         assert_eq!(with(json!([{"key": UNREACHABLE, "operator": "Exists"}])), None);
         let for_seconds =
             |n: i64| json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": n}]);
         assert_eq!(with(for_seconds(300)), Some(Duration::from_secs(240)));
         assert_eq!(with(for_seconds(30)), Some(Duration::ZERO));
+        let tolerations =
+            |t: Value| -> Vec<k8s_openapi::api::core::v1::Toleration> { serde_json::from_value(t).unwrap() };
+        assert!(tolerates_all(&tolerations(for_seconds(0)), &taint));
+        assert!(!tolerates_all(&[], &taint));
+        // A taint that does not say when it came counts from when it was noticed.
+        let unsaid: Vec<Taint> =
+            serde_json::from_value(json!([{"key": UNREACHABLE, "effect": "NoExecute"}])).unwrap();
+        let noticed = crate::controllers::machinery::meta::plus_seconds(now(), -20);
+        assert_eq!(stays(for_seconds(30), &unsaid, noticed), Some(Duration::from_secs(10)));
+        assert_eq!(stays(for_seconds(10), &unsaid, noticed), Some(Duration::ZERO));
     }
 }

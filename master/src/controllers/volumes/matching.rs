@@ -93,8 +93,8 @@ pub fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Opt
     None
 }
 
-/// The volume for a claim that names none: one that names the claim, or the smallest that suits it. Where
-/// binding waits for a pod, only the former; `fits` says which nodes' needs are to be met.
+/// The volume for a claim that names none: one that names the claim, or of those that suit it, the smallest of those with
+/// the fewest access modes. Where binding waits for a pod, only the former; `fits` says which nodes' needs are to be met.
 pub fn best(
     claim: &PersistentVolumeClaim,
     volumes: &[Arc<PersistentVolume>],
@@ -125,11 +125,18 @@ pub fn best(
         if delayed || !free || !chosen || class_of_volume(volume) != class_of_claim(claim) {
             continue;
         }
-        if smallest.is_none_or(|s| size_of_volume(volume) < size_of_volume(s)) {
+        // One that can do no more than what is asked for is left to nobody else.
+        let rank = |volume: &PersistentVolume| (access_modes(volume), size_of_volume(volume));
+        if smallest.is_none_or(|s| rank(volume) < rank(s)) {
             smallest = Some(volume);
         }
     }
     smallest.cloned()
+}
+
+/// In how many ways a volume can be accessed.
+fn access_modes(volume: &PersistentVolume) -> usize {
+    volume.spec.as_ref().and_then(|spec| spec.access_modes.as_ref()).map_or(0, Vec::len)
 }
 
 #[cfg(test)]

@@ -177,8 +177,14 @@ pub fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
         &path("ipFamilyPolicy"),
         errors,
     );
+    // One that is named alone is the first of all.
+    let named = [&spec["clusterIP"]];
+    let each: Vec<&Value> = match all {
+        [] => named.into_iter().filter(|ip| ip.as_str().is_some_and(|ip| !ip.is_empty())).collect(),
+        all => all.iter().collect(),
+    };
     let before = errors.len();
-    for (i, address) in all.iter().enumerate() {
+    for (i, address) in each.into_iter().enumerate() {
         if i == 0 && address == "None" {
             if all.len() > 1 {
                 errors.invalid(&at, shown(), "'None' must be the first and only value");
@@ -187,14 +193,15 @@ pub fn addresses(spec: &Value, headless: bool, errors: &mut Errors) {
         }
         ip(address.as_str().unwrap_or_default(), &at.index(i), errors);
     }
+    let wrong = errors.len() > before;
     if all.len() > 2 {
         errors.invalid(&at, shown(), "may only hold up to 2 values");
     }
-    if errors.len() > before || headless {
+    if wrong || headless {
         return;
     }
     let is_v6 = |address: &Value| address.as_str().is_some_and(|a| a.contains(':'));
-    if all.len() > 1 && is_v6(&all[0]) == is_v6(&all[1]) {
+    if all.len() > 1 && all.iter().all(|address| is_v6(address) == is_v6(&all[0])) {
         errors.invalid(&at, shown(), "may specify no more than one IP for each IP family");
     }
     for (i, (address, family)) in all.iter().zip(families).enumerate() {

@@ -60,3 +60,18 @@ fn a_namespace_waits_for_its_finalizer() {
     assert_eq!(marked["status"]["phase"], "Terminating");
     assert!(object::is_deleting(&marked));
 }
+
+#[test]
+fn a_pod_whose_time_is_cut_off_was_deleted_when_it_was_deleted_first() {
+    let mut pod = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30,
+        "generation": 2}});
+    assert!(!end(&mut pod));
+    let over = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0, "generation": 2});
+    assert_eq!(pod["metadata"], over);
+    assert!(end(&mut pod));
+    assert_eq!(pod["metadata"], over);
+    let mut pod = json!({"metadata": {"generation": 1}});
+    assert!(!end(&mut pod));
+    assert_eq!(pod["metadata"]["generation"], 2);
+    assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 0);
+}

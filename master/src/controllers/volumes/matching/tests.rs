@@ -42,6 +42,11 @@ fn the_smallest_suitable_volume_is_chosen() {
     check(claim("1Gi", json!({"volumeMode": "Block"})), &volumes, false, "block");
     check(claim("1Gi", json!({"selector": {"matchLabels": {"a": "b"}}})), &volumes, false, "");
     check(claim("1Gi", json!({})), &volumes, true, "");
+    // What can do more than is asked for is for those who ask for more.
+    let able = volume("able", "1Gi", json!({"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}));
+    let and_able: Vec<_> = volumes.iter().cloned().chain([able]).collect();
+    check(claim("1Gi", json!({})), &and_able, false, "small");
+    check(claim("1Gi", json!({"accessModes": ["ReadWriteMany"]})), &and_able, false, "able");
     let mut reserved = volumes.to_vec();
     reserved.push(volume("mine", "5Gi", own("")));
     check(claim("1Gi", json!({})), &reserved, false, "mine");
