@@ -4,6 +4,7 @@
 //! route, and only then what the request says.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{
@@ -11,7 +12,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::trace;
-use protocol::{ApiError, ApiRequest, Options, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, Caller, Options, Resource, Target, Verb};
 
 use super::audited::Audited;
 use super::counted::{Counted, seated};
@@ -83,6 +84,26 @@ impl Parsed {
         Parsed { place, query: path::query(http.query_string()) }
     }
 
+    /// What somebody asks for with it, and what authorizers see of that: without a verb where the method means
+    /// nothing for the path.
+    fn request(&self, method: &str, path: &str, caller: Arc<Caller>) -> (ApiRequest, Attributes) {
+        let verb = match &self.place {
+            Some(place) => path::verb(method, &place.named, path::watches(&self.query)),
+            None => Some(Verb::Get),
+        };
+        let target = self.place.as_ref().map(|place| place.named.target.clone()).unwrap_or_default();
+        let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
+        request.caller = caller;
+        let mut attributes = match &self.place {
+            Some(_) => Attributes::of(&request),
+            None => Attributes::path(request.caller.clone(), method, path),
+        };
+        if verb.is_none() {
+            attributes.verb = String::new();
+        }
+        (request, attributes)
+    }
+
     /// Whether the request may last: watches and streams.
     pub(super) fn is_long(&self) -> bool {
         self.place.as_ref().is_some_and(|Place { named, .. }| {
@@ -102,7 +123,11 @@ async fn answer(
     let long = upgrades || asked.is_long();
     let time = if long { None } else { Some(deadline::of(&asked.query)?) };
     let certificate = http.conn_data::<Shown>();
-    let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
+    let admitted = {
+        let (method, path) = (http.method().as_str(), http.path());
+        let what = |caller: Arc<Caller>| asked.request(method, path, caller).1;
+        shared.config.gate.caller(certificate, http.headers(), &what).await?
+    };
     let asked = Asked::new(&http, &admitted, asked, shared)?;
     let target = asked.place.as_ref().map(|place| &place.named.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
@@ -155,23 +180,13 @@ impl Asked {
         parsed: Parsed,
         shared: &Shared,
     ) -> Result<Self, ApiError> {
-        let Parsed { place, query } = parsed;
-        let method = http.method().as_str();
-        let verb = match &place {
-            Some(place) => path::verb(method, &place.named, path::watches(&query)),
-            None => Some(Verb::Get),
-        };
-        let target = place.as_ref().map(|place| place.named.target.clone()).unwrap_or_default();
-        let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
-        request.caller = admitted.caller.clone();
+        let (mut request, attributes) =
+            parsed.request(http.method().as_str(), http.path(), admitted.caller.clone());
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        let attributes = match &place {
-            Some(_) => Attributes::of(&request),
-            None => Attributes::path(request.caller.clone(), method, http.path()),
-        };
-        if verb.is_none() {
-            return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
+        if attributes.verb.is_empty() {
+            return Err(no_verb(attributes, shared, &request.target));
         }
+        let Parsed { place, query } = parsed;
         Ok(Asked { place, query, request, attributes })
     }
 }
