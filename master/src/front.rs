@@ -66,8 +66,14 @@ pub const BODY_BYTES_MAX: usize = 3 << 20;
 /// Who may come in.
 #[async_trait]
 pub trait Gate: Send + Sync + 'static {
-    /// Who asks: by the client certificate of the connection or by the request's headers.
-    async fn caller(&self, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Admitted, ApiError>;
+    /// Who asks: by the client certificate of the connection or by the request's headers. Whether that may be on
+    /// somebody else's behalf depends on `what` is asked for.
+    async fn caller(
+        &self,
+        certificate: Option<&Shown>,
+        headers: &HeaderMap,
+        what: &(dyn Fn(Arc<Caller>) -> Attributes + Sync),
+    ) -> Result<Admitted, ApiError>;
 
     /// What the authorizer says of something, and why.
     fn decision(&self, attributes: &Attributes) -> Decision;

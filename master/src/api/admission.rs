@@ -97,6 +97,22 @@ pub async fn with_namespace(
 
 /// Changes a new object, or a new state of one.
 pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
+    own_changes(inner, write, value)?;
+    let applied = inner.apply_policies(write, value, None).await?;
+    // What policies add is looked at by everybody as if it had been sent.
+    if applied.again() {
+        own_changes(inner, write, value)?;
+        inner.apply_policies(write, value, Some(&applied)).await?;
+    }
+    // Who may not grant what a role says does not learn whether it is valid.
+    if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
+        inner.check_escalation(write, value)?;
+    }
+    Ok(())
+}
+
+/// The changes of the server's own plugins, which may be made twice.
+fn own_changes(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
     let on = |plugin| inner.config.admission.is_on(plugin);
     namespace_lifecycle::mutate(write, value)?;
     if on("LimitRanger") {
@@ -127,11 +143,6 @@ pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> 
     certificates::mutate(write, value);
     if on("DefaultIngressClass") {
         default_class::ingress(write, value)?;
-    }
-    inner.apply_policies(write, value).await?;
-    // Who may not grant what a role says does not learn whether it is valid.
-    if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {
-        inner.check_escalation(write, value)?;
     }
     Ok(())
 }

@@ -28,7 +28,20 @@ impl Inner {
                 }
                 let rules: Vec<PolicyRule> =
                     serde_json::from_value(value["rules"].clone()).unwrap_or_default();
-                self.covered(write, value, &rules)
+                self.covered(write, value, &rules)?;
+                let gathers = |role: &Value| role["aggregationRule"].is_object();
+                // Who gathers may gather anything.
+                if gathers(value) || write.old.is_some_and(gathers) {
+                    let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+                        {"nonResourceURLs": ["*"], "verbs": ["*"]}]);
+                    let all: Vec<PolicyRule> = serde_json::from_value(all).unwrap_or_default();
+                    let resource = write.subject.resource;
+                    let why = "must have cluster-admin privileges to use the aggregationRule";
+                    let refused =
+                        |_| ApiError::forbidden(resource.group, resource.plural, object::name(value), why);
+                    self.covered(write, value, &all).map_err(refused)?;
+                }
+                Ok(())
             }
             "rolebindings" | "clusterrolebindings" => {
                 if unchanged("roleRef") && unchanged("subjects") {

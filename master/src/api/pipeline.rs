@@ -230,6 +230,16 @@ pub fn method_not_allowed() -> ApiError {
     ApiError::about(405, "MethodNotAllowed", message, json!({}))
 }
 
+/// The answer to a verb that is not for a subresource, which of declared kinds is told with the kind.
+fn unsupported(verb: Verb, resource: &protocol::Resource) -> ApiError {
+    if !resource.custom {
+        return method_not_allowed();
+    }
+    let (group, plural) = (resource.group, resource.plural);
+    let message = format!("{} is not supported on resources of kind \"{plural}.{group}\"", verb.as_str());
+    ApiError::about(405, "MethodNotAllowed", message, json!({"group": group, "kind": plural}))
+}
+
 impl Inner {
     /// The kind that a request is about.
     async fn kind_of(&self, request: &ApiRequest) -> Result<Found, ApiError> {
@@ -314,8 +324,14 @@ impl Inner {
             return if offered.verbs.contains(&request.verb) {
                 Ok(Some(name))
             } else {
-                Err(method_not_allowed())
+                Err(unsupported(request.verb, resource))
             };
+        }
+        // Declared kinds have no paths but those of their scope.
+        let within = request.target.namespace.is_some();
+        let across = within || matches!(request.verb, Verb::List | Verb::Watch);
+        if resource.custom && (if resource.namespaced { !across } else { within }) {
+            return Err(not_served());
         }
         // Whoever makes objects of declared kinds does not look at the name in the path.
         let named_create = request.verb == Verb::Create && request.target.name.is_some() && !resource.custom;

@@ -136,8 +136,14 @@ impl Inner {
     }
 }
 
-/// Whether authorizers can make something of a selector's requirements. Fields are compared with single values only.
+/// Whether authorizers can make something of a selector. Fields are compared with single values only.
 fn is_understood(selector: &Value, of_fields: bool) -> bool {
+    if let Some(raw) = selector["rawSelector"].as_str() {
+        return match of_fields {
+            true => protocol::selector::FieldSelector::parse(raw).is_ok(),
+            false => protocol::Selector::parse(raw).is_ok(),
+        };
+    }
     list(selector, &["requirements"]).iter().all(|requirement| {
         let values = list(requirement, &["values"]).len();
         match text(requirement, &["operator"]) {

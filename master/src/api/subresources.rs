@@ -98,7 +98,7 @@ impl Inner {
                 }
                 let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
                 let mut errors = Errors::default();
-                if replicas < 0 {
+                if replicas < 0 && paths.is_none() {
                     errors.invalid(
                         &Path::new("spec.replicas"),
                         replicas,

@@ -1,6 +1,6 @@
 //! Who asks, and whether they may.
 //!
-//! - [`authenticate`]: credentials to [`Caller`]; impersonation.
+//! - [`authenticate`]: credentials to [`Caller`]; [`impersonation`]: who may act as whom.
 //! - [`oidc`]: users of an outside issuer.
 //! - [`request_header`]: users whom an authenticating proxy names.
 //! - [`tokens`]: ServiceAccount tokens: minting and checking.
@@ -20,6 +20,7 @@ use crate::cache::Cache;
 pub use measured::AuthorizationMetrics;
 
 pub mod authenticate;
+pub mod impersonation;
 mod measured;
 pub mod node;
 pub mod oidc;

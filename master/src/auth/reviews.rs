@@ -26,14 +26,13 @@ pub fn token_request(
     name: &str,
     body: &Value,
 ) -> Result<Value, ApiError> {
+    if body["metadata"]["namespace"].as_str().is_some_and(|n| !n.is_empty() && n != namespace) {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
+    }
     if let Some(other) = body["metadata"]["name"].as_str().filter(|n| !n.is_empty() && *n != name) {
         let why = format!("Invalid value: \"{other}\": must match the service account name if specified");
         return Err(invalid(name, "metadata.name", &why));
-    }
-    if let Some(other) = body["metadata"]["namespace"].as_str().filter(|n| !n.is_empty() && *n != namespace) {
-        let why =
-            format!("Invalid value: \"{other}\": must match the service account namespace if specified");
-        return Err(invalid(name, "metadata.namespace", &why));
     }
     let account = cache.get::<ServiceAccount>(namespace, name);
     let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
@@ -61,12 +60,18 @@ pub fn token_request(
     let now = actors::time::now();
     let lifetime = Duration::from_secs(seconds.unsigned_abs());
     let token = keys.mint(&audiences, lifetime, now, bound).map_err(ApiError::internal)?;
+    let mut metadata = json!({
+        "name": name, "namespace": namespace, "uid": uuid::Uuid::new_v4().to_string(),
+        "creationTimestamp": rfc3339(now),
+    });
+    for field in ["labels", "annotations"] {
+        if body["metadata"][field].is_object() {
+            metadata[field] = body["metadata"][field].clone();
+        }
+    }
     Ok(json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "metadata": {
-            "name": name, "namespace": namespace, "uid": uuid::Uuid::new_v4().to_string(),
-            "creationTimestamp": rfc3339(now),
-        },
+        "metadata": metadata,
         "spec": {
             "audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": spec["boundObjectRef"],
         },

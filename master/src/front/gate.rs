@@ -12,6 +12,7 @@ use super::metrics::FrontMetrics;
 use super::shown::Shown;
 use super::{Admitted, Gate};
 use crate::api::pipeline::Pipeline;
+use crate::auth::impersonation::Impersonator;
 use crate::auth::request_header::RequestHeaders;
 use crate::auth::{ANONYMOUS, Attributes, Authenticator, ClusterAuthorizer, Decision, Impersonation};
 
@@ -19,6 +20,7 @@ use crate::auth::{ANONYMOUS, Attributes, Authenticator, ClusterAuthorizer, Decis
 pub struct ClusterGate {
     authenticator: Authenticator,
     authorizer: Arc<ClusterAuthorizer>,
+    impersonator: Impersonator,
     pipeline: Pipeline,
     metrics: FrontMetrics,
     proxies: Option<RequestHeaders>,
@@ -28,7 +30,8 @@ impl ClusterGate {
     /// Over the pipeline's authenticator, authorizer and admission.
     pub fn new(pipeline: Pipeline, metrics: FrontMetrics, proxies: Option<RequestHeaders>) -> Self {
         let (authenticator, authorizer) = (pipeline.authenticator().clone(), pipeline.authorizer().clone());
-        ClusterGate { authenticator, authorizer, pipeline, metrics, proxies }
+        let impersonator = Impersonator::new(authorizer.clone());
+        ClusterGate { authenticator, authorizer, impersonator, pipeline, metrics, proxies }
     }
 
     /// Who asks, before impersonation: whom a proxy names, else by certificate, else by token.
@@ -49,10 +52,6 @@ impl ClusterGate {
         }
         Ok(caller)
     }
-
-    fn require(&self, attributes: &Attributes) -> Result<(), ApiError> {
-        refused(attributes, self.authorizer.decide(attributes))
-    }
 }
 
 /// The refusal, where it is one.
@@ -69,7 +68,12 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 
 #[async_trait]
 impl Gate for ClusterGate {
-    async fn caller(&self, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Admitted, ApiError> {
+    async fn caller(
+        &self,
+        certificate: Option<&Shown>,
+        headers: &HeaderMap,
+        what: &(dyn Fn(Arc<Caller>) -> Attributes + Sync),
+    ) -> Result<Admitted, ApiError> {
         let begun = std::time::Instant::now();
         let known = self.identify(certificate, headers);
         let user = known.as_ref().map(|caller| caller.user.as_str()).map_err(drop);
@@ -78,10 +82,8 @@ impl Gate for ClusterGate {
         let Some(wanted) = Impersonation::from_headers(pairs(headers))? else {
             return Ok(Admitted { caller: actor, actor: None });
         };
-        for permission in wanted.permissions(&actor) {
-            self.require(&permission)?;
-        }
-        Ok(Admitted { caller: Arc::new(wanted.caller()), actor: Some(actor) })
+        let caller = self.impersonator.admit(wanted, &what(actor.clone()))?;
+        Ok(Admitted { caller: Arc::new(caller), actor: Some(actor) })
     }
 
     fn decision(&self, attributes: &Attributes) -> Decision {

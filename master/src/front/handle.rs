@@ -4,6 +4,7 @@
 //! route, and only then what the request says.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{
@@ -11,7 +12,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::trace;
-use protocol::{ApiError, ApiRequest, Options, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, Caller, Options, Resource, Target, Verb};
 
 use super::audited::Audited;
 use super::counted::{Counted, seated};
@@ -83,12 +84,41 @@ impl Parsed {
         Parsed { place, query: path::query(http.query_string()) }
     }
 
+    /// What a method means for the path; nothing for some.
+    fn verb(&self, method: &str) -> Option<Verb> {
+        match &self.place {
+            Some(place) => path::verb(method, &place.named, path::watches(&self.query)),
+            None => Some(Verb::Get),
+        }
+    }
+
     /// Whether the request may last: watches and streams.
     pub(super) fn is_long(&self) -> bool {
         self.place.as_ref().is_some_and(|Place { named, .. }| {
             named.watch || path::watches(&self.query) || is_stream(&named.target)
         })
     }
+}
+
+/// What somebody asks for, of a resource or of another path, and what authorizers see of that: without a verb where the
+/// method means nothing.
+fn wanted(
+    (method, path): (&str, &str),
+    verb: Option<Verb>,
+    target: Option<Target>,
+    caller: Arc<Caller>,
+) -> (ApiRequest, Attributes) {
+    let of_resource = target.is_some();
+    let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target.unwrap_or_default());
+    request.caller = caller;
+    let mut attributes = match of_resource {
+        true => Attributes::of(&request),
+        false => Attributes::path(request.caller.clone(), method, path),
+    };
+    if verb.is_none() {
+        attributes.verb = String::new();
+    }
+    (request, attributes)
 }
 
 async fn answer(
@@ -102,7 +132,14 @@ async fn answer(
     let long = upgrades || asked.is_long();
     let time = if long { None } else { Some(deadline::of(&asked.query)?) };
     let certificate = http.conn_data::<Shown>();
-    let admitted = shared.config.gate.caller(certificate, http.headers()).await?;
+    let admitted = {
+        let line = (http.method().as_str(), http.path());
+        let what = |caller: Arc<Caller>| {
+            let target = asked.place.as_ref().map(|place| place.named.target.clone());
+            wanted(line, asked.verb(line.0), target, caller).1
+        };
+        shared.config.gate.caller(certificate, http.headers(), &what).await?
+    };
     let asked = Asked::new(&http, &admitted, asked, shared)?;
     let target = asked.way.as_ref().map(|_| &asked.request.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
@@ -165,27 +202,19 @@ impl Asked {
         parsed: Parsed,
         shared: &Shared,
     ) -> Result<Self, ApiError> {
+        let line = (http.method().as_str(), http.path());
+        let verb = parsed.verb(line.0);
         let Parsed { place, query } = parsed;
-        let method = http.method().as_str();
-        let verb = match &place {
-            Some(place) => path::verb(method, &place.named, path::watches(&query)),
-            None => Some(Verb::Get),
-        };
         let (target, way) = match place {
             Some(Place { named: Named { target, watch, rest }, kind }) => {
-                (target, Some(Way { kind, watch, rest }))
+                (Some(target), Some(Way { kind, watch, rest }))
             }
-            None => (Target::default(), None),
+            None => (None, None),
         };
-        let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target);
-        request.caller = admitted.caller.clone();
+        let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        let attributes = match &way {
-            Some(_) => Attributes::of(&request),
-            None => Attributes::path(request.caller.clone(), method, http.path()),
-        };
         if verb.is_none() {
-            return Err(no_verb(Attributes { verb: String::new(), ..attributes }, shared, &request.target));
+            return Err(no_verb(attributes, shared, &request.target));
         }
         Ok(Asked { way, query, request, attributes })
     }

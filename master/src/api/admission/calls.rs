@@ -26,7 +26,10 @@ pub async fn mutate(inner: &Inner, write: &mut Write<'_>, called: &mut Value) ->
     if !asks {
         namespace_lifecycle::mutate(write, called)?;
     }
-    inner.apply_policies(write, called).await?;
+    let applied = inner.apply_policies(write, called, None).await?;
+    if applied.again() {
+        inner.apply_policies(write, called, Some(&applied)).await?;
+    }
     inner.call_mutating(write, called).await
 }
 
@@ -53,7 +56,10 @@ impl Inner {
         let snapshot = self.recent().await?;
         let mut options = options(kind, &request.options.extra, path);
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
-        self.apply_policies(&write, &mut options).await?;
+        let applied = self.apply_policies(&write, &mut options, None).await?;
+        if applied.again() {
+            self.apply_policies(&write, &mut options, Some(&applied)).await?;
+        }
         self.call_mutating(&mut write, &mut options).await?;
         validate(self, &mut write, &options).await
     }

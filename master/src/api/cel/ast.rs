@@ -28,6 +28,19 @@ pub enum Literal {
     Bytes(Vec<u8>),
 }
 
+/// A field of an object that an expression makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Name.
+    pub name: String,
+    /// Where the colon behind the name stands.
+    pub colon: usize,
+    /// What it is to be.
+    pub value: Expr,
+    /// It may be absent.
+    pub optional: bool,
+}
+
 /// A name without the dot in front of it that makes it absolute: one that no variable of a macro takes.
 pub fn bare(name: &str) -> &str {
     name.strip_prefix('.').unwrap_or(name)
@@ -51,8 +64,8 @@ pub enum Kind {
     List(Vec<(Expr, bool)>),
     /// A map; marked entries may be absent.
     Map(Vec<(Expr, Expr, bool)>),
-    /// An object of a named type; marked fields may be absent.
-    Struct(String, Vec<(String, Expr, bool)>),
+    /// An object of a named type.
+    Struct(String, Vec<Field>),
     /// A macro over the entries of a list or map.
     Comprehension(Box<Comprehension>),
     /// A name for a value: `cel.bind(x, value, body)`.
@@ -109,7 +122,7 @@ impl Expr {
             Kind::Call(target, _, arguments) => target.as_deref().into_iter().chain(arguments).collect(),
             Kind::List(items) => items.iter().map(|(item, _)| item).collect(),
             Kind::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
-            Kind::Struct(_, fields) => fields.iter().map(|(_, value, _)| value).collect(),
+            Kind::Struct(_, fields) => fields.iter().map(|field| &field.value).collect(),
             Kind::Comprehension(c) => {
                 [Some(&c.range), c.condition.as_ref(), c.transform.as_ref()].into_iter().flatten().collect()
             }

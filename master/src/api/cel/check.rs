@@ -163,10 +163,10 @@ impl Checker<'_> {
                 if !(self.environment.makes)(made) {
                     return self.undeclared(expr.at, name);
                 }
-                for (field, value, optional) in fields {
-                    let ty = self.expr(value);
-                    if made == "JSONPatch" && !optional {
-                        self.patch_field(value.at, field, &ty);
+                for field in fields {
+                    let ty = self.expr(&field.value);
+                    if made == "JSONPatch" && !field.optional {
+                        self.patch_field(field.colon, &field.name, &ty);
                     }
                 }
                 Type::Object(Arc::new(ObjectType { name: made.to_owned(), fields: BTreeMap::new() }))
@@ -191,17 +191,15 @@ impl Checker<'_> {
     }
 
     /// Checks a field of a patch's operation.
-    fn patch_field(&mut self, value_at: usize, field: &str, ty: &Type) {
+    fn patch_field(&mut self, colon: usize, field: &str, ty: &Type) {
         let wanted = match field {
             "op" | "path" | "from" => "string",
             "value" => return,
             _ => "",
         };
         if wanted.is_empty() || !matches!(ty, Type::String | Type::Dyn) {
-            // The colon in front of the value is where it goes wrong.
-            let at = value_at.saturating_sub(2);
             let why = format!("expected type of field '{field}' is '{wanted}' but provided type is '{ty}'");
-            self.fail(at, why);
+            self.fail(colon, why);
         }
     }
 

@@ -152,14 +152,14 @@ impl<'a> Evaluator<'_, 'a> {
             Kind::Struct(name, fields) => {
                 self.spend(40)?;
                 let mut made = BTreeMap::new();
-                for (field, value, optional) in fields {
-                    match (optional, self.expr(value)?) {
+                for field in fields {
+                    match (field.optional, self.expr(&field.value)?) {
                         (true, Value::Optional(None)) => {}
                         (true, Value::Optional(Some(value))) => {
-                            made.insert(field.clone(), (*value).clone());
+                            made.insert(field.name.clone(), (*value).clone());
                         }
                         (_, value) => {
-                            made.insert(field.clone(), value);
+                            made.insert(field.name.clone(), value);
                         }
                     }
                 }

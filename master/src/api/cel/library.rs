@@ -9,6 +9,7 @@ use super::eval::{Failure, error};
 use super::value::{Opaque, Value};
 use crate::auth::Attributes;
 
+pub mod format;
 mod numbers;
 mod sequences;
 mod strings;

@@ -195,9 +195,6 @@ pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Type {
                 let of = of_schema(of, of.embedded, &format!("{name}.@elem"));
                 return Type::Map(Arc::new(Type::String), Arc::new(of));
             }
-            if schema.preserve && schema.properties.is_empty() && !resource {
-                return Type::Dyn;
-            }
             let mut fields = BTreeMap::new();
             for (field, inner) in &schema.properties {
                 // What is preserved without a type may be anything, and is out of reach.

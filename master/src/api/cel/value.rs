@@ -11,8 +11,9 @@ use protocol::{Caller, Quantity};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
-use super::time::{parse_duration, parse_time};
+use super::time::parse_time;
 use super::types::{Identity, Type};
+use crate::api::custom::schema::formats::duration;
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ impl<'a> Value<'a> {
                 Err(_) => Value::String(s.as_str().into()),
             },
             (Json::String(s), Type::Duration) => {
-                parse_duration(s).map_or_else(|| Value::String(s.as_str().into()), Value::Duration)
+                duration(s).map_or_else(|| Value::String(s.as_str().into()), Value::Duration)
             }
             (Json::String(s), Type::Timestamp) => {
                 let time = parse_time(s).or_else(|| parse_time(&format!("{s}T00:00:00Z")));

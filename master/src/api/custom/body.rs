@@ -125,6 +125,14 @@ impl Version {
         Ok(unknown(pruned))
     }
 
+    /// [`admit`](Self::admit) for what apply merged: what is `null` there stays to be refused.
+    pub fn admit_merged(&self, value: &mut Value) -> Result<(), String> {
+        self.fields.prune(value);
+        self.fields.read_embedded(value)?;
+        self.fields.fill(value);
+        Ok(())
+    }
+
     /// An object of this version as it is stored. Those that a webhook converts come here converted.
     pub fn to_storage(&self, mut value: Value) -> Value {
         if self.webhook.is_some() {

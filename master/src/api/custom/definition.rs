@@ -36,6 +36,14 @@ pub fn defaults(value: &mut Value) {
     if let Some(service) = service.and_then(Value::as_object_mut) {
         object::default(service, "port", 443);
     }
+    // A status that says nothing of what is stored means what is stored now.
+    if value["status"].is_object() && list(value, &["status", "storedVersions"]).is_empty() {
+        let storage = list(value, &["spec", "versions"]).iter().filter(|v| v["storage"] == true);
+        let storage: Vec<Value> = storage.map(|v| v["name"].clone()).collect();
+        if !storage.is_empty() {
+            value["status"]["storedVersions"] = storage.into();
+        }
+    }
 }
 
 /// A new definition has stored nothing but what its storage version says.

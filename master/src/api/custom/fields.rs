@@ -47,9 +47,14 @@ impl Fields {
         embedded::read(value, &self.schema, &Path::default())
     }
 
+    /// Fills in absent fields.
+    pub fn fill(&self, value: &mut Value) {
+        defaults::apply(value, &self.schema);
+    }
+
     /// Fills in absent fields, and takes out `null` where it is no value.
     pub fn default(&self, value: &mut Value) {
-        defaults::apply(value, &self.schema);
+        self.fill(value);
         // What every object has is not the schema's affair.
         if let Some(map) = value.as_object_mut() {
             let kept = ["apiVersion", "kind", "metadata"].map(|name| (name, map.remove(name)));
@@ -86,7 +91,10 @@ impl Fields {
     ) -> Vec<String> {
         if let (Some(status), Some(schema)) = (value.get("status"), self.schema.properties.get("status")) {
             let old = old.and_then(|old| old.get("status"));
-            validate::validate(status, old, schema, &Path::new("status"), errors);
+            // It is looked at by itself, and so are its fields named.
+            let mut inside = Errors::default();
+            validate::validate(status, old, schema, &Path::default(), &mut inside);
+            errors.append(inside.within(&Path::new("status")));
         }
         errors.append(scaled);
         self.rest(value, old, errors)

@@ -317,7 +317,7 @@ impl Walk<'_> {
         // What a rule about changes refuses is never left alone.
         let errors = if kept && !rule.transition { &mut *self.kept } else { &mut *self.errors };
         let whole = matches!(ty, "object" | "array");
-        match rule.rule.reason.as_str() {
+        match rule.rule.reason.as_deref().unwrap_or_default() {
             "FieldValueForbidden" => errors.forbidden(&at, detail),
             "FieldValueRequired" => errors.required(&at, &detail),
             "FieldValueDuplicate" if whole => errors.duplicate_unshown(&at),

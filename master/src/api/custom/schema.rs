@@ -1,7 +1,7 @@
 //! The schemas of declared kinds: what fields objects have, and what is done with objects by them.
 //!
 //! - [`prune`]: unknown fields go. - [`defaults`]: absent fields come. - [`validate`]: what is left must fit.
-//! - [`formats`]: forms of texts. - [`structural`]: which schemas are accepted at all.
+//! - [`formats`], [`pattern`]: forms of texts. - [`structural`]: which schemas are accepted at all.
 //!
 //! Every recursion here is bounded: a schema is parsed from JSON, whose parser bounds its depth, and objects are
 //! walked no deeper than that.
@@ -11,18 +11,17 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
+use self::pattern::compile;
 use crate::api::object::{list, text};
 
 pub mod defaults;
 pub mod embedded;
 pub mod formats;
 pub mod openapi;
+pub mod pattern;
 pub mod prune;
 pub mod structural;
 pub mod validate;
-
-/// Compiled patterns may take this much memory each.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// What may stand beside the listed properties.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +45,7 @@ pub struct Rule {
     /// An expression that makes what to say.
     pub message_expression: String,
     /// The kind of error; empty for an invalid value.
-    pub reason: String,
+    pub reason: Option<String>,
     /// The field that the error is about, relative to where the rule stands.
     pub field_path: String,
     /// The former value is optional, so that the rule also holds for what is new.
@@ -185,45 +184,11 @@ impl Rule {
             rule: own("rule"),
             message: own("message"),
             message_expression: own("messageExpression"),
-            reason: own("reason"),
+            reason: value["reason"].as_str().map(str::to_owned),
             field_path: own("fieldPath"),
             optional_old_self: value["optionalOldSelf"].as_bool(),
         }
     }
-}
-
-/// Compiles a pattern of bounded size.
-pub fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build()
-}
-
-/// What is wrong with a pattern, in Go's words as far as they are common.
-pub fn pattern_error(pattern: &str) -> Option<String> {
-    let error = compile(pattern).err()?;
-    let text = error.to_string();
-    let has = |part: &str| text.contains(part);
-    let (what, at) = if has("unclosed group") {
-        ("missing closing )", pattern)
-    } else if has("unopened group") {
-        ("unexpected )", pattern)
-    } else if has("unclosed character class") {
-        ("missing closing ]", &pattern[pattern.find('[').unwrap_or(0)..])
-    } else if has("repetition operator missing expression") {
-        let operator = pattern.find(['*', '+', '?']).map_or("", |i| &pattern[i..=i]);
-        ("missing argument to repetition operator", operator)
-    } else if has("incomplete escape sequence") {
-        ("trailing backslash at end of expression", "")
-    } else if has("look-around") {
-        let begins = ["(?=", "(?!", "(?<"].into_iter().find(|begin| pattern.contains(begin));
-        ("invalid or unsupported Perl syntax", begins.unwrap_or(pattern))
-    } else if has("invalid repetition count range") {
-        let open = pattern.find('{').unwrap_or(0);
-        let close = pattern[open..].find('}').map_or(pattern.len(), |i| open + i + 1);
-        ("invalid repeat count", &pattern[open..close])
-    } else {
-        ("invalid or unsupported Perl syntax", pattern)
-    };
-    Some(format!("error parsing regexp: {what}: `{at}`"))
 }
 
 #[cfg(test)]

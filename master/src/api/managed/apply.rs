@@ -121,7 +121,7 @@ impl Tracking<'_> {
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
                 // Strict validation is not for apply: what is unknown was refused by the schema.
-                custom.admit(&mut value)?;
+                custom.admit_merged(&mut value)?;
                 value
             }
             KindVersions::Scale(_) => value,

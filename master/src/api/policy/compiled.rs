@@ -62,6 +62,8 @@ pub struct Policy {
     pub mutations: Vec<Mutation>,
     /// Refuse where an expression fails.
     pub fails: bool,
+    /// It sees once more what was changed after it.
+    pub reinvoked: bool,
     /// Its bindings.
     pub bindings: Vec<Binding>,
 }
@@ -191,6 +193,12 @@ pub fn with_variables(
     (environment, made)
 }
 
+/// Lets expressions ask for variables where there are none: those of mutating policies always may.
+pub fn without_variables(environment: &mut Environment) {
+    let none = ObjectType { name: "kubernetes.variables".to_owned(), fields: BTreeMap::new() };
+    environment.variables.insert("variables".to_owned(), Type::Object(Arc::new(none)));
+}
+
 /// Whether a mutating policy's expressions may make an object of a type.
 pub fn makes(name: &str) -> bool {
     name == "JSONPatch" || name == "Object" || name.starts_with("Object.")
@@ -209,6 +217,9 @@ fn policy(name: &str, spec: &Value, bindings: Vec<Binding>, mutates: bool) -> Po
         .iter()
         .map(|c| (text(c, &["name"]).to_owned(), compile(&environment, text(c, &["expression"]))))
         .collect();
+    if mutates {
+        without_variables(&mut environment);
+    }
     let (environment, variables) = with_variables(spec, environment, |_, _, _| {});
     let validations = list(spec, &["validations"]).iter().map(|v| {
         let message = text(v, &["messageExpression"]);
@@ -240,6 +251,7 @@ fn policy(name: &str, spec: &Value, bindings: Vec<Binding>, mutates: bool) -> Po
         annotations: annotations.collect(),
         mutations: mutations.collect(),
         fails: spec["failurePolicy"] != "Ignore",
+        reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
         bindings,
     }
 }

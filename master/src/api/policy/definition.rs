@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::compiled::{environment_of, makes, with_variables};
+use super::compiled::{environment_of, makes, with_variables, without_variables};
 use crate::api::cel::types::RESERVED;
 use crate::api::cel::{Environment, Program, Type};
 use crate::api::invalid::{Errors, Path};
@@ -138,6 +138,9 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
         changeable(list(spec, &["matchConstraints", "resourceRules"]), &at.child("resourceRules"), errors);
     }
     conditions(list(spec, &["matchConditions"]), &environment, &path.child("matchConditions"), errors);
+    if mutates {
+        without_variables(&mut environment);
+    }
     let (environment, _) = with_variables(spec, environment, |i, variable, made| {
         let at = path.child("variables").index(i);
         let (name, source) = (text(variable, &["name"]), text(variable, &["expression"]));
@@ -378,7 +381,7 @@ fn param_ref(params: &Value, at: &Path, errors: &mut Errors) {
     } else if name.is_empty() {
         errors.required(at, "one of name or selector must be specified");
     }
-    given_one_of(params, "parameterNotFoundAction", &["Deny", "Allow"], at, errors);
+    one_of(params, "parameterNotFoundAction", &["Deny", "Allow"], at, errors);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Mutating policies: what they change.
 
 use protocol::apply::set::shown;
-use protocol::apply::{Element, Shape, Table, fields, merge, validate};
+use protocol::apply::{Element, Scalar, Shape, Table, fields, merge, validate};
 use protocol::patch::JsonPatch;
 use protocol::{ApiError, Resource, schema};
 use serde_json::Value;
@@ -12,20 +12,62 @@ use super::matching::Attempt;
 use super::request::described;
 use super::validating::{Input, conditions_hold, denial, evaluate, namespace_of, scope};
 use crate::api::admission::Write;
-use crate::api::cel::TOTAL_COST_MAX;
+use crate::api::cel::value::Value as Made;
+use crate::api::cel::{Scope, TOTAL_COST_MAX};
 use crate::api::managed::shape::Place;
 use crate::api::pipeline::Inner;
 use crate::auth::Attributes;
 
+/// Which policies changed something, or may have, and want to see what others change after them.
+#[derive(Default)]
+pub struct Applied {
+    /// Names of policies and of their bindings.
+    invoked: Vec<(String, String)>,
+    /// Whether any change was made, if only to what was there already.
+    changes: bool,
+}
+
+impl Applied {
+    /// Whether everybody looks at the object once more.
+    pub fn again(&self) -> bool {
+        self.changes
+    }
+}
+
+/// Why a policy does not make an object.
+enum Unmade {
+    /// The policy fails, which its failure policy is about.
+    Fails(String),
+    /// What it makes is no object of the kind.
+    Broken(String),
+}
+
+impl From<String> for Unmade {
+    fn from(why: String) -> Self {
+        Unmade::Fails(why)
+    }
+}
+
 impl Inner {
-    /// Changes an object as mutating policies say, one policy after the other by name.
-    pub async fn apply_policies(&self, write: &Write<'_>, object: &mut Value) -> Result<(), ApiError> {
+    /// Changes an object as mutating policies say, one policy after the other by name; the second time around only
+    /// those that want it.
+    pub async fn apply_policies(
+        &self,
+        write: &Write<'_>,
+        object: &mut Value,
+        before: Option<&Applied>,
+    ) -> Result<Applied, ApiError> {
+        let mut applied = Applied::default();
         if !self.config.admission.is_on("MutatingAdmissionPolicy") {
-            return Ok(());
+            return Ok(applied);
         }
         let policies = self.cache.derived_at::<Mutating>(write.snapshot);
         for policy in &policies.0.0 {
             for binding in &policy.bindings {
+                let key = (policy.name.clone(), binding.name.clone());
+                if before.is_some_and(|before| !before.invoked.contains(&key)) {
+                    continue;
+                }
                 let (form, params) = {
                     let attempt = Attempt::of(write, Some(object));
                     let Some(form) = policy.matcher.matches(&attempt) else { break };
@@ -34,85 +76,150 @@ impl Inner {
                     }
                     (form, self.params_of(policy, binding.params.as_ref(), &attempt).await)
                 };
-                let (changed, reason) = match params {
-                    Err(why) => (Err(format!("failed to configure binding: {why}")), "Forbidden"),
-                    Ok(all) => (self.changed(write, policy, form, &all, object).await, "Invalid"),
-                };
-                match changed {
-                    Ok(None) => {}
-                    Ok(Some(changed)) => *object = changed,
-                    Err(why) if policy.fails => {
-                        let message = format!(
-                            "policy '{}' with binding '{}' denied request: {why}",
-                            policy.name, binding.name
-                        );
-                        let attempt = Attempt::of(write, Some(object));
-                        // Nobody has given it a name yet.
-                        let name = if attempt.name.is_empty() { "Unknown" } else { attempt.name };
-                        let attempt = Attempt { name, ..attempt };
-                        return Err(denial(&attempt, &message, reason));
+                let (failed, reason) = match params {
+                    Err(why) => (Some(format!("failed to configure binding: {why}")), "Forbidden"),
+                    Ok(all) => {
+                        let failed = self.change_by(write, policy, form, &all, object, &mut applied).await?;
+                        if policy.reinvoked {
+                            applied.invoked.push(key);
+                        }
+                        (failed, "Invalid")
                     }
-                    Err(_) => {}
+                };
+                if let Some(why) = failed.filter(|_| policy.fails) {
+                    let message = format!(
+                        "policy '{}' with binding '{}' denied request: {why}",
+                        policy.name, binding.name
+                    );
+                    let attempt = Attempt::of(write, Some(object));
+                    // Nobody has given it a name yet.
+                    let name = if attempt.name.is_empty() { "Unknown" } else { attempt.name };
+                    let attempt = Attempt { name, ..attempt };
+                    return Err(denial(&attempt, &message, reason));
                 }
             }
         }
-        Ok(())
+        Ok(applied)
     }
 
-    /// The object after a policy was applied with each of its parameters; `None` where that changes nothing.
-    async fn changed(
+    /// Changes an object by a policy with each of its parameters. Returns what failed, of which there may be more than
+    /// what is told; what did not is done.
+    async fn change_by(
         &self,
         write: &Write<'_>,
         policy: &Policy,
         form: &'static Resource,
         params: &[Value],
-        object: &Value,
-    ) -> Result<Option<Value>, String> {
+        object: &mut Value,
+        applied: &mut Applied,
+    ) -> Result<Option<String>, ApiError> {
         let unseen = |why: ApiError| format!("failed to convert object version: {why}");
-        let seen = self.seen(write, form, Some(object)).await.map_err(unseen)?;
-        let made = params.iter().try_fold(seen.object.clone().into_owned(), |object, params| {
-            self.mutated(write, policy, form, params, &seen.old, object)
-        })?;
-        if made == *seen.object {
-            return Ok(None);
+        let seen = match self.seen(write, form, Some(object)).await {
+            Ok(seen) => seen,
+            Err(why) => return Ok(Some(unseen(why))),
+        };
+        let mut made = seen.object.clone().into_owned();
+        let mut failed = None;
+        for params in params {
+            let why = self.mutate_by(write, policy, form, params, &seen.old, &mut made, applied)?;
+            failed = failed.or(why);
         }
-        self.meant(write, form, object, made).await.map(Some).map_err(unseen)
+        if made != *seen.object {
+            match self.meant(write, form, object, made).await {
+                Ok(meant) => *object = meant,
+                Err(why) => failed = failed.or_else(|| Some(unseen(why))),
+            }
+        }
+        Ok(failed)
     }
 
-    fn mutated(
+    #[expect(clippy::too_many_arguments, reason = "a change is about all of them")]
+    fn mutate_by(
         &self,
         write: &Write<'_>,
         policy: &Policy,
         form: &'static Resource,
         params: &Value,
         old: &Value,
-        mut object: Value,
-    ) -> Result<Value, String> {
+        object: &mut Value,
+        applied: &mut Applied,
+    ) -> Result<Option<String>, ApiError> {
         let mut budget = TOTAL_COST_MAX;
+        let mut failed = None;
         for (i, mutation) in policy.mutations.iter().enumerate() {
             let made = {
-                let attempt = Attempt::of(write, Some(&object));
+                let attempt = Attempt::of(write, Some(object));
                 let (request, namespace) = (described(write.request, &attempt, form), namespace_of(&attempt));
                 let input = Input {
                     request: &request,
-                    object: &object,
+                    object,
                     old,
                     namespace: &namespace,
                     params,
                     attributes: &Attributes::of(write.request),
                 };
                 let scope = scope(self, policy, &input, &mut budget);
-                if i == 0 && !conditions_hold(&policy.conditions, &scope, &mut budget)? {
-                    return Ok(object);
+                if i == 0 {
+                    match conditions_hold(&policy.conditions, &scope, &mut budget) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(None),
+                        Err(why) => return Ok(Some(why)),
+                    }
                 }
-                let value = evaluate(&mutation.expression, &scope, &mut budget).map_err(|why| {
-                    format!("expression '{}' resulted in error: {why}", mutation.expression.source)
-                })?;
-                value.to_json().ok_or("the expression's value has no form as an object")?
+                evaluated(mutation, &scope, &mut budget)
             };
-            object = change(write, form, mutation, object, made)?;
+            let changed =
+                made.map_err(Unmade::from).and_then(|made| change(write, form, mutation, object, made));
+            match changed {
+                Ok(changed) => {
+                    applied.changes = true;
+                    *object = changed;
+                }
+                Err(Unmade::Fails(why)) => failed = failed.or(Some(why)),
+                Err(Unmade::Broken(why)) => return Err(ApiError::internal(why)),
+            }
         }
-        Ok(object)
+        Ok(failed)
+    }
+}
+
+/// What an expression makes.
+fn evaluated(mutation: &Mutation, scope: &Scope<'_>, budget: &mut u64) -> Result<Value, String> {
+    let value = evaluate(&mutation.expression, scope, budget)
+        .map_err(|why| format!("expression '{}' resulted in error: {why}", mutation.expression.source))?;
+    if !mutation.json_patch {
+        let mut wrong = Vec::new();
+        misnamed(&value, "Object", 0, &mut wrong);
+        if !wrong.is_empty() {
+            return Err(format!("type mismatch: {}", wrong.join("\n")));
+        }
+    }
+    value.to_json().ok_or_else(|| "the expression's value has no form as an object".to_owned())
+}
+
+/// Objects within an object are of types that are named by the fields that they are in.
+fn misnamed(value: &Made<'_>, wanted: &str, depth: usize, wrong: &mut Vec<String>) {
+    const DEPTH_MAX: usize = 64;
+    if depth > DEPTH_MAX {
+        return;
+    }
+    match value {
+        Made::Struct(name, fields) => {
+            if **name != *wanted {
+                wrong.push(format!(
+                    "unexpected type name {:?}, expected {wanted:?}, which matches field name path from root Object type",
+                    &**name
+                ));
+            }
+            for (field, value) in fields.iter() {
+                misnamed(value, &format!("{wanted}.{field}"), depth + 1, wrong);
+            }
+        }
+        Made::List(items) => items.iter().for_each(|item| misnamed(item, wanted, depth + 1, wrong)),
+        Made::Map(entries) => {
+            entries.iter().for_each(|(_, value)| misnamed(value, wanted, depth + 1, wrong));
+        }
+        _ => {}
     }
 }
 
@@ -120,40 +227,57 @@ fn change(
     write: &Write<'_>,
     form: &Resource,
     mutation: &Mutation,
-    object: Value,
+    object: &Value,
     made: Value,
-) -> Result<Value, String> {
+) -> Result<Value, Unmade> {
+    let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
+    let (group, version, kind) = kind_of(form, subresource);
+    let declared = write.subject.custom.filter(|_| group == form.group);
     if mutation.json_patch {
-        return patch(object, &made);
+        let mut patched = patch(object.clone(), &made)?;
+        if declared.is_none() {
+            read_again(&mut patched, write).map_err(Unmade::Broken)?;
+        }
+        return Ok(patched);
     }
     // A configuration's kind is that of the object, whatever it says.
     let mut made = made;
     for field in ["apiVersion", "kind"] {
         made[field] = object[field].clone();
     }
-    let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
-    let (group, version, kind) = kind_of(form, subresource);
-    let declared = write.subject.custom.filter(|_| group == form.group);
     let merged = match declared.and_then(|custom| custom.siblings.get(version)) {
-        Some(fields) => merged(Place::declared(fields.schema()), &object, &made),
+        Some(fields) => merged(Place::declared(fields.schema()), object, &made),
         None => {
             let definition = schema::kind(group, version, kind).unwrap_or(write.subject.definition);
-            merged(Table::of(definition), &object, &made)
+            merged(Table::of(definition), object, &made)
         }
     };
-    merged.map_err(|why| format!("error applying patch: {why}"))
+    merged.map_err(|why| Unmade::Fails(format!("error applying patch: {why}")))
+}
+
+/// Reads what a patch left as the kind that it says it is, strictly.
+fn read_again(patched: &mut Value, write: &Write<'_>) -> Result<(), String> {
+    let said = |name: &str| patched[name].as_str().unwrap_or_default().to_owned();
+    let (api_version, kind) = (said("apiVersion"), said("kind"));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let definition = schema::kind(group, version, &kind).unwrap_or(write.subject.definition);
+    let (strict, _) = schema::decode_in(definition, patched)?;
+    if strict.is_empty() { Ok(()) } else { Err(format!("strict decoding error: {}", strict.join(", "))) }
 }
 
 /// The object with a configuration merged in; one that says what the kind does not have, or would replace a whole
 /// that others may own a part of, is refused.
 fn merged<'s, S: Shape<'s> + Copy>(shape: S, object: &Value, made: &Value) -> Result<Value, String> {
-    validate::validate(shape, made, false)
+    let of_null = null_problem(shape, made, &mut Vec::new());
+    of_null
+        .map_or_else(|| validate::validate(shape, made, false).map_err(|e| e.to_string()), Err)
         .map_err(|why| format!("failed to convert patch object to typed object: {why}"))?;
-    let wholes: Vec<String> = fields::fields(shape, made)
-        .paths()
+    let owned = fields::fields(shape, made);
+    let paths = owned.paths();
+    let wholes: Vec<String> = paths
         .iter()
-        .filter(|path| is_whole(made, path))
-        .map(|path| shown(path))
+        .filter(|path| is_whole(made, path, &paths))
+        .map(|path| shown(&numbered(made, path)))
         .collect();
     if !wholes.is_empty() {
         return Err(format!(
@@ -164,24 +288,102 @@ fn merged<'s, S: Shape<'s> + Copy>(shape: S, object: &Value, made: &Value) -> Re
     merge::merge(shape, object, made).map_err(|e| e.to_string())
 }
 
-/// Whether what stands at a path that owns no parts has parts nevertheless.
-fn is_whole(value: &Value, path: &[Element]) -> bool {
-    let mut at = value;
-    for step in path {
-        let found = match step {
-            Element::Field(name) => at.get(name),
-            Element::Index(index) => usize::try_from(*index).ok().and_then(|index| at.get(index)),
-            Element::Key(keys) => at.as_array().and_then(|items| {
-                items.iter().find(|item| keys.iter().all(|(name, wanted)| item.get(name) == Some(wanted)))
-            }),
-            // The entry of a set has no parts.
-            Element::Value(_) => None,
-        };
-        let Some(found) = found else { return false };
-        at = found;
+/// What a step leads to, and where in a list that is.
+fn step<'v>(at: &'v Value, step: &Element) -> Option<(&'v Value, Option<usize>)> {
+    match step {
+        Element::Field(name) => at.get(name).map(|found| (found, None)),
+        Element::Index(index) => {
+            let index = usize::try_from(*index).ok()?;
+            at.get(index).map(|found| (found, Some(index)))
+        }
+        Element::Key(keys) => {
+            let items = at.as_array()?.iter().enumerate();
+            let is = |item: &Value| keys.iter().all(|(name, wanted)| item.get(name) == Some(wanted));
+            items.into_iter().find(|(_, item)| is(item)).map(|(i, item)| (item, Some(i)))
+        }
+        // The entry of a set has no parts.
+        Element::Value(_) => None,
     }
-    let named = matches!(path.last(), Some(Element::Field(_)));
-    named && (at.as_array().is_some_and(|a| !a.is_empty()) || at.as_object().is_some_and(|o| !o.is_empty()))
+}
+
+/// A path that names the entries of lists by where they are.
+fn numbered(value: &Value, path: &[Element]) -> Vec<Element> {
+    let mut at = Some(value);
+    let one = |element: &Element| {
+        let found = at.and_then(|value| step(value, element));
+        at = found.map(|(value, _)| value);
+        let index = found.and_then(|(_, index)| i64::try_from(index?).ok());
+        index.map_or_else(|| element.clone(), Element::Index)
+    };
+    path.iter().map(one).collect()
+}
+
+/// Whether what stands at a path that owns no parts has parts nevertheless.
+fn is_whole(value: &Value, path: &[Element], all: &[Vec<Element>]) -> bool {
+    let found = path.iter().try_fold(value, |at, element| step(at, element).map(|(found, _)| found));
+    let Some(found) = found else { return false };
+    let ends_well = match path.last() {
+        Some(Element::Field(_)) => true,
+        // Of an entry that is known by its keys these are owned too.
+        Some(Element::Key(_)) => !all.iter().any(|other| other.len() > path.len() && other.starts_with(path)),
+        _ => false,
+    };
+    let parts = |found: &Value| {
+        found.as_array().is_some_and(|a| !a.is_empty()) || found.as_object().is_some_and(|o| !o.is_empty())
+    };
+    ends_well && parts(found)
+}
+
+/// The words for the first `null` in a configuration, which is no value of anything there.
+fn null_problem<'s, S: Shape<'s>>(shape: S, value: &Value, path: &mut Vec<Element>) -> Option<String> {
+    match value {
+        Value::Null => {
+            let wanted = if shape.map().is_some() {
+                "map"
+            } else if shape.list().is_some() {
+                "list"
+            } else {
+                match shape.scalar() {
+                    Some(Scalar::Numeric) => "numeric (int or float)",
+                    Some(Scalar::Boolean) => "boolean",
+                    Some(Scalar::String) => "string",
+                    _ => return None,
+                }
+            };
+            Some(format!("{}: expected {wanted}, got &{{NULL_VALUE}}", shown(path)))
+        }
+        Value::Object(map) => map.iter().find_map(|(name, value)| {
+            let member = shape.field(name)?;
+            path.push(Element::Field(name.as_str().into()));
+            let found = null_problem(member.shape, value, path);
+            path.pop();
+            found
+        }),
+        Value::Array(items) => {
+            let element = shape.list()?.element;
+            items.iter().enumerate().find_map(|(i, item)| {
+                path.push(Element::Index(i64::try_from(i).unwrap_or(i64::MAX)));
+                let found = null_problem(element, item, path);
+                path.pop();
+                found
+            })
+        }
+        _ => None,
+    }
+}
+
+/// An operation whose paths begin at the root: upstream's library does not look at what is in front of the first slash.
+fn rooted(operation: &Value) -> Value {
+    let mut operation = operation.clone();
+    for name in ["path", "from"] {
+        if let Some(path) = operation[name].as_str()
+            && let Some((begin, rest)) = path.split_once('/')
+            && !begin.is_empty()
+        {
+            operation[name] = format!("/{rest}").into();
+        }
+    }
+    operation
 }
 
 /// Applies patch operations, with the words of upstream's library where one fails.
@@ -195,7 +397,7 @@ fn patch(object: Value, operations: &Value) -> Result<Value, String> {
         if !["add", "remove", "replace", "move", "copy", "test"].contains(&op) {
             return Err(format!("JSON Patch: Unexpected kind: {op}"));
         }
-        let parsed = JsonPatch::parse(Value::from(vec![operation.clone()]).to_string().as_bytes());
+        let parsed = JsonPatch::parse(Value::from(vec![rooted(operation)]).to_string().as_bytes());
         let parsed = parsed.map_err(|e| format!("JSON Patch: {e}"))?;
         let applied = parsed.apply(&mut object);
         // Where a test fails, the patch is not meant for this object.

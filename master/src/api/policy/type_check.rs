@@ -134,7 +134,7 @@ mod tests {
             "variables.wanted > 1",
             "object.metadata.labels['a'] == 'b'",
             "object.metadata.creationTimestamp < timestamp('2030-01-01T00:00:00Z')",
-            "object.spec.template.spec.containers.all(c, c.image.startsWith('x') && has(c.resources.limits))",
+            "object.spec.template.spec.containers.all(c, c.image.startsWith('x') && has(c.resources.claims))",
             "namespaceObject.metadata.name == request.namespace",
             "authorizer.group('apps').resource('deployments').check('get').allowed()",
         ] {
@@ -156,6 +156,15 @@ mod tests {
         );
         assert_eq!(said[1].0, "spec.validations[0].messageExpression");
         assert_eq!(said[1].1.matches("found no matching overload for '_+_'").count(), 2, "{}", said[1].1);
+    }
+
+    #[test]
+    fn quantities_cannot_be_named() {
+        let said = said(&policy(
+            &["deployments"],
+            json!({"expression": "object.spec.template.spec.containers.all(c, has(c.resources.limits))"}),
+        ));
+        assert!(said[0].1.contains("undefined field 'limits'"), "{said:?}");
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub fn of_kind(catalog: &Catalog, api_version: &str, kind: &str) -> Option<Type>
     };
     // Metadata is that of every object, whatever the schema says of it.
     if let Some(metadata) = schema::custom().field("metadata") {
-        let ty = Made::default().field(&metadata.ty);
-        made.fields.insert("metadata".to_owned(), ("metadata".to_owned(), ty));
+        if let Some(ty) = Made::default().field(&metadata.ty) {
+            made.fields.insert("metadata".to_owned(), ("metadata".to_owned(), ty));
+        }
     }
     Some(Type::Object(Arc::new(made)))
 }
@@ -44,7 +45,7 @@ impl Made {
         }
         self.0.insert(definition.name, None);
         let fields = definition.fields.iter().filter_map(|field| {
-            let ty = self.field(&field.ty);
+            let ty = self.field(&field.ty)?;
             Some((escape(field.name)?, (field.name.to_owned(), ty)))
         });
         let fields: BTreeMap<_, _> = fields.collect();
@@ -57,20 +58,21 @@ impl Made {
         made
     }
 
-    fn field(&mut self, ty: &FieldType) -> Type {
-        match ty {
+    /// The type of a field; `None` where expressions cannot name the field at all: quantities are declared as
+    /// alternatives, of which upstream makes no type.
+    fn field(&mut self, ty: &FieldType) -> Option<Type> {
+        Some(match ty {
             FieldType::String => Type::String,
             FieldType::Bool => Type::Bool,
             FieldType::Int32 | FieldType::Int64 => Type::Int,
             FieldType::Number => Type::Double,
             FieldType::Bytes => Type::Bytes,
             FieldType::Time | FieldType::MicroTime => Type::Timestamp,
-            FieldType::Quantity | FieldType::IntOrString | FieldType::Any | FieldType::Alternative(_) => {
-                Type::Dyn
-            }
+            FieldType::Quantity => return None,
+            FieldType::IntOrString | FieldType::Any | FieldType::Alternative(_) => Type::Dyn,
             FieldType::Object(_) => ty.definition().map_or(Type::Dyn, |definition| self.object(definition)),
-            FieldType::List(element) => Type::list(self.field(element)),
-            FieldType::Map(element) => Type::Map(Arc::new(Type::String), Arc::new(self.field(element))),
-        }
+            FieldType::List(element) => Type::list(self.field(element)?),
+            FieldType::Map(element) => Type::Map(Arc::new(Type::String), Arc::new(self.field(element)?)),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! Watches: a cursor in the change log, filtered by the watcher's selectors.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use protocol::{ApiError, ApiRequest, WatchEvent, WatchKind, WatchStream};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::read::Choice;
 use super::{Subject, options, view};
@@ -45,10 +46,19 @@ struct Running {
     deadline: Instant,
     bookmarks: bool,
     next_bookmark: Instant,
+    /// Goes off at the earlier of the two. One for the whole watch: each event would begin another.
+    timer: Pin<Box<Sleep>>,
     /// A bookmark that marks the end of the initial events is due.
     initial_end: bool,
     ended: bool,
     waiting: Vec<WatchEvent>,
+}
+
+impl Running {
+    /// When it has something to say though nothing changed.
+    fn wake(&self) -> Instant {
+        if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline }
+    }
 }
 
 impl Inner {
@@ -101,7 +111,7 @@ impl Inner {
             choice.fields.requirements.push(one);
         }
         let now = Instant::now();
-        let running = Running {
+        let mut running = Running {
             cursor,
             choice,
             kind: kind.clone(),
@@ -109,10 +119,13 @@ impl Inner {
             deadline: now + Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
             bookmarks: list.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
+            timer: Box::pin(tokio::time::sleep_until(now)),
             initial_end: list.send_initial_events == Some(true) && list.allow_watch_bookmarks,
             ended: false,
             waiting: Vec::new(),
         };
+        let wake = running.wake();
+        running.timer.as_mut().reset(wake);
         let events: BoxStream<'static, WatchEvent> = stream::unfold(running, advance).boxed();
         Ok(events)
     }
@@ -127,9 +140,13 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
             return None;
         }
         let mut events = Vec::new();
-        let wake = if watch.bookmarks { watch.deadline.min(watch.next_bookmark) } else { watch.deadline };
-        match tokio::time::timeout_at(wake, watch.cursor.next()).await {
-            Ok(Ok(changes)) => match converted(&watch, changes).await {
+        let changes = tokio::select! {
+            biased;
+            changes = watch.cursor.next() => Some(changes),
+            () = watch.timer.as_mut() => None,
+        };
+        match changes {
+            Some(Ok(changes)) => match converted(&watch, changes).await {
                 Ok(changes) => {
                     events.extend(changes.iter().filter_map(|c| event(&watch, c)));
                     if std::mem::take(&mut watch.initial_end) {
@@ -141,18 +158,20 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
                     events.push(ended_by(&error));
                 }
             },
-            Ok(Err(gone)) => {
+            Some(Err(gone)) => {
                 watch.ended = true;
                 events.push(too_old(gone));
             }
-            Err(_) if Instant::now() >= watch.deadline => {
+            None if Instant::now() >= watch.deadline => {
                 watch.ended = true;
                 if watch.bookmarks {
                     events.push(bookmark(&watch, false));
                 }
             }
-            Err(_) => {
+            None => {
                 watch.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                let wake = watch.wake();
+                watch.timer.as_mut().reset(wake);
                 events.push(bookmark(&watch, false));
             }
         }

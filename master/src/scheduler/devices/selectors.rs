@@ -123,7 +123,7 @@ fn attribute_value(attribute: &DeviceAttribute) -> Result<Value<'static>, &'stat
         return Ok(Value::text(s.as_str()));
     }
     let version = attribute.version.as_ref().ok_or("unsupported attribute value")?;
-    let version =
-        Semver::parse(version, false).ok_or("parse semantic version: No Major.Minor.Patch elements found")?;
+    let unread = |_| "parse semantic version: No Major.Minor.Patch elements found";
+    let version = Semver::parse(version, false).map_err(unread)?;
     Ok(Value::Opaque(Opaque::Semver(Arc::new(version))))
 }

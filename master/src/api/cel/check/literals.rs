@@ -1,7 +1,8 @@
-//! Literals that can be told to be wrong before anything runs: times and patterns that are none, and lists and maps
-//! whose entries are of several types.
+//! Literals that can be told to be wrong before anything runs: times and patterns that are none, lists and maps whose
+//! entries are of several types, and forms that do not fit what they are to show.
 
 use super::super::ast::{Expr, Kind, Literal};
+use super::super::library::format::{Clause, Piece, next_piece};
 use super::super::problem::Problem;
 use super::super::time::{parse_duration, parse_time};
 use super::super::types::Type;
@@ -9,17 +10,62 @@ use super::{PROBLEMS_MAX, Types};
 
 /// Checks an expression's literals, one sort after the other.
 pub fn check(expr: &Expr, types: &mut Types, problems: &mut Vec<Problem>) {
-    let mut found: [Vec<Problem>; 4] = Default::default();
+    let mut found: [Vec<Problem>; 5] = Default::default();
     look(expr, types, false, &mut found);
     problems.extend(found.into_iter().flatten());
     problems.truncate(PROBLEMS_MAX);
 }
 
-/// What is wrong: durations, times, patterns, entries.
-type Found = [Vec<Problem>; 4];
+/// What is wrong: durations, times, patterns, entries, forms.
+type Found = [Vec<Problem>; 5];
 
 fn wrong(at: usize, what: &str) -> Problem {
     Problem::at(at, format!("invalid {what} argument"))
+}
+
+/// What is wrong with a form and what it is to show; `at` is where its call is.
+fn form_problem(mut form: &str, items: &[(Expr, bool)], at: usize, types: &Types) -> Option<Problem> {
+    let mut next = 0;
+    while !form.is_empty() {
+        match next_piece(&mut form) {
+            Err(why) => return Some(Problem::at(at, why)),
+            Ok(Piece::Text(_)) => {}
+            Ok(Piece::Clause(clause)) => {
+                let Some((item, _)) = items.get(next) else {
+                    return Some(Problem::at(at, format!("index {next} out of range")));
+                };
+                if let Some((at, ty)) = unfit(clause, item, types) {
+                    return Some(Problem::at(at, clause.refusal(&ty)));
+                }
+                next += 1;
+            }
+        }
+    }
+    let given = items.len();
+    let why = format!("too many arguments supplied to string.format (expected {next}, got {given})");
+    (given > next).then(|| Problem::at(at, why))
+}
+
+/// The part of what is to be shown that a directive does not take, and its type.
+fn unfit(clause: Clause, item: &Expr, types: &Types) -> Option<(usize, String)> {
+    let ty = types.get(&item.at).map_or("dyn".to_owned(), |ty| match ty {
+        Type::List(..) => "list".to_owned(),
+        Type::Map(..) => "map".to_owned(),
+        Type::Optional(_) => "optional_type".to_owned(),
+        other => other.full_name(),
+    });
+    if !clause.takes(&ty) {
+        return Some((item.at, ty));
+    }
+    match &item.kind {
+        Kind::List(items) if clause.letter == 's' => {
+            items.iter().find_map(|(item, _)| unfit(clause, item, types))
+        }
+        Kind::Map(entries) if clause.letter == 's' => entries
+            .iter()
+            .find_map(|(key, value, _)| unfit(clause, key, types).or_else(|| unfit(clause, value, types))),
+        _ => None,
+    }
 }
 
 /// The expression's own recursion is bounded by the parser's.
@@ -41,11 +87,16 @@ fn look(expr: &Expr, types: &Types, mixed: bool, found: &mut Found) {
                     found[1].push(wrong(*at, "timestamp"));
                 }
                 ("matches", [.., Expr { at, kind: Kind::Literal(Literal::String(text)) }])
-                    if crate::api::custom::schema::compile(text).is_err() =>
+                    if crate::api::custom::schema::pattern::compile(text).is_err() =>
                 {
                     found[2].push(wrong(*at, "matches"));
                 }
                 _ => {}
+            }
+            if let (Some(target), "format", [list]) = (target, name.as_str(), args.as_slice())
+                && let (Kind::Literal(Literal::String(form)), Kind::List(items)) = (&target.kind, &list.kind)
+            {
+                found[4].extend(form_problem(form, items, expr.at, types));
             }
             if let Some(target) = target {
                 below(target, mixed, found);
@@ -70,7 +121,7 @@ fn look(expr: &Expr, types: &Types, mixed: bool, found: &mut Found) {
                 below(value, mixed, found);
             }
         }
-        Kind::Struct(_, fields) => fields.iter().for_each(|(_, value, _)| below(value, mixed, found)),
+        Kind::Struct(_, fields) => fields.iter().for_each(|field| below(&field.value, mixed, found)),
         Kind::Comprehension(c) => {
             let parts = [Some(&c.range), c.condition.as_ref(), c.transform.as_ref()];
             parts.into_iter().flatten().for_each(|part| below(part, mixed, found));
@@ -87,6 +138,10 @@ fn alike<'a>(entries: impl Iterator<Item = &'a Expr>, types: &Types, found: &mut
     let mut first: Option<&Type> = None;
     for entry in entries {
         let Some(ty) = types.get(&entry.at) else { continue };
+        // What is absent is of whatever type the others are.
+        if matches!(&entry.kind, Kind::Call(_, name, args) if name == "none" && args.is_empty()) {
+            continue;
+        }
         match first {
             None => first = Some(ty),
             Some(known) if known == ty => {}

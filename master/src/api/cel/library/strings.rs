@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Outcome, Value, error, to_text};
-use crate::api::custom::schema::compile;
+use crate::api::custom::schema::pattern::compile;
 
 /// A text that a function makes is no longer than this, in bytes.
 const TEXT_BYTES_MAX: usize = 4 << 20;
@@ -13,13 +13,7 @@ fn list<'a>(parts: impl IntoIterator<Item = String>) -> Outcome<'a> {
 }
 
 fn pattern(text: &str) -> Result<regex::Regex, super::Failure> {
-    match compile(text) {
-        Ok(pattern) => Ok(pattern),
-        Err(_) => {
-            let why = crate::api::custom::schema::pattern_error(text).unwrap_or_default();
-            error(why)
-        }
-    }
+    compile(text).or_else(error)
 }
 
 /// Calls a member function of texts (and of lists of texts).
@@ -114,7 +108,7 @@ pub fn member<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
                 (usize::try_from(from).unwrap_or(0), usize::try_from(to - from).unwrap_or(0));
             Ok(Value::text(s.chars().skip(from).take(length).collect::<String>()))
         }
-        ("format", 1) => format(s, &rest[0].items().unwrap_or_default()),
+        ("format", 1) => super::format::format(s, &rest[0].items().unwrap_or_default()),
         _ => error("no such overload"),
     }
 }
@@ -138,85 +132,4 @@ fn find<'a>(s: &str, wanted: &str, from: Option<i64>, last: bool) -> Outcome<'a>
         (usize::try_from(from.unwrap_or(0)).unwrap_or(0)..=chars.len()).find(at)
     };
     Ok(Value::Int(found.map_or(-1, |i| i as i64)))
-}
-
-/// `%`-directives, as far as they concern texts and numbers.
-fn format<'a>(form: &str, args: &[Value<'a>]) -> Outcome<'a> {
-    let mut out = String::new();
-    let mut args = args.iter();
-    let mut chars = form.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        if chars.peek() == Some(&'%') {
-            chars.next();
-            out.push('%');
-            continue;
-        }
-        let mut precision = None;
-        if chars.peek() == Some(&'.') {
-            chars.next();
-            let mut digits = String::new();
-            while let Some(d) = chars.peek().filter(|c| c.is_ascii_digit()) {
-                digits.push(*d);
-                chars.next();
-            }
-            precision = digits.parse::<usize>().ok().map(|p| p.min(100));
-        }
-        let Some(directive) = chars.next() else { return error("unexpected end of format string") };
-        let Some(arg) = args.next() else {
-            return error(format!("index {} out of range", args.len()));
-        };
-        let wrong =
-            || error(format!("error during formatting: unrecognized formatting clause \"{directive}\""));
-        match (directive, arg) {
-            ('s', value) => out.push_str(&shown(value, 0)),
-            ('d', Value::Int(n)) => out.push_str(&n.to_string()),
-            ('d', Value::Uint(n)) => out.push_str(&n.to_string()),
-            ('d', Value::Double(n)) => out.push_str(&n.to_string()),
-            ('f', Value::Double(n)) => out.push_str(&format!("{n:.*}", precision.unwrap_or(6))),
-            ('f', Value::Int(n)) => out.push_str(&format!("{:.*}", precision.unwrap_or(6), *n as f64)),
-            ('e', Value::Double(n)) => out.push_str(&format!("{n:.*e}", precision.unwrap_or(6))),
-            ('b', Value::Int(n)) => out.push_str(&format!("{n:b}")),
-            ('b', Value::Bool(b)) => out.push(if *b { '1' } else { '0' }),
-            ('o', Value::Int(n)) => out.push_str(&format!("{n:o}")),
-            ('x', Value::Int(n)) => out.push_str(&format!("{n:x}")),
-            ('X', Value::Int(n)) => out.push_str(&format!("{n:X}")),
-            ('x', Value::String(s)) => s.bytes().for_each(|b| out.push_str(&format!("{b:02x}"))),
-            ('X', Value::String(s)) => s.bytes().for_each(|b| out.push_str(&format!("{b:02X}"))),
-            _ => return wrong(),
-        }
-        if out.len() > TEXT_BYTES_MAX {
-            return error("the text would be too long");
-        }
-    }
-    Ok(Value::text(out))
-}
-
-/// Values within lists nest no deeper than they are shown.
-const SHOWN_DEPTH_MAX: usize = 16;
-
-fn shown(value: &Value<'_>, depth: usize) -> String {
-    if depth > SHOWN_DEPTH_MAX {
-        return "...".to_owned();
-    }
-    if let Some(items) = value.items() {
-        let items: Vec<String> = items.iter().map(|i| shown(i, depth + 1)).collect();
-        return format!("[{}]", items.join(", "));
-    }
-    if let Some(entries) = value.entries() {
-        let mut entries: Vec<String> = entries
-            .iter()
-            .map(|(k, v)| format!("{}: {}", shown(k, depth + 1), shown(v, depth + 1)))
-            .collect();
-        entries.sort();
-        return format!("{{{}}}", entries.join(", "));
-    }
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Type(name) => name.to_string(),
-        other => to_text(other).unwrap_or_default(),
-    }
 }

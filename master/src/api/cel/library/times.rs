@@ -56,10 +56,15 @@ pub fn call<'a>(name: &str, args: &[Value<'a>]) -> Option<Outcome<'a>> {
     })
 }
 
-/// Zones by their offset; names would need a database of them.
-fn offset(zone: &str) -> Option<UtcOffset> {
-    if matches!(zone, "UTC" | "Z" | "") {
+/// The offset of a zone at a time, by its name or as itself.
+fn offset(zone: &str, at: OffsetDateTime) -> Option<UtcOffset> {
+    if matches!(zone, "UTC" | "") {
         return Some(UtcOffset::UTC);
+    }
+    if !zone.contains(':') {
+        let named = jiff::tz::TimeZone::get(zone).ok()?;
+        let at = jiff::Timestamp::from_second(at.unix_timestamp()).ok()?;
+        return UtcOffset::from_whole_seconds(named.to_offset(at).seconds()).ok();
     }
     let (sign, rest) = match zone.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -73,7 +78,7 @@ fn offset(zone: &str) -> Option<UtcOffset> {
 fn part<'a>(name: &str, at: OffsetDateTime, zone: &[Value<'a>]) -> Outcome<'a> {
     let at = match zone {
         [] => at.to_offset(UtcOffset::UTC),
-        [Value::String(zone)] => match offset(zone) {
+        [Value::String(zone)] => match offset(zone, at) {
             Some(offset) => at.to_offset(offset),
             None => return error(format!("unknown time zone {zone}")),
         },

@@ -93,32 +93,78 @@ pub struct Semver {
 
 impl Semver {
     /// Reads a version; `normalize` lets it have a `v` in front, fewer numbers and leading zeros.
-    pub fn parse(text: &str, normalize: bool) -> Option<Semver> {
-        let text = if normalize { text.strip_prefix('v').unwrap_or(text) } else { text };
-        let (text, build) = text.split_once('+').map_or((text, None), |(t, b)| (t, Some(b)));
-        let (core, before) = text.split_once('-').map_or((text, None), |(t, b)| (t, Some(b)));
-        let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        let number = |w: &str| -> Option<u64> {
-            let good = !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit());
-            let zeros = w.len() > 1 && w.starts_with('0');
-            if !good || (zeros && !normalize) { None } else { w.parse().ok() }
+    pub fn parse(text: &str, normalize: bool) -> Result<Semver, String> {
+        let normal;
+        let text = if normalize {
+            normal = Self::normalized(text)?;
+            &normal
+        } else {
+            text
         };
-        if build.is_some_and(|b| !b.split('.').all(word)) {
-            return None;
+        if text.is_empty() {
+            return Err("Version string empty".to_owned());
         }
+        let parts: Vec<&str> = text.splitn(3, '.').collect();
+        let [major, minor, rest] = parts.as_slice() else {
+            return Err("No Major.Minor.Patch elements found".to_owned());
+        };
+        let digits = |w: &str| w.bytes().all(|b| b.is_ascii_digit());
+        let word = |w: &str| w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let zeros = |w: &str| w.len() > 1 && w.starts_with('0');
+        let number = |what: &str, w: &str| match w.parse::<u64>() {
+            _ if !digits(w) => Err(format!("Invalid character(s) found in {what} number {w:?}")),
+            _ if zeros(w) => {
+                let what = format!("{}{}", what[..1].to_uppercase(), &what[1..]);
+                Err(format!("{what} number must not contain leading zeroes {w:?}"))
+            }
+            Ok(n) => Ok(n),
+            Err(_) => {
+                let why = if w.is_empty() { "invalid syntax" } else { "value out of range" };
+                Err(format!("strconv.ParseUint: parsing {w:?}: {why}"))
+            }
+        };
+        let (major, minor) = (number("major", major)?, number("minor", minor)?);
+        let (rest, build) = rest.split_once('+').map_or((*rest, None), |(rest, build)| (rest, Some(build)));
+        let (patch, before) =
+            rest.split_once('-').map_or((rest, None), |(patch, before)| (patch, Some(before)));
+        let patch = number("patch", patch)?;
         let before: Vec<String> =
             before.map(|b| b.split('.').map(str::to_owned).collect()).unwrap_or_default();
-        let numeric_zero =
-            |w: &String| w.len() > 1 && w.starts_with('0') && w.bytes().all(|b| b.is_ascii_digit());
-        if !before.iter().all(|w| word(w)) || before.iter().any(numeric_zero) {
-            return None;
+        for w in &before {
+            if w.is_empty() {
+                return Err("Prerelease is empty".to_owned());
+            } else if digits(w) && zeros(w) {
+                return Err(format!("Numeric PreRelease version must not contain leading zeroes {w:?}"));
+            } else if !word(w) {
+                return Err(format!("Invalid character(s) found in prerelease {w:?}"));
+            }
         }
-        let mut parts: Vec<&str> = core.split('.').collect();
-        if normalize {
-            parts.resize(parts.len().max(3), "0");
+        for w in build.into_iter().flat_map(|build| build.split('.')) {
+            if w.is_empty() {
+                return Err("Build meta data is empty".to_owned());
+            } else if !word(w) {
+                return Err(format!("Invalid character(s) found in build meta data {w:?}"));
+            }
         }
-        let [major, minor, patch] = parts.as_slice() else { return None };
-        Some(Semver { numbers: [number(major)?, number(minor)?, number(patch)?], before })
+        Ok(Semver { numbers: [major, minor, patch], before })
+    }
+
+    /// A version with all its numbers, and without what is in front of them.
+    fn normalized(text: &str) -> Result<String, String> {
+        let parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.').map(|part| {
+            let bare = part.trim_start_matches('0');
+            match bare.starts_with(|c: char| c.is_ascii_digit()) || part.len() <= 1 {
+                true if part.len() > 1 => bare.to_owned(),
+                true => part.to_owned(),
+                false => format!("0{bare}"),
+            }
+        });
+        let mut parts: Vec<String> = parts.collect();
+        if parts.len() < 3 && parts.last().is_some_and(|last| last.contains(['+', '-'])) {
+            return Err("Short version cannot contain PreRelease/Build meta data".to_owned());
+        }
+        parts.resize(parts.len().max(3), "0".to_owned());
+        Ok(parts.join("."))
     }
 
     /// The order of two versions.
@@ -244,10 +290,10 @@ pub fn global<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
             Some(net) => opaque(Opaque::Cidr(net)),
             None => error(no_network(s)),
         },
-        "isSemver" => Ok(Value::Bool(Semver::parse(s, normalize).is_some())),
+        "isSemver" => Ok(Value::Bool(Semver::parse(s, normalize).is_ok())),
         "semver" => match Semver::parse(s, normalize) {
-            Some(version) => opaque(Opaque::Semver(Arc::new(version))),
-            None => error("No Major.Minor.Patch elements found"),
+            Ok(version) => opaque(Opaque::Semver(Arc::new(version))),
+            Err(why) => error(why),
         },
         "jsonpatch.escapeKey" => Ok(Value::text(s.replace('~', "~0").replace('/', "~1"))),
         "strings.quote" => Ok(Value::text(format!("{:?}", &**s))),
@@ -371,11 +417,23 @@ mod tests {
                 (Semver::parse(pair[0], false).expect("a"), Semver::parse(pair[1], false).expect("b"));
             assert!(a.order(&b).is_lt(), "{pair:?}");
         }
-        assert!(sorted.iter().all(|v| Semver::parse(v, false).is_some()));
+        assert!(sorted.iter().all(|v| Semver::parse(v, false).is_ok()));
         for bad in ["", "1.0", "v1.0.0", "01.0.0", "1.0.0-01", "1.0.0-"] {
-            assert!(Semver::parse(bad, false).is_none(), "{bad}");
+            assert!(Semver::parse(bad, false).is_err(), "{bad}");
         }
-        assert!(Semver::parse("v1.0", true).is_some());
+        assert!(Semver::parse("v1.0", true).is_ok());
+        for (bad, normalize, why) in [
+            ("v1.2.3", false, "Invalid character(s) found in major number \"v1\""),
+            ("x", true, "Invalid character(s) found in major number \"x\""),
+            ("1.02.3", false, "Minor number must not contain leading zeroes \"02\""),
+            ("1.2.x", false, "Invalid character(s) found in patch number \"x\""),
+            ("1.2.", false, "strconv.ParseUint: parsing \"\": invalid syntax"),
+            ("1.2.3-", false, "Prerelease is empty"),
+            ("1.2.3+a_b", false, "Invalid character(s) found in build meta data \"a_b\""),
+            ("1.2-a", true, "Short version cannot contain PreRelease/Build meta data"),
+        ] {
+            assert_eq!(Semver::parse(bad, normalize).err().as_deref(), Some(why), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What operators stand between: literals, names, calls, and what is in brackets.
 
-use super::super::ast::{Expr, Kind as Node, Literal};
+use super::super::ast::{Expr, Field, Kind as Node, Literal};
 use super::super::literals;
 use super::super::syntax::lexer::Token;
 use super::super::syntax::reserved;
@@ -128,8 +128,9 @@ impl Parser<'_> {
             let optional = me.eat(Kind::Question);
             let field = me.text(me.token());
             me.expect(Kind::Identifier)?;
+            let colon = me.at();
             me.expect(Kind::Colon)?;
-            Some((field, me.expr()?, optional))
+            Some(Field { name: field, colon, value: me.expr()?, optional })
         })?;
         Some(Expr { at, kind: Node::Struct(name, fields) })
     }

@@ -78,8 +78,8 @@ pub fn words(rule: &Rule, declared: &serde_json::Value, at: &Path, errors: &mut 
     if !rule.message_expression.is_empty() && rule.message_expression.trim().is_empty() {
         errors.required(&at.child("messageExpression"), "messageExpression must be non-empty if specified");
     }
-    if !rule.reason.is_empty() && !REASONS.contains(&rule.reason.as_str()) {
-        errors.unsupported(&at.child("reason"), rule.reason.as_str(), &REASONS);
+    if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
+        errors.unsupported(&at.child("reason"), reason, &REASONS);
     }
     let (field_at, given) = (at.child("fieldPath"), rule.field_path.as_str());
     if given.is_empty() {
@@ -99,6 +99,11 @@ pub fn words(rule: &Rule, declared: &serde_json::Value, at: &Path, errors: &mut 
 /// Compiles the rules of a part whose schema is good. `loose` is the path of a list around it whose entries have
 /// no identity.
 pub fn compile(place: Place<'_>, loose: Option<&Path>, at: &Path, errors: &mut Errors, costs: &mut Costs) {
+    if place.schema.ty.is_empty() && !place.schema.int_or_string && !place.schema.rules.is_empty() {
+        let why = "internal error: failed to construct type information for x-kubernetes-validations rules: unable to \
+                   convert structural schema to CEL declarations";
+        return errors.internal(at, why);
+    }
     let ty = of_schema(place.schema, place.resource, "object");
     for (i, rule) in place.schema.rules.iter().enumerate() {
         one(rule, place, &ty, loose, &at.index(i), errors, costs);
@@ -175,7 +180,7 @@ fn one(
 
 /// A rule as upstream's internal type prints it.
 fn shown(rule: &Rule) -> String {
-    let reason = if rule.reason.is_empty() { "null".to_owned() } else { go_quote(&rule.reason) };
+    let reason = rule.reason.as_deref().map_or("null".to_owned(), go_quote);
     let old = rule.optional_old_self.map_or("null".to_owned(), |b| b.to_string());
     let text = |text: &str| protocol::schema::internal::go_json(&serde_json::Value::from(text).to_string());
     format!(

@@ -151,7 +151,7 @@ impl<'s> Estimate<'_, 's> {
                 cost
             }
             Kind::Struct(_, fields) => {
-                fields.iter().fold(Span::of(OBJECT), |sum, (_, value, _)| sum.plus(self.expr(value).0))
+                fields.iter().fold(Span::of(OBJECT), |sum, field| sum.plus(self.expr(&field.value).0))
             }
             Kind::Bind(name, value, body) => {
                 // A name is given by a walk over an empty list, which is made too.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Additional, Schema};
+use super::Schema;
 
 /// Fills in absent fields that have a default.
 pub fn apply(value: &mut Value, schema: &Schema) {
@@ -52,15 +52,12 @@ pub fn apply(value: &mut Value, schema: &Schema) {
 pub fn drop_nulls(value: &mut Value, schema: &Schema) {
     match value {
         Value::Object(map) => {
-            let listed = |name: &String| schema.properties.get(name);
             map.retain(|name, value| {
-                !value.is_null() || listed(name).is_none_or(|s| s.nullable || s.default.is_some())
+                !value.is_null() || schema.property(name).is_none_or(|s| s.nullable || s.default.is_some())
             });
             for (name, value) in map.iter_mut() {
-                match (listed(name), &schema.additional) {
-                    (Some(inner), _) => drop_nulls(value, inner),
-                    (None, Additional::Schema(inner)) => drop_nulls(value, inner),
-                    _ => {}
+                if let Some(inner) = schema.property(name) {
+                    drop_nulls(value, inner);
                 }
             }
         }

@@ -115,6 +115,6 @@ fn head(value: &Value, path: &Path, errors: &mut Errors) {
             given["name"] = "fakename".into();
         }
         let namespaced = !text(&given, &["namespace"]).is_empty();
-        meta::validate(&given, namespaced, NameRule::PathSegment, false, &path.child("metadata"), errors);
+        meta::validate(&given, namespaced, NameRule::PathSegment, true, &path.child("metadata"), errors);
     }
 }

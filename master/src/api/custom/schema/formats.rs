@@ -43,7 +43,7 @@ static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
         "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*$",
     )
 });
-static DURATION_PART: LazyLock<Regex> = LazyLock::new(|| pattern("[0-9]+\\s*([A-Za-zµ]+)"));
+static DURATION_PART: LazyLock<Regex> = LazyLock::new(|| pattern("([0-9]+)\\s*([A-Za-zµ]+)"));
 /// Words for spans of time; the last of each may go on as it likes (`minutes`).
 const DURATION_WORDS: [&[&str]; 8] = [
     &["ns", "nano"],
@@ -67,7 +67,7 @@ pub fn matches(format: &str, text: &str) -> Option<bool> {
         "cidr" => text.contains('/') && without_zeros(text).parse::<ipnet::IpNet>().is_ok(),
         "date" => is_date(text),
         "datetime" => is_date_time(text),
-        "duration" => is_duration(text) || is_duration_in_words(text),
+        "duration" => duration(text).is_some(),
         "email" => EMAIL.is_match(address(text)),
         "hostname" => text.len() <= 255 && HOSTNAME.is_match(text),
         "ipv4" => text.contains('.') && is_address(text),
@@ -142,14 +142,36 @@ fn is_date_time(text: &str) -> bool {
 }
 
 /// Whether a text names spans of time (`5 minutes`), wherever in it.
-fn is_duration_in_words(text: &str) -> bool {
-    let named = |unit: &str| {
-        DURATION_WORDS.iter().any(|words| {
+/// The nanoseconds of a duration in words, such as `2 days`; `None` if there are none in it.
+fn duration_in_words(text: &str) -> Option<i64> {
+    const NANOS: [i64; 8] = [
+        1,
+        1_000,
+        1_000_000,
+        1_000_000_000,
+        60_000_000_000,
+        3_600_000_000_000,
+        86_400_000_000_000,
+        604_800_000_000_000,
+    ];
+    let mut total: Option<i64> = None;
+    for found in DURATION_PART.captures_iter(text) {
+        let (count, unit) = (found[1].parse::<i64>().ok()?, found[2].to_lowercase());
+        for (words, nanos) in DURATION_WORDS.iter().zip(NANOS) {
             let last = words.last().is_some_and(|last| unit.starts_with(last));
-            last || words.contains(&unit)
-        })
-    };
-    DURATION_PART.captures_iter(text).any(|found| named(&found[1].to_lowercase()))
+            let named = usize::from(last)
+                + words.split_last().map_or(0, |(_, rest)| rest.iter().filter(|w| **w == unit).count());
+            for _ in 0..named {
+                total = Some(total.unwrap_or(0).wrapping_add(count.wrapping_mul(nanos)));
+            }
+        }
+    }
+    total
+}
+
+/// The nanoseconds of a duration, as Go writes them or in words.
+pub fn duration(text: &str) -> Option<i64> {
+    crate::api::cel::time::parse_duration(text).or_else(|| duration_in_words(text))
 }
 
 /// Whether a text is a duration as Go writes them.

@@ -71,7 +71,7 @@ pub fn is_set(value: &Value, name: &str) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty() || name == "$ref",
-        Value::Object(map) => !map.is_empty() || name == "additionalItems",
+        Value::Object(map) => !map.is_empty() || ["additionalItems", "dependencies"].contains(&name),
         _ => true,
     }
 }

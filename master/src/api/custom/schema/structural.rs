@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Schema, embedded, openapi, pattern_error, prune, validate};
+use super::pattern::pattern_error;
+use super::{Additional, Schema, embedded, openapi, prune, validate};
 use crate::api::custom::definition::shown;
 use crate::api::custom::rules::Compiled;
 use crate::api::invalid::{Errors, Path};
@@ -340,6 +341,20 @@ fn complete(condition: &Value, structure: &Value, path: &Path, at: &Path, errors
     }
 }
 
+/// A schema as defaults are held against it: what is an integer or a text may be anything there.
+fn untyped(schema: &Schema) -> Schema {
+    let mut made = schema.clone();
+    made.int_or_string = false;
+    made.properties.values_mut().for_each(|inner| *inner = untyped(inner));
+    if let Some(items) = &mut made.items {
+        **items = untyped(items);
+    }
+    if let Additional::Schema(inner) = &mut made.additional {
+        **inner = untyped(inner);
+    }
+    made
+}
+
 /// Defaults must be what the schema allows.
 fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) {
     if let Some(default) = &s.default {
@@ -354,7 +369,7 @@ fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) 
         embedded::validate(default, &Schema { embedded: resource, ..s.clone() }, &at, &mut found);
         if found.is_empty() {
             let mut inside = Errors::default();
-            validate::validate(default, None, s, &Path::default(), &mut inside);
+            validate::validate(default, None, &untyped(s), &Path::default(), &mut inside);
             found.append(inside.within(&at));
         }
         if found.is_empty() {
