@@ -23,10 +23,10 @@ pub fn of_kind(catalog: &Catalog, api_version: &str, kind: &str) -> Option<Type>
         other => return Some(other),
     };
     // Metadata is that of every object, whatever the schema says of it.
-    if let Some(metadata) = schema::custom().field("metadata") {
-        if let Some(ty) = Made::default().field(&metadata.ty) {
-            made.fields.insert("metadata".to_owned(), ("metadata".to_owned(), ty));
-        }
+    if let Some(metadata) = schema::custom().field("metadata")
+        && let Some(ty) = Made::default().field(&metadata.ty)
+    {
+        made.fields.insert("metadata".to_owned(), ("metadata".to_owned(), ty));
     }
     Some(Type::Object(Arc::new(made)))
 }
