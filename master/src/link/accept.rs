@@ -176,6 +176,9 @@ async fn accept_loop(
     }
 }
 
+/// The group that nodes are in on their links: what goes over them is more than a kubelet's requests.
+const LINKS: &str = "troupe:node-links";
+
 /// The node that a certificate (already verified against the CA) is of.
 fn node_of(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
@@ -189,7 +192,7 @@ impl Handler<Accepted> for Acceptor {
     type Result = ();
 
     fn handle(&mut self, m: Accepted, ctx: &mut Context<Self>) {
-        let caller = Arc::new(Caller::component(format!("system:node:{}", m.node), &["system:nodes"]));
+        let caller = Arc::new(Caller::component(format!("system:node:{}", m.node), &["system:nodes", LINKS]));
         let service = Arc::new(Service::Node {
             api: (self.config.door)(caller.clone()),
             caller,
