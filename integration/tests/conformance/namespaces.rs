@@ -48,7 +48,7 @@ pub fn pods_go_first(scene: &Scene) {
     scene.create(&maps, &json!({"metadata": {"name": "kept"}}));
     scene.api.delete(&path(&ns)).ok();
     scene.until(&format!("{pods}/held"), is_ending);
-    let seen = scene.until(&path(&ns), |ns| has_condition(ns, "NamespaceFinalizersRemaining", "True"));
+    let seen = scene.until(&path(&ns), |ns| has_condition(ns, "NamespaceDeletionContentFailure", "False"));
     assert_eq!(seen["status"]["phase"], "Terminating");
     assert!(!is_ending(&scene.get(&format!("{maps}/kept"))), "the pod is still there");
     // Nothing new is made there.

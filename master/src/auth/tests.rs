@@ -353,6 +353,18 @@ fn pod(name: &str, node: &str) -> Value {
     })
 }
 
+/// The groups of a node on its link.
+const LINKED: &[&str] = &["system:nodes", "troupe:node-links"];
+
+#[test]
+fn nodes_read_what_their_network_needs_on_their_links_only() {
+    let authorizer = ClusterAuthorizer::new(World::new().cache);
+    let beyond = ["list pods -", "list nodes -", "list networking.k8s.io:networkpolicies -"];
+    for (groups, may) in [(LINKED, true), (&["system:nodes"], false)] {
+        check(&authorizer, &who("system:node:n1", groups), &beyond.map(|question| (question, may)));
+    }
+}
+
 #[test]
 fn nodes_touch_what_is_theirs() {
     let world = World::new();
@@ -372,7 +384,7 @@ fn nodes_touch_what_is_theirs() {
             "nodeStageSecretRef": {"name": "stage", "namespace": "a"}}}}),
         );
     let authorizer = ClusterAuthorizer::new(world.cache.clone());
-    let (n1, n2) = (who("system:node:n1", &["system:nodes"]), who("system:node:n2", &["system:nodes"]));
+    let (n1, n2) = (who("system:node:n1", LINKED), who("system:node:n2", LINKED));
     let theirs = [
         "get secrets a mounted",
         "get secrets a env",
@@ -480,7 +492,7 @@ fn a_node_that_serves_ingresses_reads_the_certificates_that_they_name() {
         .put("", "nodes", node("n1", json!({"troupe.dev/ingress": "http=80,https=443"})))
         .put("", "nodes", node("n2", json!({})));
     let authorizer = ClusterAuthorizer::new(world.cache.clone());
-    let (n1, n2) = (who("system:node:n1", &["system:nodes"]), who("system:node:n2", &["system:nodes"]));
+    let (n1, n2) = (who("system:node:n1", LINKED), who("system:node:n2", LINKED));
     check(
         &authorizer,
         &n1,
