@@ -24,7 +24,7 @@ pub struct Decoded {
     pub empties: Empties,
 }
 
-/// How deep a body may nest; the parser itself stops at 128.
+/// How much of what strict validation finds is told.
 pub(crate) const STRICT_ERRORS_MAX: usize = 100;
 
 /// Reads JSON text as an object of `definition`. The error is Go's message.

@@ -26,11 +26,7 @@ pub async fn mutate(inner: &Inner, write: &mut Write<'_>, called: &mut Value) ->
     if !asks {
         namespace_lifecycle::mutate(write, called)?;
     }
-    let applied = inner.apply_policies(write, called, None).await?;
-    if applied.again() {
-        inner.apply_policies(write, called, Some(&applied)).await?;
-    }
-    inner.call_mutating(write, called).await
+    inner.mutate_call(write, called).await
 }
 
 /// Refuses to have it called.
@@ -40,6 +36,15 @@ pub async fn validate(inner: &Inner, write: &mut Write<'_>, called: &Value) -> R
 }
 
 impl Inner {
+    /// Changes what is called as policies and webhooks say.
+    async fn mutate_call(&self, write: &mut Write<'_>, called: &mut Value) -> Result<(), ApiError> {
+        let applied = self.apply_policies(write, called, None).await?;
+        if applied.again() {
+            self.apply_policies(write, called, Some(&applied)).await?;
+        }
+        self.call_mutating(write, called).await
+    }
+
     /// Admits a connection into a pod, Service or node; `path` is what follows a `proxy`.
     pub async fn admit_connection(
         &self,
@@ -56,11 +61,7 @@ impl Inner {
         let snapshot = self.recent().await?;
         let mut options = options(kind, &request.options.extra, path);
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
-        let applied = self.apply_policies(&write, &mut options, None).await?;
-        if applied.again() {
-            self.apply_policies(&write, &mut options, Some(&applied)).await?;
-        }
-        self.call_mutating(&mut write, &mut options).await?;
+        self.mutate_call(&mut write, &mut options).await?;
         validate(self, &mut write, &options).await
     }
 }

@@ -1,5 +1,7 @@
 //! Mutating policies: what they change.
 
+use std::collections::BTreeSet;
+
 use protocol::apply::set::shown;
 use protocol::apply::{Element, Scalar, Shape, Table, fields, merge, validate};
 use protocol::patch::JsonPatch;
@@ -274,9 +276,10 @@ fn merged<'s, S: Shape<'s> + Copy>(shape: S, object: &Value, made: &Value) -> Re
         .map_err(|why| format!("failed to convert patch object to typed object: {why}"))?;
     let owned = fields::fields(shape, made);
     let paths = owned.paths();
+    let parents = paths.iter().flat_map(|path| (1..path.len()).filter_map(|end| path.get(..end))).collect();
     let wholes: Vec<String> = paths
         .iter()
-        .filter(|path| is_whole(made, path, &paths))
+        .filter(|path| is_whole(made, path, &parents))
         .map(|path| shown(&numbered(made, path)))
         .collect();
     if !wholes.is_empty() {
@@ -318,14 +321,14 @@ fn numbered(value: &Value, path: &[Element]) -> Vec<Element> {
     path.iter().map(one).collect()
 }
 
-/// Whether what stands at a path that owns no parts has parts nevertheless.
-fn is_whole(value: &Value, path: &[Element], all: &[Vec<Element>]) -> bool {
+/// Whether what stands at a path that owns no parts has parts nevertheless. `parents` are the paths that others lie below.
+fn is_whole(value: &Value, path: &[Element], parents: &BTreeSet<&[Element]>) -> bool {
     let found = path.iter().try_fold(value, |at, element| step(at, element).map(|(found, _)| found));
     let Some(found) = found else { return false };
     let ends_well = match path.last() {
         Some(Element::Field(_)) => true,
         // Of an entry that is known by its keys these are owned too.
-        Some(Element::Key(_)) => !all.iter().any(|other| other.len() > path.len() && other.starts_with(path)),
+        Some(Element::Key(_)) => !parents.contains(path),
         _ => false,
     };
     let parts = |found: &Value| {

@@ -42,13 +42,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Whether an index needs no further pod: it succeeded, or failed for good.
-    pub fn is_settled(&self, index: i32) -> bool {
-        let failed = self.per_index.as_ref().is_some_and(|known| known.failed.contains(index));
-        failed || self.done.contains(index)
-    }
-
-    /// The indexes that need no further pod.
+    /// The indexes that need no further pod: they succeeded, or failed for good.
     pub fn settled(&self) -> Indexes {
         let failed = self.per_index.as_ref().map(|known| self.done.or(&known.failed));
         failed.unwrap_or_else(|| self.done.clone())

@@ -17,16 +17,13 @@ use super::backoff::{Streak, ended};
 use super::per_index::Failures;
 use super::success_policy;
 use crate::controllers::machinery::meta::{annotation, is_deleting, plus_seconds, time, until};
-use crate::controllers::machinery::pods::{is_active, is_finished, is_ready, phase};
+use crate::controllers::machinery::pods::{BURST_PODS_MAX, is_active, is_finished, is_ready, phase};
 use crate::controllers::machinery::totals::total;
 
 /// The finalizer of pods that are not accounted for.
 pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 /// Annotation and label with a pod's completion index.
 pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-
-/// Most pods made or deleted at once.
-const BURST_MAX: usize = 500;
 
 /// An event to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -277,13 +274,14 @@ fn size(
 ) {
     let most = usize::try_from(most).unwrap_or(0);
     let mut keep: Vec<&Arc<Pod>> = active.iter().collect();
+    let settled = counts.settled();
     if indexed {
         // Pods whose index is done, taken twice or out of range have no work.
         let completions = job.spec.as_ref().and_then(|s| s.completions).unwrap_or(0);
         let mut seen = BTreeSet::new();
         keep.retain(|p| {
             let useful =
-                index_of(p).is_some_and(|i| i < completions && !counts.is_settled(i) && seen.insert(i));
+                index_of(p).is_some_and(|i| i < completions && !settled.contains(i) && seen.insert(i));
             if !useful {
                 plan.delete.push(((*p).clone(), true));
             }
@@ -292,11 +290,11 @@ fn size(
     }
     // Those that do the least go first.
     keep.sort_by_key(|p| (is_ready(p), phase(p) == "Running"));
-    while keep.len() > most && plan.delete.len() < BURST_MAX {
+    while keep.len() > most && plan.delete.len() < BURST_PODS_MAX {
         plan.delete.push((keep.remove(0).clone(), true));
     }
     let held = if only_failed { terminating } else { 0 };
-    let missing = most.saturating_sub(keep.len() + held).min(BURST_MAX);
+    let missing = most.saturating_sub(keep.len() + held).min(BURST_PODS_MAX);
     if missing == 0 || !plan.delete.is_empty() {
         return;
     }
@@ -316,7 +314,6 @@ fn size(
             );
         }
         let spec = job.spec.clone().unwrap_or_default();
-        let settled = counts.settled();
         for index in settled.missing(completions).filter(|index| !taken.contains(index)) {
             if plan.create.len() == missing {
                 break;

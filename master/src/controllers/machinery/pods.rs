@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::meta::{annotation, created_second, is_deleting, plus_seconds, time};
 
+/// Most pods that one reconcile makes or deletes. The rest once these are seen.
+pub const BURST_PODS_MAX: usize = 500;
 /// Annotation by which a user says which pods to give up first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 

@@ -12,11 +12,8 @@ use k8s_openapi::jiff::Timestamp;
 use crate::controllers::machinery::labels::{Labels, Selector, selects};
 use crate::controllers::machinery::meta::{time, until};
 use crate::controllers::machinery::pods::{
-    available_at, count_by_node, deletion_order, is_available, is_ready, node_name,
+    BURST_PODS_MAX, available_at, count_by_node, deletion_order, is_available, is_ready, node_name,
 };
-
-/// Most pods that one reconcile makes or deletes.
-pub const BURST_PODS_MAX: usize = 500;
 
 /// What to do about the number of pods.
 #[derive(Debug, PartialEq)]

@@ -14,8 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::controllers::deployment::rolling::resolve;
 use crate::controllers::machinery::history::REVISION_LABEL;
 use crate::controllers::machinery::meta::{is_deleting, name, until};
-use crate::controllers::machinery::pods::{available_at, is_available, is_ready, phase};
-use crate::controllers::replicaset::decide::BURST_PODS_MAX;
+use crate::controllers::machinery::pods::{BURST_PODS_MAX, available_at, is_available, is_ready, phase};
 
 /// A revision by its name: the one in use, or the one to come.
 #[derive(Clone, Copy, Debug)]

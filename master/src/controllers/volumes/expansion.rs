@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use protocol::Quantity;
 
-use super::matching::size_of_claim;
+use super::matching::{size_of_claim, storage};
 use super::migration::driver_of;
 use crate::cache::{Change, ChangeKind};
 use crate::controllers::machinery::meta::{annotation, name, namespace, uid};
@@ -86,7 +86,7 @@ fn grown(change: &Change) -> bool {
 /// The size that a claim has.
 fn there(claim: &PersistentVolumeClaim) -> Quantity {
     let capacity = claim.status.as_ref().and_then(|s| s.capacity.as_ref());
-    capacity.and_then(|c| c.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
+    storage(capacity)
 }
 
 fn is_of(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {

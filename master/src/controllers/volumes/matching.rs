@@ -1,8 +1,10 @@
 //! Which volume suits which claim. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use protocol::Quantity;
 
 use crate::controllers::machinery::labels::{selector, selects};
@@ -39,13 +41,18 @@ pub fn names(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
 
 fn size_of_volume(volume: &PersistentVolume) -> Quantity {
     let capacity = volume.spec.as_ref().and_then(|s| s.capacity.as_ref());
-    capacity.and_then(|c| c.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
+    storage(capacity)
+}
+
+/// The storage that amounts speak of.
+pub(super) fn storage(amounts: Option<&BTreeMap<String, Amount>>) -> Quantity {
+    amounts.and_then(|a| a.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
 }
 
 /// The size that a claim asks for.
 pub(super) fn size_of_claim(claim: &PersistentVolumeClaim) -> Quantity {
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.requests.as_ref());
-    requests.and_then(|r| r.get("storage")).and_then(|q| q.0.parse().ok()).unwrap_or_default()
+    storage(requests)
 }
 
 fn mode(mode: Option<&String>) -> &str {
