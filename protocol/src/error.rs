@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::go::quote;
+use crate::schema::written;
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
@@ -169,6 +170,11 @@ impl ApiError {
             status["details"] = details;
         }
         status
+    }
+
+    /// The failure as a `Status` in JSON.
+    pub fn to_body(&self) -> Bytes {
+        Bytes::from(written::own(&self.to_status()))
     }
 
     /// Reads a failure `Status` body back.

@@ -24,6 +24,7 @@ pub mod protobuf;
 pub mod syntax;
 pub(crate) mod times;
 pub mod untyped;
+pub mod written;
 
 pub use alternative::Alternative;
 pub use decode::{Decoded, decode, decode_in, decode_value};
@@ -102,6 +103,8 @@ pub struct Field {
     pub name: &'static str,
     /// What it holds.
     pub ty: Type,
+    /// Its place in the order in which Go declares the fields. What it is comes first.
+    pub place: u16,
     /// Must be given.
     pub required: bool,
     /// Absent differs from zero.
@@ -160,6 +163,8 @@ pub struct Definition {
     pub atomic: bool,
     /// Fields that are not listed may be there too, and are kept as they are.
     pub open: bool,
+    /// No OpenAPI document lists it.
+    pub unlisted: bool,
     /// Fields, sorted by name.
     pub fields: Vec<Field>,
     /// Where in `fields` a name stands.
@@ -214,12 +219,22 @@ static CUSTOM: LazyLock<Definition> = LazyLock::new(|| {
     let fields = ["apiVersion s o", "kind s o", "metadata @m.ObjectMeta o"];
     let fields: Vec<Field> = fields.iter().map(|line| field(line, &SCHEMA.by_name)).collect();
     let places = Places::of(fields.iter().map(|field| field.name));
-    Definition { name: "custom", gvk: None, atomic: false, open: true, fields, places }
+    Definition { name: "custom", gvk: None, atomic: false, open: true, unlisted: false, fields, places }
 });
 
 /// The definition of a kind.
 pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Definition> {
     SCHEMA.by_gvk.get(&(group, version, kind)).map(|i| &SCHEMA.definitions[*i])
+}
+
+/// The definition of what an object says it is.
+pub fn of(value: &Value) -> Option<&'static Definition> {
+    let name = value.get("kind")?.as_str()?;
+    // Some discovery documents do not say that they are of `v1`.
+    let api_version = value.get("apiVersion").map_or(Some("v1"), Value::as_str)?;
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let version = if (group, version) == ("meta.k8s.io", "v1beta1") { "v1" } else { version };
+    kind(group, version, name)
 }
 
 /// The field behind a path of names; lists and maps are passed through (`spec`, `containers`, `image`).
@@ -259,6 +274,9 @@ fn scalar(name: &str) -> Option<Type> {
     })
 }
 
+/// Places of `kind` and `apiVersion`, which come before whatever is in a message.
+const PLACES_OF_TYPE_META: u16 = 2;
+
 fn parse(text: &'static str) -> Schema {
     let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("def ")).collect();
     let by_name = names.iter().enumerate().map(|(i, l)| (l.split(' ').next().unwrap_or(l), i)).collect();
@@ -270,6 +288,7 @@ fn parse(text: &'static str) -> Schema {
                 gvk: None,
                 atomic: false,
                 open: false,
+                unlisted: false,
                 fields: Vec::new(),
                 places: Places::default(),
             };
@@ -282,6 +301,7 @@ fn parse(text: &'static str) -> Schema {
                         made.gvk = Some((next(), next(), next()));
                     }
                     Some(("map", value)) => made.atomic = value == "atomic",
+                    None => made.unlisted = word == "unlisted",
                     _ => {}
                 }
             }
@@ -294,8 +314,12 @@ fn parse(text: &'static str) -> Schema {
         }
     }
     for (i, definition) in schema.definitions.iter_mut().enumerate() {
+        for (place, field) in (PLACES_OF_TYPE_META..).zip(&mut definition.fields) {
+            field.place = place;
+        }
         definition.fields.sort_by_key(|f| f.name);
         definition.places = Places::of(definition.fields.iter().map(|field| field.name));
+        embedded::number(definition);
         if let Some(gvk) = definition.gvk {
             schema.by_gvk.entry(gvk).or_insert(i);
         }
@@ -310,6 +334,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
     let mut field = Field {
         name,
         ty: type_of(ty, names),
+        place: 0,
         required: flags.contains('r'),
         pointer: flags.contains('*'),
         omitempty: flags.contains('o'),

@@ -32,10 +32,24 @@ fn annotated(asked: &Asked, name: &str) -> Answer {
     )
 }
 
+/// A patch that adds a container to a pod that does not have it, in the older version of reviews.
+fn sidecar(asked: &Asked) -> Answer {
+    let has = asked.body["request"]["object"]["spec"]["containers"].as_array().is_some_and(|c| c.len() > 1);
+    let container = json!({"name": "sidecar", "image": "sidecar"});
+    let patch = json!([{"op": "add", "path": "/spec/containers/-", "value": container}]);
+    let mut response = json!({"allowed": true});
+    if !has {
+        response["patch"] = STANDARD.encode(patch.to_string()).into();
+    }
+    let review = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "response": response});
+    Answer::Json(200, review)
+}
+
 fn answer(asked: &Asked) -> Answer {
     match asked.path() {
         "/first" => annotated(asked, "first"),
         "/second" => annotated(asked, "second"),
+        "/sidecar" => sidecar(asked),
         "/deny" if asked.body["request"]["object"]["data"]["colour"] == "red" => {
             review(asked, json!({"allowed": false, "status": {"code": 403, "message": "not this colour"}}))
         }
@@ -127,6 +141,52 @@ fn webhooks_change_objects_one_after_the_other() {
     assert_eq!(dry["metadata"]["annotations"]["second"], "yes");
     assert!(server.take("/first").iter().all(|asked| asked.body["request"]["dryRun"] == true));
     assert!(plane.refused(&["get", "configmap", "dry"], "").contains("NotFound"));
+}
+
+#[test]
+fn what_a_webhook_adds_is_completed_as_if_it_had_been_sent() {
+    let (plane, server) = (Plane::start(), Server::start(&[], None, answer));
+    plane.apply(&json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "limits"},
+        "spec": {"limits": [{"type": "Container", "default": {"cpu": "100m"}}]}}));
+    let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]);
+    let more = json!({"rules": rules, "admissionReviewVersions": ["v1beta1", "v1"]});
+    let injects = hook("sidecar", server.client_config("/sidecar"), more);
+    let first = json!({"rules": rules, "reinvocationPolicy": "IfNeeded"});
+    let watches = hook("first", server.client_config("/first"), first);
+    plane.apply(&configuration("Mutating", json!([watches, injects])));
+
+    plane.apply(&json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "a", "labels": {"test": "yes"}},
+        "spec": {"containers": [{"name": "main", "image": "main"}]}}));
+    let pod = plane.kubectl(&["get", "pod", "a", "-o", "json"]);
+    let pod: Value = serde_json::from_str(&pod).expect("an object");
+    let sidecar = &pod["spec"]["containers"][1];
+    assert_eq!(sidecar["resources"]["limits"]["cpu"], "100m");
+    assert_eq!(sidecar["volumeMounts"][0]["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+    assert_eq!(sidecar["imagePullPolicy"], "Always");
+
+    let (first, sidecars) = (server.take("/first"), server.take("/sidecar"));
+    assert_eq!((first.len(), sidecars.len()), (2, 1));
+    assert_eq!(sidecars[0].body["apiVersion"], "admission.k8s.io/v1beta1");
+    let again = &first[1].body["request"]["object"]["spec"]["containers"][1];
+    assert_eq!(again["resources"]["limits"]["cpu"], "100m");
+
+    let record = plane.audited(|r| {
+        r["objectRef"]["name"] == "a" && r["verb"] == "create" && r["stage"] == "ResponseComplete"
+    });
+    let said = |round: usize, index: usize| -> Value {
+        let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}");
+        serde_json::from_str(record["annotations"][key].as_str().unwrap_or("null")).expect("JSON")
+    };
+    for (round, index, expected) in [(0, 0, "first"), (0, 1, "sidecar")] {
+        let name = format!("{expected}.example.com");
+        assert_eq!(
+            said(round, index),
+            json!({"configuration": "test", "webhook": name, "mutated": true})
+        );
+    }
+    assert_eq!(said(1, 0)["webhook"], "first.example.com");
+    assert_eq!(said(1, 1), Value::Null);
 }
 
 #[test]

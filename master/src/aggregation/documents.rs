@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use protocol::schema::written;
 use serde_json::{Value, json};
 
 use super::known::All;
@@ -78,15 +79,15 @@ impl Joined {
                 let mut document = group.clone();
                 document["kind"] = "APIGroup".into();
                 document["apiVersion"] = "v1".into();
-                plain.insert(at, Bytes::from(document.to_string()));
+                plain.insert(at, Bytes::from(written::own(&document)));
             }
         }
         paths.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
         paths.dedup();
         root["paths"] = paths.into();
         plain.insert("/".to_owned(), Bytes::from(root.to_string()));
-        plain.insert("/apis".to_owned(), Bytes::from(groups.to_string()));
-        Discovery { plain, aggregated: Bytes::from(all.to_string()) }
+        plain.insert("/apis".to_owned(), Bytes::from(written::own(&groups)));
+        Discovery { plain, aggregated: Bytes::from(written::own(&all)) }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use protocol::{ApiError, ApiRequest};
 use serde_json::Value;
 
+use self::reinvocation::Reinvocation;
 use super::pipeline::Inner;
 use super::registry::Subject;
 use crate::cache::Snapshot;
@@ -27,6 +28,7 @@ mod pod_security;
 pub mod pod_topology;
 mod priority;
 pub mod quota;
+pub mod reinvocation;
 mod runtime_class;
 mod secret_references;
 mod service_account;
@@ -95,14 +97,17 @@ pub async fn with_namespace(
     if known { Ok(snapshot) } else { inner.fresh().await }
 }
 
-/// Changes a new object, or a new state of one.
+/// Changes a new object, or a new state of one. What policies and webhooks change is looked at by everybody as if it had
+/// been sent.
 pub async fn mutate(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Result<(), ApiError> {
-    own_changes(inner, write, value)?;
-    let applied = inner.apply_policies(write, value, None).await?;
-    // What policies add is looked at by everybody as if it had been sent.
-    if applied.again() {
+    let mut looks = Reinvocation::default();
+    loop {
         own_changes(inner, write, value)?;
-        inner.apply_policies(write, value, Some(&applied)).await?;
+        inner.apply_policies(write, value, &mut looks).await?;
+        inner.call_mutating(write, value, &mut looks).await?;
+        if !looks.again() {
+            break;
+        }
     }
     // Who may not grant what a role says does not learn whether it is valid.
     if write.is("rbac.authorization.k8s.io", write.subject.stored.plural) {

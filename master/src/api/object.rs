@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use protocol::Resource;
+use protocol::schema::{self, written};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -148,36 +149,31 @@ pub fn now() -> String {
     protocol::schema::decode::print_time(OffsetDateTime::from(actors::time::now()))
 }
 
-/// The start of every stored object's JSON. Lists leave it out of their items, as upstream's do.
+/// The start of an object's JSON, which says what it is. Lists leave it out of their items, as upstream's do.
 pub fn head(resource: &Resource) -> String {
-    format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\"", resource.api_version(), resource.kind)
+    let (version, kind) = (resource.api_version(), resource.kind);
+    // What Go has no types for it prints sorted.
+    if resource.custom {
+        format!("{{\"apiVersion\":\"{version}\",\"kind\":\"{kind}\"")
+    } else {
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\"")
+    }
 }
 
-/// The object as JSON that starts with [`head`].
+/// The object as JSON that starts with [`head`], its fields in upstream's order.
 pub fn encode(resource: &Resource, value: &Value) -> Bytes {
-    encode_after(head(resource), value)
+    let definition = schema::kind(resource.group, resource.version, resource.kind);
+    Bytes::from(written::after(head(resource).into_bytes(), definition, value))
 }
 
 /// The object as JSON that starts as [`head`] does, with the version and kind that it has.
 pub fn encode_own(value: &Value) -> Bytes {
-    let (version, kind) = (&value["apiVersion"], &value["kind"]);
-    encode_after(format!("{{\"apiVersion\":{version},\"kind\":{kind}"), value)
-}
-
-fn encode_after(head: String, value: &Value) -> Bytes {
-    let mut out = head.into_bytes();
-    for (name, field) in value.as_object().into_iter().flatten() {
-        if name == "apiVersion" || name == "kind" {
-            continue;
-        }
-        out.push(b',');
-        // Writing to memory fails only for maps whose keys are not text; there are none in a Value.
-        let _ = serde_json::to_writer(&mut out, name);
-        out.push(b':');
-        let _ = serde_json::to_writer(&mut out, field);
+    if schema::of(value).is_some() {
+        return Bytes::from(written::own(value));
     }
-    out.push(b'}');
-    Bytes::from(out)
+    let (version, kind) = (&value["apiVersion"], &value["kind"]);
+    let head = format!("{{\"apiVersion\":{version},\"kind\":{kind}");
+    Bytes::from(written::after(head.into_bytes(), None, value))
 }
 
 /// Whether two label maps (or absent ones) are the same.

@@ -12,6 +12,7 @@ use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
 mod declared;
+mod native;
 mod packed;
 mod paths;
 mod proto;
@@ -135,8 +136,9 @@ static V3_INDEX: LazyLock<Packed> = LazyLock::new(|| {
 });
 
 fn v2() -> Value {
+    let listed = schema::all().iter().filter(|definition| !definition.unlisted);
     let definitions: Map<String, Value> =
-        schema::all().iter().map(|d| (d.full_name(), definition(d, "#/definitions/"))).collect();
+        listed.map(|d| (d.full_name(), definition(d, "#/definitions/"))).collect();
     let mut all = definitions;
     all.extend(scalars());
     json!({

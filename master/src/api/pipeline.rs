@@ -159,7 +159,7 @@ impl Pipeline {
         }
         let (code, body, revision) = match self.inner.perform(request, &mut warnings, pieces).await {
             Ok(answer) => (answer.code, answer.body, answer.revision),
-            Err(error) => (error.code(), Bytes::from(error.to_status().to_string()), 0),
+            Err(error) => (error.code(), error.to_body(), 0),
         };
         ApiResponse { code, body, revision, warnings }
     }
@@ -180,7 +180,7 @@ impl Pipeline {
         };
         Some(read.await.unwrap_or_else(|error| ApiResponse {
             code: error.code(),
-            body: Bytes::from(error.to_status().to_string()),
+            body: error.to_body(),
             revision: 0,
             warnings: Vec::new(),
         }))

@@ -7,13 +7,24 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use super::policy::Level;
+
 /// Annotations of one request.
 const ANNOTATIONS_MAX: usize = 128;
 /// Bytes of one annotation.
 pub const VALUE_BYTES_MAX: usize = 10 << 10;
 
+/// What is said under one key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// What is said.
+    pub value: String,
+    /// The least that a record tells for it to be in it.
+    pub from: Level,
+}
+
 /// Annotations by their keys.
-pub type Annotations = BTreeMap<String, String>;
+pub type Annotations = BTreeMap<String, Annotation>;
 
 tokio::task_local! {
     static COLLECTED: RefCell<Annotations>;
@@ -31,12 +42,18 @@ pub async fn collect<F: Future>(work: F) -> (F::Output, Annotations) {
 /// Says something about the request that is being served. What was said first under a key stays; what is too long
 /// is cut.
 pub fn annotate(key: &str, value: &str) {
+    annotate_from(Level::Metadata, key, || value.to_owned());
+}
+
+/// The same, in records that tell at least so much.
+pub fn annotate_from(from: Level, key: &str, value: impl FnOnce() -> String) {
     // Nobody listens to requests from within.
     let _ = COLLECTED.try_with(|collected| {
         let mut collected = collected.borrow_mut();
         if collected.len() < ANNOTATIONS_MAX && !collected.contains_key(key) {
-            let end = value.floor_char_boundary(VALUE_BYTES_MAX);
-            collected.insert(key.to_owned(), value[..end].to_owned());
+            let mut value = value();
+            value.truncate(value.floor_char_boundary(VALUE_BYTES_MAX));
+            collected.insert(key.to_owned(), Annotation { value, from });
         }
     });
 }
@@ -55,7 +72,7 @@ mod tests {
             7
         })
         .await;
-        assert_eq!((made, said["a"].as_str(), said["long"].len()), (7, "1", VALUE_BYTES_MAX));
+        assert_eq!((made, said["a"].value.as_str(), said["long"].value.len()), (7, "1", VALUE_BYTES_MAX));
         assert_eq!(said.len(), 2);
     }
 

@@ -154,7 +154,9 @@ impl Draft {
         event["requestReceivedTimestamp"] = self.received.as_str().into();
         event["stageTimestamp"] =
             if stage == Stage::RequestReceived { self.received.clone() } else { stamp() }.into();
-        let mut annotations = json!(self.annotations);
+        let said = self.annotations.iter().filter(|(_, said)| self.rule.level >= said.from);
+        let mut annotations: Value =
+            said.map(|(key, said)| (key.clone(), Value::from(said.value.as_str()))).collect();
         if let Some((allowed, reason)) = &self.decision {
             annotations["authorization.k8s.io/decision"] = if *allowed { "allow" } else { "forbid" }.into();
             annotations["authorization.k8s.io/reason"] = reason.as_str().into();
@@ -206,6 +208,7 @@ fn stamp() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::annotations::Annotation;
     use super::*;
 
     #[test]
@@ -266,7 +269,9 @@ mod tests {
         let rule = Applied { level: Level::Metadata, ..Applied::default() };
         let mut draft = Draft::new(Facts::default(), rule);
         draft.decision = Some((true, String::new()));
-        draft.annotations.insert("policy/key".to_owned(), "value".to_owned());
+        for (key, from) in [("policy/key", Level::Metadata), ("patch", Level::Request)] {
+            draft.annotations.insert(key.to_owned(), Annotation { value: "value".to_owned(), from });
+        }
         let event: Value =
             serde_json::from_str(&draft.line(Stage::ResponseComplete, Some(201))).expect("JSON");
         let expected = json!({"policy/key": "value", "authorization.k8s.io/decision": "allow",

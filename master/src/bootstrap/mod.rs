@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use futures::StreamExt;
 use k8s_openapi::api::rbac::v1::{AggregationRule, ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use protocol::schema::written;
 use protocol::{DualRange, resources};
 use serde_json::{Value, json};
 
@@ -80,7 +81,7 @@ async fn ensure(store: &dyn Store, wanted: Seed) -> Result<(), StoreError> {
     let mut object = wanted.object.clone();
     object["metadata"]["uid"] = uuid::Uuid::new_v4().to_string().into();
     object["metadata"]["creationTimestamp"] = now().into();
-    let mut write = Txn::put(wanted.key.as_str(), 0, object.to_string());
+    let mut write = Txn::put(wanted.key.as_str(), 0, written::own(&object));
     // A writer that loses reads what won; a few rounds are plenty, as nobody fights over these.
     for _ in 0..5 {
         match store.txn(write.caused_by(actors::trace::current())).await? {
@@ -88,11 +89,11 @@ async fn ensure(store: &dyn Store, wanted: Seed) -> Result<(), StoreError> {
             TxnResult::Conflict { current, .. } => match current.into_iter().next().flatten() {
                 Some(found) => match amended(&wanted, &found) {
                     Some(value) => {
-                        write = Txn::put(wanted.key.as_str(), found.mod_revision, value.to_string())
+                        write = Txn::put(wanted.key.as_str(), found.mod_revision, written::own(&value))
                     }
                     None => return Ok(()),
                 },
-                None => write = Txn::put(wanted.key.as_str(), 0, object.to_string()),
+                None => write = Txn::put(wanted.key.as_str(), 0, written::own(&object)),
             },
         }
     }

@@ -23,10 +23,26 @@ fn metadata(json: &[u8]) -> Option<usize> {
     (json.get(at) == Some(&b'{')).then_some(at)
 }
 
+/// Puts it where upstream has it: beside the uid, after it where the fields are in the order of declaration, and
+/// before it where they are sorted; at the beginning where there is no uid.
 fn inserted(json: &[u8], metadata: usize, revision: u64) -> Bytes {
-    let first = skip_space(json, metadata + 1);
-    let after = if json.get(first) == Some(&b'}') { "\"" } else { "\"," };
-    joined(json, (metadata + 1, metadata + 1), "\"resourceVersion\":\"", revision, after)
+    const NAME: &str = "\"resourceVersion\":\"";
+    match find(json, metadata, b"\"uid\"") {
+        Some(uid) if is_declared(json) => {
+            joined(json, (uid.end, uid.end), ",\"resourceVersion\":\"", revision, "\"")
+        }
+        Some(uid) => joined(json, (uid.name, uid.name), NAME, revision, "\","),
+        None => {
+            let first = skip_space(json, metadata + 1);
+            let after = if json.get(first) == Some(&b'}') { "\"" } else { "\"," };
+            joined(json, (metadata + 1, metadata + 1), NAME, revision, after)
+        }
+    }
+}
+
+/// Whether fields stand in the order of declaration: what an object is comes first then, and the kind before all.
+fn is_declared(json: &[u8]) -> bool {
+    json.get(skip_space(json, 0) + 1..).is_some_and(|rest| rest.starts_with(b"\"kind\""))
 }
 
 /// The JSON with what lies between two places replaced.
@@ -39,16 +55,30 @@ fn joined(json: &[u8], (from, to): (usize, usize), before: &str, revision: u64, 
     made.into()
 }
 
+/// A member of an object.
+struct Member {
+    /// Where its name begins.
+    name: usize,
+    /// Where its value begins.
+    start: usize,
+    /// Where its value ends.
+    end: usize,
+}
+
 /// Where the value of a member lies (from, to), in the object that starts at `at`. The name is given with its quotes.
 pub fn member(json: &[u8], at: usize, name: &[u8]) -> Option<(usize, usize)> {
+    find(json, at, name).map(|member| (member.start, member.end))
+}
+
+fn find(json: &[u8], at: usize, wanted: &[u8]) -> Option<Member> {
     let mut at = skip_space(json, at);
     if json.get(at) != Some(&b'{') {
         return None;
     }
     at = skip_space(json, at + 1);
     while json.get(at) == Some(&b'"') {
-        let end = skip_string(json, at)?;
-        let found = &json[at..end] == name;
+        let (name, end) = (at, skip_string(json, at)?);
+        let found = &json[name..end] == wanted;
         at = skip_space(json, end);
         if json.get(at) != Some(&b':') {
             return None;
@@ -56,7 +86,7 @@ pub fn member(json: &[u8], at: usize, name: &[u8]) -> Option<(usize, usize)> {
         let start = skip_space(json, at + 1);
         let end = skip_value(json, start)?;
         if found {
-            return Some((start, end));
+            return Some(Member { name, start, end });
         }
         at = skip_space(json, end);
         if json.get(at) == Some(&b',') {
@@ -146,6 +176,14 @@ mod tests {
                 r#"{ "metadata" : { "labels":{"resourceVersion":"no"} } }"#,
                 Some(r#"{ "metadata" : {"resourceVersion":"7", "labels":{"resourceVersion":"no"} } }"#),
             ),
+            (
+                r#"{"kind":"A","metadata":{"name":"a","uid":"u","labels":{}}}"#,
+                Some(r#"{"kind":"A","metadata":{"name":"a","uid":"u","resourceVersion":"7","labels":{}}}"#),
+            ),
+            (
+                r#"{"apiVersion":"v1","metadata":{"labels":{"uid":"1"},"uid":"u"}}"#,
+                Some(r#"{"apiVersion":"v1","metadata":{"labels":{"uid":"1"},"resourceVersion":"7","uid":"u"}}"#),
+            ),
             ("{}", None),
             (r#"{"metadata":[]}"#, None),
             (r#"{"metadata":"#, None),
@@ -179,8 +217,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn does_what_parsing_would(a in any_json(), z in any_json(), labels in any_json(), rv: bool, pretty: bool) {
-            let mut object = json!({"a": a, "metadata": {"labels": labels}, "z": z});
+        fn does_what_parsing_would(a in any_json(), z in any_json(), labels in any_json(), rv: bool, uid: bool, kind: bool, pretty: bool) {
+            let first = if kind { "kind" } else { "a" };
+            let mut object = json!({first: a, "metadata": {"labels": labels}, "z": z});
+            if uid {
+                object["metadata"]["uid"] = json!("u");
+            }
             if rv {
                 object["metadata"]["resourceVersion"] = json!("5");
             }

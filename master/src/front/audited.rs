@@ -71,7 +71,7 @@ impl Audited {
 
     /// A failure of the door itself.
     pub(super) fn failure(&mut self, error: &ApiError) {
-        self.response(error.code(), &Bytes::from(error.to_status().to_string()));
+        self.response(error.code(), &error.to_body());
     }
 
     /// Whether the record holds what is answered.

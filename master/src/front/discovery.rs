@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol::Verb;
 use protocol::resources::Resource;
+use protocol::schema::written;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The version this server says it is. Clients parse it, so it has upstream's form.
@@ -50,7 +52,7 @@ impl Documents {
         let mut plain = BTreeMap::new();
         let mut aggregated = BTreeMap::new();
         let mut put = |path: String, value: Value| {
-            plain.insert(path, Bytes::from(value.to_string()));
+            plain.insert(path, Bytes::from(written::own(&value)));
         };
         let mut group_list = Vec::new();
         let mut group_items = Vec::new();
@@ -78,7 +80,7 @@ impl Documents {
         }
         put("/apis".to_owned(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": group_list}));
         aggregated.insert("/apis".to_owned(), aggregate(group_items));
-        put("/version".to_owned(), version());
+        plain.insert("/version".to_owned(), Bytes::from(serde_json::to_vec(&version()).unwrap_or_default()));
         let mut paths: Vec<String> = plain.keys().cloned().collect();
         paths.push("/api".to_owned());
         paths.extend(OTHER_PATHS.iter().map(|p| (*p).to_owned()));
@@ -93,21 +95,54 @@ impl Documents {
 /// `/api` names the server's address, which is only known to the running server.
 pub fn api_versions(address: &str) -> Bytes {
     let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
-    Bytes::from(
-        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses})
-            .to_string(),
-    )
+    Bytes::from(written::own(
+        &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}),
+    ))
 }
 
-/// What `/version` says.
-pub fn version() -> Value {
-    json!({
-        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
-        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
-        "gitVersion": GIT_VERSION, "gitCommit": "troupe", "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "rust", "compiler": "rustc",
-        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
-    })
+/// What `/version` says, in upstream's order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// The version's first number.
+    pub major: &'static str,
+    /// Its second.
+    pub minor: &'static str,
+    emulation_major: &'static str,
+    emulation_minor: &'static str,
+    min_compatibility_major: &'static str,
+    min_compatibility_minor: &'static str,
+    /// The version.
+    pub git_version: &'static str,
+    /// What it was built from.
+    pub git_commit: &'static str,
+    /// Whether that is what was committed.
+    pub git_tree_state: &'static str,
+    /// When it was built.
+    pub build_date: &'static str,
+    go_version: &'static str,
+    compiler: &'static str,
+    /// What it was built for.
+    pub platform: String,
+}
+
+/// This server's version.
+pub fn version() -> Version {
+    Version {
+        major: "1",
+        minor: "36",
+        emulation_major: "1",
+        emulation_minor: "36",
+        min_compatibility_major: "1",
+        min_compatibility_minor: "35",
+        git_version: GIT_VERSION,
+        git_commit: "troupe",
+        git_tree_state: "clean",
+        build_date: "1970-01-01T00:00:00Z",
+        go_version: "rust",
+        compiler: "rustc",
+        platform: format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    }
 }
 
 /// Names of verbs: sorted, but for declared kinds, whose order is a fixed one.
@@ -173,7 +208,7 @@ fn aggregate(items: Vec<Value>) -> Bytes {
     let list = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
     });
-    Bytes::from(list.to_string())
+    Bytes::from(written::own(&list))
 }
 
 fn group_item(kinds: &[&'static Resource], group: &str, versions: &[&str]) -> Value {

@@ -103,6 +103,9 @@ pub(super) async fn answer(
     if aggregated {
         return write::aggregated(document, chosen, header(http.headers(), "if-none-match"));
     }
+    if matches!(root, "" | "/version") {
+        return Ok(write::page(&document));
+    }
     write::document(document, chosen)
 }
 

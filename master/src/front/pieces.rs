@@ -50,7 +50,9 @@ impl MessageBody for Pieces {
 }
 
 /// The answer that is a list of these pieces.
-pub(super) fn respond(warnings: &[String], pieces: Vec<Bytes>) -> HttpResponse {
+pub(super) fn respond(warnings: &[String], mut pieces: Vec<Bytes>) -> HttpResponse {
+    // As JSON ends elsewhere.
+    pieces.push(Bytes::from_static(b"\n"));
     write::with_warnings(200, warnings).content_type("application/json").body(Pieces::new(pieces))
 }
 

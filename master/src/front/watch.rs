@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use protocol::schema::protobuf;
+use protocol::schema::{self, protobuf};
 use protocol::{ApiError, Resource, WatchEvent, WatchKind, WatchStream};
 use serde_json::Value;
 
@@ -107,8 +107,8 @@ fn converted(
 }
 
 fn line(event: &WatchEvent, converted: Option<Value>) -> Bytes {
-    let converted = converted.map(|value| value.to_string());
-    let object = converted.as_ref().map_or(&event.object[..], String::as_bytes);
+    let converted = converted.as_ref().map(schema::written::own);
+    let object = converted.as_deref().unwrap_or(&event.object);
     [b"{\"type\":\"", event.kind.as_str().as_bytes(), b"\",\"object\":", object, b"}\n"].concat().into()
 }
 

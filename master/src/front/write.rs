@@ -9,7 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ContentEncoding, HeaderName, HeaderValue, WARNING};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use protocol::schema::protobuf;
+use protocol::schema::{protobuf, written};
 use protocol::{ApiError, ApiResponse, Resource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -30,12 +30,12 @@ fn builder(code: u16) -> HttpResponseBuilder {
     builder
 }
 
-/// JSON in the syntax asked for.
+/// JSON in the syntax asked for. Upstream ends it with a line break, unless it is there to be looked at.
 fn encoded(json: Bytes, syntax: Syntax, indented: bool) -> Result<Bytes, ApiError> {
     let value = || serde_json::from_slice::<Value>(&json).map_err(ApiError::internal);
     match syntax {
         Syntax::Json if indented => Ok(pretty::indented(&json)),
-        Syntax::Json => Ok(json),
+        Syntax::Json => Ok([&json[..], b"\n"].concat().into()),
         Syntax::Yaml => Ok(crate::yaml::to_answer(&value()?).into()),
         Syntax::Protobuf => match protobuf::envelope(&versioned(value()?)) {
             Some(bytes) => Ok(bytes.into()),
@@ -141,7 +141,7 @@ pub(super) fn object(
     if chosen.beta {
         make_beta(&mut converted);
     }
-    Ok(body(builder, Bytes::from(converted.to_string()), chosen.syntax, chosen.pretty))
+    Ok(body(builder, Bytes::from(written::own(&converted)), chosen.syntax, chosen.pretty))
 }
 
 /// Turns `meta.k8s.io/v1` into the older version, which looks the same.
@@ -169,7 +169,7 @@ fn retry_after(builder: &mut HttpResponseBuilder, status: &Bytes) {
 
 /// A failure.
 pub(super) fn error(error: &ApiError, syntax: Syntax) -> HttpResponse {
-    let status = Bytes::from(error.to_status().to_string());
+    let status = error.to_body();
     let code = error.code();
     let mut builder = builder(code);
     retry_after(&mut builder, &status);
@@ -185,6 +185,11 @@ pub(super) fn too_many() -> HttpResponse {
         .insert_header(("Retry-After", "1"))
         .content_type("text/plain; charset=utf-8")
         .body("Too many requests, please try again later.\n")
+}
+
+/// A page that is no object: it is indented for everybody.
+pub(super) fn page(json: &Bytes) -> HttpResponse {
+    builder(200).content_type(Syntax::Json.media_type()).body(pretty::indented(json))
 }
 
 /// A discovery document.
@@ -293,7 +298,9 @@ pub(super) fn takes_gzip(encodings: &str) -> bool {
 
 /// A long answer in fewer bytes, where the client reads those.
 pub(super) async fn compressed(response: HttpResponse, encodings: &str) -> HttpResponse {
-    if !takes_gzip(encodings) || response.headers().contains_key("content-encoding") {
+    // What says how long it is was made by somebody else, and is passed on as it came.
+    let made = |name| response.headers().contains_key(name);
+    if !takes_gzip(encodings) || made("content-encoding") || made("content-length") {
         return response;
     }
     let (response, body) = response.into_parts();
@@ -319,4 +326,32 @@ pub(super) async fn compressed(response: HttpResponse, encodings: &str) -> HttpR
     headers.insert(HeaderName::from_static("content-encoding"), HeaderValue::from_static("gzip"));
     headers.append(HeaderName::from_static("vary"), HeaderValue::from_static("Accept-Encoding"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn long_answers_are_compressed_but_for_those_that_others_made() {
+        let long = Bytes::from(vec![b'a'; COMPRESS_BYTES_MIN + 1]);
+        for (header, takes, compressed_to_less) in [
+            (None, "gzip", true),
+            (None, "identity", false),
+            (Some(("content-length", long.len().to_string())), "deflate, gzip;q=1", false),
+            (Some(("content-encoding", "br".to_owned())), "gzip", false),
+        ] {
+            let mut builder = builder(200);
+            if let Some(header) = &header {
+                builder.insert_header((header.0, header.1.as_str()));
+            }
+            let response = compressed(builder.body(long.clone()), takes).await;
+            let encoding = response.headers().get("content-encoding").cloned();
+            let body = to_bytes(response.into_body()).await.expect("a body");
+            assert_eq!(body.len() < long.len(), compressed_to_less, "{header:?} {takes}");
+            assert_eq!(encoding.is_some_and(|e| e == "gzip"), compressed_to_less);
+        }
+    }
 }

@@ -64,15 +64,14 @@ impl Collector for Cluster {
         let help = "[BETA] A metric with a constant '1' value labeled by the version that is served and the platform";
         let mut family = encoder.encode_descriptor("kubernetes_build_info", help, None, gauge)?;
         let version = crate::front::discovery::version();
-        let text = |field: &str| version[field].as_str().unwrap_or_default().to_owned();
         let labels = [
-            ("build_date", text("buildDate")),
-            ("git_commit", text("gitCommit")),
-            ("git_tree_state", text("gitTreeState")),
-            ("git_version", text("gitVersion")),
-            ("major", text("major")),
-            ("minor", text("minor")),
-            ("platform", text("platform")),
+            ("build_date", version.build_date),
+            ("git_commit", version.git_commit),
+            ("git_tree_state", version.git_tree_state),
+            ("git_version", version.git_version),
+            ("major", version.major),
+            ("minor", version.minor),
+            ("platform", &version.platform),
         ];
         ConstGauge::new(1u64).encode(family.encode_family(&labels)?)
     }

@@ -205,7 +205,7 @@ fn refusal(error: &ApiError) -> HttpResponse {
     HttpResponse::build(code)
         .insert_header(("Cache-Control", "no-cache, private"))
         .content_type("application/json")
-        .body(error.to_status().to_string())
+        .body(error.to_body())
 }
 
 #[cfg(test)]

@@ -109,6 +109,11 @@ impl JsonPatch {
         Ok(patch)
     }
 
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     /// Applies the patch. After a failure the document is in between.
     pub fn apply(self, document: &mut Value) -> Result<(), JsonPatchError> {
         let mut limits = Limits { copied: 0, depth: depth(document), measured: 0 };

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::Definition;
+use super::{Definition, PLACES_OF_TYPE_META};
 
 /// Fields of each message in the order of declaration, and the message that each holds.
 type Messages = HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>;
@@ -21,6 +21,25 @@ pub fn declared(definition: &Definition) -> Vec<&'static str> {
     let mut names = Vec::new();
     unfold(definition, definition.name, &mut Vec::new(), &mut |name, _| names.push(name));
     names
+}
+
+/// Gives the fields of a definition their places. Those of what no table of messages knows have them already.
+pub(super) fn number(definition: &mut Definition) {
+    let names = declared(definition);
+    for (place, name) in (PLACES_OF_TYPE_META..).zip(names) {
+        if let Some(field) = definition.fields.iter_mut().find(|field| field.name == name) {
+            field.place = place;
+        }
+    }
+    if definition.gvk.is_some() {
+        for field in &mut definition.fields {
+            match field.name {
+                "kind" => field.place = 0,
+                "apiVersion" => field.place = 1,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The Go names of the structs through which a definition has a field, outermost first; mostly none.

@@ -4,9 +4,7 @@
 //! nulls and zeros. Order comes from the protobuf table (it keeps the order of declaration), names from a rule
 //! with exceptions. Types of the meta package have JSON names there too and look as clients know them.
 
-use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -180,12 +178,6 @@ fn name_in(definition: &Definition, field: &Field) -> String {
     own.map_or_else(|| go_name(field.name), |(_, _, own)| (*own).to_owned())
 }
 
-type Orders = HashMap<&'static str, Vec<&'static str>>;
-
-/// JSON names of each definition in the order of declaration.
-static DECLARED: LazyLock<Orders> =
-    LazyLock::new(|| super::all().iter().map(|d| (d.name, embedded::declared(d))).collect());
-
 fn order(definition: &'static Definition) -> Vec<&'static Field> {
     let known = ORDERS.iter().find(|(name, _)| *name == definition.name);
     let mut fields: Vec<&Field> = match known {
@@ -198,22 +190,20 @@ fn order(definition: &'static Definition) -> Vec<&'static Field> {
     fields
 }
 
-/// All fields of a definition in the order in which Go's code goes through them: what it is of comes first, and is in
-/// no message.
+/// All fields of a definition in the order in which Go's code goes through them: what it is of comes first.
 pub fn in_order(definition: &'static Definition) -> Vec<&'static Field> {
-    let declared = declared(definition);
-    let unsaid =
-        definition.fields.iter().rev().filter(|field| !declared.iter().any(|d| d.name == field.name));
-    let mut all: Vec<&Field> = unsaid.collect();
-    all.extend(declared);
+    let mut all: Vec<&Field> = definition.fields.iter().collect();
+    all.sort_by_key(|field| field.place);
     all
 }
 
+/// The same without what it is of, which is in no message.
 fn declared(definition: &'static Definition) -> Vec<&'static Field> {
-    let names = DECLARED.get(definition.name).map(Vec::as_slice).unwrap_or_default();
-    let known: Vec<&Field> = names.iter().filter_map(|name| definition.field(name)).collect();
+    let messages = embedded::declared(definition);
+    let mut all = in_order(definition);
     // What no table of messages knows is in no order.
-    if known.is_empty() { definition.fields.iter().collect() } else { known }
+    all.retain(|field| messages.is_empty() || messages.contains(&field.name));
+    all
 }
 
 /// A value of a definition as the server holds it.

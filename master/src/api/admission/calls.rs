@@ -6,6 +6,7 @@
 use protocol::{ApiError, ApiRequest};
 use serde_json::{Value, json};
 
+use super::reinvocation::Reinvocation;
 use super::{Write, namespace_lifecycle};
 use crate::api::pipeline::Inner;
 use crate::api::policy::matching::CONNECTIONS;
@@ -38,11 +39,14 @@ pub async fn validate(inner: &Inner, write: &mut Write<'_>, called: &Value) -> R
 impl Inner {
     /// Changes what is called as policies and webhooks say.
     async fn mutate_call(&self, write: &mut Write<'_>, called: &mut Value) -> Result<(), ApiError> {
-        let applied = self.apply_policies(write, called, None).await?;
-        if applied.again() {
-            self.apply_policies(write, called, Some(&applied)).await?;
+        let mut looks = Reinvocation::default();
+        loop {
+            self.apply_policies(write, called, &mut looks).await?;
+            self.call_mutating(write, called, &mut looks).await?;
+            if !looks.again() {
+                return Ok(());
+            }
         }
-        self.call_mutating(write, called).await
     }
 
     /// Admits a connection into a pod, Service or node; `path` is what follows a `proxy`.

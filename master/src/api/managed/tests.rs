@@ -223,3 +223,24 @@ fn lists_that_are_shown_even_if_they_are_empty_are_owned_by_who_gave_them() {
         assert!(role["rules"].is_null(), "{role}");
     }
 }
+
+#[test]
+fn another_groups_owners_of_an_event_are_gone_with_a_write_through_the_core_group() {
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x", "namespace": "ns"},
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "ns"}, "reason": "Why", "count": 1});
+    let mut made = event.clone();
+    let of = subject("events.k8s.io", "events");
+    Tracking::of(&request("a", None), of).create(&mut made, &Empties::default());
+    assert_eq!(owners(&made).len(), 1);
+    for (group, expected) in [("events.k8s.io", vec!["a", "b"]), ("", vec!["b"])] {
+        let mut changed = made.clone();
+        changed["count"] = 2.into();
+        Tracking::of(&request("b", None), subject(group, "events")).update(
+            &made,
+            &mut changed,
+            &Empties::default(),
+        );
+        let names: Vec<String> = owners(&changed).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, expected, "{group}");
+    }
+}

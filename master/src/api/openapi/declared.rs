@@ -7,6 +7,7 @@ use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
 
+use super::native::{Form, native};
 use super::{Packed, V2Document, V3, V3Document, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
 
@@ -24,33 +25,29 @@ fn name_of(version: &Version, kind: &str) -> String {
 }
 
 /// The schemas of a kind and of its list.
-fn schemas(version: &Version, prefix: &str) -> [(String, Value); 2] {
+fn schemas(version: &Version, form: Form) -> [(String, Value); 2] {
     let resource = version.resource;
     let gvk = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
-    let reference = |name: &str| json!({"$ref": format!("{prefix}{name}")});
-    let meta = |name: &str| reference(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"));
-    let text = json!({"type": "string"});
-    let mut own = version.fields.declared().clone();
-    if !own.is_object() {
-        own = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    }
-    let properties = crate::api::object::object_mut(&mut own, &["properties"]);
-    for (field, value) in
-        [("apiVersion", text.clone()), ("kind", text.clone()), ("metadata", meta("ObjectMeta"))]
-    {
-        properties.insert(field.to_owned(), value);
-    }
-    own["x-kubernetes-group-version-kind"] = gvk(resource.kind);
     let name = name_of(version, resource.kind);
-    let list = json!({
+    let text = json!({"type": "string"});
+    let mut own = native(version.fields.declared(), form);
+    own["x-kubernetes-group-version-kind"] = gvk(resource.kind);
+    let mut list = json!({
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": text, "kind": text, "metadata": meta("ListMeta"),
-            "items": {"type": "array", "items": reference(&name)},
+            "apiVersion": text, "kind": text, "metadata": form.meta("ListMeta"),
+            "items": {"type": "array", "items": form.reference(&name)},
         },
         "x-kubernetes-group-version-kind": gvk(resource.list_kind),
     });
+    let selectable: Vec<Value> =
+        resource.selectable.iter().map(|field| json!({"fieldPath": field})).collect();
+    if !selectable.is_empty() {
+        for schema in [&mut own, &mut list] {
+            schema["x-kubernetes-selectable-fields"] = json!(selectable);
+        }
+    }
     [(name, own), (name_of(version, resource.list_kind), list)]
 }
 
@@ -102,7 +99,7 @@ pub fn v2_value(catalog: &Catalog) -> Value {
         known.extend(paths);
     }
     if let Some(known) = document["definitions"].as_object_mut() {
-        known.extend(versions.iter().flat_map(|v| schemas(v, "#/definitions/")));
+        known.extend(versions.iter().flat_map(|v| schemas(v, Form::V2)));
     }
     document
 }
@@ -125,7 +122,7 @@ fn document(group: &str, version: &str, kinds: &[&Version]) -> Value {
     }
     let mut made = v3_of(routes, roots);
     if let Some(known) = made["components"]["schemas"].as_object_mut() {
-        known.extend(kinds.iter().flat_map(|v| schemas(v, "#/components/schemas/")));
+        known.extend(kinds.iter().flat_map(|v| schemas(v, Form::V3)));
     }
     made
 }

@@ -14,27 +14,12 @@ use super::matching::Attempt;
 use super::request::described;
 use super::validating::{Input, conditions_hold, denial, evaluate, namespace_of, scope};
 use crate::api::admission::Write;
+use crate::api::admission::reinvocation::Reinvocation;
 use crate::api::cel::value::Value as Made;
 use crate::api::cel::{Scope, TOTAL_COST_MAX};
 use crate::api::managed::shape::Place;
 use crate::api::pipeline::Inner;
 use crate::auth::Attributes;
-
-/// Which policies changed something, or may have, and want to see what others change after them.
-#[derive(Default)]
-pub struct Applied {
-    /// Names of policies and of their bindings.
-    invoked: Vec<(String, String)>,
-    /// Whether any change was made, if only to what was there already.
-    changes: bool,
-}
-
-impl Applied {
-    /// Whether everybody looks at the object once more.
-    pub fn again(&self) -> bool {
-        self.changes
-    }
-}
 
 /// Why a policy does not make an object.
 enum Unmade {
@@ -51,23 +36,25 @@ impl From<String> for Unmade {
 }
 
 impl Inner {
-    /// Changes an object as mutating policies say, one policy after the other by name; the second time around only
-    /// those that want it.
+    /// Changes an object as mutating policies say, one policy after the other by name; in the second look only those that
+    /// want it.
     pub async fn apply_policies(
         &self,
         write: &Write<'_>,
         object: &mut Value,
-        before: Option<&Applied>,
-    ) -> Result<Applied, ApiError> {
-        let mut applied = Applied::default();
-        if !self.config.admission.is_on("MutatingAdmissionPolicy") {
-            return Ok(applied);
-        }
+        looks: &mut Reinvocation,
+    ) -> Result<(), ApiError> {
         let policies = self.cache.derived_at::<Mutating>(write.snapshot);
-        for policy in &policies.0.0 {
-            for binding in &policy.bindings {
-                let key = (policy.name.clone(), binding.name.clone());
-                if before.is_some_and(|before| !before.invoked.contains(&key)) {
+        if policies.0.0.is_empty() || !self.config.admission.is_on("MutatingAdmissionPolicy") {
+            return Ok(());
+        }
+        looks.policies.begin(object);
+        // Whether any change was made, if only to what was there already.
+        let mut applied = false;
+        for (i, policy) in policies.0.0.iter().enumerate() {
+            for (j, binding) in policy.bindings.iter().enumerate() {
+                let key = (i, j);
+                if looks.is_second() && !looks.policies.wants(&key) {
                     continue;
                 }
                 let (form, params) = {
@@ -83,7 +70,7 @@ impl Inner {
                     Ok(all) => {
                         let failed = self.change_by(write, policy, form, &all, object, &mut applied).await?;
                         if policy.reinvoked {
-                            applied.invoked.push(key);
+                            looks.policies.saw(key);
                         }
                         (failed, "Invalid")
                     }
@@ -101,7 +88,12 @@ impl Inner {
                 }
             }
         }
-        Ok(applied)
+        if applied {
+            looks.policies.changed();
+            looks.require();
+        }
+        looks.policies.end(object);
+        Ok(())
     }
 
     /// Changes an object by a policy with each of its parameters. Returns what failed, of which there may be more than
@@ -113,7 +105,7 @@ impl Inner {
         form: &'static Resource,
         params: &[Value],
         object: &mut Value,
-        applied: &mut Applied,
+        applied: &mut bool,
     ) -> Result<Option<String>, ApiError> {
         let unseen = |why: ApiError| format!("failed to convert object version: {why}");
         let seen = match self.seen(write, form, Some(object)).await {
@@ -144,7 +136,7 @@ impl Inner {
         params: &Value,
         old: &Value,
         object: &mut Value,
-        applied: &mut Applied,
+        applied: &mut bool,
     ) -> Result<Option<String>, ApiError> {
         let mut budget = TOTAL_COST_MAX;
         let mut failed = None;
@@ -174,7 +166,7 @@ impl Inner {
                 made.map_err(Unmade::from).and_then(|made| change(write, form, mutation, object, made));
             match changed {
                 Ok(changed) => {
-                    applied.changes = true;
+                    *applied = true;
                     *object = changed;
                 }
                 Err(Unmade::Fails(why)) => failed = failed.or(Some(why)),

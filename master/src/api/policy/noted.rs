@@ -73,6 +73,6 @@ mod tests {
             noted.publish();
         })
         .await;
-        assert_eq!((said["policy/a"].as_str(), said["policy/b"].as_str()), ("1, 2", "3"));
+        assert_eq!((said["policy/a"].value.as_str(), said["policy/b"].value.as_str()), ("1, 2", "3"));
     }
 }

@@ -190,7 +190,6 @@ impl Inner {
         let snapshot = admission::settled(self, request, &subject, &value).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         admission::mutate(self, &mut write, &mut value).await?;
-        self.call_mutating(&mut write, &mut value).await?;
         let version = object_revision(&named);
         if wanted == Wanted::InPlace
             && let Err(error) = &version

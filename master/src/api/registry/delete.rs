@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::{Answer, RETRIES_MAX, Subject, seal, shown};
+use crate::api::admission::reinvocation::Reinvocation;
 use crate::api::admission::{self, Write};
 use crate::api::pipeline::Inner;
 use crate::api::{kinds, object};
@@ -192,7 +193,7 @@ impl Inner {
         // An eviction was admitted as one.
         if request.target.subresource.is_none() {
             admission::deletion(self, &mut write).await?;
-            self.call_mutating(&mut write, &mut Value::Null).await?;
+            self.call_mutating(&mut write, &mut Value::Null, &mut Reinvocation::default()).await?;
             self.call_validating(&mut write, None).await?;
         }
         let fate = decide(subject.stored, &old, request, actors::time::now().into());

@@ -189,7 +189,7 @@ pub struct Answer {
 impl Answer {
     /// An answer of some JSON that no revision belongs to.
     pub fn json(code: u16, value: &Value) -> Self {
-        Answer { code, body: Bytes::from(value.to_string()), revision: 0 }
+        Answer { code, body: object::encode_own(value), revision: 0 }
     }
 }
 

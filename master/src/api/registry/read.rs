@@ -6,6 +6,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
 use base64::engine::{Engine, GeneralPurpose};
 use bytes::{BufMut, Bytes, BytesMut};
+use protocol::schema::{self, written};
 use protocol::{ApiError, ApiRequest, FieldSelector, Options, Selector, Verb};
 use serde_json::{Value, json};
 
@@ -341,11 +342,19 @@ fn list_pieces(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Re
     let resource = subject.resource;
     let head = object::head(resource);
     let mut pieces = Vec::with_capacity(2 * items.len() + 2);
-    pieces.push(Bytes::from(format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-        resource.list_kind,
-        resource.api_version()
-    )));
+    let (kind, version) = (resource.list_kind, resource.api_version());
+    // What Go has no types for it prints sorted.
+    let (opening, end) = if resource.custom {
+        let end = format!("],\"kind\":\"{kind}\",\"metadata\":{meta}}}");
+        (format!("{{\"apiVersion\":\"{version}\",\"items\":["), end)
+    } else {
+        let meta = written::of(schema::definition("m.ListMeta"), meta);
+        let meta = String::from_utf8_lossy(&meta);
+        let opening =
+            format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"items\":[");
+        (opening, "]}".to_owned())
+    };
+    pieces.push(Bytes::from(opening));
     for (i, stored) in items.iter().enumerate() {
         let json = view(subject, stored.json.clone(), stored.revision)?;
         let whole =
@@ -354,7 +363,7 @@ fn list_pieces(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Re
             // Items of declared kinds say what they are.
             pieces.extend(whole(json));
         } else if json.starts_with(head.as_bytes()) && json.get(head.len()) == Some(&b',') {
-            // `{"apiVersion":…,"kind":…,"metadata":…}` becomes `{"metadata":…}`.
+            // `{"kind":…,"apiVersion":…,"metadata":…}` becomes `{"metadata":…}`.
             pieces.push(Bytes::from_static(if i > 0 { b",{" } else { b"{" }));
             pieces.push(json.slice(head.len() + 1..));
         } else {
@@ -364,9 +373,9 @@ fn list_pieces(subject: &Subject<'_>, items: &[Arc<Stored>], meta: &Value) -> Re
                 map.remove("kind");
                 map.remove("apiVersion");
             }
-            pieces.extend(whole(Bytes::from(value.to_string())));
+            pieces.extend(whole(Bytes::from(written::of(Some(subject.definition), &value))));
         }
     }
-    pieces.push(Bytes::from_static(b"]}"));
+    pieces.push(Bytes::from(end));
     Ok(pieces)
 }

@@ -82,7 +82,6 @@ impl Inner {
         prepare(&subject, part, &strategy, &mut new, &old, &empties);
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
-        self.call_mutating(&mut write, &mut new).await?;
         owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
         entries::keep_times(&old, &mut new);

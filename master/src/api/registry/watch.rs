@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use protocol::{ApiError, ApiRequest, WatchEvent, WatchKind, WatchStream};
@@ -14,6 +13,7 @@ use super::read::Choice;
 use super::{Subject, options, view};
 use crate::api::custom::catalog::Found;
 use crate::api::custom::conversion::Converter;
+use crate::api::object;
 use crate::api::pipeline::Inner;
 use crate::cache::{Change, ChangeKind, Cursor, Gone, Stored, WatchFrom, with_resource_version};
 
@@ -223,7 +223,7 @@ fn bookmark(watch: &Running, initial_end: bool) -> WatchEvent {
         .map_or(bare.clone(), |definition| protocol::schema::decode::finish(definition, bare.clone()));
     WatchEvent {
         kind: WatchKind::Bookmark,
-        object: Bytes::from(object.to_string()),
+        object: object::encode(resource, &object),
         revision,
         trace: actors::TraceContext::default(),
     }
@@ -237,7 +237,7 @@ fn too_old(gone: Gone) -> WatchEvent {
 fn ended_by(error: &ApiError) -> WatchEvent {
     WatchEvent {
         kind: WatchKind::Error,
-        object: Bytes::from(error.to_status().to_string()),
+        object: error.to_body(),
         revision: 0,
         trace: actors::TraceContext::default(),
     }

@@ -3,35 +3,89 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
-use protocol::patch::JsonPatch;
 use protocol::{ApiError, Resource};
 use serde_json::{Value, json};
 
 use super::hooks::{Hook, MutatingHooks, ValidatingHooks};
 use super::measured::Outcome;
+use super::review::{self, Answer, Patch, denial_code, denied};
 use crate::api::admission::Write;
+use crate::api::admission::reinvocation::Reinvocation;
 use crate::api::cel::value::{Opaque, Value as CelValue};
 use crate::api::cel::{Scope, TOTAL_COST_MAX, Type};
-use crate::api::object::text;
 use crate::api::pipeline::Inner;
 use crate::api::policy::forms::{Forms, Seen};
 use crate::api::policy::matching::Attempt;
 use crate::api::policy::request::{REQUEST, described};
 use crate::api::policy::validating::conditions_hold;
-use crate::audit::annotations::annotate;
+use crate::audit::annotations::{annotate, annotate_from};
+use crate::audit::policy::Level;
 use crate::auth::Attributes;
 use crate::cache::Snapshot;
 use crate::metrics::waited;
 
 static DYN: Type = Type::Dyn;
 
-/// What a webhook answered.
-struct Verdict {
-    warnings: Vec<String>,
-    patch: Option<JsonPatch>,
+/// The code that counts answers which cannot be understood.
+const UNREADABLE: u16 = 503;
+
+/// What came of asking a webhook.
+enum Asked {
+    /// It lets the request pass.
+    Answered(Answer),
+    /// It could not be asked, which is no matter.
+    Ignored,
+}
+
+/// A webhook in its place among those that are asked.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    hook: &'a Hook,
+    round: usize,
+    index: usize,
+}
+
+impl Turn<'_> {
+    /// The key of what is noted about this call.
+    fn key(self, about: &str) -> String {
+        let Turn { round, index, .. } = self;
+        format!("{about}webhook.admission.k8s.io/round_{round}_index_{index}")
+    }
+
+    /// Notes whether a webhook that is there to change objects did.
+    fn tell_changed(self, changed: bool) {
+        let Hook { configuration, name, mutating, .. } = self.hook;
+        if *mutating {
+            annotate_from(Level::Metadata, &self.key("mutation."), || {
+                json!({"configuration": **configuration, "webhook": name, "mutated": changed}).to_string()
+            });
+        }
+    }
+
+    /// Notes that the request passes although the webhook could not be asked.
+    fn tell_open(self) {
+        let step = if self.hook.mutating { "failed-open.mutation." } else { "failed-open.validating." };
+        annotate(&self.key(step), &self.hook.name);
+    }
+
+    /// An object as the webhook wants it, which is noted.
+    fn changed(self, object: &Value, patch: Patch) -> Result<Value, ApiError> {
+        let Hook { configuration, name, .. } = self.hook;
+        if object.is_null() {
+            return Err(ApiError::internal(format!(
+                "admission webhook {name:?} attempted to modify the object, which is not supported for this operation"
+            )));
+        }
+        let mut changed = object.clone();
+        patch.operations.apply(&mut changed).map_err(ApiError::internal)?;
+        annotate_from(Level::Request, &self.key("patch."), || {
+            let patch: Value = serde_json::from_slice(&patch.sent).unwrap_or_default();
+            json!({"configuration": **configuration, "webhook": name, "patch": patch, "patchType": "JSONPatch"})
+                .to_string()
+        });
+        Ok(changed)
+    }
 }
 
 impl Inner {
@@ -41,37 +95,47 @@ impl Inner {
             || !self.cache.derived_at::<ValidatingHooks>(snapshot).0.is_empty()
     }
 
-    /// Lets webhooks change an object, one after the other; `null` for deletions, which they can only refuse.
-    pub async fn call_mutating(&self, write: &mut Write<'_>, object: &mut Value) -> Result<(), ApiError> {
+    /// Lets webhooks change an object, one after the other; `null` for deletions, which they can only refuse. In the
+    /// second look those are asked that want to see what others changed since.
+    pub async fn call_mutating(
+        &self,
+        write: &mut Write<'_>,
+        object: &mut Value,
+        looks: &mut Reinvocation,
+    ) -> Result<(), ApiError> {
         let hooks = self.cache.derived_at::<MutatingHooks>(write.snapshot);
         if hooks.0.is_empty() || !self.config.admission.is_on("MutatingAdmissionWebhook") {
             return Ok(());
         }
-        // What each hook left behind: those that want to, see once more what others changed since.
-        let mut left: Vec<Option<Value>> = vec![None; hooks.0.len()];
-        for again in [false, true] {
-            for (i, hook) in hooks.0.iter().enumerate() {
-                let wanted = match (&left[i], again) {
-                    (_, false) => true,
-                    (Some(left), true) => hook.reinvoked && *left != *object,
-                    (None, true) => false,
-                };
-                let form = hook.matcher.matches(&Attempt::of(write, given(object))).filter(|_| wanted);
-                let Some(form) = form else { continue };
-                let seen = self.seen(write, form, given(object)).await.map_err(unconverted)?;
-                let asked = waited::wait(self.ask_hook(hook, write, form, &seen)).await?;
-                let Some(verdict) = asked else { continue };
-                let mut changed = seen.object.clone().into_owned();
-                write.warnings.extend(verdict.warnings);
-                if let Some(patch) = verdict.patch {
-                    patch.apply(&mut changed).map_err(|e| failed(hook, &e))?;
+        looks.hooks.begin(object);
+        for (i, hook) in hooks.0.iter().enumerate() {
+            if looks.is_second() && !looks.hooks.wants(&i) {
+                continue;
+            }
+            let form = hook.matcher.matches(&Attempt::of(write, given(object)));
+            let Some(form) = form else { continue };
+            let seen = self.seen(write, form, given(object)).await.map_err(unconverted)?;
+            let turn = Turn { hook, round: looks.is_second().into(), index: i };
+            let Some(answer) = waited::wait(self.ask_hook(turn, write, form, &seen)).await? else { continue };
+            let changed = match answer {
+                Asked::Answered(answer) => {
+                    write.warnings.extend(answer.warnings);
+                    answer.patch.map(|patch| turn.changed(&seen.object, patch)).transpose()?
                 }
-                if changed != *seen.object {
-                    *object = self.meant(write, form, object, changed).await.map_err(unconverted)?;
-                }
-                left[i] = Some(object.clone());
+                Asked::Ignored => None,
+            };
+            let changed = changed.filter(|changed| *changed != *seen.object);
+            turn.tell_changed(changed.is_some());
+            if let Some(changed) = changed {
+                *object = self.meant(write, form, object, changed).await.map_err(unconverted)?;
+                looks.hooks.changed();
+                looks.require();
+            }
+            if hook.reinvoked {
+                looks.hooks.saw(i);
             }
         }
+        looks.hooks.end(object);
         Ok(())
     }
 
@@ -96,17 +160,21 @@ impl Inner {
         }
         let asked = {
             let (write, forms) = (&*write, &forms);
-            waited::wait(join_all(matched.into_iter().map(|(hook, form)| async move {
+            waited::wait(join_all(matched.into_iter().enumerate().map(|(index, (hook, form))| async move {
                 match forms.get(form) {
-                    Some(Ok(seen)) => self.ask_hook(hook, write, form, seen).await,
+                    Some(Ok(seen)) => {
+                        self.ask_hook(Turn { hook, round: 0, index }, write, form, seen).await
+                    }
                     Some(Err(why)) => Err(unconverted(why.clone())),
                     None => Ok(None),
                 }
             })))
             .await
         };
-        for verdict in asked {
-            write.warnings.extend(verdict?.into_iter().flat_map(|v| v.warnings));
+        for answer in asked {
+            if let Some(Asked::Answered(answer)) = answer? {
+                write.warnings.extend(answer.warnings);
+            }
         }
         Ok(())
     }
@@ -114,11 +182,12 @@ impl Inner {
     /// Asks a webhook, if its conditions hold, about a request that is one for it.
     async fn ask_hook(
         &self,
-        hook: &Hook,
+        turn: Turn<'_>,
         write: &Write<'_>,
         form: &Resource,
         seen: &Seen<'_>,
-    ) -> Result<Option<Verdict>, ApiError> {
+    ) -> Result<Option<Asked>, ApiError> {
+        let hook = turn.hook;
         let question = {
             let attempt = Attempt::of(write, Some(&*seen.object).filter(|object| !object.is_null()));
             let mut request = described(write.request, &attempt, form);
@@ -139,45 +208,40 @@ impl Inner {
             request["uid"] = uuid::Uuid::new_v4().to_string().into();
             request["object"] = new.clone();
             request["oldObject"] = old.clone();
-            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+            hook.review.question(request)
         };
-        let (uid, begun) = (question["request"]["uid"].clone(), Instant::now());
+        let (uid, begun) = (&question["request"]["uid"], Instant::now());
         let called = self.webhooks.call(&hook.place, hook.timeout_seconds, &question).await;
         let took = begun.elapsed();
-        let code = called.as_ref().err().map_or(500, |error| error.code);
-        let response = called.map_err(|why| format!("failed to call webhook: {why}")).and_then(|review| {
-            let response = review["response"].clone();
-            if review["kind"] != "AdmissionReview" || !response.is_object() {
-                return Err("received invalid webhook response: webhook response was absent".to_owned());
-            }
-            if response["uid"] != uid {
-                let got = text(&response, &["uid"]);
-                return Err(format!(
-                    "received invalid webhook response: expected response.uid={uid}, got {got:?}"
-                ));
-            }
-            Ok(response)
-        });
-        let outcome = match &response {
-            Ok(response) if response["allowed"] == true => Outcome::Allowed,
-            Ok(response) => Outcome::Denied(denial_code(&response["status"])),
+        let code = called.as_ref().map_or_else(|error| error.code, |_| UNREADABLE);
+        let answer = called
+            .map_err(|why| format!("failed to call webhook: {why}"))
+            .and_then(|review| review::read(hook.review, &review, uid, hook.mutating));
+        let outcome = match &answer {
+            Ok(answer) if answer.allowed => Outcome::Allowed,
+            Ok(answer) => Outcome::Denied(denial_code(&answer.status)),
             Err(_) => Outcome::Failed { code, open: !hook.fails },
         };
         self.hook_metrics.called(hook, Attempt::of(write, None).operation, took, outcome);
-        match response {
-            Ok(response) => {
-                for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
-                    annotate(&format!("{}/{key}", hook.name), value.as_str().unwrap_or_default());
+        match answer {
+            Ok(answer) => {
+                for (key, value) in &answer.annotations {
+                    annotate(&format!("{}/{key}", hook.name), value);
                 }
-                match response["allowed"] == true {
-                    true => verdict(hook, &response).map(Some),
-                    false => Err(denied(hook, &response["status"])),
+                if !answer.allowed {
+                    turn.tell_changed(false);
+                    return Err(denied(&hook.name, &answer.status));
                 }
+                Ok(Some(Asked::Answered(answer)))
             }
-            Err(why) if hook.fails => Err(failed(hook, &why)),
+            Err(why) if hook.fails => {
+                turn.tell_changed(false);
+                Err(failed(hook, &why))
+            }
             Err(why) => {
                 tracing::warn!(webhook = hook.name, why, "a webhook that may be ignored could not be called");
-                Ok(None)
+                turn.tell_open();
+                Ok(Some(Asked::Ignored))
             }
         }
     }
@@ -213,28 +277,6 @@ fn given(object: &Value) -> Option<&Value> {
     Some(object).filter(|object| !object.is_null())
 }
 
-/// Warnings that a webhook may give.
-const WARNINGS_MAX: usize = 16;
-
-fn verdict(hook: &Hook, response: &Value) -> Result<Verdict, ApiError> {
-    let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let warnings = warnings.take(WARNINGS_MAX).map(str::to_owned).collect();
-    let patch = match response["patch"].as_str().filter(|p| !p.is_empty()) {
-        None => None,
-        Some(_) if response["patchType"] != "JSONPatch" => {
-            return Err(failed(
-                hook,
-                &"received invalid webhook response: webhook returned response.patch but not response.patchType",
-            ));
-        }
-        Some(patch) => {
-            let bytes = STANDARD.decode(patch).map_err(|e| failed(hook, &e))?;
-            Some(JsonPatch::parse(&bytes).map_err(|e| failed(hook, &e))?)
-        }
-    };
-    Ok(Verdict { warnings, patch })
-}
-
 /// The answer where no webhook can be shown the object, as it cannot be converted.
 fn unconverted(why: ApiError) -> ApiError {
     ApiError::internal(why)
@@ -242,23 +284,4 @@ fn unconverted(why: ApiError) -> ApiError {
 
 fn failed(hook: &Hook, why: &dyn std::fmt::Display) -> ApiError {
     ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name))
-}
-
-/// The code of a refusal.
-fn denial_code(status: &Value) -> u16 {
-    status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400)
-}
-
-/// The answer to what a webhook refuses.
-fn denied(hook: &Hook, status: &Value) -> ApiError {
-    let by = format!("admission webhook {:?} denied the request", hook.name);
-    let (message, reason) = (text(status, &["message"]), text(status, &["reason"]));
-    let message = match (message, reason) {
-        ("", "") => format!("{by} without explanation"),
-        ("", reason) => format!("{by}: {reason}"),
-        (message, _) => format!("{by}: {message}"),
-    };
-    let code = denial_code(status);
-    let details = if status["details"].is_object() { status["details"].clone() } else { json!({}) };
-    ApiError::about(code, reason, message, details)
 }

@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::client::Place;
 use crate::cache::Cache;
-use crate::pki::roots;
 use crate::streams::proxy::place::{Named, Place as Reached};
 use crate::streams::proxy::reach::{dialled, plain, secured};
 use crate::streams::proxy::service_place;
@@ -61,12 +60,6 @@ struct Route {
 enum At {
     Host(String, u16),
     Endpoint(Reached),
-}
-
-/// Whom a webhook must prove to be, by its bundle of certificates.
-fn tls(place: &Place) -> Result<rustls::ClientConfig, String> {
-    let roots = roots::of_bundle(&place.ca_bundle)?;
-    Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The way to a webhook that a URL names.
@@ -140,7 +133,7 @@ impl Webhooks {
             At::Endpoint(reached) => plain(&*self.nodes, reached).await,
         };
         let name = ServerName::try_from(route.host.clone()).map_err(|e| e.to_string())?;
-        let io = secured(io.map_err(|e| e.to_string())?, Arc::new(tls(place)?), name).await;
+        let io = secured(io.map_err(|e| e.to_string())?, place.bundle.tls()?, name).await;
         let io = TokioIo::new(io.map_err(|e| e.to_string())?);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;

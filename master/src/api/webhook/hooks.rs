@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::client::Place;
+use super::review::Version;
 use crate::api::cel::Program;
-use crate::api::object::{list, text};
+use crate::api::object::{self, list, text};
 use crate::api::policy::GROUP;
 use crate::api::policy::compiled::Expression;
 use crate::api::policy::matching::Matcher;
@@ -17,8 +18,12 @@ use crate::cache::{Derived, Snapshot};
 pub struct Hook {
     /// Its name, which refusals tell.
     pub name: String,
-    /// What metrics call the step of admission that it belongs to.
-    pub step: &'static str,
+    /// The configuration that it is in.
+    pub configuration: Arc<str>,
+    /// It is there to change objects, not only to refuse them.
+    pub mutating: bool,
+    /// The version of the reviews that it is sent.
+    pub review: Version,
     /// Where it is.
     pub place: Place,
     /// What it is called for.
@@ -47,7 +52,7 @@ impl Derived for MutatingHooks {
     const KINDS: &'static [(&'static str, &'static str)] = &[(GROUP, "mutatingwebhookconfigurations")];
 
     fn derive(_: Option<&Self>, snapshot: &Snapshot) -> Self {
-        MutatingHooks(hooks(snapshot, "mutatingwebhookconfigurations", "admit"))
+        MutatingHooks(hooks(snapshot, "mutatingwebhookconfigurations", true))
     }
 }
 
@@ -55,24 +60,32 @@ impl Derived for ValidatingHooks {
     const KINDS: &'static [(&'static str, &'static str)] = &[(GROUP, "validatingwebhookconfigurations")];
 
     fn derive(_: Option<&Self>, snapshot: &Snapshot) -> Self {
-        ValidatingHooks(hooks(snapshot, "validatingwebhookconfigurations", "validating"))
+        ValidatingHooks(hooks(snapshot, "validatingwebhookconfigurations", false))
     }
 }
 
 /// All hooks, in the order of their configurations' names.
-fn hooks(snapshot: &Snapshot, plural: &str, step: &'static str) -> Vec<Arc<Hook>> {
+fn hooks(snapshot: &Snapshot, plural: &str, mutating: bool) -> Vec<Arc<Hook>> {
     let mut made = Vec::new();
     for stored in snapshot.list(GROUP, plural, "") {
         let Ok(value) = stored.value() else { continue };
-        made.extend(list(&value, &["webhooks"]).iter().map(|hook| Arc::new(Hook::of(hook, step))));
+        let configuration: Arc<str> = object::name(&value).into();
+        let hook = |hook| Arc::new(Hook::of(hook, &configuration, mutating));
+        made.extend(list(&value, &["webhooks"]).iter().map(hook));
     }
     made
 }
 
 impl Hook {
-    /// A configured webhook, compiled.
-    pub fn of(hook: &Value, step: &'static str) -> Hook {
+    /// What metrics call the step of admission that it belongs to.
+    pub fn step(&self) -> &'static str {
+        if self.mutating { "admit" } else { "validating" }
+    }
+
+    /// A webhook of a configuration, compiled.
+    pub fn of(hook: &Value, configuration: &Arc<str>, mutating: bool) -> Hook {
         let environment = environment(false);
+        let versions = list(hook, &["admissionReviewVersions"]);
         let condition = |c: &Value| {
             let source = text(c, &["expression"]).to_owned();
             let program = Program::compile(&environment, &source);
@@ -80,7 +93,9 @@ impl Hook {
         };
         Hook {
             name: text(hook, &["name"]).to_owned(),
-            step,
+            configuration: configuration.clone(),
+            mutating,
+            review: Version::preferred(versions.iter().filter_map(Value::as_str)),
             place: Place::of(&hook["clientConfig"]),
             matcher: Matcher::webhook(hook),
             conditions: list(hook, &["matchConditions"]).iter().map(condition).collect(),

@@ -135,7 +135,7 @@ impl HookMetrics {
 
     /// A webhook was called.
     pub fn called(&self, hook: &Hook, operation: Operation, took: Duration, outcome: Outcome) {
-        let (name, step, operation) = (self.name(hook), hook.step, operation.as_str());
+        let (name, step, operation) = (self.name(hook), hook.step(), operation.as_str());
         let (code, rejection) = match outcome {
             Outcome::Allowed => (200, None),
             Outcome::Denied(code) => (code, Some("no_error")),
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn names_are_bounded() {
         let metrics = HookMetrics::default();
-        let hook = |i: usize| Hook { name: format!("h{i}"), ..Hook::of(&serde_json::Value::Null, "admit") };
+        let hook = |i: usize| Hook { name: format!("h{i}"), ..Hook::of(&serde_json::Value::Null, &"c".into(), true) };
         for i in 0..NAMES_MAX {
             assert_eq!(metrics.name(&hook(i)), format!("h{i}"));
         }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn failures_that_are_ignored_are_no_rejections() {
         let metrics = HookMetrics::default();
-        let hook = Hook::of(&serde_json::json!({"name": "h"}), "admit");
+        let hook = Hook::of(&serde_json::json!({"name": "h"}), &"c".into(), true);
         let stage = Stage::new(0);
         metrics.register(&stage);
         for (outcome, line) in [
