@@ -91,17 +91,21 @@ mod tests {
 
     #[test]
     fn every_key_that_is_there_twice_is_told() {
-        let read = super::read("m:\n  a: {x: 1, x: 2}\n  b: 3\n  b:\n    c: 4\n1: a\n1: b\nm: 5\n")
-            .expect("is read");
-        assert_eq!(read.value, json!({"m": 5, "1": "b"}));
+        let text = "m:\n  a: {x: 1, x: 2}\n  b: 3\n  b:\n    c: 4\nm: 5\n";
+        let read = super::read(text).expect("is read");
+        assert_eq!(read.value, json!({"m": 5}));
         assert_eq!(
             read.strict,
             [
                 "line 2: key \"x\" already set in map",
                 "line 5: key \"b\" already set in map",
-                "line 7: key 1 already set in map",
-                "line 8: key \"m\" already set in map",
+                "line 6: key \"m\" already set in map",
             ]
+        );
+        let read = super::read("{1: a, 1: b}").expect("is read");
+        assert_eq!(
+            (read.value, read.strict),
+            (json!({"1": "b"}), vec!["line 1: key 1 already set in map".to_owned()])
         );
     }
 

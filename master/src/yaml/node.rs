@@ -86,7 +86,6 @@ impl<'de> Visitor<'de> for Nodes {
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         // Go prints a float that is whole as a whole number.
         if value.fract() == 0.0 && value.abs() <= EXACT_FLOAT_MAX {
-            #[expect(clippy::cast_possible_truncation, reason = "it is whole and within bounds")]
             return Ok(Value::from(value as i64).into());
         }
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number).into())
