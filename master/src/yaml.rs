@@ -4,7 +4,10 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 mod emit;
+mod node;
 mod scalar;
+
+use node::Node;
 
 /// The column behind which the texts of answers are folded.
 const ANSWER_WIDTH: usize = 80;
@@ -33,42 +36,89 @@ pub struct Read {
 /// # Errors
 /// What is wrong with the text, as Go's reader would begin to say it.
 pub fn read(text: &str) -> Result<Read, String> {
-    let mut strict = Vec::new();
-    let options = serde_saphyr::options! {};
-    let first = serde_saphyr::from_multiple_with_options::<Value>(text, options);
-    let documents = match first {
-        Ok(documents) => documents,
-        Err(error) => match error.without_snippet() {
-            serde_saphyr::Error::DuplicateMappingKey { key, location } => {
-                let key = key.as_deref().unwrap_or_default();
-                strict.push(format!("line {}: key {key:?} already set in map", location.line()));
-                let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-                serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint(&e))?
-            }
-            _ => return Err(complaint(&error)),
-        },
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
     };
-    Ok(Read { value: documents.into_iter().next().unwrap_or(Value::Null), strict })
+    let documents: Vec<Node> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint(&e, text))?;
+    let first = documents.into_iter().next().unwrap_or_default();
+    let strict = first.repeated.into_iter();
+    let strict = strict.map(|(line, key)| format!("line {line}: key {key} already set in map")).collect();
+    Ok(Read { value: first.value, strict })
 }
 
 /// `yaml: line 2: …`; Go leaves the first line's number out.
-fn complaint(error: &serde_saphyr::Error) -> String {
+fn complaint(error: &serde_saphyr::Error, given: &str) -> String {
     let error = error.without_snippet();
     let line = error.location().map_or(0, |location| location.line());
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
+    if text.contains("references unknown anchor")
+        && let Some(name) = error.location().and_then(|at| alias_at(given, at))
+    {
+        return format!("yaml: unknown anchor '{name}' referenced");
+    }
     // The reader says the place itself, at either end.
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let text = match text.split_once(": ") {
         Some((place, rest)) if place.starts_with("line ") => rest,
         _ => text.rsplit_once(" at line ").map_or(text, |(rest, _)| rest),
     };
+    let text = if text.starts_with("tabs disallowed") {
+        "found character that cannot start any token"
+    } else {
+        text
+    };
     if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") }
+}
+
+/// The name of the alias at a place.
+fn alias_at(given: &str, at: serde_saphyr::Location) -> Option<&str> {
+    let line = given.lines().nth(usize::try_from(at.line()).ok()?.checked_sub(1)?)?;
+    let from = line.char_indices().nth(usize::try_from(at.column()).ok()?.saturating_sub(1))?.0;
+    let name = line[from..].split_once('*')?.1;
+    Some(
+        name.split(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '[' | '{'))
+            .next()
+            .unwrap_or(name),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn every_key_that_is_there_twice_is_told() {
+        let text = "m:\n  a: {x: 1, x: 2}\n  b: 3\n  b:\n    c: 4\nm: 5\n";
+        let read = super::read(text).expect("is read");
+        assert_eq!(read.value, json!({"m": 5}));
+        assert_eq!(
+            read.strict,
+            [
+                "line 2: key \"x\" already set in map",
+                "line 5: key \"b\" already set in map",
+                "line 6: key \"m\" already set in map",
+            ]
+        );
+        let read = super::read("{1: a, 1: b}").expect("is read");
+        assert_eq!(
+            (read.value, read.strict),
+            (json!({"1": "b"}), vec!["line 1: key 1 already set in map".to_owned()])
+        );
+    }
+
+    #[test]
+    fn scalars_are_those_of_the_older_yaml() {
+        let read = super::read("a: yes\nb: 0120\nc: 80.0\nd: 1.5\nyes: ~\ne: 2001-01-01\nf: off\n")
+            .expect("is read");
+        assert_eq!(
+            read.value,
+            json!({"a": true, "b": 80, "c": 80, "d": 1.5, "true": null, "e": "2001-01-01", "f": false})
+        );
+        assert_eq!(super::read("a: *b\n").err().as_deref(), Some("yaml: unknown anchor 'b' referenced"));
+    }
 
     #[test]
     fn the_first_document_counts_and_so_does_the_last_of_two_keys() {

@@ -1,7 +1,7 @@
 //! Kubernetes quantities (`100m`, `1.5Gi`, `2e3`): exact decimal arithmetic, upstream's canonical form.
 //!
-//! A quantity is an integer of nano-units kept in 128 bits, which holds every value upstream accepts (it
-//! caps at 2^63−1 and rounds up below one nano).
+//! A quantity is an integer of nano-units kept in 128 bits, which holds what anybody asks for (upstream caps binary
+//! amounts at 2^63−1 and rounds up below one nano).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -38,8 +38,12 @@ pub enum QuantityError {
 }
 
 const NANO: i128 = 1_000_000_000;
-/// Upstream caps amounts at the largest 64-bit integer.
-const MAX: i128 = i64::MAX as i128 * NANO;
+/// Upstream caps binary amounts at the largest 64-bit integer.
+const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+/// Others end where 128 bits nearly do.
+const MAX: i128 = 100_000_000_000_000_000_000_000_000_000 * NANO;
+/// How many digits upstream reads into 64 bits.
+const FAST_DIGITS_MAX: usize = 18;
 
 impl Quantity {
     /// A whole number of units.
@@ -73,6 +77,14 @@ impl Quantity {
         i64::try_from(rounded).unwrap_or(if rounded > 0 { i64::MAX } else { i64::MIN })
     }
 
+    /// The amount without what is finer than thousandths, rounded away from zero.
+    pub fn in_milli(self) -> Self {
+        const MILLI: i128 = NANO / 1000;
+        let rest = self.nano % MILLI;
+        let rounded = if rest == 0 { self.nano } else { self.nano - rest + MILLI * rest.signum() };
+        Quantity { nano: rounded, ..self }
+    }
+
     /// The suffix family.
     pub fn format(&self) -> Format {
         self.format
@@ -86,6 +98,27 @@ impl Quantity {
     /// Whether the amount is below zero.
     pub fn is_negative(&self) -> bool {
         self.nano < 0
+    }
+
+    /// A text as a client may write it, as clients get it back: upstream leaves it as it is where that looks canonical,
+    /// which says nothing of signs, zeros before it and the case of an exponent. `coarse` is where nothing is finer than
+    /// a thousandth.
+    ///
+    /// # Errors
+    /// It is no quantity.
+    pub fn written(text: &str, coarse: bool) -> Result<String, QuantityError> {
+        let text = text.trim();
+        let quantity: Quantity = text.parse()?;
+        let looks = |scale: i32| !coarse || scale >= -3;
+        if quantity.nano != 0 && looks_canonical(text).is_some_and(looks) {
+            return Ok(text.to_owned());
+        }
+        Ok(if coarse { quantity.in_milli() } else { quantity }.to_string())
+    }
+
+    /// Whether the amount is a whole number.
+    pub fn is_whole(&self) -> bool {
+        self.nano % NANO == 0
     }
 
     /// The canonical spelling of a quantity's text.
@@ -142,20 +175,53 @@ impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let (negative, rest) = match text.as_bytes().first() {
-            Some(b'-') => (true, &text[1..]),
-            Some(b'+') => (false, &text[1..]),
-            _ => (false, text),
-        };
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, suffix) = rest.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let Parts { negative, whole, fraction, suffix } = parts(text);
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
             return Err(QuantityError::Form);
         }
         let (factor, format) = suffix_value(suffix)?;
-        let magnitude = magnitude(whole, fraction, factor).min(MAX);
+        let most = if format == Format::BinarySi { BINARY_MAX } else { MAX };
+        let magnitude = magnitude(whole, fraction, factor).min(most);
         Ok(Quantity { nano: if negative { -magnitude } else { magnitude }, format })
+    }
+}
+
+/// What a quantity's text consists of.
+struct Parts<'t> {
+    negative: bool,
+    whole: &'t str,
+    fraction: &'t str,
+    suffix: &'t str,
+}
+
+fn parts(text: &str) -> Parts<'_> {
+    let (negative, rest) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    let (number, suffix) = rest.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    Parts { negative, whole, fraction, suffix }
+}
+
+/// The power of ten of a text that upstream takes for canonical.
+fn looks_canonical(text: &str) -> Option<i32> {
+    let Parts { whole, fraction, suffix, .. } = parts(text);
+    let whole = whole.trim_start_matches('0');
+    match suffix_value(suffix).ok()?.0 {
+        Factor::Two(bits) => {
+            let digits = i32::try_from(whole.len()).ok()? + i32::try_from(bits * 3 / 10).ok()?;
+            let value: i64 = whole.parse().ok()?;
+            (fraction.is_empty() && digits <= 14 && value % 8 != 0).then_some(0)
+        }
+        Factor::Ten(power) => {
+            let scale = power.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+            let fits = !whole.is_empty() && whole.len() + fraction.len() <= FAST_DIGITS_MAX && scale >= -9;
+            let zeros = fraction.bytes().rev().chain(whole.bytes().rev()).take_while(|b| *b == b'0').count();
+            (fits && scale % 3 == 0 && zeros < 3).then_some(scale)
+        }
     }
 }
 

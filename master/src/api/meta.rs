@@ -258,17 +258,17 @@ fn finalizers(meta: &Value, plain: bool, path: &Path, errors: &mut Errors) {
             errors.invalid(path, *name, error);
         }
     }
-    for (i, name) in names.iter().enumerate() {
-        if !plain {
-            domain(name, &path.index(i), errors);
-        }
-    }
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
         errors.invalid(
             path,
             meta["finalizers"].clone(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         );
+    }
+    for (i, name) in names.iter().enumerate() {
+        if !plain {
+            domain(name, &path.index(i), errors);
+        }
     }
 }
 

@@ -230,6 +230,16 @@ pub fn method_not_allowed() -> ApiError {
     ApiError::about(405, "MethodNotAllowed", message, json!({}))
 }
 
+/// Whether a path has a place for a namespace and nothing there.
+fn lacks_namespace(request: &ApiRequest) -> bool {
+    request.target.namespace.as_deref() == Some("")
+}
+
+/// The answer to a path that leaves the namespace of an object empty.
+fn namespace_required() -> ApiError {
+    ApiError::bad_request("Namespace parameter required.")
+}
+
 /// The answer to a verb that is not for a subresource, which of declared kinds is told with the kind.
 fn unsupported(verb: Verb, resource: &protocol::Resource) -> ApiError {
     if !resource.custom {
@@ -321,10 +331,12 @@ impl Inner {
         if let Some(name) = request.target.subresource.as_deref() {
             let absent = || if resource.custom { subject.not_found() } else { not_served() };
             let offered = resource.subresource(name).ok_or_else(absent)?;
-            return if offered.verbs.contains(&request.verb) {
-                Ok(Some(name))
-            } else {
+            return if !offered.verbs.contains(&request.verb) {
                 Err(unsupported(request.verb, resource))
+            } else if lacks_namespace(request) && request.verb != Verb::Create {
+                Err(namespace_required())
+            } else {
+                Ok(Some(name))
             };
         }
         // Declared kinds have no paths but those of their scope.
@@ -346,6 +358,11 @@ impl Inner {
             && subject.namespace.is_empty()
             && !matches!(request.verb, Verb::List | Verb::Watch)
         {
+            if lacks_namespace(request) {
+                // What is new has its own checks, which miss the namespace.
+                let creates = request.verb == Verb::Create && subject.name.is_empty();
+                return if creates { Ok(None) } else { Err(namespace_required()) };
+            }
             // Without a namespace there is the collection only.
             return Err(if subject.name.is_empty() { method_not_allowed() } else { not_served() });
         }

@@ -137,6 +137,7 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?.value;
+        in_namespace(&binding, subject)?;
         let snapshot = with_namespace(self, self.recent().await?, subject.namespace).await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut binding).await?;
@@ -220,14 +221,10 @@ impl Inner {
     ) -> Result<Answer, ApiError> {
         let validation = request.options.field_validation.as_deref();
         let mut eviction = eviction_of(&request.body, validation, warnings)?;
+        in_namespace(&eviction, subject)?;
         let snapshot = self.fresh().await?;
         let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
         calls::mutate(self, &mut write, &mut eviction).await?;
-        let said = object::namespace(&eviction);
-        if !said.is_empty() && said != subject.namespace {
-            let why = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(ApiError::bad_request(why));
-        }
         if object::name(&eviction) != subject.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
         }
@@ -245,6 +242,7 @@ impl Inner {
         delete.options.precondition_resource_version =
             options["preconditions"]["resourceVersion"].as_str().map(str::to_owned);
         delete.options.propagation_policy = options["propagationPolicy"].as_str().map(str::to_owned);
+        delete.options.orphan_dependents = options["orphanDependents"].as_bool();
         delete.options.dry_run |= list(options, &["dryRun"]).iter().any(|d| d == "All");
 
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
@@ -391,6 +389,16 @@ impl Inner {
             "too many conflicting writes",
         ))
     }
+}
+
+/// Checks that what is called lies in the namespace that the call is for, if it says where.
+fn in_namespace(called: &Value, subject: Subject<'_>) -> Result<(), ApiError> {
+    let said = object::namespace(called);
+    if said.is_empty() || said == subject.namespace {
+        return Ok(());
+    }
+    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    Err(ApiError::bad_request(why))
 }
 
 /// Reads an eviction, also one of the version that was there before.

@@ -4,7 +4,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use protocol::schema::{protobuf, syntax};
+use protocol::schema::{self, protobuf, syntax};
 use protocol::{ApiError, ApiRequest, Resource, Verb};
 use serde_json::Value;
 
@@ -95,12 +95,22 @@ pub(super) async fn read(
     request.body = json;
     match request.options.field_validation.as_deref() {
         Some("Ignore") => Ok(Vec::new()),
-        Some("Strict") if !strict.is_empty() => Err(ApiError::bad_request(format!(
-            "{expected} in version \"{}\" cannot be handled as a {expected}: strict decoding error: yaml: unmarshal \
-             errors:\n  {}",
-            resource.version,
-            strict.join("\n  ")
-        ))),
+        Some("Strict") if !strict.is_empty() => {
+            let definition = schema::kind(resource.group, resource.version, expected);
+            let unknown = match definition.map(|definition| schema::decode(definition, &request.body)) {
+                // What cannot be read at all is told by whoever reads it.
+                Some(Err(_)) => return Ok(strict),
+                Some(Ok(decoded)) => decoded.strict,
+                None => Vec::new(),
+            };
+            let repeated = format!("yaml: unmarshal errors:\n  {}", strict.join("\n  "));
+            let all: Vec<String> = std::iter::once(repeated).chain(unknown).collect();
+            Err(ApiError::bad_request(format!(
+                "{expected} in version \"{}\" cannot be handled as a {expected}: strict decoding error: {}",
+                resource.version,
+                all.join(", ")
+            )))
+        }
         _ => Ok(strict),
     }
 }

@@ -19,7 +19,7 @@ use super::counted::{Counted, seated};
 use super::metrics::{About, Request};
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
-use super::route::{Refusal, has_part, is_stream, method_not_allowed, not_found, route};
+use super::route::{Refusal, is_stream, method_not_allowed, not_found, route};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
 use super::{Admitted, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
@@ -33,6 +33,13 @@ pub(super) async fn handle(
     shared: web::Data<Shared>,
 ) -> HttpResponse {
     let [accept, encodings] = [ACCEPT, ACCEPT_ENCODING].map(|name| http.headers().get(name).cloned());
+    if !path::is_encoded(http.path()) {
+        // No request at all, before anybody asks whose it is.
+        return HttpResponse::BadRequest()
+            .content_type("text/plain; charset=utf-8")
+            .force_close()
+            .body("400 Bad Request");
+    }
     let asked = Parsed::of(&http, &shared);
     let counted = Counted::new(&http, &asked, &shared);
     let (answered, waited) = waited::measure(Box::pin(answer(http, payload, &shared, asked))).await;
@@ -214,20 +221,31 @@ impl Asked {
         let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
         if verb.is_none() {
-            return Err(no_verb(attributes, shared, &request.target));
+            return Err(no_verb(attributes, shared, &request, way.as_ref(), http.headers()));
         }
         Ok(Asked { way, query, request, attributes })
     }
 }
 
 /// The answer to a method that means nothing for a path: who may not do nothing does not learn what is there.
-fn no_verb(attributes: Attributes, shared: &Shared, target: &Target) -> ApiError {
+fn no_verb(
+    attributes: Attributes,
+    shared: &Shared,
+    request: &ApiRequest,
+    way: Option<&Way>,
+    headers: &HeaderMap,
+) -> ApiError {
     match shared.config.gate.decision(&attributes) {
         Decision::Deny(reason) | Decision::NoOpinion(reason) => attributes.forbidden(&reason),
-        Decision::Allow(_) => match shared.config.documents.kind(target) {
-            Some(kind) if has_part(kind, target) => method_not_allowed(),
-            _ => not_found(),
-        },
+        Decision::Allow(_) => {
+            let Some(Way { kind, rest, .. }) = way else { return not_found() };
+            // What can be read is there.
+            match route("GET", request, *kind, &*shared.config.documents, "*/*", headers, rest) {
+                Err(Refusal::NoGroup) => not_found(),
+                Err(Refusal::Status(error)) if error.code() == 404 => error,
+                _ => method_not_allowed(),
+            }
+        }
     }
 }
 

@@ -19,10 +19,12 @@ pub struct Named {
 /// Takes a resource path apart; `None` when it is not of that form (discovery, or nothing at all).
 pub fn parse(path: &str) -> Option<Named> {
     let segments = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<Vec<_>>>()?;
-    let mut rest = match segments.split_last() {
-        Some((last, before)) if last.is_empty() => before,
-        _ => &segments,
-    };
+    let mut rest = &segments[..];
+    while let [before @ .., last] = rest
+        && last.is_empty()
+    {
+        rest = before;
+    }
     let mut next = || {
         let (first, more) = rest.split_first()?;
         rest = more;
@@ -49,6 +51,13 @@ pub fn parse(path: &str) -> Option<Named> {
     target.name = rest.next().map(Cow::to_string);
     target.subresource = rest.next().map(Cow::to_string);
     Some(Named { target, watch, rest: rest.as_slice().join("/") })
+}
+
+/// Whether what a path has encoded can be read.
+pub fn is_encoded(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| part.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
@@ -225,6 +234,13 @@ pub fn verb(method: &str, named: &Named, watch: bool) -> Option<Verb> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_encoded_is_so_in_hex() {
+        for (path, fine) in [("/a", true), ("/a%2Fb", true), ("/%zz", false), ("/%", false), ("/%2", false)] {
+            assert_eq!(is_encoded(path), fine, "{path}");
+        }
+    }
 
     fn at(path: &str) -> String {
         match parse(path) {

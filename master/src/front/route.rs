@@ -42,7 +42,9 @@ pub(super) fn route(
     let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy");
     let outside =
         resource.namespaced && target.namespace.is_none() && (target.name.is_some() || !resource.is_stored());
-    if deeper || outside || target.name.as_deref().is_some_and(|name| name.contains('/')) {
+    // A path may leave the namespace empty, but only where there is one.
+    let misplaced = !resource.namespaced && target.namespace.as_deref() == Some("");
+    if deeper || outside || misplaced || target.name.as_deref().is_some_and(|name| name.contains('/')) {
         return Err(Refusal::Status(not_found()));
     }
     // Declared kinds have no routes of their own, but one handler, which looks at the method.

@@ -15,12 +15,13 @@ pub(super) async fn serve(
     pod: &Pod,
     query: &Query<'_>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut request = options::log(query, time::now().into())?;
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let mut request = options::log(query, name, time::now().into())?;
+    let Some((node, target)) = target::logged(pod, query.first("container"), request.previous)? else {
+        return Ok(HttpResponse::NoContent().insert_header(("Cache-Control", "no-cache, private")).finish());
+    };
     let mut response = HttpResponse::Ok();
     response.insert_header(("Cache-Control", "no-cache, private")).content_type("text/plain");
-    let Some((node, target)) = target::logged(pod, query.first("container"), request.previous)? else {
-        return Ok(response.finish());
-    };
     request.target = target;
     let pieces = nodes.logs(&node, request).await?;
     // An error that comes once text has been sent can only break the connection off.

@@ -51,8 +51,8 @@ pub(super) fn stdio(query: &Query<'_>) -> Result<Stdio, ApiError> {
     Ok(stdio)
 }
 
-/// What to read of a log; the target is filled in by the caller. `now` is for `sinceSeconds`.
-pub(super) fn log(query: &Query<'_>, now: OffsetDateTime) -> Result<LogRequest, ApiError> {
+/// What to read of a pod's log; the target is filled in by the caller. `now` is for `sinceSeconds`.
+pub(super) fn log(query: &Query<'_>, pod: &str, now: OffsetDateTime) -> Result<LogRequest, ApiError> {
     let since_seconds = query.number("sinceSeconds")?;
     let since_time = match query.first("sinceTime") {
         None => None,
@@ -62,6 +62,7 @@ pub(super) fn log(query: &Query<'_>, now: OffsetDateTime) -> Result<LogRequest, 
             ))
         })?),
     };
+    let invalid = |field, reason, why| invalid(pod, field, reason, why);
     let (tail, limit) = (query.number("tailLines")?, query.number("limitBytes")?);
     let stream = match query.first("stream") {
         None | Some("All") => LogStream::All,
@@ -85,7 +86,7 @@ pub(super) fn log(query: &Query<'_>, now: OffsetDateTime) -> Result<LogRequest, 
         (_, Some(limit), _) if limit < 1 => return Err(bad("limitBytes", limit, "must be greater than 0")),
         (_, _, Some(_)) if since_time.is_some() => {
             let why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
-            return Err(invalid("", "FieldValueForbidden", why.to_owned()));
+            return Err(invalid("[]", "FieldValueForbidden", why.to_owned()));
         }
         (_, _, Some(seconds)) if seconds < 1 => {
             return Err(bad("sinceSeconds", seconds, "must be greater than 0"));
@@ -111,12 +112,11 @@ pub(super) fn log(query: &Query<'_>, now: OffsetDateTime) -> Result<LogRequest, 
     })
 }
 
-fn invalid(field: &str, reason: &str, why: String) -> ApiError {
-    let place = if field.is_empty() { String::new() } else { format!("{field}: ") };
+fn invalid(pod: &str, field: &str, reason: &str, why: String) -> ApiError {
     ApiError::about(
         422,
         "Invalid",
-        format!("PodLogOptions \"\" is invalid: {place}{why}"),
-        json!({"kind": "PodLogOptions", "causes": [{"reason": reason, "message": why, "field": field}]}),
+        format!("PodLogOptions \"{pod}\" is invalid: {field}: {why}"),
+        json!({"kind": "PodLogOptions", "name": pod, "causes": [{"reason": reason, "message": why, "field": field}]}),
     )
 }

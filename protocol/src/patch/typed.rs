@@ -50,7 +50,7 @@ fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> O
         Type::Any | Type::Alternative(_) => None,
         // These are read by code of their own, from JSON that knows not where it stands.
         Type::Quantity => match value {
-            Value::String(text) => Quantity::canonical(text).err().map(|e| e.to_string()),
+            Value::String(text) => Quantity::written(text, false).err().map(|e| e.to_string()),
             Value::Number(_) => None,
             _ => Some(QuantityError::Form.to_string()),
         },

@@ -54,6 +54,33 @@ fn values_round_up() {
     assert!(q("1Gi") > q("1G"));
     assert_eq!((q("250m") + q("0.75")).to_string(), "1");
     assert_eq!((Quantity::default() + q("1Gi") - q("512Mi")).to_string(), "512Mi");
+    for (text, kept, coarse) in [
+        ("1E3", "1E3", "1E3"),
+        ("+1", "+1", "+1"),
+        ("1.", "1.", "1."),
+        ("01", "01", "01"),
+        ("1.500", "1.500", "1.500"),
+        (" 1 ", "1", "1"),
+        ("1.5", "1500m", "1500m"),
+        ("1000m", "1", "1"),
+        ("1024Ki", "1Mi", "1Mi"),
+        ("+1Ki", "+1Ki", "+1Ki"),
+        ("0.10", "100m", "100m"),
+        ("1e-9", "1e-9", "1e-3"),
+        ("-1500u", "-1500u", "-2m"),
+        ("-0", "0", "0"),
+        ("1e20", "100e18", "100e18"),
+        ("9223372036854775808", "9223372036854775808", "9223372036854775808"),
+        ("16Ei", "9223372036854775807", "9223372036854775807"),
+    ] {
+        assert_eq!(Quantity::written(text, false).as_deref(), Ok(kept), "{text}");
+        assert_eq!(Quantity::written(text, true).as_deref(), Ok(coarse), "{text}");
+    }
+    for (fine, coarse) in
+        [("1n", "1m"), ("-1500u", "-2m"), ("2m", "2m"), ("1Gi", "1Gi"), ("1.5Ki", "1536"), ("0", "0")]
+    {
+        assert_eq!(q(fine).in_milli().to_string(), coarse, "{fine}");
+    }
 }
 
 proptest! {

@@ -121,7 +121,10 @@ impl Report {
     fn strict(&mut self, what: &str, name: &str) {
         if self.strict.len() < STRICT_ERRORS_MAX {
             let text = format!("{what} field {:?}", self.text(name));
-            self.strict.push(text);
+            // What is there twice is told once.
+            if !self.strict.contains(&text) {
+                self.strict.push(text);
+            }
         }
     }
 
@@ -317,6 +320,12 @@ impl Seed<'_> {
         }
     }
 
+    /// Whether this is an amount of a `ResourceList`, which knows no finer amounts than thousandths.
+    fn in_resources(&self) -> bool {
+        let listed = self.field.is_some_and(|field| matches!(field.ty, Type::Map(Type::Quantity)));
+        listed && self.parent.is_some_and(|parent| parent.name.starts_with("a.core.v1."))
+    }
+
     fn scalar_text(self, text: &str) -> Value {
         match self.ty {
             Some(Type::String | Type::Any | Type::IntOrString) => Value::String(text.to_owned()),
@@ -327,7 +336,10 @@ impl Seed<'_> {
                 },
                 Value::String,
             ),
-            Some(Type::Quantity) => self.checked(Quantity::canonical(text).map_err(|e| e.to_string())),
+            Some(Type::Quantity) => {
+                let written = Quantity::written(text, self.in_resources());
+                self.checked(written.map_err(|e| e.to_string()))
+            }
             Some(ty @ (Type::Time | Type::MicroTime)) => self.checked(time(text, *ty == Type::MicroTime)),
             _ => self.mismatch("string"),
         }

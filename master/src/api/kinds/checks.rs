@@ -313,6 +313,48 @@ pub fn address_note(text: &str, path: &Path, said: &mut Vec<String>) {
     }
 }
 
+/// What is said about networks that are right but written in an unusual way.
+pub fn range_notes(ranges: &[Value], path: &Path, said: &mut Vec<String>) {
+    for (i, text) in ranges.iter().enumerate().filter_map(|(i, range)| Some((i, range.as_str()?))) {
+        range_note(text, &path.index(i), said);
+    }
+}
+
+/// The same of one network.
+pub fn range_note(text: &str, path: &Path, said: &mut Vec<String>) {
+    let Some(range) = parse_cidr(text) else { return };
+    let (before, network) = (said.len(), range.trunc());
+    if range.addr() != range.network() {
+        let single = ipnet::IpNet::from(range.addr());
+        said.push(format!(
+            "{path}: CIDR value {text:?} is ambiguous in this context (should be \"{network}\" or \"{single}\"?)"
+        ));
+    }
+    let mapped = matches!(range.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if has_leading_zeros(text) || mapped {
+        said.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use \"{network}\""));
+    }
+    if said.len() == before && range.addr().is_ipv6() && range.to_string() != text {
+        said.push(format!(
+            "{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format (\"{range}\")"
+        ));
+    }
+}
+
+/// What is said about the addresses that a load balancer got.
+pub fn balancer_notes(object: &Value, said: &mut Vec<String>) {
+    let path = Path::new("status.loadBalancer.ingress");
+    for (i, ingress) in list(object, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
+        address_note(text(ingress, &["ip"]), &path.index(i), said);
+    }
+}
+
+/// Whether a network's text has zeros that Go's strict reading does not take.
+fn has_leading_zeros(text: &str) -> bool {
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'))
+}
+
 /// What is wrong with an address that must be in its canonical form.
 pub fn strict_ip(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -372,8 +414,7 @@ pub fn cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipnet::IpNe
         errors.invalid(path, value, CIDR);
         return None;
     };
-    let (address, length) = value.split_once('/').unwrap_or((value, ""));
-    let leading = address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'));
+    let leading = has_leading_zeros(value);
     let mapped = matches!(parsed.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     if leading {
         errors.invalid(path, value, "must not have leading 0s in IP or prefix length");
@@ -719,6 +760,36 @@ mod tests {
                 strict_cidr(text, p, e);
             });
             assert_eq!(said.join(""), wrong);
+        }
+    }
+
+    #[test]
+    fn networks_in_odd_forms_are_noted() {
+        for (range, wanted) in [
+            ("10.0.0.0/8", None),
+            ("2001:db8::/32", None),
+            ("x", None),
+            (
+                "2001:DB8::/32",
+                Some(
+                    "p: IPv6 CIDR value \"2001:DB8::/32\" should be in RFC 5952 canonical format (\"2001:db8::/32\")",
+                ),
+            ),
+            (
+                "10.1.0.0/8",
+                Some(
+                    "p: CIDR value \"10.1.0.0/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \
+                     \"10.1.0.0/32\"?)",
+                ),
+            ),
+            (
+                "10.0.0.0/08",
+                Some("p: non-standard CIDR value \"10.0.0.0/08\" is invalid: use \"10.0.0.0/8\""),
+            ),
+        ] {
+            let mut said = Vec::new();
+            range_note(range, &Path::new("p"), &mut said);
+            assert_eq!(said.first().map(String::as_str), wanted);
         }
     }
 

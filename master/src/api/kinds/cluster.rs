@@ -28,6 +28,14 @@ fn label_namespace(object: &mut Value) {
     }
 }
 
+/// The name of what must happen before a namespace ends.
+fn finalizer(name: &str, path: &Path, errors: &mut Errors) {
+    qualified(name, path, errors);
+    if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
+        errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
+
 pub(super) fn namespace() -> Strategy {
     Strategy {
         names: NameRule::Label,
@@ -51,15 +59,13 @@ pub(super) fn namespace() -> Strategy {
             copy_field(old, new, "status");
         },
         validate: |object, errors| {
-            for finalizer in list(object, &["spec", "finalizers"]).iter().filter_map(Value::as_str) {
-                let path = spec("finalizers");
-                qualified(finalizer, &path, errors);
-                let standard = ["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer);
-                if !finalizer.contains('/') && !standard {
-                    let detail = "name is neither a standard finalizer name nor is it fully qualified";
-                    errors.invalid(&path, finalizer, detail);
-                }
+            for name in list(object, &["spec", "finalizers"]).iter().filter_map(Value::as_str) {
+                finalizer(name, &spec("finalizers"), errors);
             }
+        },
+        validate_finalizers: |new, _, errors| {
+            let names = list(new, &["spec", "finalizers"]).iter().filter_map(Value::as_str).enumerate();
+            names.for_each(|(i, name)| finalizer(name, &spec("finalizers").index(i), errors));
         },
         validate_status: |new, _, errors| {
             let deleted = !new["metadata"]["deletionTimestamp"].is_null();
@@ -82,6 +88,7 @@ pub(super) fn node() -> Strategy {
                 let at = spec("externalID");
                 said.push(format!("{at}: this field is deprecated, and is unused by Kubernetes"));
             }
+            checks::range_notes(list(node, &["spec", "podCIDRs"]), &spec("podCIDRs"), said);
         },
         prepare_create: |node| {
             without_source(node);
@@ -190,7 +197,7 @@ fn amounts(node: &Value, errors: &mut Errors) {
             let path = Path::new("status").child(field).child(name);
             checks::quantity(value, &path, errors);
             let whole = name == "pods" || resources::is_extended(name);
-            if whole && checks::amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
+            if whole && checks::amount(value).is_some_and(|q| !q.is_whole()) {
                 errors.invalid(&path, value.clone(), "must be an integer");
             }
         }

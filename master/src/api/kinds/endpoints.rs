@@ -30,6 +30,20 @@ pub(super) fn endpoints() -> Strategy {
                 self::subset(subset, &Path::new("subsets").index(i), errors);
             }
         },
+        warnings: |object, _, said| {
+            // The controller's own addresses are right.
+            if object["metadata"]["labels"]["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+                return;
+            }
+            for (i, subset) in list(object, &["subsets"]).iter().enumerate() {
+                for which in ["addresses", "notReadyAddresses"] {
+                    for (j, address) in list(subset, &[which]).iter().enumerate() {
+                        let path = Path::new("subsets").index(i).child(which).index(j).child("ip");
+                        checks::address_note(text(address, &["ip"]), &path, said);
+                    }
+                }
+            }
+        },
         ..base()
     }
 }

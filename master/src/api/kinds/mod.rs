@@ -98,12 +98,18 @@ pub struct Strategy {
     pub validate_status: Change,
     /// Checks a change of what was decided about a request.
     pub validate_approval: Change,
+    /// Checks a change of what must happen before it ends.
+    pub validate_finalizers: Change,
     /// Checks a resize; runs besides `validate`.
     pub validate_resize: Change,
     /// Checks a change of the ephemeral containers; runs besides `validate`.
     pub validate_ephemeral: Change,
+    /// Says of a new object, before it is prepared and checked, what its author had better say otherwise.
+    pub sent_warnings: fn(&Value, &mut Vec<String>),
     /// Says what is allowed but unwise; the second is the stored object, on updates.
     pub warnings: fn(&Value, Option<&Value>, &mut Vec<String>),
+    /// The same of a status that was written.
+    pub status_warnings: fn(&Value, &mut Vec<String>),
     /// A new object keeps the status that its author gave it.
     pub keeps_status: bool,
     /// What its generation counts.
@@ -125,9 +131,9 @@ pub struct Strategy {
 }
 
 impl Strategy {
-    /// Checks an object whose part was changed: as a whole, but where only a status or a decision was.
+    /// Checks an object whose part was changed: as a whole, but where that part has all its own checks.
     pub fn check_object(&self, part: Part, new: &Value, errors: &mut Errors) {
-        if !matches!(part, Part::Status | Part::Approval) {
+        if !matches!(part, Part::Status | Part::Approval | Part::Finalizers) {
             (self.validate)(new, errors);
         }
     }
@@ -140,7 +146,7 @@ impl Strategy {
             Part::Approval => self.validate_approval,
             Part::Resize => self.validate_resize,
             Part::EphemeralContainers => self.validate_ephemeral,
-            Part::Finalizers => valid_update,
+            Part::Finalizers => self.validate_finalizers,
         };
         change(new, old, errors);
     }
@@ -151,6 +157,7 @@ fn nothing_old(_: &mut Value, _: &Value) {}
 fn valid(_: &Value, _: &mut Errors) {}
 fn valid_update(_: &Value, _: &Value, _: &mut Errors) {}
 fn silent(_: &Value, _: Option<&Value>, _: &mut Vec<String>) {}
+fn silent_alone(_: &Value, _: &mut Vec<String>) {}
 
 /// Keeps what others say in the metadata on a write of the status.
 fn keep_metadata(new: &mut Value, old: &Value) {
@@ -470,9 +477,12 @@ fn base() -> Strategy {
         change_first: false,
         validate_status: valid_update,
         validate_approval: valid_update,
+        validate_finalizers: valid_update,
         validate_resize: valid_update,
         validate_ephemeral: valid_update,
+        sent_warnings: silent_alone,
         warnings: silent,
+        status_warnings: silent_alone,
         keeps_status: false,
         generation: Generation::None,
         unconditional_update: true,

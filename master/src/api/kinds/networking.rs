@@ -41,6 +41,7 @@ pub(super) fn ingress() -> Strategy {
             let path = Path::new("status.loadBalancer.ingress");
             balancer_ingress(&new["status"]["loadBalancer"], false, &path, errors);
         },
+        status_warnings: checks::balancer_notes,
         warnings: |object, old, said| {
             if old.is_none() && object["metadata"]["annotations"].get(CLASS).is_some() {
                 said.push(format!(

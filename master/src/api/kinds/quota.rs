@@ -284,7 +284,7 @@ fn amounts_of(map: &Value, path: &Path, errors: &mut Errors) {
         }
         checks::quantity(value, &path, errors);
         let whole = COUNTED.contains(&name.as_str()) || is_extended(name);
-        if whole && amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
+        if whole && amount(value).is_some_and(|q| !q.is_whole()) {
             errors.invalid(&path, value.clone(), "must be an integer");
         }
     }

@@ -48,7 +48,8 @@ pub fn is_extended(name: &str) -> bool {
         && qualified_name_error(&format!("requests.{name}")).is_empty()
 }
 
-fn is_huge_page(name: &str) -> bool {
+/// Whether a resource is memory in pages of a size.
+pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
@@ -83,7 +84,7 @@ pub fn container_resource_name(name: &str, path: &Path, errors: &mut Errors) {
 fn value(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
     checks::quantity(value, path, errors);
     let whole = is_extended(name) || STANDARD.contains(&name) && is_counted(name);
-    if whole && amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
+    if whole && amount(value).is_some_and(|q| !q.is_whole()) {
         errors.invalid(path, value.clone(), "must be an integer");
     }
 }

@@ -209,22 +209,41 @@ pub fn untyped(value: &Value) -> Option<String> {
     }
 }
 
-/// What is wrong with the kind that a patched object says that it is of, if nobody has such a kind.
-pub fn unregistered(definition: &Definition, value: &Value) -> Option<String> {
+/// Why a patched object is not of the kind that it was, if it says that it is of another.
+pub fn of_another_kind(definition: &Definition, value: &Value) -> Option<String> {
     let (group, version, kind) = definition.gvk?;
     let own = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let given =
-        |name: &str, own: &str| value[name].as_str().filter(|t| !t.is_empty()).unwrap_or(own).to_owned();
-    let (given_version, given_kind) = (given("apiVersion", &own), given("kind", kind));
-    if (given_version == own && given_kind == kind) || is_read(&given_kind, &given_version) {
+    let said = match said_by(value) {
+        Ok(said) => said,
+        Err(why) => return Some(why),
+    };
+    let given = said.kind.as_deref().unwrap_or(kind);
+    let Some(given_version) = said.api_version else {
+        return (given != kind).then(|| misfit_internally(group, kind, given));
+    };
+    if given == kind && (given_version == own || is_read(given, &given_version)) {
         return None;
     }
-    let scheme = scheme(group);
-    Some(format!(
-        "no kind {} is registered for version {} in scheme \"{scheme}\"",
-        go::quote(&given_kind),
-        go::quote(&given_version)
-    ))
+    // It is read as what it says that it is, before that is held against it.
+    let read = known_as(given, &given_version).map(|d| schema::decode_in(d, &mut value.clone()));
+    read.and_then(Result::err).or_else(|| Some(misfit(group, kind, given, &given_version)))
+}
+
+/// Makes an object that does not say of which version it is what is left of it: no version's fields are the internal
+/// one's, so that each of its own is unknown.
+pub fn without_version(definition: &Definition, value: &mut Value, strict: &mut Vec<String>) {
+    if definition.gvk.is_none() || !said_by(value).is_ok_and(|said| said.api_version.is_none()) {
+        return;
+    }
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| {
+            let is_type = name == "kind" || name == "apiVersion";
+            if !is_type {
+                strict.push(format!("unknown field {}", go::quote(name)));
+            }
+            is_type
+        });
+    }
 }
 
 /// Kinds that every version reads and none serves, and those of the version that belongs to no group.
@@ -253,32 +272,52 @@ fn wrong_kind(group: &str, kind: &str, given: &str, given_version: &str, expecte
         ));
     }
     let version = given_version.rsplit('/').next().unwrap_or(given_version);
-    let known = resources::by_kind(given_version, given).is_some()
+    cannot(given, version, kind, &misfit(group, kind, given, given_version))
+}
+
+/// Why what a body says that it is cannot become what it should be.
+fn misfit(group: &str, kind: &str, given: &str, given_version: &str) -> String {
+    let version = given_version.rsplit('/').next().unwrap_or(given_version);
+    let known = is_read(given, given_version)
         || is_meta(given, given_version)
         || (given_version, given) == ("v1", "List")
-        || schema::all().iter().any(|d| {
-            d.gvk.is_some_and(|(g, v, k)| {
-                k == given && given_version == if g.is_empty() { v.to_owned() } else { format!("{g}/{v}") }
-            })
-        });
+        || known_as(given, given_version).is_some();
     let own_scheme = |g: &str| matches!(g, "apiextensions.k8s.io" | "apiregistration.k8s.io");
     let given_group = given_version.split_once('/').map_or("", |(g, _)| g);
     // Some groups have schemes of their own, which know no others, nor the others them.
     if !known || (given_group != group && (own_scheme(group) || own_scheme(given_group))) {
-        let why = format!(
-            "no kind {} is registered for version {} in scheme \"{}\"",
-            go::quote(given),
-            go::quote(given_version),
-            scheme(group)
-        );
-        return cannot(given, version, kind, &why);
+        let of = format!("version {}", go::quote(given_version));
+        return unregistered(group, given, &of);
     }
-    let package = match group.split('.').next().unwrap_or_default() {
+    unknown_conversion(version, given, group, kind)
+}
+
+/// The same of a body that names no version, and so means the internal one of the kind's own group.
+fn misfit_internally(group: &str, kind: &str, given: &str) -> String {
+    let of_group = |d: &Definition| d.gvk.is_some_and(|(g, _, k)| g == group && k == given);
+    if UNVERSIONED.contains(&given) {
+        unknown_conversion("v1", given, group, kind)
+    } else if schema::all().iter().any(of_group) {
+        unknown_conversion(package(group), given, group, kind)
+    } else {
+        unregistered(group, given, &format!("the internal version of group {}", go::quote(group)))
+    }
+}
+
+/// Go's package of a group's types.
+fn package(group: &str) -> &str {
+    match group.split('.').next().unwrap_or_default() {
         "" | "events" => "core",
         first => first,
-    };
-    let why = format!("converting ({version}.{given}) to ({package}.{kind}): unknown conversion");
-    cannot(given, version, kind, &why)
+    }
+}
+
+fn unknown_conversion(from: &str, given: &str, group: &str, kind: &str) -> String {
+    format!("converting ({from}.{given}) to ({}.{kind}): unknown conversion", package(group))
+}
+
+fn unregistered(group: &str, given: &str, of: &str) -> String {
+    format!("no kind {} is registered for {of} in scheme \"{}\"", go::quote(given), scheme(group))
 }
 
 /// Reads the object of a create or replace, in the stored version, defaulted.
@@ -318,6 +357,46 @@ pub fn defaulted(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_patched_object_stays_of_its_kind() {
+        let config = schema::kind("", "v1", "ConfigMap").expect("a kind");
+        let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+        for (patched, why) in [
+            (serde_json::json!({"kind": "ConfigMap", "apiVersion": "v1"}), None),
+            (serde_json::json!({"apiVersion": "v1", "kind": ""}), None),
+            (serde_json::json!({"kind": "ConfigMap"}), None),
+            (
+                serde_json::json!({"kind": "Secret", "apiVersion": "v1"}),
+                Some("converting (v1.Secret) to (core.ConfigMap): unknown conversion".to_owned()),
+            ),
+            (
+                serde_json::json!({"kind": "Secret", "apiVersion": "v1", "data": {"a": "1"}}),
+                Some("illegal base64 data at input byte 0".to_owned()),
+            ),
+            (
+                serde_json::json!({"kind": "Secret"}),
+                Some("converting (core.Secret) to (core.ConfigMap): unknown conversion".to_owned()),
+            ),
+            (
+                serde_json::json!({"kind": "Nope"}),
+                Some(format!(
+                    "no kind \"Nope\" is registered for the internal version of group \"\" {scheme}"
+                )),
+            ),
+            (
+                serde_json::json!({"kind": "Nope", "apiVersion": "v1"}),
+                Some(format!("no kind \"Nope\" is registered for version \"v1\" {scheme}")),
+            ),
+        ] {
+            assert_eq!(of_another_kind(config, &patched), why, "{patched}");
+        }
+        let mut value = serde_json::json!({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {}});
+        let mut strict = Vec::new();
+        without_version(config, &mut value, &mut strict);
+        assert_eq!(strict, ["unknown field \"data\"", "unknown field \"metadata\""]);
+        assert_eq!(value, serde_json::json!({"kind": "ConfigMap"}));
+    }
 
     #[test]
     fn what_a_body_is_may_be_said_in_any_case() {

@@ -206,6 +206,7 @@ impl Inner {
                 custom.fields.default(&mut value);
             }
         }
+        (strategy.sent_warnings)(&value, write.warnings);
         (strategy.prepare_create)(&mut value);
         kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
@@ -217,10 +218,10 @@ impl Inner {
         let mut errors = created_errors(resource, &strategy, looked_at, empties);
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
-        admission::validate(self, &mut write, &value).await?;
-        self.call_validating(&mut write, Some(&value)).await?;
         (strategy.warnings)(&value, None, write.warnings);
         subject.warn_of_finalizers(&value, None, write.warnings);
+        admission::validate(self, &mut write, &value).await?;
+        self.call_validating(&mut write, Some(&value)).await?;
         // Found out where it would be stored, where what is no number is no version either.
         if wanted == Wanted::New && !request.options.dry_run && version.is_ok_and(|version| version != 0) {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));

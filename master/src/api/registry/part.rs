@@ -1,9 +1,6 @@
 //! The parts of an object that writes change, and what a write of one keeps of the others.
 
-use std::cell::LazyCell;
-
 use protocol::schema::Empties;
-use protocol::schema::decode::finish;
 use serde_json::Value;
 
 use super::Subject;
@@ -42,14 +39,13 @@ impl Part {
     }
 }
 
-/// Keeps what this write may not change, and counts the generation.
+/// Keeps what this write may not change.
 pub(super) fn prepare(
     subject: &Subject<'_>,
     part: Part,
     strategy: &kinds::Strategy,
     new: &mut Value,
     old: &Value,
-    empties: &Empties,
 ) {
     for name in ["creationTimestamp", "generation", "namespace"] {
         object::copy_meta(old, new, name);
@@ -76,36 +72,6 @@ pub(super) fn prepare(
                 kinds::without_disabled(subject.stored, new, Some(old));
             } else {
                 (strategy.prepare_resize)(new, old);
-            }
-            if matches!(strategy.generation, Generation::States | Generation::Changes) {
-                let canonical = LazyCell::new(|| finish(subject.definition, new.clone()));
-                let counts = |(name, _): &(&String, &Value)| match name.as_str() {
-                    "metadata" | "kind" | "apiVersion" => false,
-                    "status" => !has_status,
-                    _ => true,
-                };
-                let fields = |v: &'_ Value| v.as_object().into_iter().flatten().filter(counts).count();
-                let differs = |v: &Value| {
-                    let mut all = v.as_object().into_iter().flatten().filter(counts);
-                    all.any(|(name, value)| old.get(name) != Some(value))
-                };
-                // What is as it was needs no form: it had it already.
-                let same = fields(new) == fields(old) && !differs(new);
-                let differs = !same && (fields(&canonical) != fields(old) || differs(&canonical));
-                // Of two kinds some of the metadata is of the spec.
-                let counted = match subject.stored.plural {
-                    "deployments" => Some("annotations"),
-                    "endpointslices" => Some("labels"),
-                    _ => None,
-                };
-                let marked = counted.is_some_and(|name| !object::same(&canonical, old, &["metadata", name]));
-                // What these compare tells an empty list from none, and what is stored cannot.
-                let exact = kinds::compared_exactly(subject.stored)
-                    .is_some_and(|at| empties.remain_in(at, &canonical[at]));
-                if differs || marked || exact {
-                    let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
-                    new["metadata"]["generation"] = generation.into();
-                }
             }
         }
         Part::Status if subject.custom.is_some() => {
@@ -148,6 +114,43 @@ pub(super) fn prepare(
             object::object_mut(new, &["status"]).insert("conditions".to_owned(), conditions);
             (strategy.prepare_status)(new, old);
         }
+    }
+}
+
+/// Counts the generation of an object that was changed, by its author or by whoever looked at it on its way.
+pub(super) fn count(
+    subject: &Subject<'_>,
+    part: Part,
+    strategy: &kinds::Strategy,
+    new: &mut Value,
+    old: &Value,
+    empties: &Empties,
+) {
+    let counted = matches!(strategy.generation, Generation::States | Generation::Changes);
+    if !counted || !matches!(part, Part::Main | Part::Resize) {
+        return;
+    }
+    let has_status = subject.stored.subresource("status").is_some();
+    let counts = |(name, _): &(&String, &Value)| match name.as_str() {
+        "metadata" | "kind" | "apiVersion" => false,
+        "status" => !has_status,
+        _ => true,
+    };
+    let fields = |v: &'_ Value| v.as_object().into_iter().flatten().filter(counts).count();
+    let mut all = new.as_object().into_iter().flatten().filter(counts);
+    let differs = fields(new) != fields(old) || all.any(|(name, value)| old.get(name) != Some(value));
+    // Of two kinds some of the metadata is of the spec.
+    let marks = match subject.stored.plural {
+        "deployments" => Some("annotations"),
+        "endpointslices" => Some("labels"),
+        _ => None,
+    };
+    let marked = marks.is_some_and(|name| !object::same(new, old, &["metadata", name]));
+    // What these compare tells an empty list from none, and what is stored cannot.
+    let exact = kinds::compared_exactly(subject.stored).is_some_and(|at| empties.remain_in(at, &new[at]));
+    if differs || marked || exact {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        new["metadata"]["generation"] = generation.into();
     }
 }
 

@@ -136,13 +136,15 @@ pub fn apply_patch(
     let problem = match kind {
         PatchKind::Strategic => patch::typed::problem(definition, &value),
         _ if std::ptr::eq(definition, schema::custom()) => body::untyped(&value),
-        _ => body::unregistered(definition, &value),
+        _ => body::of_another_kind(definition, &value),
     };
     if let Some(why) = problem {
         return Err(invalid(&why));
     }
     if kind == PatchKind::Strategic {
         patch::typed::fit(definition, &mut value);
+    } else {
+        body::without_version(definition, &mut value, &mut strict);
     }
     let (more, empties) = schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?;
     strict.extend(more);

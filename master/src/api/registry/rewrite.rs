@@ -7,7 +7,7 @@ use protocol::{ApiError, ApiRequest, Verb};
 use serde_json::Value;
 
 use super::body::Sent;
-use super::part::{Part, prepare};
+use super::part::{Part, count, prepare};
 use super::update::MODIFIED;
 use super::{Answer, RETRIES_MAX, Subject, canonical, demands, options, owners};
 use crate::api::admission::{self, Write};
@@ -79,11 +79,12 @@ impl Inner {
         if patching && version == "0" && !strategy.unconditional_update {
             demands::a_revision(&subject)?;
         }
-        prepare(&subject, part, &strategy, &mut new, &old, &empties);
+        prepare(&subject, part, &strategy, &mut new, &old);
         let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
         admission::mutate(self, &mut write, &mut new).await?;
         owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
+        count(&subject, part, &strategy, &mut new, &old, &empties);
         entries::keep_times(&old, &mut new);
         let new = new;
         if part == Part::Main {
@@ -138,12 +139,16 @@ impl Inner {
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         write.warnings.extend(kept);
+        match part {
+            Part::Main => {
+                (strategy.warnings)(&new, Some(&old), write.warnings);
+                subject.warn_of_finalizers(&new, Some(&old), write.warnings);
+            }
+            Part::Status => (strategy.status_warnings)(&new, write.warnings),
+            _ => {}
+        }
         admission::validate(self, &mut write, &new).await?;
         self.call_validating(&mut write, Some(&new)).await?;
-        (strategy.warnings)(&new, Some(&old), write.warnings);
-        if part == Part::Main {
-            subject.warn_of_finalizers(&new, Some(&old), write.warnings);
-        }
         let charge = admission::quota::charge(&self.config.admission, &self.cache, &write, &new)?;
 
         let mut new = new;

@@ -25,6 +25,18 @@ pub(in crate::api::kinds) fn network_policy() -> Strategy {
             }
         },
         validate: valid_policy,
+        warnings: |object, _, said| {
+            for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+                for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
+                    for (j, peer) in list(rule, &[peers]).iter().enumerate() {
+                        let path = spec(direction).index(i).child(peers).index(j).child("ipBlock");
+                        let block = &peer["ipBlock"];
+                        checks::range_note(text(block, &["cidr"]), &path.child("cidr"), said);
+                        checks::range_notes(list(block, &["except"]), &path.child("except"), said);
+                    }
+                }
+            }
+        },
         ..base()
     }
 }

@@ -2,19 +2,26 @@
 //!
 //! What some of them said is said by fields today; where both speak, they must agree.
 
-use serde_json::Value;
+use protocol::go;
+use protocol::schema::syntax;
+use serde_json::{Value, json};
 
 use super::containers::KINDS;
+use super::{scheduling, security};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks;
-use crate::api::object::{list, text};
+use crate::api::object::{list, list_mut, object_mut, text};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// What AppArmor annotations begin with; the name of a container follows.
+pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// What is said of AppArmor annotations.
+pub const APP_ARMOR_OLD: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 const LOCALHOST: &str = "localhost/";
+const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 
 fn pairs(meta: &Value) -> impl Iterator<Item = (&str, &str)> {
     let map = meta["annotations"].as_object();
@@ -33,6 +40,12 @@ pub fn validate(meta: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
     {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
         errors.invalid(&path.key(MIRROR), value, detail);
+    }
+    if let Some(given) = meta["annotations"][TOLERATIONS].as_str().filter(|given| !given.is_empty()) {
+        match tolerations(given) {
+            Ok(given) => scheduling::tolerations(&given, &path.child(TOLERATIONS), errors),
+            Err(why) => errors.invalid(path, TOLERATIONS, why),
+        }
     }
     if let Some(cost) = meta["annotations"][DELETION_COST].as_str()
         && !is_cost(cost)
@@ -56,6 +69,29 @@ pub fn validate(meta: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&path.key(key), value, format!("invalid AppArmor profile name: {value:?}"));
         }
     }
+}
+
+/// Reads tolerations as an annotation has them: as Go reads fields that have no names of their own, in any case.
+fn tolerations(given: &str) -> Result<Vec<Value>, String> {
+    const FIELDS: [&str; 5] = ["key", "operator", "value", "effect", "tolerationSeconds"];
+    let read: Value = serde_json::from_str(given)
+        .map_err(|e| syntax::error(given.as_bytes()).unwrap_or_else(|| e.to_string()))?;
+    let items = match read {
+        Value::Array(items) => items,
+        Value::Null => Vec::new(),
+        other => return Err(go::cannot_unmarshal(&other, "[]core.Toleration")),
+    };
+    let mut tolerations = Vec::with_capacity(items.len());
+    for item in items {
+        let Value::Object(fields) = item else {
+            return Err(go::cannot_unmarshal(&item, "core.Toleration"));
+        };
+        let named = fields.into_iter().filter_map(|(name, value)| {
+            FIELDS.iter().find(|f| f.eq_ignore_ascii_case(&name)).map(|f| ((*f).to_owned(), value))
+        });
+        tolerations.push(Value::Object(named.collect()));
+    }
+    Ok(tolerations)
 }
 
 /// A number as it is printed: no plus, no zeros before it.
@@ -89,6 +125,63 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Error
         }
         if key == MIRROR {
             errors.forbidden(&path.key(key), "may not add mirror pod annotation");
+        }
+    }
+}
+
+/// The field that says what an AppArmor annotation does; none where that says nothing that a field could.
+pub fn app_armor_profile(said: &str) -> Option<Value> {
+    match said {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        _ => {
+            let file = said.strip_prefix(LOCALHOST).filter(|file| !file.is_empty())?;
+            Some(json!({"type": "Localhost", "localhostProfile": file}))
+        }
+    }
+}
+
+/// A pod's containers without an AppArmor profile of their own, whose annotation names one or nothing that is right,
+/// and what the containers get.
+fn app_armor(pod: &Value) -> Vec<(&'static str, usize, String, Option<Value>)> {
+    let (spec, annotations) = (&pod["spec"], &pod["metadata"]["annotations"]);
+    if text(spec, &["os", "name"]) == "windows" || annotations.is_null() {
+        return Vec::new();
+    }
+    let whole = &spec["securityContext"]["appArmorProfile"];
+    let mut found = Vec::new();
+    for kind in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in list(spec, &[kind]).iter().enumerate() {
+            let key = format!("{APP_ARMOR}{}", text(container, &["name"]));
+            let own = &container["securityContext"]["appArmorProfile"];
+            let Some(said) = annotations[&key].as_str().filter(|_| !own.is_object()) else { continue };
+            let fits = |profile: &Value| {
+                let mut errors = Errors::default();
+                security::app_armor(profile, &Path::default(), &mut errors);
+                errors.is_empty()
+            };
+            let profile = app_armor_profile(said).filter(fits);
+            // What the pod says as a whole need not be said again.
+            if profile.as_ref() != Some(whole) {
+                found.push((kind, i, key, profile));
+            }
+        }
+    }
+    found
+}
+
+/// Notes the annotations of a new pod where fields should be.
+pub fn app_armor_notes(pod: &Value, said: &mut Vec<String>) {
+    for (_, _, key, _) in app_armor(pod) {
+        said.push(format!("{}: {APP_ARMOR_OLD}", Path::new("metadata.annotations").key(&key)));
+    }
+}
+
+/// Gives the containers of a new pod the profiles that annotations name.
+pub fn copy_app_armor(pod: &mut Value) {
+    for (kind, i, _, profile) in app_armor(pod) {
+        if let (Some(profile), Some(container)) = (profile, list_mut(pod, &["spec", kind]).get_mut(i)) {
+            object_mut(container, &["securityContext"]).insert("appArmorProfile".to_owned(), profile);
         }
     }
 }
@@ -148,6 +241,42 @@ fn agree(said: &str, profile: &Value, what: &str, path: &Path, errors: &mut Erro
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn annotations_that_name_profiles_become_fields() {
+        let pod = |said: &str, whole: Value| {
+            json!({
+                "metadata": {"annotations": {format!("{APP_ARMOR}c"): said}},
+                "spec": {"securityContext": {"appArmorProfile": whole}, "containers": [{"name": "c"}]},
+            })
+        };
+        let noted = format!("metadata.annotations[{APP_ARMOR}c]: {APP_ARMOR_OLD}");
+        for (said, whole, profile, notes) in [
+            ("unconfined", Value::Null, json!({"type": "Unconfined"}), 1),
+            ("localhost/a", Value::Null, json!({"type": "Localhost", "localhostProfile": "a"}), 1),
+            ("runtime/default", json!({"type": "RuntimeDefault"}), Value::Null, 0),
+            ("runtime/default", json!({"type": "Unconfined"}), json!({"type": "RuntimeDefault"}), 1),
+            ("localhost/", Value::Null, Value::Null, 1),
+            ("localhost/ a", Value::Null, Value::Null, 1),
+            ("x", Value::Null, Value::Null, 1),
+        ] {
+            let mut pod = pod(said, whole);
+            let mut told = Vec::new();
+            app_armor_notes(&pod, &mut told);
+            assert_eq!(told, vec![noted.clone(); notes], "{said}");
+            copy_app_armor(&mut pod);
+            assert_eq!(pod["spec"]["containers"][0]["securityContext"]["appArmorProfile"], profile, "{said}");
+        }
+    }
+
+    #[test]
+    fn tolerations_in_an_annotation_are_checked_too() {
+        assert_eq!(tolerations(r#"[{"Key": "a"}]"#), Ok(vec![json!({"key": "a"})]));
+        assert_eq!(
+            tolerations("{}"),
+            Err("json: cannot unmarshal object into Go value of type []core.Toleration".to_owned())
+        );
+    }
+
     use serde_json::json;
 
     use super::*;

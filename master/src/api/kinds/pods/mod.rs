@@ -16,6 +16,7 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::object::{copy_meta, default, list, list_mut, object_mut};
 
 mod annotations;
+mod container_statuses;
 mod containers;
 pub mod defaults;
 mod features;
@@ -50,7 +51,9 @@ pub(super) fn strategy() -> Strategy {
         prepare_resize: update::prepare_resize,
         validate_resize: update::validate_resize,
         validate_ephemeral: update::validate_ephemeral,
+        sent_warnings: annotations::app_armor_notes,
         warnings: warnings::pod,
+        status_warnings: warnings::status,
         ..base()
     }
 }
@@ -74,35 +77,53 @@ fn fill_in(pod: &mut Value) {
             }
         }
     }
-    whole_requests(pod);
+    whole_requests(&mut pod["spec"]);
 }
 
-/// A pod that is limited as a whole requests, as a whole, what its containers do, or else what it may use.
-fn whole_requests(pod: &mut Value) {
-    let limits = pod["spec"]["resources"]["limits"].as_object().cloned().unwrap_or_default();
-    if pod["spec"]["resources"].is_null() {
-        object_mut(pod, &["spec"]).remove("resources");
+/// A pod that says as a whole what it needs has huge pages as its containers have them.
+fn whole_limits(spec: &mut Value) {
+    let whole = &spec["resources"];
+    if ["limits", "requests"].iter().all(|which| whole[*which].as_object().is_none_or(|m| m.is_empty())) {
+        return;
     }
+    let mut pages = totals::of_containers(spec, "limits");
+    pages.retain(|name, _| resources::is_huge_page(name) && whole["requests"][name.as_str()].is_null());
+    if pages.is_empty() {
+        return;
+    }
+    let limits = object_mut(spec, &["resources", "limits"]);
+    for (name, sum) in pages {
+        limits.entry(name).or_insert_with(|| sum.to_string().into());
+    }
+}
+
+/// A pod that is limited as a whole requests, as a whole, what its containers do, or else what it may use. Of what
+/// cannot be promised twice, all that it may use is asked for.
+fn whole_requests(spec: &mut Value) {
+    if spec["resources"].is_null() {
+        object_mut(spec, &[]).remove("resources");
+        return;
+    }
+    whole_limits(spec);
+    let limits = spec["resources"]["limits"].as_object().cloned().unwrap_or_default();
     if limits.is_empty() {
         return;
     }
-    let mut wanted = BTreeMap::new();
-    for (name, limit) in limits.into_iter().filter(|(name, _)| resources::is_whole_pods(name)) {
-        let asked: Vec<Quantity> = list(pod, &["spec", "containers"])
-            .iter()
-            .filter_map(|c| amount(&c["resources"]["requests"][name.as_str()]))
-            .collect();
-        let value =
-            if asked.is_empty() { limit } else { asked.into_iter().sum::<Quantity>().to_string().into() };
-        wanted.insert(name, value);
+    let asked = totals::of_containers(spec, "requests");
+    let asked = asked.into_iter().filter(|(name, _)| resources::overcommit_allowed(name));
+    let wanted = asked.map(|(name, sum)| (name, sum.to_string().into())).chain(limits);
+    let wanted: Vec<_> = wanted.filter(|(name, _)| resources::is_whole_pods(name)).collect();
+    if wanted.is_empty() {
+        return;
     }
-    let requests = object_mut(pod, &["spec", "resources", "requests"]);
+    let requests = object_mut(spec, &["resources", "requests"]);
     for (name, value) in wanted {
         requests.entry(name).or_insert(value);
     }
 }
 
 fn prepare_create(pod: &mut Value) {
+    annotations::copy_app_armor(pod);
     drop_disabled(&mut pod["spec"], &Value::Null);
     features::label_keys(pod);
     if pod["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
@@ -191,6 +212,39 @@ mod tests {
             (json!({"limits": {"cpu": "0", "memory": "0"}}), "BestEffort"),
         ] {
             assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");
+        }
+    }
+
+    #[test]
+    fn a_pod_asks_as_a_whole_for_what_its_containers_need() {
+        let container =
+            |requests: Value, limits: Value| json!({"resources": {"requests": requests, "limits": limits}});
+        for (whole, container, wanted) in [
+            (json!(null), container(json!({"cpu": "1"}), json!({})), Value::Null),
+            (
+                json!({"limits": {"cpu": "2"}}),
+                container(json!({"cpu": "1", "memory": "1Gi", "example.com/x": "1"}), json!({})),
+                json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1", "memory": "1Gi"}}),
+            ),
+            (
+                json!({"limits": {"memory": "2Gi", "hugepages-2Mi": "8Mi"}}),
+                container(json!({"hugepages-2Mi": "4Mi"}), json!({"hugepages-2Mi": "4Mi"})),
+                json!({"limits": {"memory": "2Gi", "hugepages-2Mi": "8Mi"}, "requests": {"memory": "2Gi", "hugepages-2Mi": "8Mi"}}),
+            ),
+            (
+                json!({"limits": {"memory": "2Gi"}}),
+                container(json!({"hugepages-2Mi": "4Mi"}), json!({"hugepages-2Mi": "4Mi"})),
+                json!({"limits": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}, "requests": {"memory": "2Gi", "hugepages-2Mi": "4Mi"}}),
+            ),
+            (
+                json!({"requests": {"memory": "2Gi"}}),
+                container(json!({}), json!({})),
+                json!({"requests": {"memory": "2Gi"}}),
+            ),
+        ] {
+            let mut spec = json!({"resources": whole, "containers": [container]});
+            whole_requests(&mut spec);
+            assert_eq!(spec["resources"], wanted);
         }
     }
 }

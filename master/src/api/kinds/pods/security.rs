@@ -168,7 +168,8 @@ fn seccomp(profile: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
+/// Checks the fields of an AppArmor profile.
+pub fn app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
     if !profile.is_object() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::annotations;
+use super::{annotations, container_statuses};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, ip};
 use crate::api::meta::NameRule;
@@ -89,6 +89,7 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
         errors.invalid(&path, first, "must be equal to `hostIP`");
     }
     addresses_of(status, "hostIPs", &path, errors);
+    container_statuses::validate(new, &path, errors);
 }
 
 fn not_below_zero(value: &Value, path: &Path, errors: &mut Errors) {

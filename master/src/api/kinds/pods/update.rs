@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{annotations, qos_class, scheduling};
 use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, internal_diff};
-use crate::api::object::{copy_field, existing_mut, list, list_mut, text};
+use crate::api::object::{copy_field, copy_meta, list, list_mut, text};
 
 const KINDS: [&str; 2] = ["containers", "initContainers"];
 const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -184,10 +184,8 @@ pub(super) fn prepare_resize(new: &mut Value, old: &Value) {
         return;
     }
     let mut kept = old.clone();
-    if let Some(meta) = existing_mut(&mut kept, &["metadata"])
-        && let Some(version) = new["metadata"].get("resourceVersion")
-    {
-        meta.insert("resourceVersion".to_owned(), version.clone());
+    for name in ["resourceVersion", "managedFields"] {
+        copy_meta(new, &mut kept, name);
     }
     copy_field(&new["spec"], &mut kept["spec"], "resources");
     for kind in KINDS {
@@ -208,7 +206,8 @@ pub(super) fn prepare_resize(new: &mut Value, old: &Value) {
 /// Checks a resize.
 pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
-    let nowhere = Path::default();
+    // An empty name, as upstream prints it.
+    let nowhere = Path::new("[]");
     if annotations::is_mirror(&old["metadata"]) {
         return errors.forbidden_only(&nowhere, "static pods cannot be resized");
     }

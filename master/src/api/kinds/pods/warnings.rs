@@ -3,7 +3,7 @@
 use protocol::selector::label_value_error;
 use serde_json::Value;
 
-use super::overlaps;
+use super::{annotations, overlaps};
 use crate::api::invalid::{Path, go_quote};
 use crate::api::kinds::checks::{address_note, address_notes, amount};
 use crate::api::kinds::volume_notes;
@@ -60,7 +60,6 @@ const OLD_ANNOTATIONS: &[(&str, &str)] = &[
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const NO_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
 
 /// What is said about a pod's spec and its metadata; `root` is where both stand.
@@ -80,9 +79,9 @@ pub fn spec(pod: &Value, root: &Path, said: &mut Vec<String>) {
             said.push(format!("{}: {NO_SELECTOR}", path.child("labelSelector")));
         }
     }
-    let annotations = &pod["metadata"]["annotations"];
+    let annotated_with = &pod["metadata"]["annotations"];
     let annotated = root.child("metadata").child("annotations");
-    for (key, why) in OLD_ANNOTATIONS.iter().filter(|(key, _)| annotations.get(*key).is_some()) {
+    for (key, why) in OLD_ANNOTATIONS.iter().filter(|(key, _)| annotated_with.get(*key).is_some()) {
         said.push(format!("{}: {why}", annotated.key(key)));
     }
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
@@ -112,23 +111,27 @@ pub fn spec(pod: &Value, root: &Path, said: &mut Vec<String>) {
         }
     }
     fractions(&spec["overhead"], &["memory", "ephemeral-storage"], &path.child("overhead"), said);
-    if !spec["securityContext"]["seccompProfile"].is_object() && annotations.get(SECCOMP_POD).is_some() {
+    if !spec["securityContext"]["seccompProfile"].is_object() && annotated_with.get(SECCOMP_POD).is_some() {
         said.push(format!("{}: {NO_SECCOMP}", annotated.key(SECCOMP_POD)));
     }
-    let with_profile = spec["securityContext"]["appArmorProfile"].is_object();
+    let whole = &spec["securityContext"]["appArmorProfile"];
+    // Of a pod this was said when it came.
+    let is_template = root.child("spec").to_string() != "spec";
     for (container, path) in containers(spec, &path) {
         let name = text(container, &["name"]);
         let noted = |prefix: &str, field: &str| {
             let key = format!("{prefix}{name}");
-            (!container["securityContext"][field].is_object() && annotations.get(&key).is_some())
+            (!container["securityContext"][field].is_object() && annotated_with.get(&key).is_some())
                 .then_some(key)
         };
         if let Some(key) = noted(SECCOMP_CONTAINER, "seccompProfile") {
             said.push(format!("{}: {NO_SECCOMP}", annotated.key(&key)));
         }
-        if let Some(key) = noted(APP_ARMOR, "appArmorProfile").filter(|_| !with_profile) {
-            let why = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-            said.push(format!("{}: {why}", annotated.key(&key)));
+        if let Some(key) = noted(annotations::APP_ARMOR, "appArmorProfile").filter(|_| is_template) {
+            let named = annotated_with[&key].as_str().and_then(annotations::app_armor_profile);
+            if named.as_ref() != Some(whole) {
+                said.push(format!("{}: {}", annotated.key(&key), annotations::APP_ARMOR_OLD));
+            }
         }
         self::container(container, &path, said);
     }
@@ -165,7 +168,7 @@ fn repeated(spec: &Value, field: &str, by: &str, path: &Path, said: &mut Vec<Str
 fn fractions(amounts: &Value, resources: &[&str], path: &Path, said: &mut Vec<String>) {
     for resource in resources {
         let value = &amounts[*resource];
-        if amount(value).is_some_and(|q| q.milli() % 1000 != 0) {
+        if amount(value).is_some_and(|q| !q.is_whole()) {
             let path = path.key(resource);
             said.push(format!("{path}: fractional byte value {value} is invalid, must be an integer"));
         }
@@ -188,7 +191,6 @@ fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
                     text(port, &["protocol"]),
                 ));
             }
-            address_note(ip, &at.child("hostIP"), said);
             let same = |p: &Value| ["containerPort", "protocol"].iter().all(|f| p[*f] == port[*f]);
             for (other, there) in seen.iter().filter(|(other, _)| same(other)) {
                 let (other_ip, other_number) = (text(other, &["hostIP"]), host(other));
@@ -337,6 +339,16 @@ pub(super) fn pod(pod: &Value, old: Option<&Value>, said: &mut Vec<String>) {
     }
 }
 
+/// What is said about a pod's status.
+pub(super) fn status(pod: &Value, said: &mut Vec<String>) {
+    for which in ["podIPs", "hostIPs"] {
+        let path = Path::new("status").child(which);
+        for (i, address) in list(pod, &["status", which]).iter().enumerate() {
+            address_note(text(address, &["ip"]), &path.index(i).child("ip"), said);
+        }
+    }
+}
+
 /// What is said about an object with a template at `spec.template`.
 pub fn templated(object: &Value, old: Option<&Value>, said: &mut Vec<String>) {
     if old.is_none() {
@@ -360,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_hides_or_matches_nothing_is_said() {
-        let pod = json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "x"}}, "spec": {
+        let pod = json!({"spec": {
             "nodeSelector": {"beta.kubernetes.io/os": "linux"},
             "topologySpreadConstraints": [{"topologyKey": "beta.kubernetes.io/os"}],
             "hostAliases": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.1"}],
@@ -388,8 +400,6 @@ mod tests {
                 "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
                 "spec.hostAliases[1].ip: duplicate ip \"192.0.2.1\"",
                 "spec.imagePullSecrets[1].name: duplicate name \"a\"",
-                "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use \
-                 the \"appArmorProfile\" field instead",
                 "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an \
                  integer",
                 "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",

@@ -23,21 +23,22 @@ pub(super) fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>
             said.push("spec.externalIPs is ignored for headless services".to_owned());
         }
         if text(spec, &["sessionAffinity"]) != "None" {
-            said.push("spec.sessionAffinity is ignored for headless services".to_owned());
+            said.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
     }
     checks::address_notes(list(spec, &["externalIPs"]), &path("externalIPs"), said);
+    if external_ips && !is_headless(spec) && !is(object, "ExternalName") {
+        said.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
     checks::address_note(text(spec, &["loadBalancerIP"]), &path("loadBalancerIP"), said);
+    checks::range_notes(list(spec, &["loadBalancerSourceRanges"]), &path("loadBalancerSourceRanges"), said);
     if is(object, "ExternalName") && external_ips {
         said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
     if !is(object, "ExternalName") && !text(spec, &["externalName"]).is_empty() {
         said.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if external_ips {
-        said.push(
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
-        );
     }
     if text(spec, &["trafficDistribution"]) == "PreferClose" {
         said.push(

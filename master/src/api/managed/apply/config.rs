@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn yaml_and_json_are_read_alike() {
-        let wanted = serde_json::json!({"kind": "A", "data": {"a": "1", "n": 2}});
-        for text in ["kind: A\ndata: {a: \"1\", n: 2}\n", r#"{"kind":"A","data":{"a":"1","n":2}}"#] {
+        let wanted = serde_json::json!({"kind": "A", "data": {"a": "1", "m": 2}});
+        for text in ["kind: A\ndata: {a: \"1\", m: 2}\n", r#"{"kind":"A","data":{"a":"1","m":2}}"#] {
             let config = read(text.as_bytes()).expect(text);
             assert_eq!((config.value, config.repeated), (wanted.clone(), Vec::new()), "{text}");
         }
