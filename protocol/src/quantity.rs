@@ -73,6 +73,14 @@ impl Quantity {
         i64::try_from(rounded).unwrap_or(if rounded > 0 { i64::MAX } else { i64::MIN })
     }
 
+    /// The amount with nothing finer than a thousandth, rounded away from zero.
+    pub fn rounded_to_milli(self) -> Self {
+        const MILLI: i128 = 1_000_000;
+        let rest = self.nano % MILLI;
+        let nano = self.nano - rest + rest.signum() * MILLI;
+        Quantity { nano, ..self }
+    }
+
     /// The suffix family.
     pub fn format(&self) -> Format {
         self.format

@@ -3,6 +3,10 @@
 use serde_json::Value;
 
 use super::{Definition, Type};
+use crate::quantity::Quantity;
+
+/// The types whose amounts of resources are rounded.
+const CORE: &str = "a.core.v1.";
 
 /// Fills in absent (or, where Go could not tell, zero) fields of `value` that have a default in the table.
 pub fn apply_defaults(definition: &'static Definition, value: &mut Value) {
@@ -20,7 +24,22 @@ pub fn apply_defaults(definition: &'static Definition, value: &mut Value) {
             }
         }
         if let Some(inner) = object.get_mut(field.name) {
+            if matches!(field.ty, Type::Map(Type::Quantity)) && definition.name.starts_with(CORE) {
+                rounded(inner);
+            }
             descend(&field.ty, inner);
+        }
+    }
+}
+
+/// Amounts of resources are kept in thousandths, what is finer is rounded up.
+fn rounded(amounts: &mut Value) {
+    for amount in amounts.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        // Only these spellings are finer than thousandths.
+        let finer = |text: &&str| text.ends_with(['n', 'u']) || text.contains("e-");
+        let Some(text) = amount.as_str().filter(finer) else { continue };
+        if let Ok(quantity) = text.parse::<Quantity>() {
+            *amount = quantity.rounded_to_milli().to_string().into();
         }
     }
 }
