@@ -182,8 +182,7 @@ pub fn domain_prefixed_path(value: &str, path: &Path, errors: &mut Errors) {
         errors.invalid(
             path,
             rest,
-            "Invalid path (e.g. 'foo/bar',  or 'foo',  or 'foo/bar/baz', regex used for validation is \
-             '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
+            "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
         );
     }
 }
@@ -383,6 +382,30 @@ pub fn cidr(value: &str, path: &Path, errors: &mut Errors) -> Option<ipnet::IpNe
         errors.invalid(path, value, "must not have bits set beyond the prefix length");
     }
     Some(parsed)
+}
+
+/// What is said about a network that is right but written in an unusual way.
+pub fn cidr_note(text: &str, path: &Path, said: &mut Vec<String>) {
+    let Some(network) = parse_cidr(text) else { return };
+    let before = said.len();
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    let trunc = network.trunc();
+    if network.addr() != network.network() {
+        let one = format!("{}/{}", network.addr().to_canonical(), network.max_prefix_len());
+        said.push(format!(
+            "{path}: CIDR value {text:?} is ambiguous in this context (should be \"{trunc}\" or \"{one}\"?)"
+        ));
+    }
+    let leading = address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'));
+    let mapped = matches!(network.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if leading || mapped {
+        said.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use \"{trunc}\""));
+    }
+    if said.len() == before && network.addr().is_ipv6() && network.to_string() != text {
+        said.push(format!(
+            "{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format (\"{network}\")"
+        ));
+    }
 }
 
 /// A network in its canonical form.
@@ -738,6 +761,37 @@ mod tests {
             let mut said = Vec::new();
             address_note(address, &Path::new("p"), &mut said);
             assert_eq!(said.first().map(String::as_str), wanted, "{address}");
+        }
+    }
+
+    #[test]
+    fn odd_networks_are_noted() {
+        for (network, wanted) in [
+            ("10.0.0.0/8", vec![]),
+            ("2001:db8::/32", vec![]),
+            ("x", vec![]),
+            (
+                "10.0.0.1/8",
+                vec![
+                    "p: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \
+                     \"10.0.0.1/32\"?)",
+                ],
+            ),
+            (
+                "010.0.0.0/8",
+                vec!["p: non-standard CIDR value \"010.0.0.0/8\" is invalid: use \"10.0.0.0/8\""],
+            ),
+            (
+                "2001:DB8::/32",
+                vec![
+                    "p: IPv6 CIDR value \"2001:DB8::/32\" should be in RFC 5952 canonical format \
+                     (\"2001:db8::/32\")",
+                ],
+            ),
+        ] {
+            let mut said = Vec::new();
+            cidr_note(network, &Path::new("p"), &mut said);
+            assert_eq!(said, wanted, "{network}");
         }
     }
 

@@ -11,6 +11,9 @@ use crate::api::meta::{self, NameRule};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+/// Who writes Endpoints, as a label says.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 const ENDPOINTS_MAX: usize = 1000;
 const PORTS_MAX: usize = 20000;
 const ADDRESSES_MAX: usize = 100;
@@ -28,6 +31,20 @@ pub(super) fn endpoints() -> Strategy {
         validate: |object, errors| {
             for (i, subset) in list(object, &["subsets"]).iter().enumerate() {
                 self::subset(subset, &Path::new("subsets").index(i), errors);
+            }
+        },
+        warnings: |object, _, said| {
+            // The controller writes addresses well, however they were written before.
+            if text(object, &["metadata", "labels", MANAGED_BY]) == CONTROLLER {
+                return;
+            }
+            for (i, subset) in list(object, &["subsets"]).iter().enumerate() {
+                for kind in ["addresses", "notReadyAddresses"] {
+                    let at = Path::new("subsets").index(i).child(kind);
+                    for (j, address) in list(subset, &[kind]).iter().enumerate() {
+                        checks::address_note(text(address, &["ip"]), &at.index(j).child("ip"), said);
+                    }
+                }
             }
         },
         ..base()

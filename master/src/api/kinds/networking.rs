@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::checks::{self, named, port_name_errors, port_number};
-use super::services::balancer_ingress;
+use super::services::{balancer_ingress, balancer_notes};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
@@ -42,12 +42,16 @@ pub(super) fn ingress() -> Strategy {
             balancer_ingress(&new["status"]["loadBalancer"], false, &path, errors);
         },
         warnings: |object, old, said| {
-            if old.is_none() && object["metadata"]["annotations"].get(CLASS).is_some() {
+            if old.is_none()
+                && object["metadata"]["annotations"].get(CLASS).is_some()
+                && object["spec"]["ingressClassName"].is_null()
+            {
                 said.push(format!(
                     "annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"
                 ));
             }
         },
+        status_warnings: Some(balancer_notes),
         ..base()
     }
 }

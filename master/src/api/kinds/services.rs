@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 pub use self::checks::addresses;
 pub(super) use self::checks::balancer_ingress;
+pub(super) use self::warnings::balancer_notes;
 use super::{Strategy, base};
 use crate::api::invalid::Path;
 use crate::api::meta::NameRule;
@@ -55,6 +56,7 @@ pub(super) fn service() -> Strategy {
             balancer_ingress(balancer, true, &at, errors);
         },
         warnings: warnings::warnings,
+        status_warnings: Some(warnings::balancer_notes),
         ..base()
     }
 }

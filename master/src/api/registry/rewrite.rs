@@ -141,7 +141,7 @@ impl Inner {
         write.warnings.extend(kept);
         admission::validate(self, &mut write, &new).await?;
         self.call_validating(&mut write, Some(&new)).await?;
-        (strategy.warnings)(&new, Some(&old), write.warnings);
+        strategy.say(part, &new, &old, write.warnings);
         if part == Part::Main {
             subject.warn_of_finalizers(&new, Some(&old), write.warnings);
         }

@@ -8,6 +8,9 @@ use crate::api::kinds::checks::{self, cidr, port_name_errors, port_number};
 use crate::api::kinds::{Strategy, base};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
+/// Directions, and where the other side stands in their rules.
+const PEERS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+
 pub(in crate::api::kinds) fn network_policy() -> Strategy {
     Strategy {
         defaults: |object| {
@@ -25,13 +28,28 @@ pub(in crate::api::kinds) fn network_policy() -> Strategy {
             }
         },
         validate: valid_policy,
+        warnings: |object, _, said| {
+            for (direction, peers) in PEERS {
+                for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
+                    for (j, peer) in list(rule, &[peers]).iter().enumerate() {
+                        let (block, at) = (&peer["ipBlock"], spec(direction).index(i).child(peers).index(j));
+                        let at = at.child("ipBlock");
+                        checks::cidr_note(text(block, &["cidr"]), &at.child("cidr"), said);
+                        let excepted = list(block, &["except"]).iter().filter_map(Value::as_str);
+                        for (k, except) in excepted.enumerate() {
+                            checks::cidr_note(except, &at.child("except").index(k), said);
+                        }
+                    }
+                }
+            }
+        },
         ..base()
     }
 }
 
 fn valid_policy(object: &Value, errors: &mut Errors) {
     checks::label_selector(&object["spec"]["podSelector"], &spec("podSelector"), errors);
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+    for (direction, peers) in PEERS {
         for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
             let path = spec(direction).index(i);
             for (j, port) in list(rule, &["ports"]).iter().enumerate() {

@@ -188,7 +188,6 @@ fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
                     text(port, &["protocol"]),
                 ));
             }
-            address_note(ip, &at.child("hostIP"), said);
             let same = |p: &Value| ["containerPort", "protocol"].iter().all(|f| p[*f] == port[*f]);
             for (other, there) in seen.iter().filter(|(other, _)| same(other)) {
                 let (other_ip, other_number) = (text(other, &["hostIP"]), host(other));
@@ -334,6 +333,16 @@ pub(super) fn pod(pod: &Value, old: Option<&Value>, said: &mut Vec<String>) {
     // What was said when the pod was made is not said again.
     if old.is_none() {
         spec(pod, &Path::default(), said);
+    }
+}
+
+/// What is said about a pod's status.
+pub(super) fn status(pod: &Value, said: &mut Vec<String>) {
+    for field in ["podIPs", "hostIPs"] {
+        let at = Path::new("status").child(field);
+        for (i, address) in list(pod, &["status", field]).iter().enumerate() {
+            address_note(text(address, &["ip"]), &at.index(i).child("ip"), said);
+        }
     }
 }
 

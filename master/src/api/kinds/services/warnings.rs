@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{TOPOLOGY_HINTS, TOPOLOGY_MODE, is, is_headless, path};
+use crate::api::invalid::Path;
 use crate::api::kinds::checks;
 use crate::api::object::{list, text};
 
@@ -23,25 +24,36 @@ pub(super) fn warnings(object: &Value, _: Option<&Value>, said: &mut Vec<String>
             said.push("spec.externalIPs is ignored for headless services".to_owned());
         }
         if text(spec, &["sessionAffinity"]) != "None" {
-            said.push("spec.sessionAffinity is ignored for headless services".to_owned());
+            said.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
     }
     checks::address_notes(list(spec, &["externalIPs"]), &path("externalIPs"), said);
+    if external_ips && !is_headless(spec) && !is(object, "ExternalName") {
+        said.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
     checks::address_note(text(spec, &["loadBalancerIP"]), &path("loadBalancerIP"), said);
+    for (i, range) in list(spec, &["loadBalancerSourceRanges"]).iter().filter_map(Value::as_str).enumerate() {
+        checks::cidr_note(range, &path("loadBalancerSourceRanges").index(i), said);
+    }
     if is(object, "ExternalName") && external_ips {
         said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
     if !is(object, "ExternalName") && !text(spec, &["externalName"]).is_empty() {
         said.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
     }
-    if external_ips {
-        said.push(
-            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
-        );
-    }
     if text(spec, &["trafficDistribution"]) == "PreferClose" {
         said.push(
             "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
         );
+    }
+}
+
+/// What is noted about where a load balancer is reached, as services and ingresses say it in their status.
+pub(in crate::api::kinds) fn balancer_notes(object: &Value, said: &mut Vec<String>) {
+    let at = Path::new("status.loadBalancer.ingress");
+    for (i, point) in list(object, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
+        checks::address_note(text(point, &["ip"]), &at.index(i), said);
     }
 }
