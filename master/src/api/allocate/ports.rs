@@ -89,7 +89,6 @@ pub(super) fn service_ports(
     }
     // One port number in two protocols is one node port, where the Service is new.
     let mut by_port = BTreeMap::new();
-    let mut had: Vec<(String, i64)> = Vec::new();
     for (i, port) in list_mut(service, &["spec", "ports"]).iter_mut().enumerate() {
         let (of, asked) = (number(port, "port"), number(port, "nodePort"));
         let known = by_port.get(&of).copied().filter(|_| new);
@@ -109,12 +108,6 @@ pub(super) fn service_ports(
             }
             None => drawn.next()?,
         };
-        // Of a new Service validation says so, in other words.
-        let pair = (text(port, &["protocol"]).to_owned(), got);
-        if !new && had.contains(&pair) {
-            return Err(ApiError::new(500, "", format!("duplicate nodePort: {{{} {}}}", pair.0, pair.1)));
-        }
-        had.push(pair);
         by_port.entry(of).or_insert(got);
         if asked == 0 {
             made.chosen_ports.push(i);
@@ -208,16 +201,6 @@ mod tests {
             let told = drawn("NodePort", json!([given(80, "TCP"), second]), &[], true);
             let wrong = "spec.ports[1].nodePort: Invalid value: 30001: provided port is already allocated";
             assert_eq!(told.is_err_and(|told| told.contains(wrong)), taken, "{second}");
-        }
-    }
-
-    #[test]
-    fn a_changed_service_has_a_node_port_once_in_a_protocol() {
-        let given =
-            |port: i64, protocol: &str| json!({"port": port, "protocol": protocol, "nodePort": 30001});
-        for (protocol, wrong) in [("TCP", true), ("UDP", false)] {
-            let told = drawn("NodePort", json!([given(80, "TCP"), given(81, protocol)]), &[30001], false);
-            assert_eq!(told.is_err_and(|told| told.contains("duplicate nodePort: {TCP 30001}")), wrong);
         }
     }
 
