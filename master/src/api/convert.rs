@@ -8,6 +8,8 @@ use serde_json::Value;
 
 mod autoscaler;
 
+pub use autoscaler::KEPT_FOR_V1;
+
 /// New name, and name in core events.
 const EVENT_NAMES: [(&str, &str); 7] = [
     ("regarding", "involvedObject"),

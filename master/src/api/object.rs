@@ -111,6 +111,16 @@ pub fn copy_meta(from: &Value, to: &mut Value, name: &str) {
     };
 }
 
+/// Removes annotations, and with the last of them their map.
+pub fn drop_annotations(value: &mut Value, keys: &[&str]) {
+    let Some(annotations) = existing_mut(value, &["metadata", "annotations"]) else { return };
+    let before = annotations.len();
+    annotations.retain(|key, _| !keys.contains(&key.as_str()));
+    if before > 0 && annotations.is_empty() {
+        object_mut(value, &["metadata"]).remove("annotations");
+    }
+}
+
 /// The object's name.
 pub fn name(value: &Value) -> &str {
     text(value, &["metadata", "name"])

@@ -583,7 +583,8 @@ pub fn finish_in(definition: &'static Definition, value: &mut Value) {
     let builtin = definition.name.starts_with("a.");
     map.retain(|name, value| match definition.field(name) {
         Some(field) => {
-            if builtin && value.as_array().is_some_and(Vec::is_empty) {
+            // What is kept as it was written, is.
+            if builtin && field.ty != Type::Any && value.as_array().is_some_and(Vec::is_empty) {
                 *value = Value::Null;
             }
             finish_field(field, value)
@@ -612,7 +613,7 @@ fn finish_field(field: &'static Field, value: &mut Value) -> bool {
         Value::Bool(b) => !field.pointer && !b,
         Value::Number(n) => !field.pointer && n.as_f64() == Some(0.0) && field.ty != Type::IntOrString,
         Value::String(s) => !field.pointer && s.is_empty(),
-        Value::Array(items) => items.is_empty(),
+        Value::Array(items) => items.is_empty() && field.ty != Type::Any,
         Value::Object(map) => map.is_empty() && matches!(field.ty, Type::Map(_)),
     };
     let zero_struct = !field.pointer && matches!(&*value, Value::Object(map) if map.is_empty());

@@ -128,6 +128,26 @@ fn the_tables_defaults_reach_into_lists() {
 }
 
 #[test]
+fn amounts_of_resources_are_kept_in_thousandths() {
+    for (given, kept) in [("100u", "1m"), ("1000010u", "1001m"), ("1e-9", "1e-3"), ("1n", "1m"), ("2", "2")] {
+        let mut quota = json!({"spec": {"hard": {"cpu": given}}});
+        apply_defaults(kind("", "v1", "ResourceQuota").expect("quota"), &mut quota);
+        assert_eq!(quota["spec"]["hard"]["cpu"], kept, "{given}");
+    }
+    let mut class = json!({"overhead": {"podFixed": {"cpu": "100u"}}});
+    apply_defaults(kind("node.k8s.io", "v1", "RuntimeClass").expect("class"), &mut class);
+    assert_eq!(class["overhead"]["podFixed"]["cpu"], "100u", "of another API");
+}
+
+#[test]
+fn what_is_kept_as_written_may_be_an_empty_list() {
+    let revision = kind("apps", "v1", "ControllerRevision").expect("revision");
+    let finished = decode::finish(revision, json!({"data": [], "metadata": {"finalizers": []}}));
+    assert_eq!(finished["data"], json!([]));
+    assert_eq!(finished["metadata"].get("finalizers"), None);
+}
+
+#[test]
 fn types_with_names_of_their_own_are_told_by_these() {
     let read = |group: &str, version: &str, name: &str, text: &str| {
         decode(kind(group, version, name).expect(name), text.as_bytes()).map(|_| ()).unwrap_err()

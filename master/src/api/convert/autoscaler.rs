@@ -10,6 +10,9 @@ const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 
+/// The annotations of an object that is asked for in v1.
+pub const KEPT_FOR_V1: [&str; 4] = [BEHAVIOR, CONDITIONS, CURRENT, METRICS];
+
 /// One field of a metric: its name in v1, in the order of that struct, and where v2 has it.
 type Renamed = (&'static str, &'static [&'static str]);
 

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::checks::{self, amount};
 use super::resources::container_resource_name;
 use super::{Strategy, base};
+use crate::api::convert::KEPT_FOR_V1;
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{default, list, object_mut, text};
+use crate::api::object::{default, drop_annotations, list, object_mut, text};
 
 fn spec(name: &str) -> Path {
     Path::new("spec").child(name)
@@ -57,6 +58,8 @@ pub(super) fn autoscaler() -> Strategy {
 }
 
 fn defaults(object: &mut Value) {
+    // Only the older version of this API keeps anything there.
+    drop_annotations(object, &KEPT_FOR_V1);
     default(object_mut(object, &["spec"]), "minReplicas", 1);
     if list(object, &["spec", "metrics"]).is_empty() {
         object["spec"]["metrics"] = json!([{

@@ -182,8 +182,7 @@ pub fn domain_prefixed_path(value: &str, path: &Path, errors: &mut Errors) {
         errors.invalid(
             path,
             rest,
-            "Invalid path (e.g. 'foo/bar',  or 'foo',  or 'foo/bar/baz', regex used for validation is \
-             '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
+            "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
         );
     }
 }
@@ -809,6 +808,37 @@ mod tests {
             let mut said = Vec::new();
             address_note(address, &Path::new("p"), &mut said);
             assert_eq!(said.first().map(String::as_str), wanted, "{address}");
+        }
+    }
+
+    #[test]
+    fn odd_networks_are_noted() {
+        for (network, wanted) in [
+            ("10.0.0.0/8", vec![]),
+            ("2001:db8::/32", vec![]),
+            ("x", vec![]),
+            (
+                "10.0.0.1/8",
+                vec![
+                    "p: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \
+                     \"10.0.0.1/32\"?)",
+                ],
+            ),
+            (
+                "010.0.0.0/8",
+                vec!["p: non-standard CIDR value \"010.0.0.0/8\" is invalid: use \"10.0.0.0/8\""],
+            ),
+            (
+                "2001:DB8::/32",
+                vec![
+                    "p: IPv6 CIDR value \"2001:DB8::/32\" should be in RFC 5952 canonical format \
+                     (\"2001:db8::/32\")",
+                ],
+            ),
+        ] {
+            let mut said = Vec::new();
+            range_note(network, &Path::new("p"), &mut said);
+            assert_eq!(said, wanted, "{network}");
         }
     }
 

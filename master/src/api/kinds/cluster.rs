@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::checks::{self, IMMUTABLE, internal, named, qualified};
+use super::pods::warnings::old_label;
 use super::{MetadataTurn, Strategy, base, keep_metadata, resources};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::{NameRule, name_errors};
@@ -108,6 +109,8 @@ pub(super) fn node() -> Strategy {
             let range = text(object, &["spec", "podCIDR"]).to_owned();
             if !range.is_empty() && list(object, &["spec", "podCIDRs"]).first() != Some(&json!(range)) {
                 object["spec"]["podCIDRs"] = json!([range]);
+            } else if let Some(first) = list(object, &["spec", "podCIDRs"]).first().cloned() {
+                object["spec"]["podCIDR"] = first;
             }
             // What is there is there to be used, unless the node says less.
             let capacity = object["status"]["capacity"].as_object().cloned().unwrap_or_default();
@@ -117,6 +120,7 @@ pub(super) fn node() -> Strategy {
             }
         },
         validate: |object, errors| {
+            avoided_pods(object, errors);
             taints(list(object, &["spec", "taints"]), &Path::new("metadata.taints"), errors);
             amounts(object, errors);
             declared_features(object, errors);
@@ -143,6 +147,7 @@ pub(super) fn node() -> Strategy {
         },
         validate_update: |new, old, errors| {
             // What a node has is looked at a second time.
+            avoided_pods(new, errors);
             amounts(new, errors);
             declared_features(new, errors);
             addresses(new, errors);
@@ -187,6 +192,34 @@ fn addresses(node: &Value, errors: &mut Errors) {
         if addresses[..i].contains(address) {
             let shown = internal("a.core.v1.NodeAddress", address);
             errors.duplicate_shown(&Path::new("status.addresses").index(i), &shown);
+        }
+    }
+}
+
+/// Which pods a node would rather not have, as an annotation said it once.
+fn avoided_pods(node: &Value, errors: &mut Errors) {
+    const AVOID: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let (given, path) = (text(node, &["metadata", "annotations", AVOID]), Path::new("metadata.annotations"));
+    if given.is_empty() {
+        return;
+    }
+    match serde_json::from_str::<Value>(given) {
+        Ok(avoided) => {
+            for (i, entry) in list(&avoided, &["preferAvoidPods"]).iter().enumerate() {
+                let (signature, at) =
+                    (&entry["podSignature"], path.child(AVOID).index(i).child("PodSignature"));
+                let controller = &signature["podController"];
+                if controller.is_null() {
+                    errors.required(&at, "");
+                } else if controller["controller"] != true {
+                    let at = at.child("PodController").child("Controller");
+                    errors.invalid(&at, false, "must point to a controller");
+                }
+            }
+        }
+        Err(error) => {
+            let why = protocol::schema::syntax::error(given.as_bytes()).unwrap_or_else(|| error.to_string());
+            errors.invalid(&path.child("AvoidPods"), AVOID, why);
         }
     }
 }
@@ -452,6 +485,12 @@ pub(super) fn runtime_class() -> Strategy {
         },
         validate_update: |new, old, errors| {
             checks::immutable(&new["handler"], &old["handler"], &Path::new("handler"), errors);
+        },
+        warnings: |object, _, said| {
+            let selector = object["scheduling"]["nodeSelector"].as_object();
+            for key in selector.into_iter().flat_map(|labels| labels.keys()) {
+                old_label(key, &Path::new("scheduling.nodeSelector"), said);
+            }
         },
         ..base()
     }

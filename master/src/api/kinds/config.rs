@@ -89,8 +89,24 @@ fn only_names(account: &mut Value) {
     }
 }
 
+/// Says that pods of an account may mount its secrets alone.
+const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
+
 pub(super) fn service_account() -> Strategy {
-    Strategy { prepare_create: only_names, prepare_update: |new, _| only_names(new), ..base() }
+    Strategy {
+        prepare_create: only_names,
+        prepare_update: |new, _| only_names(new),
+        warnings: |account, old, said| {
+            let has = |account: &Value| account["metadata"]["annotations"].get(MOUNTABLE).is_some();
+            if has(account) && !old.is_some_and(has) {
+                said.push(format!(
+                    "metadata.annotations[{MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces to isolate \
+                     access to mounted secrets"
+                ));
+            }
+        },
+        ..base()
+    }
 }
 
 pub(super) fn secret() -> Strategy {

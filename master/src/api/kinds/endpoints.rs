@@ -11,6 +11,9 @@ use crate::api::meta::{self, NameRule};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+/// Who writes Endpoints, as a label says.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 const ENDPOINTS_MAX: usize = 1000;
 const PORTS_MAX: usize = 20000;
 const ADDRESSES_MAX: usize = 100;

@@ -163,7 +163,7 @@ fn subject(subject: &Value, path: &Path, errors: &mut Errors) {
     } else {
         checks::required(given, "name", &at, errors);
     }
-    for (kind, field) in FIELDS.iter().filter(|(k, _)| *k != kind).rev() {
+    for (kind, field) in FIELDS.iter().filter(|(k, _)| *k != kind) {
         if !subject[*field].is_null() {
             let detail = format!("{field} is forbidden when subject kind is not '{kind}'");
             errors.forbidden(&path.child(field), detail);

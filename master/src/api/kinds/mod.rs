@@ -32,6 +32,8 @@ mod resources;
 pub mod services;
 mod storage;
 mod templates;
+#[cfg(test)]
+mod tests;
 mod volume_notes;
 mod volumes;
 pub mod webhooks;
@@ -108,8 +110,8 @@ pub struct Strategy {
     pub sent_warnings: fn(&Value, &mut Vec<String>),
     /// Says what is allowed but unwise; the second is the stored object, on updates.
     pub warnings: fn(&Value, Option<&Value>, &mut Vec<String>),
-    /// The same of a status that was written.
-    pub status_warnings: fn(&Value, &mut Vec<String>),
+    /// What is said of the status instead where it alone is written, for kinds that say something else then.
+    pub status_warnings: Option<fn(&Value, &mut Vec<String>)>,
     /// A new object keeps the status that its author gave it.
     pub keeps_status: bool,
     /// What its generation counts.
@@ -135,6 +137,14 @@ impl Strategy {
     pub fn check_object(&self, part: Part, new: &Value, errors: &mut Errors) {
         if !matches!(part, Part::Status | Part::Approval | Part::Finalizers) {
             (self.validate)(new, errors);
+        }
+    }
+
+    /// Says what is allowed but unwise in a change of a part of an object.
+    pub fn say(&self, part: Part, new: &Value, old: &Value, said: &mut Vec<String>) {
+        match self.status_warnings {
+            Some(of_status) if part == Part::Status => of_status(new, said),
+            _ => (self.warnings)(new, Some(old), said),
         }
     }
 
@@ -482,7 +492,7 @@ fn base() -> Strategy {
         validate_ephemeral: valid_update,
         sent_warnings: silent_alone,
         warnings: silent,
-        status_warnings: silent_alone,
+        status_warnings: None,
         keeps_status: false,
         generation: Generation::None,
         unconditional_update: true,
@@ -492,30 +502,5 @@ fn base() -> Strategy {
         orphans_by_default: false,
         mark_deleted: None,
         plain_finalizers: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::resources;
-
-    use super::*;
-
-    #[test]
-    fn updates_look_in_the_order_of_the_kind() {
-        for (group, plural, part, order, once) in [
-            ("", "persistentvolumeclaims", Part::Main, UpdateOrder::MetadataFirst, false),
-            ("", "persistentvolumes", Part::Main, UpdateOrder::ObjectFirst, true),
-            ("", "persistentvolumes", Part::Status, UpdateOrder::MetadataFirst, false),
-            ("", "configmaps", Part::Main, UpdateOrder::ChangeFirst, false),
-            ("", "events", Part::Main, UpdateOrder::MetadataFirst, true),
-            ("events.k8s.io", "events", Part::Main, UpdateOrder::ObjectFirst, false),
-            ("apps", "statefulsets", Part::Main, UpdateOrder::MetadataFirst, false),
-        ] {
-            let resource = resources::find(group, "v1", plural).expect("a kind");
-            let again = part == Part::Main && checked_again(resource) > 0;
-            assert_eq!(update_order(resource, &strategy(resource), again), order, "{plural} {part:?}");
-            assert_eq!(checked_once(resource, part), once, "{plural} {part:?}");
-        }
     }
 }

@@ -41,14 +41,17 @@ pub(super) fn ingress() -> Strategy {
             let path = Path::new("status.loadBalancer.ingress");
             balancer_ingress(&new["status"]["loadBalancer"], false, &path, errors);
         },
-        status_warnings: checks::balancer_notes,
         warnings: |object, old, said| {
-            if old.is_none() && object["metadata"]["annotations"].get(CLASS).is_some() {
+            if old.is_none()
+                && object["metadata"]["annotations"].get(CLASS).is_some()
+                && object["spec"]["ingressClassName"].is_null()
+            {
                 said.push(format!(
                     "annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"
                 ));
             }
         },
+        status_warnings: Some(checks::balancer_notes),
         ..base()
     }
 }

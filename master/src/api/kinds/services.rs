@@ -55,7 +55,7 @@ pub(super) fn service() -> Strategy {
             balancer_ingress(balancer, true, &at, errors);
         },
         warnings: warnings::warnings,
-        status_warnings: super::checks::balancer_notes,
+        status_warnings: Some(super::checks::balancer_notes),
         ..base()
     }
 }

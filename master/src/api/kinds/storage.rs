@@ -160,6 +160,7 @@ pub(super) fn storage_capacity() -> Strategy {
             named(NameRule::Subdomain, class, &Path::new("storageClassName"), errors);
             checks::quantity(&object["capacity"], &Path::new("capacity"), errors);
         },
+        warnings: volume_notes::capacity,
         validate_update: |new, old, errors| {
             checks::immutable_struct(
                 "m.LabelSelector",

@@ -8,7 +8,7 @@ use crate::api::invalid::Path;
 use crate::api::object::{list, text};
 
 const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
+pub(super) const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 fn old_annotation(object: &Value, key: &str, since: &str, field: &str, said: &mut Vec<String>) {
     if object["metadata"]["annotations"].get(key).is_some() {
@@ -63,6 +63,15 @@ pub(super) fn class(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
         for (j, expression) in list(term, &["matchLabelExpressions"]).iter().enumerate() {
             old_label(text(expression, &["key"]), &at.index(j).child("key"), said);
         }
+    }
+}
+
+/// What is said about the storage that there is on some nodes.
+pub(super) fn capacity(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
+    let (topology, path) = (&object["nodeTopology"], Path::new("nodeTopology"));
+    node_term(topology, false, &path, said);
+    for key in topology["matchLabels"].as_object().into_iter().flat_map(|labels| labels.keys()) {
+        old_label(key, &path.child("matchLabels").child(key), said);
     }
 }
 

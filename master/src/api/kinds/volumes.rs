@@ -10,6 +10,7 @@ pub(super) use self::claims::{claim, claim_spec};
 pub(super) use self::sources::{ISCSI_TOO_LONG, needed};
 use self::sources::{iscsi_of, secret_name};
 use super::checks::{self, amount, internal_diff_of, named};
+use super::volume_notes::MOUNT_OPTIONS;
 use super::{Strategy, base, volume_notes};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
@@ -40,6 +41,22 @@ const SOURCES: &[&str] = &[
     "local",
     "storageos",
     "csi",
+];
+/// Those that are mounted with options.
+const MOUNTED: [&str; 13] = [
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
 ];
 /// Labels of nodes that got better names.
 const BETTER_LABELS: &[(&str, &str)] = &[
@@ -134,6 +151,7 @@ pub(super) fn volume() -> Strategy {
             }
         },
         warnings: volume_notes::volume,
+        status_warnings: Some(|_, _| {}),
         ..base()
     }
 }
@@ -163,6 +181,11 @@ fn node_affinity_kept(after: &Value, before: &Value, errors: &mut Errors) {
 
 fn own_spec(volume: &Value, errors: &mut Errors) {
     volume_spec(&volume["spec"], name(volume), false, &Path::new("spec"), errors);
+    let mounted = MOUNTED.iter().any(|kind| volume["spec"][*kind].is_object());
+    if !mounted && volume["metadata"]["annotations"].get(MOUNT_OPTIONS).is_some() {
+        let at = Path::new("metadata.annotations").child(MOUNT_OPTIONS);
+        errors.forbidden(&at, "may not specify mount options for this volume type");
+    }
 }
 
 /// The spec of a volume of a name; `inline` where it stands in an attachment.

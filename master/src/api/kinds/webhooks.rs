@@ -13,7 +13,7 @@ use super::checks::{self, named};
 use super::{Strategy, base};
 use crate::api::invalid::{Errors, Path};
 use crate::api::meta::NameRule;
-use crate::api::object::{default, list, list_mut, object_mut, text};
+use crate::api::object::{self, default, list, list_mut, object_mut, text};
 use crate::api::policy::definition;
 use crate::api::policy::request::environment;
 
@@ -25,8 +25,22 @@ fn matching_defaults(fields: &mut Map<String, Value>) {
     default(fields, "objectSelector", json!({}));
 }
 
+/// The end of names that configurations in files have.
+const STATIC: &str = ".static.k8s.io";
+
+/// What is said about a name that is another's to give.
+fn name_notes(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
+    if object::name(object).ends_with(STATIC) {
+        said.push(format!(
+            "metadata.name: names ending with {STATIC:?} are reserved for static manifest-based configurations and \
+             cannot be managed via the API"
+        ));
+    }
+}
+
 pub(super) fn configuration() -> Strategy {
     Strategy {
+        warnings: name_notes,
         defaults: |object| {
             let mutating = object["kind"] == "MutatingWebhookConfiguration";
             for hook in list_mut(object, &["webhooks"]) {
@@ -66,6 +80,7 @@ pub(super) fn configuration() -> Strategy {
 /// What policies leave to the server.
 pub(super) fn policy() -> Strategy {
     Strategy {
+        warnings: name_notes,
         defaults: |object| {
             default(object_mut(object, &["spec"]), "failurePolicy", "Fail");
             constraint_defaults(object, "matchConstraints");
@@ -76,7 +91,11 @@ pub(super) fn policy() -> Strategy {
 
 /// What bindings of policies leave to the server.
 pub(super) fn policy_binding() -> Strategy {
-    Strategy { defaults: |object| constraint_defaults(object, "matchResources"), ..base() }
+    Strategy {
+        warnings: name_notes,
+        defaults: |object| constraint_defaults(object, "matchResources"),
+        ..base()
+    }
 }
 
 fn constraint_defaults(object: &mut Value, field: &str) {

@@ -547,6 +547,7 @@ pub(super) fn daemon_set() -> Strategy {
                 "updatedNumberScheduled",
                 "numberAvailable",
                 "numberUnavailable",
+                "collisionCount",
             ];
             counts(&new["status"], &numbers, &[], errors);
             collisions(new, old, errors);

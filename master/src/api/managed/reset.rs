@@ -24,6 +24,8 @@ static SPEC_AND_METADATA: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"], 
 static SPEC_OF_POD: LazyLock<Set> = LazyLock::new(|| {
     Set::of(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
 });
+static SPEC_AND_CONDITIONS: LazyLock<Set> =
+    LazyLock::new(|| Set::of(&[&["spec"], &["status", "conditions"]]));
 static SPEC_AND_CERTIFICATE: LazyLock<Set> =
     LazyLock::new(|| Set::of(&[&["spec"], &["status", "certificate"]]));
 
@@ -31,6 +33,7 @@ static SPEC_AND_CERTIFICATE: LazyLock<Set> =
 pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'static> {
     match (plural, subresource) {
         ("certificatesigningrequests", "") => Filter::Without(&SPEC_AND_STATUS),
+        ("certificatesigningrequests", "status") => Filter::Without(&SPEC_AND_CONDITIONS),
         (_, "") if has_status => Filter::Without(&STATUS),
         ("pods", "ephemeralcontainers") => Filter::Only(EPHEMERAL),
         ("pods", "resize") => Filter::Only(RESIZE),
@@ -39,7 +42,9 @@ pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'stat
         (
             "flowschemas"
             | "prioritylevelconfigurations"
-            | "customresourcedefinitions"
+            | "resourceclaims"
+            | "servicecidrs"
+            | "validatingadmissionpolicies"
             | "volumeattachments"
             | "apiservices",
             "status",

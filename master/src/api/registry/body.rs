@@ -6,6 +6,7 @@ use protocol::{ApiError, Resource, resources};
 use serde_json::Value;
 
 use super::Subject;
+use super::former::is_read;
 use crate::api::managed::entries;
 use crate::api::{convert, custom, kinds};
 
@@ -176,24 +177,6 @@ pub fn strict(
 
 fn cannot(given: &str, version: &str, kind: &str, why: &str) -> ApiError {
     ApiError::bad_request(format!("{given} in version \"{version}\" cannot be handled as a {kind}: {why}"))
-}
-
-/// Versions that are not served any more, but still read.
-const FORMER: &[(&str, &[&str])] = &[
-    ("extensions/v1beta1", &["DaemonSet", "Deployment", "Ingress", "NetworkPolicy", "ReplicaSet", "Scale"]),
-    ("apps/v1beta1", &["ControllerRevision", "Deployment", "Scale", "StatefulSet"]),
-    (
-        "apps/v1beta2",
-        &["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "Scale", "StatefulSet"],
-    ),
-    ("batch/v1beta1", &["CronJob"]),
-    ("networking.k8s.io/v1beta1", &["Ingress", "IngressClass"]),
-];
-
-/// Whether a kind is read in a version.
-fn is_read(kind: &str, version: &str) -> bool {
-    FORMER.iter().any(|(former, kinds)| *former == version && kinds.contains(&kind))
-        || resources::by_kind(version, kind).is_some()
 }
 
 /// What is wrong with a patched object of a declared kind that does not say of which kind it is, or has no metadata that
@@ -408,6 +391,18 @@ mod tests {
         ] {
             let said = said(text.as_bytes()).expect("an object");
             assert_eq!((said.kind.as_deref(), said.api_version.as_deref()), (kind, version), "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_that_are_not_served_are_known() {
+        for (version, kind, wanted) in [
+            ("storage.k8s.io/v1beta1", "StorageClass", "does not match the expected API version"),
+            ("storage.k8s.io/v1beta1", "CSINode", "unknown conversion"),
+            ("storage.k8s.io/v1beta9", "StorageClass", "is registered for version"),
+        ] {
+            let error = wrong_kind("storage.k8s.io", "StorageClass", kind, version, "storage.k8s.io/v1");
+            assert!(format!("{error:?}").contains(wanted), "{error:?}");
         }
     }
 

@@ -29,6 +29,7 @@ pub mod body;
 pub mod create;
 pub mod delete;
 pub(super) mod demands;
+mod former;
 pub mod options;
 mod owners;
 pub mod part;

@@ -139,13 +139,9 @@ impl Inner {
         // What is wrong is said about the stored kind, whichever version was asked for.
         check(errors, subject.stored.group, subject.stored.kind, subject.name)?;
         write.warnings.extend(kept);
-        match part {
-            Part::Main => {
-                (strategy.warnings)(&new, Some(&old), write.warnings);
-                subject.warn_of_finalizers(&new, Some(&old), write.warnings);
-            }
-            Part::Status => (strategy.status_warnings)(&new, write.warnings),
-            _ => {}
+        strategy.say(part, &new, &old, write.warnings);
+        if part == Part::Main {
+            subject.warn_of_finalizers(&new, Some(&old), write.warnings);
         }
         admission::validate(self, &mut write, &new).await?;
         self.call_validating(&mut write, Some(&new)).await?;

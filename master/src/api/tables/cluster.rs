@@ -22,9 +22,19 @@ pub(super) fn node(item: &Value) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         info("osImage"),
-        info("kernelVersion"),
+        kernel(item).into(),
         info("containerRuntimeVersion"),
     ]
+}
+
+/// The version of a node's kernel, and what it was made for.
+fn kernel(item: &Value) -> String {
+    let info = |field: &str| text(item, &["status", "nodeInfo", field]);
+    let version = Some(info("kernelVersion")).filter(|version| !version.is_empty()).unwrap_or("<unknown>");
+    match info("architecture") {
+        "" => version.to_owned(),
+        architecture => format!("{version} ({architecture})"),
+    }
 }
 
 fn node_status(item: &Value) -> String {
@@ -249,6 +259,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn kernels_are_told_with_their_architecture() {
+        for (version, architecture, shown) in
+            [("6.1", "", "6.1"), ("6.1", "arm64", "6.1 (arm64)"), ("", "arm64", "<unknown> (arm64)")]
+        {
+            let info = json!({"kernelVersion": version, "architecture": architecture});
+            assert_eq!(kernel(&json!({"status": {"nodeInfo": info}})), shown);
+        }
+    }
 
     #[test]
     fn events_say_who_told_them_when_and_how_often() {

@@ -8,6 +8,9 @@ use crate::api::kinds::checks::{self, cidr, port_name_errors, port_number};
 use crate::api::kinds::{Strategy, base};
 use crate::api::object::{default, list, list_mut, object_mut, text};
 
+/// Directions, and where the other side stands in their rules.
+const PEERS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+
 pub(in crate::api::kinds) fn network_policy() -> Strategy {
     Strategy {
         defaults: |object| {
@@ -43,7 +46,7 @@ pub(in crate::api::kinds) fn network_policy() -> Strategy {
 
 fn valid_policy(object: &Value, errors: &mut Errors) {
     checks::label_selector(&object["spec"]["podSelector"], &spec("podSelector"), errors);
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+    for (direction, peers) in PEERS {
         for (i, rule) in list(object, &["spec", direction]).iter().enumerate() {
             let path = spec(direction).index(i);
             for (j, port) in list(rule, &["ports"]).iter().enumerate() {

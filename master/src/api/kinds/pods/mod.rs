@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::checks::amount;
 use super::{Strategy, base, resources};
 use crate::api::invalid::{Errors, Path};
-use crate::api::object::{copy_meta, default, list, list_mut, object_mut};
+use crate::api::object::{copy_meta, default, drop_annotations, list, list_mut, object_mut};
 
 mod annotations;
 mod container_statuses;
@@ -53,12 +53,21 @@ pub(super) fn strategy() -> Strategy {
         validate_ephemeral: update::validate_ephemeral,
         sent_warnings: annotations::app_armor_notes,
         warnings: warnings::pod,
-        status_warnings: warnings::status,
+        status_warnings: Some(warnings::status),
         ..base()
     }
 }
 
+/// Annotations that said once what has fields now, and are dropped.
+const FORMER_ANNOTATIONS: [&str; 4] = [
+    "pod.alpha.kubernetes.io/init-container-statuses",
+    "pod.alpha.kubernetes.io/init-containers",
+    "pod.beta.kubernetes.io/init-container-statuses",
+    "pod.beta.kubernetes.io/init-containers",
+];
+
 fn fill_in(pod: &mut Value) {
+    drop_annotations(pod, &FORMER_ANNOTATIONS);
     defaults::pod_spec(&mut pod["spec"]);
     defaults::host_ports(&mut pod["spec"]);
     if let Some(spec) = pod["spec"].as_object_mut() {

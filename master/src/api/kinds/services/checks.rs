@@ -311,6 +311,8 @@ fn traffic(spec: &Value, kind: &str, errors: &mut Errors) {
             health,
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
         );
+    } else if health != 0 {
+        checks::port_number(health, &path("healthCheckNodePort"), errors);
     }
     match spec["internalTrafficPolicy"].as_str() {
         None if kind != "ExternalName" => errors.required(&path("internalTrafficPolicy"), ""),

@@ -34,6 +34,7 @@ pub(in crate::api::kinds) fn claim() -> Strategy {
         validate_update: claim_update,
         validate_status: claim_status,
         warnings: volume_notes::claim,
+        status_warnings: Some(|_, _| {}),
         ..base()
     }
 }
