@@ -41,7 +41,8 @@ fn sidecar(asked: &Asked) -> Answer {
     if !has {
         response["patch"] = STANDARD.encode(patch.to_string()).into();
     }
-    let review = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "response": response});
+    let review =
+        json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "response": response});
     Answer::Json(200, review)
 }
 
@@ -148,7 +149,8 @@ fn what_a_webhook_adds_is_completed_as_if_it_had_been_sent() {
     let (plane, server) = (Plane::start(), Server::start(&[], None, answer));
     plane.apply(&json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "limits"},
         "spec": {"limits": [{"type": "Container", "default": {"cpu": "100m"}}]}}));
-    let rules = json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]);
+    let rules =
+        json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]);
     let more = json!({"rules": rules, "admissionReviewVersions": ["v1beta1", "v1"]});
     let injects = hook("sidecar", server.client_config("/sidecar"), more);
     let first = json!({"rules": rules, "reinvocationPolicy": "IfNeeded"});
@@ -180,10 +182,7 @@ fn what_a_webhook_adds_is_completed_as_if_it_had_been_sent() {
     };
     for (round, index, expected) in [(0, 0, "first"), (0, 1, "sidecar")] {
         let name = format!("{expected}.example.com");
-        assert_eq!(
-            said(round, index),
-            json!({"configuration": "test", "webhook": name, "mutated": true})
-        );
+        assert_eq!(said(round, index), json!({"configuration": "test", "webhook": name, "mutated": true}));
     }
     assert_eq!(said(1, 0)["webhook"], "first.example.com");
     assert_eq!(said(1, 1), Value::Null);

@@ -182,7 +182,9 @@ mod tests {
             ),
             (
                 r#"{"apiVersion":"v1","metadata":{"labels":{"uid":"1"},"uid":"u"}}"#,
-                Some(r#"{"apiVersion":"v1","metadata":{"labels":{"uid":"1"},"resourceVersion":"7","uid":"u"}}"#),
+                Some(
+                    r#"{"apiVersion":"v1","metadata":{"labels":{"uid":"1"},"resourceVersion":"7","uid":"u"}}"#,
+                ),
             ),
             ("{}", None),
             (r#"{"metadata":[]}"#, None),

@@ -129,13 +129,15 @@ fn the_tables_defaults_reach_into_lists() {
 
 #[test]
 fn amounts_of_resources_are_kept_in_thousandths() {
+    let read = |kind: Option<&'static Definition>, value: Value| {
+        decode_value(kind.expect("a kind"), &value).expect("an object").value
+    };
     for (given, kept) in [("100u", "1m"), ("1000010u", "1001m"), ("1e-9", "1e-3"), ("1n", "1m"), ("2", "2")] {
-        let mut quota = json!({"spec": {"hard": {"cpu": given}}});
-        apply_defaults(kind("", "v1", "ResourceQuota").expect("quota"), &mut quota);
+        let quota = read(kind("", "v1", "ResourceQuota"), json!({"spec": {"hard": {"cpu": given}}}));
         assert_eq!(quota["spec"]["hard"]["cpu"], kept, "{given}");
     }
-    let mut class = json!({"overhead": {"podFixed": {"cpu": "100u"}}});
-    apply_defaults(kind("node.k8s.io", "v1", "RuntimeClass").expect("class"), &mut class);
+    let class = json!({"overhead": {"podFixed": {"cpu": "100u"}}});
+    let class = read(kind("node.k8s.io", "v1", "RuntimeClass"), class);
     assert_eq!(class["overhead"]["podFixed"]["cpu"], "100u", "of another API");
 }
 

@@ -34,8 +34,8 @@ pub(super) fn endpoints() -> Strategy {
             }
         },
         warnings: |object, _, said| {
-            // The controller's own addresses are right.
-            if object["metadata"]["labels"]["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+            // The controller writes addresses well, however they were written before.
+            if text(object, &["metadata", "labels", MANAGED_BY]) == CONTROLLER {
                 return;
             }
             for (i, subset) in list(object, &["subsets"]).iter().enumerate() {

@@ -91,7 +91,8 @@ fn unfold(schema: &mut Value) {
         return;
     }
     let either = json!([{"type": "integer"}, {"type": "string"}]);
-    let said = schema["anyOf"] == either || list(schema, &["allOf"]).first().is_some_and(|of| of["anyOf"] == either);
+    let said =
+        schema["anyOf"] == either || list(schema, &["allOf"]).first().is_some_and(|of| of["anyOf"] == either);
     match schema["anyOf"].is_null() {
         _ if said => {}
         true => schema["anyOf"] = either,
@@ -120,15 +121,15 @@ fn reduce(schema: &mut Value) {
         map.remove("items");
         map.remove("properties");
     }
-    let is = |map: &serde_json::Map<String, Value>, ty: &str| map.get("type").is_some_and(|known| known == ty);
+    let is =
+        |map: &serde_json::Map<String, Value>, ty: &str| map.get("type").is_some_and(|known| known == ty);
     if (is(map, "array") && !map.contains_key("items")) || (is(map, "object") && open) {
         map.remove("type");
     }
     let properties = map.get("properties").and_then(Value::as_object);
     let optional: Vec<&String> =
         properties.into_iter().flatten().filter(|(_, of)| nullable(of)).map(|(name, _)| name).collect();
-    let mut required: Vec<Value> =
-        map.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut required: Vec<Value> = map.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     required.retain(|name| !loose && !optional.iter().any(|known| *name == known.as_str()));
     match required.is_empty() {
         true => drop(map.remove("required")),
@@ -171,15 +172,23 @@ mod tests {
         for (schema, expected) in [
             (json!({"type": "string", "nullable": true}), json!({})),
             (json!({"type": "array", "nullable": true, "items": {"type": "string"}}), json!({})),
-            (json!({"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "object"}}),
-                json!({"x-kubernetes-preserve-unknown-fields": true})),
-            (json!({"type": "string", "oneOf": [{"format": "a"}], "not": {"format": "b"}, "maxLength": 3}),
-                json!({"type": "string", "maxLength": 3})),
-            (json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": true},
+            (
+                json!({"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "object"}}),
+                json!({"x-kubernetes-preserve-unknown-fields": true}),
+            ),
+            (
+                json!({"type": "string", "oneOf": [{"format": "a"}], "not": {"format": "b"}, "maxLength": 3}),
+                json!({"type": "string", "maxLength": 3}),
+            ),
+            (
+                json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": true},
                 "b": {"type": "string"}}}),
-                json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}})),
-            (json!({"type": "object", "required": ["a"], "additionalProperties": {"type": "string", "nullable": true}}),
-                json!({"type": "object", "additionalProperties": {}})),
+                json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}}),
+            ),
+            (
+                json!({"type": "object", "required": ["a"], "additionalProperties": {"type": "string", "nullable": true}}),
+                json!({"type": "object", "additionalProperties": {}}),
+            ),
             (json!({"x-kubernetes-int-or-string": true}), json!({"x-kubernetes-int-or-string": true})),
         ] {
             assert_eq!(field(schema.clone(), Form::V2), expected, "{schema}");
@@ -192,7 +201,10 @@ mod tests {
         for (schema, expected) in [
             (json!({}), json!({"anyOf": either})),
             (json!({"anyOf": either}), json!({"anyOf": either})),
-            (json!({"anyOf": [{"minLength": 1}]}), json!({"anyOf": [{"minLength": 1}], "allOf": [{"anyOf": either}]})),
+            (
+                json!({"anyOf": [{"minLength": 1}]}),
+                json!({"anyOf": [{"minLength": 1}], "allOf": [{"anyOf": either}]}),
+            ),
         ] {
             let [mut schema, mut expected] = [schema, expected];
             schema["x-kubernetes-int-or-string"] = true.into();

@@ -162,9 +162,7 @@ impl Inner {
             let (write, forms) = (&*write, &forms);
             waited::wait(join_all(matched.into_iter().enumerate().map(|(index, (hook, form))| async move {
                 match forms.get(form) {
-                    Some(Ok(seen)) => {
-                        self.ask_hook(Turn { hook, round: 0, index }, write, form, seen).await
-                    }
+                    Some(Ok(seen)) => self.ask_hook(Turn { hook, round: 0, index }, write, form, seen).await,
                     Some(Err(why)) => Err(unconverted(why.clone())),
                     None => Ok(None),
                 }

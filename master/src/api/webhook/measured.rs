@@ -165,7 +165,10 @@ mod tests {
     #[test]
     fn names_are_bounded() {
         let metrics = HookMetrics::default();
-        let hook = |i: usize| Hook { name: format!("h{i}"), ..Hook::of(&serde_json::Value::Null, &"c".into(), true) };
+        let hook = |i: usize| Hook {
+            name: format!("h{i}"),
+            ..Hook::of(&serde_json::Value::Null, &"c".into(), true)
+        };
         for i in 0..NAMES_MAX {
             assert_eq!(metrics.name(&hook(i)), format!("h{i}"));
         }

@@ -179,24 +179,53 @@ mod tests {
             (true, json!({}), Ok(false)),
             (true, patched(change), Ok(true)),
             (true, patched("[]"), Ok(false)),
-            (true, untyped.clone(), Err("received invalid webhook response: webhook returned response.patch but not response.patchType")),
-            (true, json!({"patchType": "JSONPatch"}), Err("received invalid webhook response: webhook returned response.patchType but not response.patch")),
+            (
+                true,
+                untyped.clone(),
+                Err(
+                    "received invalid webhook response: webhook returned response.patch but not response.patchType",
+                ),
+            ),
+            (
+                true,
+                json!({"patchType": "JSONPatch"}),
+                Err(
+                    "received invalid webhook response: webhook returned response.patchType but not response.patch",
+                ),
+            ),
             (true, other, Err("unsupported patch type \"Merge\"")),
-            (false, patched(change), Err("received invalid webhook response: validating webhook may not return response.patch")),
-            (false, json!({"patchType": "JSONPatch"}), Err("received invalid webhook response: validating webhook may not return response.patchType")),
-            (true, json!({"uid": "other"}), Err("received invalid webhook response: expected response.uid=\"u\", got \"other\"")),
+            (
+                false,
+                patched(change),
+                Err("received invalid webhook response: validating webhook may not return response.patch"),
+            ),
+            (
+                false,
+                json!({"patchType": "JSONPatch"}),
+                Err(
+                    "received invalid webhook response: validating webhook may not return response.patchType",
+                ),
+            ),
+            (
+                true,
+                json!({"uid": "other"}),
+                Err("received invalid webhook response: expected response.uid=\"u\", got \"other\""),
+            ),
         ] {
             let mut response = json!({"uid": "u", "allowed": true});
             for (key, value) in more.as_object().into_iter().flatten() {
                 response[key] = value.clone();
             }
-            let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+            let review =
+                json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
             let read = read(Version::V1, &review, &"u".into(), mutating).map(|answer| answer.patch.is_some());
             assert_eq!(read, expected.map_err(str::to_owned), "{review}");
         }
         let broken = read(Version::V1, &json!({"response": {"uid": "u"}}), &"u".into(), true);
         assert!(broken.is_err_and(|why| why.contains("expected webhook response of admission.k8s.io/v1")));
-        assert!(read(Version::V1, &json!({}), &"u".into(), true).is_err_and(|why| why.contains("was absent")));
+        assert!(
+            read(Version::V1, &json!({}), &"u".into(), true).is_err_and(|why| why.contains("was absent"))
+        );
     }
 
     #[test]

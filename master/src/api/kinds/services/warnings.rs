@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::{TOPOLOGY_HINTS, TOPOLOGY_MODE, is, is_headless, path};
-use crate::api::invalid::Path;
 use crate::api::kinds::checks;
 use crate::api::object::{list, text};
 
