@@ -241,6 +241,10 @@ fn agree(said: &str, profile: &Value, what: &str, path: &Path, errors: &mut Erro
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::*;
+
     #[test]
     fn annotations_that_name_profiles_become_fields() {
         let pod = |said: &str, whole: Value| {
@@ -276,10 +280,6 @@ mod tests {
             Err("json: cannot unmarshal object into Go value of type []core.Toleration".to_owned())
         );
     }
-
-    use serde_json::json;
-
-    use super::*;
 
     fn said(annotations: Value, spec: Value) -> Vec<String> {
         let mut errors = Errors::default();
