@@ -15,6 +15,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::stage::WeakStage;
 
+pub(crate) mod exposition;
+
 /// Labels of what is counted per actor class and message type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MessageLabels {

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use crate::cell;
 use crate::context::Context;
 use crate::mailbox::{Inspect, Mailbox};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, exposition};
 use crate::reference::ActorRef;
 use crate::supervision::{Control, ControlHandle, Group, Intensity, Props, Strategy};
 use crate::time::Instant;
@@ -310,6 +310,12 @@ impl Stage {
     /// Everything counted, in OpenMetrics' text format.
     pub fn encode_metrics(&self) -> String {
         self.inner.metrics.encode()
+    }
+
+    /// Everything counted, with its media type: OpenMetrics' text for those whose `Accept` names it, Prometheus' older
+    /// format for others.
+    pub fn exposition(&self, accept: &str) -> (&'static str, String) {
+        exposition::negotiated(self.encode_metrics(), accept)
     }
 
     /// Adds metrics of one's own to the stage's.

@@ -12,6 +12,7 @@ use protocol::schema::{self, Definition, Field, ListKind, Type};
 use serde_json::{Map, Value, json};
 
 mod declared;
+mod described;
 mod native;
 mod packed;
 mod paths;
@@ -322,8 +323,12 @@ fn property(definition: &Definition, field: &Field, prefix: &str) -> Value {
     let mut made = type_of(&field.ty, &any_name(definition, field), prefix);
     // A reference has no room for anything else in version 3.
     let reference = made.get("$ref").is_some();
-    if reference && prefix.contains("components") && (field.retain_keys || field.merge) {
+    let said = described::of(definition, field);
+    if reference && prefix.contains("components") && (field.retain_keys || field.merge || said.is_some()) {
         made = json!({"allOf": [made]});
+    }
+    if let Some(said) = said {
+        made["description"] = said.into();
     }
     if let Some(default) = &field.default
         && !reference

@@ -24,7 +24,7 @@ use super::tokens::{self, TokenError, TokenKeys, account_groups, account_of, las
 use super::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 
 /// The extra attribute that names the credential.
-pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// Turns credentials into callers.
 #[derive(Clone)]

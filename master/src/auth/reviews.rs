@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use protocol::{ApiError, Caller, Object};
 use serde_json::{Value, json};
 
+use crate::audit::annotations::annotate;
 use crate::cache::Cache;
 
-use super::authenticate::CREDENTIAL_ID;
 use super::rbac::PolicyRule;
 use super::tokens::{Bound, ISSUER, ObjectRef, TokenError, TokenKeys};
 use super::{Authenticator, ClusterAuthorizer, MASTERS};
@@ -59,7 +59,8 @@ pub fn token_request(
 
     let now = actors::time::now();
     let lifetime = Duration::from_secs(seconds.unsigned_abs());
-    let token = keys.mint(&audiences, lifetime, now, bound).map_err(ApiError::internal)?;
+    let minted = keys.mint(&audiences, lifetime, now, bound).map_err(ApiError::internal)?;
+    annotate("authentication.kubernetes.io/issued-credential-id", &minted.credential_id);
     let mut metadata = json!({
         "name": name, "namespace": namespace, "uid": uuid::Uuid::new_v4().to_string(),
         "creationTimestamp": rfc3339(now),
@@ -75,7 +76,7 @@ pub fn token_request(
         "spec": {
             "audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": spec["boundObjectRef"],
         },
-        "status": {"token": token, "expirationTimestamp": rfc3339(now + lifetime)},
+        "status": {"token": minted.token, "expirationTimestamp": rfc3339(now + lifetime)},
     }))
 }
 
@@ -178,9 +179,7 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
         audiences.push(ISSUER.to_owned());
     }
     let status = match authenticator.token(token, &audiences) {
-        Ok((mut caller, common)) => {
-            // As upstream answers: a review does not tell which credential it was.
-            caller.extra.remove(CREDENTIAL_ID);
+        Ok((caller, common)) => {
             json!({"authenticated": true, "user": user_info(&caller), "audiences": common})
         }
         Err(error) => {

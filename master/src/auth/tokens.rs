@@ -108,6 +108,15 @@ impl std::fmt::Debug for TokenKeys {
     }
 }
 
+/// A token that was made just now.
+#[derive(Debug)]
+pub struct Minted {
+    /// The token.
+    pub token: String,
+    /// What names it, without being it.
+    pub credential_id: String,
+}
+
 impl TokenKeys {
     /// The key in a PEM file: RSA (RS256, what upstream has) or P-256 (ES256), as PKCS#8.
     pub fn from_pem(pem: &str) -> Result<Self, TokenError> {
@@ -153,7 +162,7 @@ impl TokenKeys {
         lifetime: Duration,
         now: SystemTime,
         bound: Bound,
-    ) -> Result<String, TokenError> {
+    ) -> Result<Minted, TokenError> {
         let seconds = seconds(now);
         let claims = Claims {
             aud: audiences.to_vec(),
@@ -168,7 +177,9 @@ impl TokenKeys {
         let mut header = Header::new(self.algorithm);
         header.typ = None;
         header.kid = Some(self.id.clone());
-        jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|e| TokenError::Key(e.to_string()))
+        let token = jsonwebtoken::encode(&header, &claims, &self.signing);
+        let token = token.map_err(|e| TokenError::Key(e.to_string()))?;
+        Ok(Minted { token, credential_id: credential_id(&claims.jti) })
     }
 
     /// Checks signature, issuer, times and audiences. Returns the claims and the audiences that both sides
@@ -224,6 +235,11 @@ pub fn account_groups(namespace: &str) -> [String; 2] {
     ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
 }
 
+/// How identities and the audit log name a token.
+fn credential_id(jti: &str) -> String {
+    format!("JTI={jti}")
+}
+
 /// Who a checked token stands for, provided that the account and all that it is bound to still exist.
 pub fn caller_of(claims: &Claims, cache: &Cache, now: SystemTime) -> Result<Caller, TokenError> {
     let Bound { namespace, node, pod, secret, serviceaccount } = &claims.bound;
@@ -242,7 +258,7 @@ pub fn caller_of(claims: &Claims, cache: &Cache, now: SystemTime) -> Result<Call
             extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
         }
     };
-    remember("credential-id", &format!("JTI={}", claims.jti));
+    remember("credential-id", &credential_id(&claims.jti));
     if let Some(pod) = pod {
         let found = cache.get::<Pod>(namespace, &pod.name).ok_or_else(|| gone("pod", &pod.name))?;
         let deleted = found

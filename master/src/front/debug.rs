@@ -34,19 +34,15 @@ pub struct ProcessRecords {
 }
 
 impl Debug {
-    /// `/metrics`: in OpenMetrics' format for those who ask for it, in Prometheus' older one for others.
+    /// `/metrics`.
     pub(super) async fn metrics(&self, accept: &str) -> HttpResponse {
         // It is long, and partly read off the kernel.
         let stage = self.stage.clone();
-        let Ok(text) = tokio::task::spawn_blocking(move || stage.encode_metrics()).await else {
-            return HttpResponse::InternalServerError().finish();
-        };
-        let (media, text) = if accept.contains("application/openmetrics-text") {
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-        } else {
-            ("text/plain; version=0.0.4; charset=utf-8; escaping=underscores", plain_metrics(&text))
-        };
-        HttpResponse::Ok().content_type(media).body(text)
+        let accept = accept.to_owned();
+        match tokio::task::spawn_blocking(move || stage.exposition(&accept)).await {
+            Ok((media, text)) => HttpResponse::Ok().content_type(media).body(text),
+            Err(_) => HttpResponse::InternalServerError().finish(),
+        }
     }
 
     pub(super) async fn handle(
@@ -111,44 +107,5 @@ impl Debug {
         let own = self.in_process.as_ref().map(|n| format!("node/{n}"));
         all.extend(self.nodes.actors().await.into_iter().filter(|p| Some(&p.process) != own.as_ref()));
         all
-    }
-}
-
-/// OpenMetrics' text as readers of the older format want it: a counter is declared under the name that its
-/// samples have, and there are neither units nor an end.
-fn plain_metrics(text: &str) -> String {
-    let mut counters: Vec<&str> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    counters.sort_unstable();
-    let mut out = String::with_capacity(text.len());
-    for line in text.lines() {
-        if line == "# EOF" || line.starts_with("# UNIT ") {
-            continue;
-        }
-        let declared = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
-        match declared.and_then(|rest| rest.split_once(' ')) {
-            Some((name, rest)) if counters.binary_search(&name).is_ok() => {
-                out.push_str(&format!("{}{name}_total {rest}\n", &line[..7]));
-            }
-            _ => {
-                out.push_str(line);
-                out.push('\n');
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain_metrics;
-
-    #[test]
-    fn the_older_format_names_counters_by_their_samples() {
-        let text = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total{x=\"y\"} 1\n# HELP g Now.\n# TYPE g gauge\n\
-                    # UNIT g seconds\ng 2\n# EOF\n";
-        let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"y\"} 1\n# HELP g Now.\n\
-                        # TYPE g gauge\ng 2\n";
-        assert_eq!(plain_metrics(text), expected);
     }
 }

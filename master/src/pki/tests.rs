@@ -81,7 +81,7 @@ fn the_token_key_is_rsa_and_stays() {
     let keys = crate::auth::tokens::TokenKeys::from_pem(&pem).unwrap();
     let us = ["x".to_owned()];
     let now = std::time::SystemTime::now();
-    let token = keys.mint(&us, LIFETIME, now, Default::default()).unwrap();
+    let token = keys.mint(&us, LIFETIME, now, Default::default()).unwrap().token;
     assert!(keys.verify(&token, &us, now).is_ok());
     let jwks = keys.jwks();
     assert_eq!(

@@ -24,8 +24,6 @@ mod tls;
 
 /// Text of the Prometheus exposition format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Text of the OpenMetrics exposition format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the settings can be served: certificates and key are readable.
 pub fn check(settings: &ServerConfig) -> Result<(), String> {
@@ -143,8 +141,10 @@ async fn running_pods(shared: Data) -> HttpResponse {
         .json(serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
-async fn own_metrics(shared: Data) -> HttpResponse {
-    HttpResponse::Ok().content_type(OPEN_METRICS).body(shared.stage.encode_metrics())
+async fn own_metrics(request: HttpRequest, shared: Data) -> HttpResponse {
+    let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok());
+    let (media, text) = shared.stage.exposition(accept.unwrap_or_default());
+    HttpResponse::Ok().content_type(media).body(text)
 }
 
 async fn cadvisor(shared: Data) -> HttpResponse {

@@ -7,6 +7,7 @@ use protocol::resources;
 use protocol::schema;
 use serde_json::{Map, Value, json};
 
+use super::described::{API_VERSION, KIND, LIST_METADATA};
 use super::native::{Form, native};
 use super::{Packed, V2Document, V3, V3Document, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
@@ -29,14 +30,15 @@ fn schemas(version: &Version, form: Form) -> [(String, Value); 2] {
     let resource = version.resource;
     let gvk = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
     let name = name_of(version, resource.kind);
-    let text = json!({"type": "string"});
+    let text = |said: &str| json!({"type": "string", "description": said});
     let mut own = native(version.fields.declared(), form);
     own["x-kubernetes-group-version-kind"] = gvk(resource.kind);
     let mut list = json!({
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": text, "kind": text, "metadata": form.meta("ListMeta"),
+            "apiVersion": text(API_VERSION), "kind": text(KIND),
+            "metadata": form.described_meta("ListMeta", LIST_METADATA),
             "items": {"type": "array", "items": form.reference(&name)},
         },
         "x-kubernetes-group-version-kind": gvk(resource.list_kind),

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::described::{API_VERSION, KIND, METADATA};
 use crate::api::object::{list, object_mut};
 
 /// A version of OpenAPI.
@@ -24,9 +25,14 @@ impl Form {
         json!({"$ref": format!("#/{place}/{name}")})
     }
 
-    /// A reference to one of the meta package's.
-    pub fn meta(self, name: &str) -> Value {
-        self.reference(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"))
+    /// A reference to one of the meta package's, with words of its own. In version 3 a reference has no room for those.
+    pub fn described_meta(self, name: &str, said: &str) -> Value {
+        let mut made = self.reference(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"));
+        if self == Form::V3 {
+            made = json!({"allOf": [made]});
+        }
+        made["description"] = said.into();
+        made
     }
 }
 
@@ -60,10 +66,10 @@ pub fn native(declared: &Value, form: Form) -> Value {
 /// What every object has.
 fn type_meta(schema: &mut Value, form: Form) {
     let properties = object_mut(schema, &["properties"]);
-    for name in ["apiVersion", "kind"] {
-        properties.insert(name.to_owned(), json!({"type": "string"}));
+    for (name, said) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        properties.insert(name.to_owned(), json!({"type": "string", "description": said}));
     }
-    properties.insert("metadata".to_owned(), form.meta("ObjectMeta"));
+    properties.insert("metadata".to_owned(), form.described_meta("ObjectMeta", METADATA));
 }
 
 fn preserves(schema: &Value) -> bool {
@@ -149,8 +155,10 @@ mod tests {
     fn every_object_has_its_metadata() {
         let made = native(&json!({"type": "object", "properties": {"spec": {"type": "object"}}}), Form::V3);
         let expected = json!({"type": "object", "properties": {
-            "apiVersion": {"type": "string"}, "kind": {"type": "string"},
-            "metadata": {"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+            "apiVersion": {"type": "string", "description": API_VERSION},
+            "kind": {"type": "string", "description": KIND},
+            "metadata": {"description": METADATA,
+                "allOf": [{"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}]},
             "spec": {"type": "object"}}});
         assert_eq!(made, expected);
         assert_eq!(native(&Value::Null, Form::V3), json!({"type": "object"}));
@@ -219,6 +227,6 @@ mod tests {
             "properties": {"spec": {"type": "object"}}});
         let made = field(embedded, Form::V3);
         assert_eq!(made["required"], json!(["kind", "spec", "apiVersion"]));
-        assert_eq!(made["properties"]["kind"], json!({"type": "string"}));
+        assert_eq!(made["properties"]["kind"]["type"], "string");
     }
 }

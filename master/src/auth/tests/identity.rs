@@ -50,6 +50,8 @@ fn tokens_stand_for_their_account_while_it_exists() {
     let review =
         reviews::token_review(&authenticator, &json!({"spec": {"token": good["status"]["token"]}})).unwrap();
     assert_eq!(review["status"]["authenticated"], true);
+    let id = &review["status"]["user"]["extra"]["authentication.kubernetes.io/credential-id"][0];
+    assert!(id.as_str().is_some_and(|id| id.starts_with("JTI=")), "{review}");
 
     let refused = |header: &str| authenticator.authenticate(None, Some(header)).err().map(|e| e.code());
     world.delete("", "pods", "a", "web");
@@ -89,7 +91,7 @@ fn tokens_are_checked_by_signature_and_clock() {
         ..Bound::default()
     };
     let us = [ISSUER.to_owned()];
-    let token = keys.mint(&us, Duration::from_secs(600), now, bound.clone()).unwrap();
+    let token = keys.mint(&us, Duration::from_secs(600), now, bound.clone()).unwrap().token;
     let at = |seconds: u64| {
         keys.verify(&token, &us, now + Duration::from_secs(seconds)).map(|(claims, _)| claims.bound)
     };
