@@ -120,11 +120,6 @@ impl Quantity {
     pub fn is_whole(&self) -> bool {
         self.nano % NANO == 0
     }
-
-    /// The canonical spelling of a quantity's text.
-    pub fn canonical(text: &str) -> Result<String, QuantityError> {
-        text.parse::<Quantity>().map(|q| q.to_string())
-    }
 }
 
 impl PartialEq for Quantity {

@@ -104,7 +104,7 @@ pub struct Field {
     /// What it holds.
     pub ty: Type,
     /// Its place in the order in which Go declares the fields. What it is comes first.
-    pub place: u16,
+    pub order: u16,
     /// Must be given.
     pub required: bool,
     /// Absent differs from zero.
@@ -274,8 +274,8 @@ fn scalar(name: &str) -> Option<Type> {
     })
 }
 
-/// Places of `kind` and `apiVersion`, which come before whatever is in a message.
-const PLACES_OF_TYPE_META: u16 = 2;
+/// How many fields come before whatever is in a message: `kind` and `apiVersion`.
+const FIELDS_OF_TYPE_META: u16 = 2;
 
 fn parse(text: &'static str) -> Schema {
     let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("def ")).collect();
@@ -314,8 +314,8 @@ fn parse(text: &'static str) -> Schema {
         }
     }
     for (i, definition) in schema.definitions.iter_mut().enumerate() {
-        for (place, field) in (PLACES_OF_TYPE_META..).zip(&mut definition.fields) {
-            field.place = place;
+        for (order, field) in (FIELDS_OF_TYPE_META..).zip(&mut definition.fields) {
+            field.order = order;
         }
         definition.fields.sort_by_key(|f| f.name);
         definition.places = Places::of(definition.fields.iter().map(|field| field.name));
@@ -334,7 +334,7 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
     let mut field = Field {
         name,
         ty: type_of(ty, names),
-        place: 0,
+        order: 0,
         required: flags.contains('r'),
         pointer: flags.contains('*'),
         omitempty: flags.contains('o'),

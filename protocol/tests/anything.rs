@@ -106,7 +106,7 @@ proptest! {
         for text in [text, likely] {
             let _ = Selector::parse(&text);
             let _ = FieldSelector::parse(&text);
-            let _ = Quantity::canonical(&text);
+            let _ = Quantity::written(&text, true);
             let _ = text.parse::<Quantity>();
             let _ = protocol::apply::Element::parse(&text);
         }

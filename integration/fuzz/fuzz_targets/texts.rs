@@ -9,7 +9,7 @@ use protocol::Selector;
 fuzz_target!(|text: &str| {
     let _ = Selector::parse(text);
     let _ = FieldSelector::parse(text);
-    let _ = Quantity::canonical(text);
+    let _ = Quantity::written(text, true);
     let _ = text.parse::<Quantity>();
     let _ = protocol::apply::Element::parse(text);
     // Whoever reads an expression and whoever tells what is wrong with it have to agree on whether anything is.

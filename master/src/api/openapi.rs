@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 mod declared;
 mod described;
+mod form;
 mod native;
 mod packed;
 mod paths;
@@ -24,6 +25,7 @@ pub use declared::Declared;
 pub use packed::Packed;
 pub use third::V3Document;
 
+use self::form::Form;
 use super::custom::Catalog;
 use crate::aggregation::openapi::Joined;
 
@@ -138,8 +140,7 @@ static V3_INDEX: LazyLock<Packed> = LazyLock::new(|| {
 
 fn v2() -> Value {
     let listed = schema::all().iter().filter(|definition| !definition.unlisted);
-    let definitions: Map<String, Value> =
-        listed.map(|d| (d.full_name(), definition(d, "#/definitions/"))).collect();
+    let definitions: Map<String, Value> = listed.map(|d| (d.full_name(), definition(d, Form::V2))).collect();
     let mut all = definitions;
     all.extend(scalars());
     json!({
@@ -215,7 +216,7 @@ fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Def
     let mut mentioned = BTreeSet::new();
     let mut schemas: Map<String, Value> = Map::new();
     for d in &found {
-        let made = definition(d, "#/components/schemas/");
+        let made = definition(d, Form::V3);
         mention(&made, &mut mentioned);
         schemas.insert(d.full_name(), made);
     }
@@ -299,9 +300,9 @@ fn scalars() -> [(String, Value); 10] {
     ]
 }
 
-fn definition(definition: &Definition, prefix: &str) -> Value {
+fn definition(definition: &Definition, form: Form) -> Value {
     let properties: Map<String, Value> =
-        definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, prefix))).collect();
+        definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, form))).collect();
     let mut made = json!({"type": "object"});
     if !properties.is_empty() {
         made["properties"] = Value::Object(properties);
@@ -319,16 +320,14 @@ fn definition(definition: &Definition, prefix: &str) -> Value {
     made
 }
 
-fn property(definition: &Definition, field: &Field, prefix: &str) -> Value {
-    let mut made = type_of(&field.ty, &any_name(definition, field), prefix);
-    // A reference has no room for anything else in version 3.
+fn property(definition: &Definition, field: &Field, form: Form) -> Value {
+    let mut made = type_of(&field.ty, &any_name(definition, field), form);
     let reference = made.get("$ref").is_some();
-    let said = described::of(definition, field);
-    if reference && prefix.contains("components") && (field.retain_keys || field.merge || said.is_some()) {
-        made = json!({"allOf": [made]});
+    if field.retain_keys || field.merge {
+        made = form.roomy(made);
     }
-    if let Some(said) = said {
-        made["description"] = said.into();
+    if let Some(said) = described::of(definition, field) {
+        made = form.described(made, said);
     }
     if let Some(default) = &field.default
         && !reference
@@ -365,8 +364,8 @@ fn property(definition: &Definition, field: &Field, prefix: &str) -> Value {
 }
 
 /// A type; `any` is what any JSON is called here.
-fn type_of(ty: &Type, any: &str, prefix: &str) -> Value {
-    let reference = |name: &str| json!({"$ref": format!("{prefix}{name}")});
+fn type_of(ty: &Type, any: &str, form: Form) -> Value {
+    let reference = |name: &str| form.reference(name);
     match ty {
         Type::String => json!({"type": "string"}),
         Type::Bool => json!({"type": "boolean"}),
@@ -380,9 +379,9 @@ fn type_of(ty: &Type, any: &str, prefix: &str) -> Value {
         Type::IntOrString => reference(INT_OR_STRING),
         Type::Any | Type::Alternative(_) => reference(any),
         Type::Object(_) => reference(&ty.definition().map(Definition::full_name).unwrap_or_default()),
-        Type::List(element) => json!({"type": "array", "items": type_of(element, any, prefix)}),
+        Type::List(element) => json!({"type": "array", "items": type_of(element, any, form)}),
         Type::Map(element) => {
-            json!({"type": "object", "additionalProperties": type_of(element, any, prefix)})
+            json!({"type": "object", "additionalProperties": type_of(element, any, form)})
         }
     }
 }

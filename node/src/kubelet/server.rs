@@ -143,8 +143,12 @@ async fn running_pods(shared: Data) -> HttpResponse {
 
 async fn own_metrics(request: HttpRequest, shared: Data) -> HttpResponse {
     let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok());
-    let (media, text) = shared.stage.exposition(accept.unwrap_or_default());
-    HttpResponse::Ok().content_type(media).body(text)
+    // It is long, and partly read off the kernel.
+    let (accept, stage) = (accept.unwrap_or_default().to_owned(), shared.stage.clone());
+    match tokio::task::spawn_blocking(move || stage.exposition(&accept)).await {
+        Ok((media, text)) => HttpResponse::Ok().content_type(media).body(text),
+        Err(_) => HttpResponse::InternalServerError().finish(),
+    }
 }
 
 async fn cadvisor(shared: Data) -> HttpResponse {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::{Definition, PLACES_OF_TYPE_META};
+use super::{Definition, FIELDS_OF_TYPE_META};
 
 /// Fields of each message in the order of declaration, and the message that each holds.
 type Messages = HashMap<&'static str, Vec<(&'static str, Option<&'static str>)>>;
@@ -23,19 +23,19 @@ pub fn declared(definition: &Definition) -> Vec<&'static str> {
     names
 }
 
-/// Gives the fields of a definition their places. Those of what no table of messages knows have them already.
+/// Gives the fields of a definition their order. Those of what no table of messages knows have it already.
 pub(super) fn number(definition: &mut Definition) {
     let names = declared(definition);
-    for (place, name) in (PLACES_OF_TYPE_META..).zip(names) {
+    for (order, name) in (FIELDS_OF_TYPE_META..).zip(names) {
         if let Some(field) = definition.fields.iter_mut().find(|field| field.name == name) {
-            field.place = place;
+            field.order = order;
         }
     }
     if definition.gvk.is_some() {
         for field in &mut definition.fields {
             match field.name {
-                "kind" => field.place = 0,
-                "apiVersion" => field.place = 1,
+                "kind" => field.order = 0,
+                "apiVersion" => field.order = 1,
                 _ => {}
             }
         }

@@ -193,7 +193,7 @@ fn order(definition: &'static Definition) -> Vec<&'static Field> {
 /// All fields of a definition in the order in which Go's code goes through them: what it is of comes first.
 pub fn in_order(definition: &'static Definition) -> Vec<&'static Field> {
     let mut all: Vec<&Field> = definition.fields.iter().collect();
-    all.sort_by_key(|field| field.place);
+    all.sort_by_key(|field| field.order);
     all
 }
 

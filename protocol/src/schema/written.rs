@@ -34,8 +34,8 @@ pub fn after(opening: Vec<u8>, definition: Option<&'static Definition>, value: &
 
 /// A member of an object that is being written.
 struct Member<'v> {
-    /// Where it is declared; what is not, comes last.
-    place: u16,
+    /// Where it is declared; what is not comes last.
+    order: u16,
     name: &'v str,
     value: &'v Value,
     ty: Option<&'static Type>,
@@ -104,11 +104,11 @@ impl<'v> Writer<'v> {
                 continue;
             }
             let field: Option<&Field> = of.and_then(|of| of.field(name));
-            let place = field.map_or(u16::MAX, |field| field.place);
-            self.members.push(Member { place, name, value, ty: field.map(|field| &field.ty) });
+            let order = field.map_or(u16::MAX, |field| field.order);
+            self.members.push(Member { order, name, value, ty: field.map(|field| &field.ty) });
         }
         // Names are sorted, and what is in the same place stays in their order.
-        self.members[base..].sort_by_key(|member| member.place);
+        self.members[base..].sort_by_key(|member| member.order);
         for at in base..self.members.len() {
             let Member { name, value, ty, .. } = self.members[at];
             key(at == base && !opened, name, out);

@@ -8,7 +8,8 @@ use protocol::schema;
 use serde_json::{Map, Value, json};
 
 use super::described::{API_VERSION, KIND, LIST_METADATA};
-use super::native::{Form, native};
+use super::form::Form;
+use super::native::native;
 use super::{Packed, V2Document, V3, V3Document, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
 
@@ -38,7 +39,7 @@ fn schemas(version: &Version, form: Form) -> [(String, Value); 2] {
         "required": ["items"],
         "properties": {
             "apiVersion": text(API_VERSION), "kind": text(KIND),
-            "metadata": form.described_meta("ListMeta", LIST_METADATA),
+            "metadata": form.described(form.meta("ListMeta"), LIST_METADATA),
             "items": {"type": "array", "items": form.reference(&name)},
         },
         "x-kubernetes-group-version-kind": gvk(resource.list_kind),

@@ -4,37 +4,8 @@
 use serde_json::{Value, json};
 
 use super::described::{API_VERSION, KIND, METADATA};
+use super::form::Form;
 use crate::api::object::{list, object_mut};
-
-/// A version of OpenAPI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Version 2.
-    V2,
-    /// Version 3.
-    V3,
-}
-
-impl Form {
-    /// A reference to a definition.
-    pub fn reference(self, name: &str) -> Value {
-        let place = match self {
-            Form::V2 => "definitions",
-            Form::V3 => "components/schemas",
-        };
-        json!({"$ref": format!("#/{place}/{name}")})
-    }
-
-    /// A reference to one of the meta package's, with words of its own. In version 3 a reference has no room for those.
-    pub fn described_meta(self, name: &str, said: &str) -> Value {
-        let mut made = self.reference(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"));
-        if self == Form::V3 {
-            made = json!({"allOf": [made]});
-        }
-        made["description"] = said.into();
-        made
-    }
-}
 
 /// The schema of a kind. Where readers would take known fields for all there are, none are named.
 pub fn native(declared: &Value, form: Form) -> Value {
@@ -69,7 +40,7 @@ fn type_meta(schema: &mut Value, form: Form) {
     for (name, said) in [("apiVersion", API_VERSION), ("kind", KIND)] {
         properties.insert(name.to_owned(), json!({"type": "string", "description": said}));
     }
-    properties.insert("metadata".to_owned(), form.described_meta("ObjectMeta", METADATA));
+    properties.insert("metadata".to_owned(), form.described(form.meta("ObjectMeta"), METADATA));
 }
 
 fn preserves(schema: &Value) -> bool {
