@@ -1,6 +1,10 @@
 //! What the API server costs, as ratios within one run: writes against the CPU that etcd spends on the same writes, reads
 //! and watches against a bare actix-web handler that serves as many bytes from memory over TLS.
 //!
+//! `bare create` tells what of a write is nobody's choice: a handler that takes a body over TLS, puts it into etcd as the
+//! server does, knowing nothing of what it means and following no watch, and answers it. Its ratio, too, is against what
+//! etcd spends on the server's creates.
+//!
 //! `cargo bench -p troupe --bench api`; `TROUPE_BENCH_PODS` sets how many pods (5,000), `TROUPE_BENCH_WATCHERS` how many
 //! watchers (1,000). Needs an `etcd` program. The server is this build's `troupe up --no-node`.
 
@@ -18,12 +22,16 @@ use integration::tools::bench::load::{self, Measured};
 use integration::tools::bench::plan::{self, Operation};
 use integration::tools::bench::process::Process;
 use integration::tools::bench::report::{Format, Report, Row};
+use master::store::etcd::EtcdStore;
+use master::store::{Store, Txn, TxnResult};
 use serde_json::json;
 
 type Failure = Box<dyn Error>;
 
 /// Requests that the bare handler is asked for each figure.
 const BARE_REQUESTS: u32 = 5000;
+/// The flags by which this program is started again as the bare handler.
+const BARE: &str = "--bare";
 /// Watches that the bare handler serves: so many that the ticks of its CPU clock do not show.
 const BARE_WATCHES: u32 = 500;
 
@@ -32,8 +40,11 @@ fn main() -> ExitCode {
         eprintln!("a TLS provider was installed before");
     }
     let words: Vec<String> = std::env::args().collect();
-    let result = match words.iter().position(|w| w == "--bare") {
-        Some(n) => bare(Path::new(words.get(n + 1).map_or("", String::as_str))),
+    let result = match words.iter().position(|w| w == BARE) {
+        Some(n) => match words.get(n + 1..n + 3) {
+            Some([dir, etcd]) => bare(Path::new(dir), etcd),
+            _ => Err(format!("{BARE} takes a folder and an etcd").into()),
+        },
         None => measure(),
     };
     match result {
@@ -60,7 +71,7 @@ fn free_port() -> Result<u16, Failure> {
 }
 
 /// The other side of the reads' ratios: as little as a server over TLS can do.
-fn bare(dir: &Path) -> Result<(), Failure> {
+fn bare(dir: &Path, etcd: &str) -> Result<(), Failure> {
     let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let key = rustls::pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der())?;
     let tls = rustls::ServerConfig::builder()
@@ -75,9 +86,16 @@ fn bare(dir: &Path) -> Result<(), Failure> {
             "certificate-authority": dir.join("ca.pem"),
         }}],
     });
+    let etcd = [etcd.to_owned()];
     actix_web::rt::System::new().block_on(async move {
-        let served = HttpServer::new(|| {
+        let served = HttpServer::new(move || {
+            let etcd = etcd.clone();
             App::new()
+                .data_factory(move || {
+                    let etcd = etcd.clone();
+                    async move { EtcdStore::connect(&etcd).await }
+                })
+                .route("/objects/{key}", web::post().to(put))
                 .route("/bytes/{count}", web::get().to(bytes_of))
                 .route("/events/{count}/{bytes}", web::get().to(events_of))
         })
@@ -100,6 +118,16 @@ thread_local! {
 async fn bytes_of(count: web::Path<usize>) -> HttpResponse {
     let count = count.into_inner();
     HttpResponse::Ok().content_type("application/json").body(MEMORY.with(|m| m.slice(..count.min(m.len()))))
+}
+
+async fn put(key: web::Path<String>, body: Bytes, store: web::Data<EtcdStore>) -> HttpResponse {
+    // Beside all that the server has.
+    match store.txn(Txn::put(format!("/bare/{key}"), 0, body.clone())).await {
+        Ok(TxnResult::Committed { .. }) => {
+            HttpResponse::Created().content_type("application/json").body(body)
+        }
+        other => HttpResponse::InternalServerError().body(format!("{other:?}")),
+    }
 }
 
 async fn events_of(path: web::Path<(usize, usize)>) -> HttpResponse {
@@ -168,7 +196,7 @@ fn measure() -> Result<(), Failure> {
     let report = report?;
     down?;
     print!("{}", report.show(Format::Table));
-    runtime.block_on(compare(&report, dir.path()))
+    runtime.block_on(compare(&report, dir.path(), &client))
 }
 
 /// The bare handler, asked for as many bytes as the server gave.
@@ -179,10 +207,10 @@ struct Bare {
 }
 
 impl Bare {
-    async fn start(dir: &Path) -> Result<Self, Failure> {
+    async fn start(dir: &Path, etcd: &str) -> Result<Self, Failure> {
         let dir = dir.join("bare");
         std::fs::create_dir(&dir)?;
-        let child = Command::new(std::env::current_exe()?).arg("--bare").arg(&dir).spawn()?;
+        let child = Command::new(std::env::current_exe()?).arg(BARE).arg(&dir).arg(etcd).spawn()?;
         let process = Process { pid: child.id(), name: "bare".to_owned() };
         let running = Running(child);
         let kubeconfig = dir.join("kubeconfig");
@@ -196,13 +224,35 @@ impl Bare {
         Ok(Bare { process, connections, _running: running })
     }
 
-    /// CPU time of one request to a path.
+    /// CPU time of one GET of a path.
     async fn cost(&self, path: &str, requests: u32) -> Result<Duration, Failure> {
+        self.cost_of(requests, |connection, _| connection.request(reqwest::Method::GET, path, &[])).await
+    }
+
+    /// CPU time of putting an object of so many bytes into etcd.
+    async fn cost_of_put(&self, bytes: u64, requests: u32) -> Result<Duration, Failure> {
+        let body = Bytes::from(vec![b'x'; bytes as usize]);
+        self.cost_of(requests, |connection, n| {
+            connection.request(reqwest::Method::POST, &format!("/objects/{n}"), &[]).body(body.clone())
+        })
+        .await
+    }
+
+    /// CPU time of one of some requests, each made by its number.
+    async fn cost_of(
+        &self,
+        requests: u32,
+        make: impl Fn(&Cluster, u32) -> reqwest::RequestBuilder,
+    ) -> Result<Duration, Failure> {
+        let make = &make;
         let before = self.process.cpu();
         let measured: Measured = load::run("bare handler", requests, 16, |n| async move {
             let connection = &self.connections[n as usize % self.connections.len()];
-            let request = connection.request(reqwest::Method::GET, path, &[]);
+            let request = make(connection, n);
             let mut response = request.send().await.map_err(|e| e.to_string())?;
+            if !response.status().is_success() {
+                return Err(response.text().await.unwrap_or_else(|e| e.to_string()));
+            }
             let mut bytes = 0;
             while let Some(chunk) = response.chunk().await.map_err(|e| e.to_string())? {
                 bytes += chunk.len() as u64;
@@ -217,19 +267,24 @@ impl Bare {
     }
 }
 
-async fn compare(report: &Report, dir: &Path) -> Result<(), Failure> {
-    let bare = Bare::start(dir).await?;
+async fn compare(report: &Report, dir: &Path, etcd: &str) -> Result<(), Failure> {
+    let bare = Bare::start(dir, etcd).await?;
     let row = |operation: Operation| {
         report.rows.iter().find(|r| r.operation == operation).ok_or("an operation was not measured")
     };
     let server = report.processes.iter().position(|p| p.name != "etcd").ok_or("the server was not seen")?;
-    let etcd = report.processes.iter().position(|p| p.name == "etcd").ok_or("etcd was not seen")?;
+    let etcd = report.processes.iter().position(|p| p.name == "etcd").ok_or("etcd's process was not seen")?;
     println!("\n{:<16} {:>12} {:>12} {:>8} {:>8}", "CPU/OP", "SERVER", "AGAINST", "RATIO", "AIM");
-    let show = |row: &Row, against: Duration, aim: f64| {
-        let ours = row.cpu_each(server);
+    let line = |name: &str, ours: Duration, against: Duration, aim: &str| {
         let ratio = ours.as_secs_f64() / against.as_secs_f64().max(1e-9);
-        println!("{:<16} {ours:>12.1?} {against:>12.1?} {ratio:>8.2} {aim:>8.2}", row.operation.name());
+        println!("{name:<16} {ours:>12.1?} {against:>12.1?} {ratio:>8.2} {aim:>8}");
     };
+    let show = |row: &Row, against: Duration, aim: f64| {
+        line(row.operation.name(), row.cpu_each(server), against, &format!("{aim:.2}"));
+    };
+    let create = row(Operation::Create)?;
+    let floor = bare.cost_of_put(create.measured.bytes_each(), BARE_REQUESTS).await?;
+    line("bare create", floor, create.cpu_each(etcd), "");
     for operation in [Operation::Create, Operation::Patch, Operation::Delete] {
         let row = row(operation)?;
         show(row, row.cpu_each(etcd), 0.3);

@@ -38,6 +38,9 @@ pub mod schema;
 pub mod selector;
 pub mod streams;
 
+/// The version of Kubernetes that Troupe says it is. Clients parse it, so it has upstream's form.
+pub const KUBERNETES_VERSION: &str = "v1.36.2";
+
 pub use client::{Api, Client, Object};
 pub use error::ApiError;
 pub use quantity::Quantity;

@@ -116,6 +116,7 @@ fn webhooks_change_objects_one_after_the_other() {
     // The second one changed what the first one had seen; nothing changed after that.
     let (first, second) = (server.take("/first"), server.take("/second"));
     assert_eq!((first.len(), second.len()), (2, 1));
+    assert!(first[0].from.is_some() && first[0].from == first[1].from, "a connection is used again");
     let request = &first[0].body["request"];
     assert_eq!(request["operation"], "CREATE");
     assert_eq!(request["resource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 /// What the server was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// The far end of the connection.
+    pub from: Option<SocketAddr>,
     pub method: String,
     /// Path and query.
     pub uri: String,
@@ -164,6 +166,7 @@ async fn serve(
 ) -> HttpResponse {
     let headers = http.headers().iter();
     let asked = Asked {
+        from: http.peer_addr(),
         method: http.method().to_string(),
         uri: http.uri().to_string(),
         headers: headers

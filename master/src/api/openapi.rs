@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use protocol::Verb;
 use protocol::resources;
 use protocol::schema::{self, Definition, Field, ListKind, Type};
+use protocol::{KUBERNETES_VERSION, Verb};
 use serde_json::{Map, Value, json};
 
 mod declared;
@@ -145,7 +145,7 @@ fn v2() -> Value {
     all.extend(scalars());
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
         "paths": v2_paths(),
         "definitions": all,
     })
@@ -224,7 +224,7 @@ fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Def
     schemas.extend(scalars);
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
         "paths": paths,
         "components": {"schemas": schemas},
     })

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::Verb;
 use protocol::resources::Resource;
 use protocol::schema::written;
+use protocol::{KUBERNETES_VERSION, Verb};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-/// The version this server says it is. Clients parse it, so it has upstream's form.
-pub const GIT_VERSION: &str = "v1.36.2";
 
 /// The paths that `/` lists, beside discovery's own and those of the health checks.
 const OTHER_PATHS: &[&str] = &[
@@ -135,7 +132,7 @@ pub fn version() -> Version {
         emulation_minor: "36",
         min_compatibility_major: "1",
         min_compatibility_minor: "35",
-        git_version: GIT_VERSION,
+        git_version: KUBERNETES_VERSION,
         git_commit: "troupe",
         git_tree_state: "clean",
         build_date: "1970-01-01T00:00:00Z",

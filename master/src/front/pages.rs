@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use actix_web::HttpResponse;
 use actors::time::Instant;
 
+use protocol::KUBERNETES_VERSION;
+
 use super::Check;
-use super::discovery::GIT_VERSION;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const DEBUGGING: &str = "This page is for debugging; programs should not parse it.";
@@ -30,8 +31,8 @@ pub(super) fn status(paths: &[String]) -> HttpResponse {
         "\nkube-apiserver statusz\n{DEBUGGING}\n\nStarted: {started}\nUp: {}\nBinary version: {}\nEmulation \
          version: {}\n\nPaths: {}\n",
         spelled(up),
-        GIT_VERSION.trim_start_matches('v'),
-        minor(GIT_VERSION),
+        KUBERNETES_VERSION.trim_start_matches('v'),
+        minor(KUBERNETES_VERSION),
         paths.join(" "),
     );
     HttpResponse::Ok().content_type(TEXT).body(text)

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use protocol::KUBERNETES_VERSION;
+
 use super::config::KubeletConfig;
 use crate::runtime::RuntimeVersion;
-
-/// The Kubernetes version that this kubelet is compatible with.
-pub const KUBELET_VERSION: &str = "v1.36.0-troupe";
 
 /// Capacity of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +71,7 @@ pub fn system_info(engine: &RuntimeVersion) -> NodeSystemInfo {
         container_runtime_version: format!("{}://{}", engine.name, engine.version),
         kernel_version: file("/proc/sys/kernel/osrelease"),
         kube_proxy_version: String::new(),
-        kubelet_version: KUBELET_VERSION.to_owned(),
+        kubelet_version: format!("{KUBERNETES_VERSION}+troupe"),
         system_uuid: if product.is_empty() { machine_id.clone() } else { product },
         machine_id,
         operating_system: "linux".to_owned(),

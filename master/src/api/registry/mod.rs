@@ -97,9 +97,8 @@ impl<'a> Subject<'a> {
 
     /// An object (or collection) of a kind of the table.
     pub fn new(resource: &'static Resource, namespace: &'a str, name: &'a str) -> Result<Self, ApiError> {
-        let (group, version) = resource.storage;
-        let stored = protocol::resources::find(group, version, resource.plural).unwrap_or(resource);
-        let definition = schema::kind(group, version, stored.kind)
+        let stored = resource.stored();
+        let definition = schema::kind(resource.storage.0, resource.storage.1, stored.kind)
             .ok_or_else(|| ApiError::internal(format!("no field table for {}", stored.kind)))?;
         Ok(Subject {
             resource,

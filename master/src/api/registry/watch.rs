@@ -148,7 +148,9 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
         match changes {
             Some(Ok(changes)) => match converted(&watch, changes).await {
                 Ok(changes) => {
-                    events.extend(changes.iter().filter_map(|c| event(&watch, c)));
+                    let subject = watch.kind.subject();
+                    let subject = subject.as_ref();
+                    events.extend(changes.iter().filter_map(|c| event(&watch.choice, subject?, c)));
                     if std::mem::take(&mut watch.initial_end) {
                         events.push(bookmark(&watch, true));
                     }
@@ -197,8 +199,8 @@ async fn converted(watch: &Running, mut changes: Vec<Change>) -> Result<Vec<Chan
     Ok(changes)
 }
 
-fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
-    let kind = seen(change, |s| watch.choice.matches(s))?;
+fn event(choice: &Choice, subject: &Subject<'_>, change: &Change) -> Option<WatchEvent> {
+    let kind = seen(change, |s| choice.matches(s))?;
     let mut json = change.stored.json.clone();
     // An object that left the set by a change is shown as it was, at the revision of the change.
     if kind == WatchKind::Deleted && change.kind != ChangeKind::Deleted {
@@ -206,7 +208,7 @@ fn event(watch: &Running, change: &Change) -> Option<WatchEvent> {
         json =
             with_resource_version(&previous.json, change.revision).unwrap_or_else(|| previous.json.clone());
     }
-    let object = view(&watch.kind.subject()?, json, change.stored.revision).ok()?;
+    let object = view(subject, json, change.stored.revision).ok()?;
     Some(WatchEvent { kind, object, revision: change.revision, trace: change.trace })
 }
 

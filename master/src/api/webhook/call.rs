@@ -1,6 +1,7 @@
 //! Calling a webhook: a question as JSON over HTTPS, an answer of bounded size within bounded time.
 //!
-//! A webhook in a pod is reached as proxied requests are: through the pod's node, where the pod is on one.
+//! A webhook in a pod is reached as proxied requests are: through the pod's node, where the pod is on one. Connections
+//! are kept for further questions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use protocol::streams::NodeStreams;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 
-use super::client::Place;
+use super::client::{Place, Trust};
+use super::kept::{At, Sender, WAIT_MAX};
 use crate::cache::Cache;
-use crate::streams::proxy::place::{Named, Place as Reached};
+use crate::streams::proxy::place::Named;
 use crate::streams::proxy::reach::{dialled, plain, secured};
 use crate::streams::proxy::service_place;
 
@@ -55,11 +57,6 @@ struct Route {
     host: String,
     /// What is dialled.
     at: At,
-}
-
-enum At {
-    Host(String, u16),
-    Endpoint(Reached),
 }
 
 /// The way to a webhook that a URL names.
@@ -128,20 +125,8 @@ impl Webhooks {
         route: &Route,
         question: &Value,
     ) -> Result<(hyper::StatusCode, Bytes), String> {
-        let io = match &route.at {
-            At::Host(host, port) => dialled(host, *port).await,
-            At::Endpoint(reached) => plain(&*self.nodes, reached).await,
-        };
-        let name = ServerName::try_from(route.host.clone()).map_err(|e| e.to_string())?;
-        let io = secured(io.map_err(|e| e.to_string())?, place.bundle.tls()?, name).await;
-        let io = TokioIo::new(io.map_err(|e| e.to_string())?);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
-        actors::spawn(async move {
-            // Its failure is the call's failure.
-            let _ = connection.await;
-        });
-        let request = hyper::Request::builder()
+        let trust = place.bundle.trust()?;
+        let mut request = hyper::Request::builder()
             .method("POST")
             .uri(&route.path)
             .header("host", &route.host)
@@ -149,14 +134,59 @@ impl Webhooks {
             .header("accept", "application/json")
             .body(Full::new(Bytes::from(question.to_string())))
             .map_err(|e| e.to_string())?;
-        let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
+        let (sender, answer) = loop {
+            let kept = trust.kept.take(&route.at, &route.host);
+            let again = kept.is_some();
+            let mut sender = match kept {
+                Some(mut sender) => match sender.ready().await {
+                    Ok(()) => sender,
+                    Err(_) => continue,
+                },
+                None => self.connected(&trust, route).await?,
+            };
+            match sender.try_send_request(request).await {
+                Ok(answer) => break (sender, answer),
+                // A kept one ended meanwhile, and nothing of the question was sent.
+                Err(mut error) if again && error.message().is_some() => match error.take_message() {
+                    Some(back) => request = back,
+                    None => return Err(error.into_error().to_string()),
+                },
+                Err(error) => return Err(error.into_error().to_string()),
+            }
+        };
         let code = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|e| match e.downcast_ref::<LengthLimitError>() {
             Some(_) => "the answer is too long".to_owned(),
             None => e.to_string(),
         })?;
+        trust.kept.keep(&route.at, &route.host, sender);
         Ok((code, body.to_bytes()))
+    }
+
+    /// A new connection.
+    async fn connected(&self, trust: &Arc<Trust>, route: &Route) -> Result<Sender, String> {
+        let io = match &route.at {
+            At::Host(host, port) => dialled(host, *port).await,
+            At::Endpoint(reached) => plain(&*self.nodes, reached).await,
+        };
+        let name = ServerName::try_from(route.host.clone()).map_err(|e| e.to_string())?;
+        let io = secured(io.map_err(|e| e.to_string())?, trust.tls.clone(), name).await;
+        let io = TokioIo::new(io.map_err(|e| e.to_string())?);
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        // Only looked at: a connection must not outlive what it was proved by.
+        let trust = Arc::downgrade(trust);
+        actors::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            // Its failure is the call's failure.
+            while tokio::time::timeout(WAIT_MAX, connection.as_mut()).await.is_err() {
+                if let Some(trust) = trust.upgrade() {
+                    trust.kept.sweep();
+                }
+            }
+        });
+        Ok(sender)
     }
 }
 

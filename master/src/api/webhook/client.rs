@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use super::kept::Kept;
 use crate::api::object::text;
 use crate::pki::roots;
 
@@ -28,8 +29,20 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Bundle {
     pem: String,
-    /// Read when first called: sessions that are kept here are taken up again by later calls.
-    tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+    /// Read when first called.
+    trust: OnceLock<Result<Arc<Trust>, String>>,
+}
+
+/// How webhooks are proved, and what is left of earlier calls for later ones: TLS sessions and connections.
+pub struct Trust {
+    pub(super) tls: Arc<rustls::ClientConfig>,
+    pub(super) kept: Kept,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
 }
 
 impl PartialEq for Bundle {
@@ -45,11 +58,11 @@ impl Bundle {
     ///
     /// # Errors
     /// When the bundle holds something else, in upstream's words.
-    pub fn tls(&self) -> Result<Arc<rustls::ClientConfig>, String> {
-        let made = self.tls.get_or_init(|| {
+    pub fn trust(&self) -> Result<Arc<Trust>, String> {
+        let made = self.trust.get_or_init(|| {
             let roots = roots::of_bundle(&self.pem)?;
-            let config = rustls::ClientConfig::builder().with_root_certificates(roots);
-            Ok(Arc::new(config.with_no_client_auth()))
+            let tls = rustls::ClientConfig::builder().with_root_certificates(roots);
+            Ok(Arc::new(Trust { tls: Arc::new(tls.with_no_client_auth()), kept: Kept::default() }))
         });
         made.clone()
     }
@@ -66,7 +79,7 @@ impl Place {
             namespace: text(service, &["namespace"]).to_owned(),
             path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
             port: service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443),
-            bundle: Bundle { pem: text(config, &["caBundle"]).to_owned(), tls: OnceLock::new() },
+            bundle: Bundle { pem: text(config, &["caBundle"]).to_owned(), trust: OnceLock::new() },
         }
     }
 }
