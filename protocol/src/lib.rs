@@ -41,6 +41,12 @@ pub mod streams;
 /// The version of Kubernetes that Troupe says it is. Clients parse it, so it has upstream's form.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
 
+/// The same without its last part: `1.36`.
+pub fn kubernetes_minor() -> &'static str {
+    let whole = KUBERNETES_VERSION.trim_start_matches('v');
+    whole.rsplit_once('.').map_or(whole, |(minor, _)| minor)
+}
+
 pub use client::{Api, Client, Object};
 pub use error::ApiError;
 pub use quantity::Quantity;

@@ -6,16 +6,18 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use protocol::Verb;
 use protocol::resources;
 use protocol::schema::{self, Definition, Field, ListKind, Type};
-use protocol::{KUBERNETES_VERSION, Verb};
 use serde_json::{Map, Value, json};
 
 mod declared;
 mod described;
 mod form;
 mod native;
+mod operation;
 mod packed;
+mod parameters;
 mod paths;
 mod proto;
 mod proto_v3;
@@ -145,18 +147,22 @@ fn v2() -> Value {
     all.extend(scalars());
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
+        "info": info(),
         "paths": v2_paths(),
         "definitions": all,
+        "securityDefinitions": credentials(),
+        "security": [{"BearerToken": []}],
     })
 }
 
 fn v2_paths() -> Value {
-    let mut all = paths::of_kinds(resources::all().iter(), false);
+    let mut all = paths::of_kinds(resources::all().iter(), Form::V2);
     for (group, versions) in resources::groups() {
-        all.extend(versions.iter().map(|v| paths::document(&format!("{}/", paths::root(group, v)))));
+        all.extend(
+            versions.iter().map(|v| paths::document(&format!("{}/", paths::root(group, v)), Form::V2)),
+        );
     }
-    all.extend(documents().iter().map(|name| paths::document(&format!("/{name}/"))));
+    all.extend(documents().iter().map(|name| paths::document(&format!("/{name}/"), Form::V2)));
     Value::Object(all)
 }
 
@@ -180,13 +186,16 @@ fn v3_document(name: &str) -> Value {
         name if name.starts_with("apis/") => "m.APIGroup",
         _ => "",
     };
-    v3_of(vec![paths::document(&format!("/{name}/"))].into_iter().collect(), schema::definition(root))
+    v3_of(
+        vec![paths::document(&format!("/{name}/"), Form::V3)].into_iter().collect(),
+        schema::definition(root),
+    )
 }
 
 fn v3(group: &str, version: &str) -> Value {
     let here = || resources::all().iter().filter(|r| r.group == group && r.version == version);
-    let mut paths = paths::of_kinds(here(), true);
-    paths.extend([paths::document(&format!("{}/", paths::root(group, version)))]);
+    let mut paths = paths::of_kinds(here(), Form::V3);
+    paths.extend([paths::document(&format!("{}/", paths::root(group, version)), Form::V3)]);
     let mut roots = vec!["m.APIResourceList"];
     for (verb, names) in [
         (Verb::Delete, &["m.DeleteOptions", "m.Status"][..]),
@@ -224,10 +233,21 @@ fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Def
     schemas.extend(scalars);
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": KUBERNETES_VERSION},
+        "info": info(),
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": credentials()},
     })
+}
+
+/// What all documents are about.
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": protocol::kubernetes_minor()})
+}
+
+/// How clients say who they are.
+fn credentials() -> Value {
+    let said = "A bearer token says who asks.";
+    json!({"BearerToken": {"type": "apiKey", "in": "header", "name": "authorization", "description": said}})
 }
 
 /// The names that a schema refers to.

@@ -32,7 +32,7 @@ pub(super) fn status(paths: &[String]) -> HttpResponse {
          version: {}\n\nPaths: {}\n",
         spelled(up),
         KUBERNETES_VERSION.trim_start_matches('v'),
-        minor(KUBERNETES_VERSION),
+        protocol::kubernetes_minor(),
         paths.join(" "),
     );
     HttpResponse::Ok().content_type(TEXT).body(text)
@@ -41,11 +41,6 @@ pub(super) fn status(paths: &[String]) -> HttpResponse {
 fn spelled(up: Duration) -> String {
     let seconds = up.as_secs();
     format!("{} hr {:02} min {:02} sec", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// `1.36` of `v1.36.2`.
-fn minor(version: &str) -> String {
-    version.trim_start_matches('v').split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 /// `/flagz`: what the process was told. Values that may be secret are not shown.
@@ -126,6 +121,6 @@ mod tests {
     #[test]
     fn times_and_versions_are_spelled() {
         assert_eq!(spelled(Duration::from_secs(3_725)), "1 hr 02 min 05 sec");
-        assert_eq!(minor("v1.36.2"), "1.36");
+        assert_eq!(protocol::kubernetes_minor(), "1.36");
     }
 }

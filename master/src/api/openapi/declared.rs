@@ -20,17 +20,11 @@ pub struct Declared {
     v2: OnceLock<V2Document>,
 }
 
-/// The name of a kind in documents: `com.example.v1.Thing`.
-fn name_of(version: &Version, kind: &str) -> String {
-    let group: Vec<&str> = version.resource.group.rsplit('.').collect();
-    format!("{}.{}.{kind}", group.join("."), version.resource.version)
-}
-
 /// The schemas of a kind and of its list.
 fn schemas(version: &Version, form: Form) -> [(String, Value); 2] {
     let resource = version.resource;
     let gvk = |kind: &str| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
-    let name = name_of(version, resource.kind);
+    let name = paths::name_of(resource.group, resource.version, resource.kind);
     let text = |said: &str| json!({"type": "string", "description": said});
     let mut own = native(version.fields.declared(), form);
     own["x-kubernetes-group-version-kind"] = gvk(resource.kind);
@@ -51,7 +45,7 @@ fn schemas(version: &Version, form: Form) -> [(String, Value); 2] {
             schema["x-kubernetes-selectable-fields"] = json!(selectable);
         }
     }
-    [(name, own), (name_of(version, resource.list_kind), list)]
+    [(name, own), (paths::name_of(resource.group, resource.version, resource.list_kind), list)]
 }
 
 impl Declared {
@@ -97,7 +91,7 @@ impl Declared {
 pub fn v2_value(catalog: &Catalog) -> Value {
     let mut document = v2();
     let versions: Vec<&Version> = catalog.customs().flat_map(|kind| &kind.versions).collect();
-    let paths = paths::of_kinds(versions.iter().map(|v| v.resource), false);
+    let paths = paths::of_kinds(versions.iter().map(|v| v.resource), Form::V2);
     if let Some(known) = document["paths"].as_object_mut() {
         known.extend(paths);
     }
@@ -108,8 +102,8 @@ pub fn v2_value(catalog: &Catalog) -> Value {
 }
 
 fn document(group: &str, version: &str, kinds: &[&Version]) -> Value {
-    let mut routes = paths::of_kinds(kinds.iter().map(|v| v.resource), true);
-    routes.extend([paths::document(&format!("{}/", paths::root(group, version)))]);
+    let mut routes = paths::of_kinds(kinds.iter().map(|v| v.resource), Form::V3);
+    routes.extend([paths::document(&format!("{}/", paths::root(group, version)), Form::V3)]);
     let mentioned = [
         "m.APIResourceList",
         "m.DeleteOptions",

@@ -88,6 +88,30 @@ pub fn document(document: &Value) -> Vec<u8> {
         definitions.message(1, named(name, schema(item)));
     }
     made.message(9, definitions);
+    for requirement in list(document, "security") {
+        let mut all = Message::default();
+        for (name, scopes) in object(requirement) {
+            let mut texts = Message::default();
+            scopes
+                .as_array()
+                .into_iter()
+                .flatten()
+                .for_each(|s| texts.text(1, s.as_str().unwrap_or_default()));
+            all.message(1, named(name, texts));
+        }
+        made.message(12, all);
+    }
+    if document["securityDefinitions"].is_object() {
+        let mut all = Message::default();
+        for (name, scheme) in object(&document["securityDefinitions"]) {
+            let mut key = Message::default();
+            for (field, of) in [(1, "type"), (2, "name"), (3, "in"), (4, "description")] {
+                key.text(field, text(scheme, of));
+            }
+            all.message(1, named(name, one_of(2, key)));
+        }
+        made.message(13, all);
+    }
     made.0
 }
 
@@ -122,43 +146,79 @@ fn extensions(value: &Value, field: u64, into: &mut Message) {
 
 fn path_item(item: &Value) -> Message {
     let mut made = Message::default();
-    for (field, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+    let methods =
+        [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")];
+    for (field, method) in methods {
         if item[method].is_object() {
             made.message(field, operation(&item[method]));
         }
     }
+    for parameter in list(item, "parameters") {
+        made.message(9, parameters_item(parameter));
+    }
     made
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value[name].as_array().into_iter().flatten()
 }
 
 fn operation(operation: &Value) -> Message {
     let mut made = Message::default();
+    let mut texts = |field: u64, name: &str| {
+        list(operation, name).for_each(|one| made.text(field, one.as_str().unwrap_or_default()));
+    };
+    texts(1, "tags");
+    texts(6, "produces");
+    texts(7, "consumes");
+    texts(10, "schemes");
+    made.text(3, text(operation, "description"));
     made.text(5, text(operation, "operationId"));
-    for parameter in operation["parameters"].as_array().into_iter().flatten() {
-        // ParametersItem > Parameter > NonBodyParameter > QueryParameterSubSchema
-        let mut query = Message::default();
-        query.text(2, "query");
-        query.text(4, text(parameter, "name"));
-        query.text(6, text(parameter, "type"));
-        query.boolean(20, parameter["uniqueItems"] == Value::Bool(true));
-        let mut non_body = Message::default();
-        non_body.message(3, query);
-        let mut inner = Message::default();
-        inner.message(2, non_body);
-        let mut item = Message::default();
-        item.message(1, inner);
-        made.message(8, item);
+    for parameter in list(operation, "parameters") {
+        made.message(8, parameters_item(parameter));
     }
     let mut responses = Message::default();
     for (code, response) in object(&operation["responses"]) {
         let mut plain = Message::default();
         plain.text(1, text(response, "description"));
-        let mut value = Message::default();
-        value.message(1, plain);
-        responses.message(1, named(code, value));
+        if response["schema"].is_object() {
+            plain.message(2, one_of(1, schema(&response["schema"])));
+        }
+        responses.message(1, named(code, one_of(1, plain)));
     }
     made.message(9, responses);
     extensions(operation, 13, &mut made);
     made
+}
+
+/// A message that is one of several things.
+fn one_of(field: u64, inner: Message) -> Message {
+    let mut made = Message::default();
+    made.message(field, inner);
+    made
+}
+
+fn parameters_item(parameter: &Value) -> Message {
+    let required = parameter["required"] == Value::Bool(true);
+    let place = text(parameter, "in");
+    let mut made = Message::default();
+    if place == "body" {
+        made.text(1, text(parameter, "description"));
+        made.text(2, text(parameter, "name"));
+        made.text(3, place);
+        made.boolean(4, required);
+        made.message(5, schema(&parameter["schema"]));
+        return one_of(1, one_of(1, made));
+    }
+    // NonBodyParameter > QueryParameterSubSchema or PathParameterSubSchema, which has one field less.
+    let (kind, less) = if place == "path" { (4, 1) } else { (3, 0) };
+    made.boolean(1, required);
+    made.text(2, place);
+    made.text(3, text(parameter, "description"));
+    made.text(4, text(parameter, "name"));
+    made.text(6 - less, text(parameter, "type"));
+    made.boolean(20 - less, parameter["uniqueItems"] == Value::Bool(true));
+    one_of(1, one_of(2, one_of(kind, made)))
 }
 
 fn schema(value: &Value) -> Message {
