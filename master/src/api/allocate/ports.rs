@@ -13,9 +13,9 @@ use crate::cache::Snapshot;
 use crate::store;
 
 /// First and last node port.
-pub(super) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// What is said of ports that are none of these.
-pub const NO_NODE_PORT: &str =
+const NO_NODE_PORT: &str =
     "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Group and resource of the records that claim node ports.
 const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
@@ -115,6 +115,18 @@ pub(super) fn service_ports(
         }
     }
     check(errors, "", "Service", object::name(service))
+}
+
+/// Says which is the first port that a Service asks for, had not before, and cannot have.
+pub(super) fn within_range(service: &Value, before: &BTreeSet<u16>, errors: &mut Errors) {
+    let numbers = list(service, &["spec", "ports"]).iter().map(|port| port["nodePort"].as_i64().unwrap_or(0));
+    let refused = |number: i64| match u16::try_from(number) {
+        Ok(port) => port != 0 && !before.contains(&port) && !NODE_PORTS.contains(&port),
+        Err(_) => true,
+    };
+    if let Some((i, number)) = numbers.enumerate().find(|(_, number)| refused(*number)) {
+        errors.invalid(&Path::new("spec.ports").index(i).child("nodePort"), number, NO_NODE_PORT);
+    }
 }
 
 /// The port at which a node tells a load balancer whether it has endpoints of its own.

@@ -118,8 +118,11 @@ fn of_a_status_alone_something_else_is_said() {
 #[test]
 fn annotations_of_nodes_and_volumes_are_looked_at() {
     let told = |plural: &str, object: &Value| {
-        let validate = strategy(resources::find("", "v1", plural).expect(plural)).validate;
-        crate::api::invalid::said(|errors| validate(object, errors))
+        let strategy = strategy(resources::find("", "v1", plural).expect(plural));
+        crate::api::invalid::said(|errors| {
+            (strategy.validate)(object, errors);
+            (strategy.validate_once)(object, errors);
+        })
     };
     for (given, wanted) in [
         ("", None),
