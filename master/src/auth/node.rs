@@ -50,7 +50,14 @@ impl NodeAuthorizer {
 
     /// Decides.
     pub fn decide(&self, a: &Attributes) -> Decision {
-        let Some(node) = node_name(&a.caller) else { return no("") };
+        let Some(node) = node_name(&a.caller) else {
+            let nameless = a.caller.user == NODE_PREFIX && a.caller.groups.iter().any(|g| g == NODES_GROUP);
+            return no(if nameless {
+                format!("unknown node for user {NODE_PREFIX:?}")
+            } else {
+                String::new()
+            });
+        };
         if a.is_resource() {
             match (a.group.as_str(), a.resource.as_str()) {
                 ("", "secrets" | "configmaps") => return self.read_namespaced(node, a),
@@ -155,7 +162,8 @@ impl NodeAuthorizer {
         }
         let snapshot = self.cache.snapshot();
         if a.resource == "resourceslices" {
-            let slice = snapshot.get(&a.group, &a.resource, "", &a.name).and_then(|stored| stored.value().ok());
+            let slice =
+                snapshot.get(&a.group, &a.resource, "", &a.name).and_then(|stored| stored.value().ok());
             return slice.is_some_and(|slice| slice["spec"]["nodeName"] == node);
         }
         let mut stored = snapshot.pods_on(node);

@@ -15,8 +15,7 @@ use crate::store;
 /// First and last node port.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// What is said of ports that are none of these.
-const NO_NODE_PORT: &str =
-    "provided port is not in the valid range. The range of valid ports is 30000-32767";
+const NO_NODE_PORT: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Group and resource of the records that claim node ports.
 const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
 /// The key of the record that claims a port.
@@ -171,6 +170,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn ports_outside_of_the_range_are_refused_unless_they_were_there() {
+        for (ports, before, wanted) in [
+            (json!([{"nodePort": 30000}, {"nodePort": 32767}, {}]), vec![], None),
+            (json!([{"nodePort": -1}]), vec![], Some("spec.ports[0].nodePort: Invalid value: -1: ")),
+            (
+                json!([{}, {"nodePort": 70000}]),
+                vec![],
+                Some("spec.ports[1].nodePort: Invalid value: 70000: "),
+            ),
+            (
+                json!([{"nodePort": 80}, {"nodePort": 1}]),
+                vec![80],
+                Some("spec.ports[1].nodePort: Invalid value: 1: "),
+            ),
+        ] {
+            let service = json!({"spec": {"ports": ports}});
+            let before: BTreeSet<u16> = before.into_iter().collect();
+            let said = crate::api::invalid::said(|errors| within_range(&service, &before, errors));
+            assert_eq!(said.len(), usize::from(wanted.is_some()), "{said:?}");
+            assert!(
+                said.iter().all(|said| wanted.is_some_and(|wanted| said.starts_with(wanted))),
+                "{said:?}"
+            );
+        }
+    }
 
     /// The node ports of a Service, after one of the name was made or changed.
     fn drawn(kind: &str, ports: Value, before: &[u16], new: bool) -> Result<Vec<i64>, String> {

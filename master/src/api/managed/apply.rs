@@ -104,7 +104,10 @@ impl Tracking<'_> {
                 })?;
                 let group = self.version.split_once('/').map_or("", |(group, _)| group);
                 if let Some(why) = kinds::unconvertible(group, self.kind, &new) {
-                    return Err(failed(format!("failed to convert to unversioned ({}): {why}", named(config))));
+                    return Err(failed(format!(
+                        "failed to convert to unversioned ({}): {why}",
+                        named(config)
+                    )));
                 }
                 new
             }

@@ -81,7 +81,8 @@ impl Inner {
             demands::a_revision(&subject)?;
         }
         prepare(&subject, part, &strategy, &mut new, &old);
-        let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said, given_empty: None };
+        let mut write =
+            Write { request, subject, old: Some(&old), snapshot, warnings: said, given_empty: None };
         admission::mutate(self, &mut write, &mut new).await?;
         owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
