@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
+mod complaint;
 mod emit;
 mod node;
 mod scalar;
@@ -41,48 +42,11 @@ pub fn read(text: &str) -> Result<Read, String> {
         legacy_octal_numbers: true,
     };
     let documents: Vec<Node> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint(&e, text))?;
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint::of(&e, text))?;
     let first = documents.into_iter().next().unwrap_or_default();
     let strict = first.repeated.into_iter();
     let strict = strict.map(|(line, key)| format!("line {line}: key {key} already set in map")).collect();
     Ok(Read { value: first.value, strict })
-}
-
-/// `yaml: line 2: …`; Go leaves the first line's number out.
-fn complaint(error: &serde_saphyr::Error, given: &str) -> String {
-    let error = error.without_snippet();
-    let line = error.location().map_or(0, |location| location.line());
-    let text = error.to_string();
-    let text = text.lines().next().unwrap_or_default();
-    if text.contains("references unknown anchor")
-        && let Some(name) = error.location().and_then(|at| alias_at(given, at))
-    {
-        return format!("yaml: unknown anchor '{name}' referenced");
-    }
-    // The reader says the place itself, at either end.
-    let text = text.strip_prefix("error: ").unwrap_or(text);
-    let text = match text.split_once(": ") {
-        Some((place, rest)) if place.starts_with("line ") => rest,
-        _ => text.rsplit_once(" at line ").map_or(text, |(rest, _)| rest),
-    };
-    let text = if text.starts_with("tabs disallowed") {
-        "found character that cannot start any token"
-    } else {
-        text
-    };
-    if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") }
-}
-
-/// The name of the alias at a place.
-fn alias_at(given: &str, at: serde_saphyr::Location) -> Option<&str> {
-    let line = given.lines().nth(usize::try_from(at.line()).ok()?.checked_sub(1)?)?;
-    let from = line.char_indices().nth(usize::try_from(at.column()).ok()?.saturating_sub(1))?.0;
-    let name = line[from..].split_once('*')?.1;
-    Some(
-        name.split(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '[' | '{'))
-            .next()
-            .unwrap_or(name),
-    )
 }
 
 #[cfg(test)]

@@ -66,6 +66,21 @@ pub fn verb_s(value: &Value) -> String {
     }
 }
 
+/// A number as Go reads one from a text of decimal digits.
+///
+/// # Errors
+/// What Go says where it is none.
+pub fn parse_int(text: &str) -> Result<i64, String> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            PosOverflow | NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.ParseInt: parsing {}: {why}", quote(text))
+    })
+}
+
 /// Go's `%q`.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use protocol::schema::Empties;
 use protocol::{ApiError, ApiRequest};
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use super::registry::Subject;
 use crate::cache::Snapshot;
 
 mod admin_access;
+pub use admin_access::refused as refused_access;
 pub mod calls;
 mod certificates;
 pub mod config;
@@ -46,6 +48,8 @@ pub struct Write<'a> {
     pub snapshot: &'a Snapshot,
     /// What the client should be told.
     pub warnings: &'a mut Vec<String>,
+    /// What was given as empty, where a new object is written.
+    pub given_empty: Option<&'a Empties>,
 }
 
 impl Write<'_> {
@@ -66,7 +70,7 @@ impl Write<'_> {
     }
 
     /// The part of the object that is written; empty for the object itself.
-    fn subresource(&self) -> &str {
+    pub fn subresource(&self) -> &str {
         self.request.target.subresource.as_deref().unwrap_or_default()
     }
 }
@@ -156,7 +160,6 @@ fn own_changes(inner: &Inner, write: &mut Write<'_>, value: &mut Value) -> Resul
 pub async fn validate(inner: &Inner, write: &mut Write<'_>, value: &Value) -> Result<(), ApiError> {
     let config = &inner.config.admission;
     let on = |plugin| config.is_on(plugin);
-    admin_access::validate(write, value)?;
     if on("LimitRanger") {
         limit_ranger::validate(write, value)?;
     }

@@ -12,8 +12,7 @@ use protocol::{ApiError, Resource, resources};
 use rand::Rng;
 use serde_json::{Value, json};
 
-pub use self::ports::NO_NODE_PORT;
-use self::ports::{Drawn, NODE_PORTS, node_port_path, port_key};
+use self::ports::{Drawn, node_port_path, port_key};
 use super::invalid::{Errors, Path, check, go_quote};
 use super::kinds::checks;
 use super::meta::{NameRule, name_errors};
@@ -177,11 +176,11 @@ impl Inner {
         check(std::mem::take(&mut errors), "", "Service", object::name(service))?;
         // Of the others validation says that they may have none, and what a dry run asks for is not looked up in the range.
         let opens = matches!(text(service, &["spec", "type"]), "NodePort" | "LoadBalancer");
+        if opens && !dry {
+            ports::within_range(service, &before.ports, &mut errors);
+        }
         for port in after.ports.difference(&before.ports).filter(|_| opens) {
-            if !NODE_PORTS.contains(port) && !dry {
-                let at = node_port_path(service, *port);
-                errors.invalid(&at, *port, NO_NODE_PORT);
-            } else if snapshot.get_key(&port_key(*port)).is_some() {
+            if errors.is_empty() && snapshot.get_key(&port_key(*port)).is_some() {
                 errors.invalid(&node_port_path(service, *port), *port, "provided port is already allocated");
             }
             let claim = json!({"apiVersion": "internal.troupe/v1", "kind": "NodePort", "metadata": {"name": port.to_string()},

@@ -30,7 +30,8 @@ impl Inner {
                 .value;
         // The account may have been made just now; what follows reads the cache.
         let snapshot = self.fresh().await?;
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         calls::mutate(self, &mut write, &mut body).await?;
         admission::node_restriction::token(&snapshot, request, &body)?;
         calls::validate(self, &mut write, &body).await?;
@@ -51,7 +52,8 @@ impl Inner {
         let Sent { value: mut body, empties } =
             body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
         let snapshot = self.recent().await?;
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         calls::mutate(self, &mut write, &mut body).await?;
         calls::validate(self, &mut write, &body).await?;
         let spec = body["spec"].clone();

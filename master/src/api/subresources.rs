@@ -139,7 +139,8 @@ impl Inner {
         let mut binding = body::decode("", "v1", "Binding", &request.body, validation, warnings)?.value;
         in_namespace(&binding, subject)?;
         let snapshot = with_namespace(self, self.recent().await?, subject.namespace).await?;
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         calls::mutate(self, &mut write, &mut binding).await?;
         let pods = protocol::resources::find("", "v1", "pods").ok_or_else(super::registry::not_served)?;
         let name =
@@ -223,7 +224,8 @@ impl Inner {
         let mut eviction = eviction_of(&request.body, validation, warnings)?;
         in_namespace(&eviction, subject)?;
         let snapshot = self.fresh().await?;
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         calls::mutate(self, &mut write, &mut eviction).await?;
         if object::name(&eviction) != subject.name {
             return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));

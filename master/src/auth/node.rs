@@ -50,7 +50,14 @@ impl NodeAuthorizer {
 
     /// Decides.
     pub fn decide(&self, a: &Attributes) -> Decision {
-        let Some(node) = node_name(&a.caller) else { return no("") };
+        let Some(node) = node_name(&a.caller) else {
+            let nameless = a.caller.user == NODE_PREFIX && a.caller.groups.iter().any(|g| g == NODES_GROUP);
+            return no(if nameless {
+                format!("unknown node for user {NODE_PREFIX:?}")
+            } else {
+                String::new()
+            });
+        };
         if a.is_resource() {
             match (a.group.as_str(), a.resource.as_str()) {
                 ("", "secrets" | "configmaps") => return self.read_namespaced(node, a),
@@ -73,6 +80,7 @@ impl NodeAuthorizer {
                 ("", "pods") => return self.pods(node, a),
                 ("coordination.k8s.io", "leases") => return own_lease(node, a),
                 ("storage.k8s.io", "csinodes") => return own_csi_node(node, a),
+                ("resource.k8s.io", "resourceslices") => return self.slices(node, a),
                 _ => {}
             }
         }
@@ -114,6 +122,27 @@ impl NodeAuthorizer {
         }
     }
 
+    /// The slices of its own devices.
+    fn slices(&self, node: &str, a: &Attributes) -> Decision {
+        match a.verb.as_str() {
+            _ if !a.subresource.is_empty() => no("cannot authorize ResourceSlice subresources"),
+            // The NodeRestriction admission checks whose slice it is to be.
+            "create" => yes(),
+            "get" | "update" | "patch" | "delete" => self.related(node, a),
+            "list" | "watch" | "deletecollection" => {
+                if a.field_equals.iter().any(|(field, value)| field == "spec.nodeName" && value == node) {
+                    yes()
+                } else {
+                    no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+                }
+            }
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
+                 delete, deletecollection",
+            ),
+        }
+    }
+
     /// Whether one of the node's pods refers to the object.
     fn related(&self, node: &str, a: &Attributes) -> Decision {
         if a.name.is_empty() {
@@ -132,6 +161,11 @@ impl NodeAuthorizer {
             return attachment.is_some_and(|attachment| attachment.spec.node_name == node);
         }
         let snapshot = self.cache.snapshot();
+        if a.resource == "resourceslices" {
+            let slice =
+                snapshot.get(&a.group, &a.resource, "", &a.name).and_then(|stored| stored.value().ok());
+            return slice.is_some_and(|slice| slice["spec"]["nodeName"] == node);
+        }
         let mut stored = snapshot.pods_on(node);
         if a.resource == "pods" {
             return stored.any(|pod| *pod.meta.namespace == a.namespace && *pod.meta.name == a.name);

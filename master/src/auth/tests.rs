@@ -435,6 +435,7 @@ fn nodes_touch_what_is_theirs() {
             ("create certificates.k8s.io:certificatesigningrequests -", true),
             ("get storage.k8s.io:csinodes - n1", true),
             ("get storage.k8s.io:csinodes - n2", false),
+            ("create resource.k8s.io:resourceslices - a", true),
         ],
     );
     let mut own = ask(&n1, "watch pods -");
@@ -444,6 +445,15 @@ fn nodes_touch_what_is_theirs() {
         ("get nodes - other", "node 'n1' cannot read 'other', only its own Node object"),
         ("get secrets a x", "no relationship found between node 'n1' and this object"),
         ("list secrets a", "No Object name found"),
+        (
+            "delete resource.k8s.io:resourceslices - other",
+            "no relationship found between node 'n1' and this object",
+        ),
+        (
+            "list resource.k8s.io:resourceslices -",
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
+        ("get resource.k8s.io:resourceslices/status - a", "cannot authorize ResourceSlice subresources"),
         (
             "get coordination.k8s.io:leases kube-node-lease other",
             "can only access node lease with the same name as the requesting node",

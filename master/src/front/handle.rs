@@ -19,7 +19,7 @@ use super::counted::{Counted, seated};
 use super::metrics::{About, Request};
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
-use super::route::{Refusal, is_stream, method_not_allowed, not_found, route};
+use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
 use super::{Admitted, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
@@ -220,7 +220,11 @@ impl Asked {
         };
         let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
         request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        if verb.is_none() {
+        // What is only passed on may be asked what it can do, by whoever may do all of it.
+        let passes = line.0 == "OPTIONS" && way.as_ref().is_some_and(|way| way.kind.is_some());
+        let passes = passes && is_proxied(&request.target);
+        let passes = passes && matches!(shared.config.gate.decision(&attributes), Decision::Allow(_));
+        if verb.is_none() && !passes {
             return Err(no_verb(attributes, shared, &request, way.as_ref(), http.headers()));
         }
         Ok(Asked { way, query, request, attributes })

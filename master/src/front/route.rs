@@ -48,7 +48,8 @@ pub(super) fn route(
         return Err(Refusal::Status(not_found()));
     }
     // Declared kinds have no routes of their own, but one handler, which looks at the method.
-    if !resource.custom && (method == "HEAD" || method == "OPTIONS") {
+    let passed_on = is_proxied(target);
+    if !resource.custom && !passed_on && (method == "HEAD" || method == "OPTIONS") {
         return Err(Refusal::Status(method_not_allowed()));
     }
     // What exists is changed by its name, and what does not is created without one.
@@ -101,6 +102,11 @@ fn has_method(kind: &Resource, request: &ApiRequest) -> bool {
         Some(part) => part.verbs.contains(&request.verb),
         None => kind.allows(request.verb),
     }
+}
+
+/// Whether a request is passed on to another server, whatever its method.
+pub(super) fn is_proxied(target: &Target) -> bool {
+    target.subresource.as_deref() == Some("proxy")
 }
 
 pub(super) fn is_stream(target: &Target) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::element::{Element, same};
-use super::set::{Prefix, Set};
+use super::set::Set;
 use super::shape::{List, ListKind, Shape};
 use super::validate::{Problems, Report, scalar_problem};
 use super::walk::{Form, Forms, entry, items, no_fields};
@@ -29,8 +29,6 @@ pub enum Filter<'f> {
     None,
     /// These, and what is below them, are put back.
     Without(&'f Set),
-    /// All but what is below these is put back.
-    Only(&'f [Prefix]),
 }
 
 impl Filter<'_> {
@@ -39,7 +37,6 @@ impl Filter<'_> {
         match self {
             Filter::None => set.clone(),
             Filter::Without(fields) => set.recursive_difference(fields),
-            Filter::Only(prefixes) => set.within(prefixes),
         }
     }
 }

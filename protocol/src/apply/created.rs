@@ -47,7 +47,6 @@ pub(super) fn created<'s, S: Shape<'s>>(
     let whole = match filter {
         Filter::None => None,
         Filter::Without(fields) => Some(fields),
-        Filter::Only(_) => return None,
     };
     let found = place(shape, Some(empty), new, Except { whole, single: Some(nobodys) })?;
     Some(Value::Object(found.below))

@@ -26,19 +26,6 @@ impl Node {
     }
 }
 
-/// A pattern of paths: everything below what it names.
-#[derive(Clone, Copy, Debug)]
-pub struct Prefix(pub &'static [Part]);
-
-/// One step of a [`Prefix`].
-#[derive(Clone, Copy, Debug)]
-pub enum Part {
-    /// This field.
-    Field(&'static str),
-    /// Whatever stands here.
-    Any,
-}
-
 impl Set {
     /// No fields.
     pub fn new() -> Set {
@@ -167,28 +154,6 @@ impl Set {
     fn map(&self, mut keep: impl FnMut(&Element, &Node) -> Option<Node>) -> Set {
         let nodes = self.nodes.iter().filter_map(|(e, n)| Some((e.clone(), keep(e, n)?))).collect();
         Set { nodes }
-    }
-
-    /// Only fields under one of the prefixes (or on the way to one).
-    pub fn within(&self, prefixes: &[Prefix]) -> Set {
-        if prefixes.iter().any(|p| p.0.is_empty()) {
-            return self.clone();
-        }
-        self.map(|element, node| {
-            let rest: Vec<Prefix> = prefixes
-                .iter()
-                .filter(|p| match p.0.first() {
-                    Some(Part::Any) => true,
-                    Some(Part::Field(name)) => matches!(element, Element::Field(f) if f == name),
-                    None => false,
-                })
-                .map(|p| Prefix(&p.0[1..]))
-                .collect();
-            if rest.is_empty() {
-                return None;
-            }
-            Node { member: node.member, children: node.children.within(&rest) }.some()
-        })
     }
 
     /// The set, with every declared field on the way to a member as a member too.

@@ -1,16 +1,17 @@
 //! Administrators' access to devices that others use: only in namespaces that are meant for it.
 
-use protocol::ApiError;
 use serde_json::Value;
 
 use super::Write;
-use crate::api::invalid::{Errors, Path, check};
+use crate::api::invalid::{Errors, Path};
 use crate::api::object::list;
 
 const LABEL: &str = "resource.kubernetes.io/admin-access";
 
-/// Refuses a claim, a template of claims or an allocation that wants such access elsewhere.
-pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
+/// What is wrong with a claim, a template of claims or an allocation that wants such access elsewhere: told before
+/// whatever else is wrong with it.
+pub fn refused(write: &Write<'_>, value: &Value) -> Errors {
+    let mut errors = Errors::default();
     let (requests, results) =
         (["spec", "devices", "requests"], ["status", "allocation", "devices", "results"]);
     let stored = write.subject.stored;
@@ -28,17 +29,16 @@ pub(super) fn validate(write: &Write<'_>, value: &Value) -> Result<(), ApiError>
         }
         _ => None,
     };
-    let Some(at) = wanted else { return Ok(()) };
+    let Some(at) = wanted else { return errors };
     let namespace = write.snapshot.get("", "namespaces", "", write.subject.namespace);
     let labels = namespace.and_then(|stored| stored.value().ok());
     if labels.is_some_and(|namespace| namespace["metadata"]["labels"][LABEL] == "true") {
-        return Ok(());
+        return errors;
     }
-    let mut errors = Errors::default();
     let why =
         format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
     errors.forbidden(&at, why);
-    check(errors, stored.group, stored.kind, crate::api::object::name(value))
+    errors
 }
 
 /// The first entry that wants such access, in itself or in a part of it.

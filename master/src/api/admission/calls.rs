@@ -64,7 +64,8 @@ impl Inner {
         };
         let snapshot = self.recent().await?;
         let mut options = options(kind, &request.options.extra, path);
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         self.mutate_call(&mut write, &mut options).await?;
         validate(self, &mut write, &options).await
     }

@@ -87,7 +87,7 @@ pub(super) fn validate(write: &Write<'_>, pod: &Value) -> Result<(), ApiError> {
             }
             Ok(())
         }
-        _ if !is_empty(given) => {
+        _ if !is_empty(given) || write.given_empty.is_some_and(|given| given.has("spec.overhead")) => {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
             Err(write.forbidden(object::name_so_far(pod), why))
         }

@@ -13,10 +13,9 @@ use crate::cache::Snapshot;
 use crate::store;
 
 /// First and last node port.
-pub(super) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// What is said of ports that are none of these.
-pub const NO_NODE_PORT: &str =
-    "provided port is not in the valid range. The range of valid ports is 30000-32767";
+const NO_NODE_PORT: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// Group and resource of the records that claim node ports.
 const PORT_CLAIMS: (&str, &str) = ("internal.troupe", "nodeports");
 /// The key of the record that claims a port.
@@ -117,6 +116,18 @@ pub(super) fn service_ports(
     check(errors, "", "Service", object::name(service))
 }
 
+/// Says which is the first port that a Service asks for, had not before, and cannot have.
+pub(super) fn within_range(service: &Value, before: &BTreeSet<u16>, errors: &mut Errors) {
+    let numbers = list(service, &["spec", "ports"]).iter().map(|port| port["nodePort"].as_i64().unwrap_or(0));
+    let refused = |number: i64| match u16::try_from(number) {
+        Ok(port) => port != 0 && !before.contains(&port) && !NODE_PORTS.contains(&port),
+        Err(_) => true,
+    };
+    if let Some((i, number)) = numbers.enumerate().find(|(_, number)| refused(*number)) {
+        errors.invalid(&Path::new("spec.ports").index(i).child("nodePort"), number, NO_NODE_PORT);
+    }
+}
+
 /// The port at which a node tells a load balancer whether it has endpoints of its own.
 pub(super) fn health_port(
     service: &mut Value,
@@ -159,6 +170,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn ports_outside_of_the_range_are_refused_unless_they_were_there() {
+        for (ports, before, wanted) in [
+            (json!([{"nodePort": 30000}, {"nodePort": 32767}, {}]), vec![], None),
+            (json!([{"nodePort": -1}]), vec![], Some("spec.ports[0].nodePort: Invalid value: -1: ")),
+            (
+                json!([{}, {"nodePort": 70000}]),
+                vec![],
+                Some("spec.ports[1].nodePort: Invalid value: 70000: "),
+            ),
+            (
+                json!([{"nodePort": 80}, {"nodePort": 1}]),
+                vec![80],
+                Some("spec.ports[1].nodePort: Invalid value: 1: "),
+            ),
+        ] {
+            let service = json!({"spec": {"ports": ports}});
+            let before: BTreeSet<u16> = before.into_iter().collect();
+            let said = crate::api::invalid::said(|errors| within_range(&service, &before, errors));
+            assert_eq!(said.len(), usize::from(wanted.is_some()), "{said:?}");
+            assert!(
+                said.iter().all(|said| wanted.is_some_and(|wanted| said.starts_with(wanted))),
+                "{said:?}"
+            );
+        }
+    }
 
     /// The node ports of a Service, after one of the name was made or changed.
     fn drawn(kind: &str, ports: Value, before: &[u16], new: bool) -> Result<Vec<i64>, String> {

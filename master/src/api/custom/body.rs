@@ -116,6 +116,12 @@ impl Version {
         check(errors, group, given_kind, object::name(value))
     }
 
+    /// Whether an object says that it is of this kind, in whatever version.
+    pub fn is_of_kind(&self, value: &Value) -> bool {
+        let group = object::text(value, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
+        group == self.resource.group && object::text(value, &["kind"]) == self.resource.kind
+    }
+
     /// Prunes an object and gives it its defaults; returns what strict validation refuses. Objects within it that say
     /// of themselves what no object can are an error.
     pub fn admit(&self, value: &mut Value) -> Result<Vec<String>, String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::kind::is_true;
-use super::schema::{formats, openapi, structural};
+use super::schema::{embedded, formats, openapi, structural};
 use crate::api::invalid::{Errors, Path, go_quote};
 use crate::api::object::{self, list, text};
 
@@ -49,12 +49,23 @@ pub fn defaults(value: &mut Value) {
 /// A new definition has stored nothing but what its storage version says.
 pub fn prepare_create(value: &mut Value) {
     value["status"] = json!({});
+    read_defaults(value);
     remember_storage(value);
 }
 
 /// A definition that changes its storage version has stored in both.
 pub fn prepare_update(value: &mut Value, _: &Value) {
+    read_defaults(value);
     remember_storage(value);
+}
+
+/// Takes out of the defaults of a definition what objects within objects say in vain in their metadata.
+fn read_defaults(value: &mut Value) {
+    for version in object::list_mut(value, &["spec", "versions"]) {
+        if let Some(schema) = version["schema"].get_mut("openAPIV3Schema") {
+            embedded::read_defaults(schema);
+        }
+    }
 }
 
 fn remember_storage(value: &mut Value) {

@@ -90,6 +90,8 @@ pub struct Strategy {
     pub prepare_resize: fn(&mut Value, &Value),
     /// Checks an object.
     pub validate: fn(&Value, &mut Errors),
+    /// Checks what is looked at once even where an update looks twice; runs after `validate`.
+    pub validate_once: fn(&Value, &mut Errors),
     /// Checks what only a new object must satisfy; runs besides `validate`.
     pub validate_create: fn(&Value, &mut Errors),
     /// Checks a change; runs besides `validate`.
@@ -137,6 +139,13 @@ impl Strategy {
     pub fn check_object(&self, part: Part, new: &Value, errors: &mut Errors) {
         if !matches!(part, Part::Status | Part::Approval | Part::Finalizers) {
             (self.validate)(new, errors);
+        }
+    }
+
+    /// The same, of what is looked at once.
+    pub fn check_object_once(&self, part: Part, new: &Value, errors: &mut Errors) {
+        if !matches!(part, Part::Status | Part::Approval | Part::Finalizers) {
+            (self.validate_once)(new, errors);
         }
     }
 
@@ -423,6 +432,14 @@ pub fn strategy(resource: &Resource) -> Strategy {
     }
 }
 
+/// Why an object of a kind cannot become what is kept of it, though its fields can be read.
+pub fn unconvertible(group: &str, kind: &str, object: &Value) -> Option<String> {
+    match (group, kind) {
+        ("apps", "DaemonSet") => workloads::no_generation(object),
+        _ => None,
+    }
+}
+
 /// Whether an update finds what is wrong with metadata only once. Upstream looks twice on its way, but for
 /// kinds whose own validation does not look again.
 pub fn checked_once(resource: &Resource, part: Part) -> bool {
@@ -482,6 +499,7 @@ fn base() -> Strategy {
         prepare_status: nothing_old,
         prepare_resize: nothing_old,
         validate: valid,
+        validate_once: valid,
         validate_create: valid,
         validate_update: valid_update,
         change_first: false,

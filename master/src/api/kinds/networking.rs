@@ -25,13 +25,12 @@ fn spec(name: &str) -> Path {
 pub(super) fn ingress() -> Strategy {
     Strategy {
         prepare_create: |object| object["status"] = json!({"loadBalancer": {}}),
-        validate: |object, errors| {
-            ingress_spec(&object["spec"], errors);
+        validate: |object, errors| ingress_spec(&object["spec"], errors),
+        validate_create: |object, errors| {
             let annotation = text(object, &["metadata", "annotations", CLASS]);
             if let Some(class) = object["spec"]["ingressClassName"].as_str()
                 && object["metadata"]["annotations"].get(CLASS).is_some()
                 && annotation != class
-                && object["metadata"].get("resourceVersion").is_none()
             {
                 let path = Path::new("annotations").child(CLASS);
                 errors.invalid(&path, annotation, "must match `ingressClassName` when both are specified");

@@ -118,8 +118,11 @@ fn of_a_status_alone_something_else_is_said() {
 #[test]
 fn annotations_of_nodes_and_volumes_are_looked_at() {
     let told = |plural: &str, object: &Value| {
-        let validate = strategy(resources::find("", "v1", plural).expect(plural)).validate;
-        crate::api::invalid::said(|errors| validate(object, errors))
+        let strategy = strategy(resources::find("", "v1", plural).expect(plural));
+        crate::api::invalid::said(|errors| {
+            (strategy.validate)(object, errors);
+            (strategy.validate_once)(object, errors);
+        })
     };
     for (given, wanted) in [
         ("", None),
@@ -170,6 +173,36 @@ fn what_once_was_in_annotations_is_dropped() {
         defaults(&mut object);
         assert_eq!(object["metadata"], json!({}), "{plural}");
     }
+}
+
+#[test]
+fn a_number_in_an_annotation_must_be_one() {
+    for (given, wanted) in [
+        ("7", None),
+        ("+3", None),
+        ("", Some("strconv.ParseInt: parsing \"\": invalid syntax")),
+        ("x", Some("strconv.ParseInt: parsing \"x\": invalid syntax")),
+        (
+            "9223372036854775808",
+            Some("strconv.ParseInt: parsing \"9223372036854775808\": value out of range"),
+        ),
+    ] {
+        let annotations = json!({"deprecated.daemonset.template.generation": given});
+        let object = json!({"metadata": {"annotations": annotations}});
+        assert_eq!(unconvertible("apps", "DaemonSet", &object).as_deref(), wanted, "{given}");
+        assert_eq!(unconvertible("apps", "Deployment", &object), None);
+    }
+}
+
+#[test]
+fn an_ingress_has_one_class_when_it_is_made() {
+    let strategy = strategy(resources::find("networking.k8s.io", "v1", "ingresses").expect("ingresses"));
+    let ingress = json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "a"}},
+        "spec": {"ingressClassName": "b", "defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}});
+    let made = crate::api::invalid::said(|errors| (strategy.validate_create)(&ingress, errors));
+    assert_eq!(made.len(), 1, "{made:?}");
+    let kept = crate::api::invalid::said(|errors| (strategy.validate)(&ingress, errors));
+    assert_eq!(kept, Vec::<String>::new());
 }
 
 #[test]

@@ -121,7 +121,10 @@ pub(super) fn volume() -> Strategy {
                 new["status"][SINCE] = crate::api::object::now().into();
             }
         },
-        validate: own_spec,
+        validate: |volume, errors| {
+            volume_spec(&volume["spec"], name(volume), false, &Path::new("spec"), errors);
+        },
+        validate_once: mount_options,
         validate_update: |new, old, errors| {
             let (mut after, before) = (new["spec"].clone(), &old["spec"]);
             // A secret for growing may be named later, once.
@@ -179,8 +182,7 @@ fn node_affinity_kept(after: &Value, before: &Value, errors: &mut Errors) {
     }
 }
 
-fn own_spec(volume: &Value, errors: &mut Errors) {
-    volume_spec(&volume["spec"], name(volume), false, &Path::new("spec"), errors);
+fn mount_options(volume: &Value, errors: &mut Errors) {
     let mounted = MOUNTED.iter().any(|kind| volume["spec"][*kind].is_object());
     if !mounted && volume["metadata"]["annotations"].get(MOUNT_OPTIONS).is_some() {
         let at = Path::new("metadata.annotations").child(MOUNT_OPTIONS);
@@ -274,10 +276,21 @@ pub(super) fn volume_spec(spec: &Value, volume: &str, inline: bool, path: &Path,
     }
 }
 
+/// What becomes of a whole number in 64 bits, where it has more digits than are read into so many: its low ones count.
+fn wrapped(digits: &str) -> Option<i64> {
+    const DIGITS_MAX: usize = 18;
+    let is_big = digits.len() > DIGITS_MAX && digits.bytes().all(|b| b.is_ascii_digit());
+    let low = |sum: u64, b: u8| sum.wrapping_mul(10).wrapping_add(u64::from(b - b'0'));
+    is_big.then(|| digits.bytes().fold(0, low).cast_signed())
+}
+
 /// A quantity that is not negative, in the words for capacities.
 fn valid_quantity(value: &Value, path: &Path, errors: &mut Errors) {
+    const WHY: &str = "must be a valid resource quantity";
     if let Some(amount) = amount(value).filter(Quantity::is_negative) {
-        errors.invalid(path, amount.units(), "must be a valid resource quantity");
+        errors.invalid(path, amount.units(), WHY);
+    } else if let Some(wrapped) = value.as_str().and_then(wrapped).filter(|units| *units < 0) {
+        errors.invalid(path, wrapped, WHY);
     }
 }
 

@@ -562,6 +562,12 @@ pub(super) fn daemon_set() -> Strategy {
     }
 }
 
+/// Why a DaemonSet cannot be read, though its fields can: an annotation of it is a number that is none.
+pub(super) fn no_generation(object: &Value) -> Option<String> {
+    let given = object["metadata"]["annotations"][TEMPLATE_GENERATION].as_str()?;
+    protocol::go::parse_int(given).err()
+}
+
 /// The template's own generation, which is an annotation since its field is gone.
 fn template_generation(object: &mut Value, generation: i64) {
     object_mut(object, &["metadata", "annotations"])

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::versions::KindVersions;
 use super::{Tracking, entries};
+use crate::api::kinds;
 use crate::api::object::{self, shown_kind, text};
 use crate::api::registry::{Subject, body};
 
@@ -92,14 +93,24 @@ impl Tracking<'_> {
         let (new, managed) = applied.map_err(refuse)?;
         let mut made = match new {
             None => old.cloned().unwrap_or(live),
-            Some(new) => self.typed(new).map_err(|why| {
-                let kind = shown_kind(config);
-                failed(format!(
-                    "failed to convert new object ({}) to proper version: unable to convert unstructured object to \
-                     {kind}: {why}",
-                    named(config)
-                ))
-            })?,
+            Some(new) => {
+                let new = self.typed(new).map_err(|why| {
+                    let kind = shown_kind(config);
+                    failed(format!(
+                        "failed to convert new object ({}) to proper version: unable to convert unstructured object \
+                         to {kind}: {why}",
+                        named(config)
+                    ))
+                })?;
+                let group = self.version.split_once('/').map_or("", |(group, _)| group);
+                if let Some(why) = kinds::unconvertible(group, self.kind, &new) {
+                    return Err(failed(format!(
+                        "failed to convert to unversioned ({}): {why}",
+                        named(config)
+                    )));
+                }
+                new
+            }
         };
         if self.name == KUBECTL {
             last_applied::follow(&mut made, config);

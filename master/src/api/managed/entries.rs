@@ -111,6 +111,13 @@ fn same_but_managers(a: &Value, b: &Value) -> bool {
 pub fn validate(meta: &Value, path: &Path, errors: &mut Errors) {
     for (i, entry) in list(meta, &["managedFields"]).iter().enumerate() {
         let path = path.child("managedFields").index(i);
+        let (operation, form) = (text(entry, &["operation"]), text(entry, &["fieldsType"]));
+        if !matches!(operation, "Apply" | "Update") {
+            errors.invalid(&path.child("operation"), operation, "must be `Apply` or `Update`");
+        }
+        if !matches!(form, "" | "FieldsV1") {
+            errors.invalid(&path.child("fieldsType"), form, "must be `FieldsV1`");
+        }
         let manager = text(entry, &["manager"]);
         if manager.chars().count() > MANAGER_CHARS_MAX {
             errors.too_long(&path.child("manager"), MANAGER_CHARS_MAX);

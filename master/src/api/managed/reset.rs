@@ -5,16 +5,6 @@ use std::sync::LazyLock;
 
 use protocol::apply::Set;
 use protocol::apply::compare::Filter;
-use protocol::apply::set::{Part, Prefix};
-
-const EPHEMERAL: &[Prefix] = &[Prefix(&[Part::Field("spec"), Part::Field("ephemeralContainers")])];
-const RESIZE: &[Prefix] = &[
-    Prefix(&[Part::Field("spec"), Part::Field("containers"), Part::Any, Part::Field("resources")]),
-    Prefix(&[Part::Field("spec"), Part::Field("containers"), Part::Any, Part::Field("resizePolicy")]),
-    Prefix(&[Part::Field("spec"), Part::Field("initContainers"), Part::Any, Part::Field("resources")]),
-    Prefix(&[Part::Field("spec"), Part::Field("initContainers"), Part::Any, Part::Field("resizePolicy")]),
-    Prefix(&[Part::Field("spec"), Part::Field("resources")]),
-];
 
 static STATUS: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["status"]]));
 static SPEC: LazyLock<Set> = LazyLock::new(|| Set::of(&[&["spec"]]));
@@ -35,8 +25,6 @@ pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'stat
         ("certificatesigningrequests", "") => Filter::Without(&SPEC_AND_STATUS),
         ("certificatesigningrequests", "status") => Filter::Without(&SPEC_AND_CONDITIONS),
         (_, "") if has_status => Filter::Without(&STATUS),
-        ("pods", "ephemeralcontainers") => Filter::Only(EPHEMERAL),
-        ("pods", "resize") => Filter::Only(RESIZE),
         ("pods", "status") => Filter::Without(&SPEC_OF_POD),
         ("deployments", "status") => Filter::Without(&SPEC_AND_LABELS),
         (

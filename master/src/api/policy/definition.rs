@@ -279,9 +279,7 @@ pub fn mutating(object: &Value, errors: &mut Errors) {
         let object: (&str, fn(&Type) -> bool) =
             ("Object", |ty| matches!(ty, Type::Object(o) if o.name == "Object"));
         let patches: (&str, fn(&Type) -> bool) = ("list(JSONPatch)", |ty| match ty {
-            Type::List(of, _) => {
-                matches!(&**of, Type::Object(o) if o.name == "JSONPatch") || **of == Type::Dyn
-            }
+            Type::List(of, _) => matches!(&**of, Type::Object(o) if o.name == "JSONPatch"),
             _ => false,
         });
         let (own, other, wanted) = match text(mutation, &["patchType"]) {

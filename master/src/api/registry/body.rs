@@ -71,6 +71,9 @@ pub fn decode(
             decoded.map_err(|e| cannot(kind, version, kind, &e))?
         }
     };
+    if let Some(why) = kinds::unconvertible(group, kind, &decoded.value) {
+        return Err(cannot(kind, version, kind, &why));
+    }
     strict(decoded.strict, validation, warnings).map_err(|e| cannot(kind, version, kind, &e))?;
     let mut value = decoded.value;
     value["kind"] = kind.into();

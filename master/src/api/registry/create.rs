@@ -9,6 +9,7 @@ use super::body::{self, Sent};
 use super::options::object_revision;
 use super::{Answer, RETRIES_MAX, Subject, canonical, owners, with_revision};
 use crate::api::admission::{self, Write};
+use crate::api::allocate::Allocation;
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::kinds::{Generation, MetadataTurn};
 use crate::api::managed::Tracking;
@@ -129,6 +130,7 @@ fn created_errors(
         own(&mut errors);
     }
     (strategy.validate)(value, &mut errors);
+    (strategy.validate_once)(value, &mut errors);
     if strategy.metadata == MetadataTurn::Between {
         own(&mut errors);
     }
@@ -188,7 +190,8 @@ impl Inner {
         stamp(&mut value, subject.namespace, &strategy);
 
         let snapshot = admission::settled(self, request, &subject, &value).await?;
-        let mut write = Write { request, subject, old: None, snapshot: &snapshot, warnings };
+        let mut write =
+            Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: Some(&empties) };
         admission::mutate(self, &mut write, &mut value).await?;
         let version = object_revision(&named);
         if wanted == Wanted::InPlace
@@ -211,11 +214,17 @@ impl Inner {
         kinds::without_disabled(subject.stored, &mut value, None);
         let name = object::name(&value).to_owned();
         // What is looked at has been given its addresses and ports.
-        let allocated = self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?;
+        let allocates = write.subresource().is_empty();
+        let allocated = if allocates {
+            self.allocatable(subject.stored, None, &value, &snapshot, request.options.dry_run)?
+        } else {
+            None
+        };
         let allocated = allocated.map(|service| canonical(&subject, service));
         let mut value = canonical(&subject, value);
         let looked_at = allocated.as_ref().unwrap_or(&value);
-        let mut errors = created_errors(resource, &strategy, looked_at, empties);
+        let mut errors = admission::refused_access(&write, looked_at);
+        errors.append(created_errors(resource, &strategy, looked_at, empties.clone()));
         subject.check_fields(&value, None, false, &mut errors);
         check(errors, subject.stored.group, subject.stored.kind, &name)?;
         (strategy.warnings)(&value, None, write.warnings);
@@ -231,16 +240,25 @@ impl Inner {
         let _turn = if limited { Some(self.quota_turns.wait(subject.namespace).await) } else { None };
         let mut current_state = if limited { self.fresh().await? } else { snapshot.clone() };
         for attempt in 0..RETRIES_MAX {
-            let allocation =
-                self.allocate(subject.stored, None, &mut value, &current_state, request.options.dry_run)?;
+            let allocation = if allocates {
+                self.allocate(subject.stored, None, &mut value, &current_state, request.options.dry_run)?
+            } else {
+                Allocation::default()
+            };
             let name = object::name(&value).to_owned();
             let at = Subject { name: &name, ..subject };
             // Of a declared kind what is stored may be of another version than what another try starts from.
             let unsealed = subject.custom.map(|_| value.clone());
             let (sealed, json) = self.sealed(&at, value).await?;
             let mut unsaid = Vec::new();
-            let write =
-                Write { request, subject: at, old: None, snapshot: &current_state, warnings: &mut unsaid };
+            let write = Write {
+                request,
+                subject: at,
+                old: None,
+                snapshot: &current_state,
+                warnings: &mut unsaid,
+                given_empty: Some(&empties),
+            };
             let charge = admission::quota::charge(&self.config.admission, &self.cache, &write, &sealed)?;
             if request.options.dry_run {
                 if at.find(&snapshot).is_some() {

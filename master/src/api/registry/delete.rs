@@ -189,7 +189,8 @@ impl Inner {
             None => Cow::Borrowed(&old),
             Some(_) => Cow::Owned(subject.opened(&shown_to)?),
         };
-        let mut write = Write { request, subject, old: Some(&seen), snapshot, warnings: said };
+        let mut write =
+            Write { request, subject, old: Some(&seen), snapshot, warnings: said, given_empty: None };
         // An eviction was admitted as one.
         if request.target.subresource.is_none() {
             admission::deletion(self, &mut write).await?;

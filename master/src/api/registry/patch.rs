@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Sent};
 use crate::api::invalid::go_quote;
+use crate::api::kinds;
 
 mod written;
 
@@ -148,7 +149,15 @@ pub fn apply_patch(
     }
     let (more, empties) = schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?;
     strict.extend(more);
+    let unconvertible = definition.gvk.and_then(|(group, _, kind)| kinds::unconvertible(group, kind, &value));
+    // What a strategic patch made is converted only when all else was done.
+    if let Some(why) = unconvertible.as_ref().filter(|_| kind != PatchKind::Strategic) {
+        return Err(invalid(why));
+    }
     body::strict(strict, validation, warnings).map_err(|e| invalid(&e))?;
+    if let Some(why) = unconvertible {
+        return Err(ApiError::new(500, "", why));
+    }
     Ok(Sent::new(value, empties))
 }
 

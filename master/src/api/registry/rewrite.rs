@@ -11,6 +11,7 @@ use super::part::{Part, count, prepare};
 use super::update::MODIFIED;
 use super::{Answer, RETRIES_MAX, Subject, canonical, demands, options, owners};
 use crate::api::admission::{self, Write};
+use crate::api::allocate::Allocation;
 use crate::api::invalid::{Errors, Path, check};
 use crate::api::kinds::UpdateOrder;
 use crate::api::managed::entries;
@@ -80,7 +81,8 @@ impl Inner {
             demands::a_revision(&subject)?;
         }
         prepare(&subject, part, &strategy, &mut new, &old);
-        let mut write = Write { request, subject, old: Some(&old), snapshot, warnings: said };
+        let mut write =
+            Write { request, subject, old: Some(&old), snapshot, warnings: said, given_empty: None };
         admission::mutate(self, &mut write, &mut new).await?;
         owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
@@ -99,6 +101,7 @@ impl Inner {
         // That finalizers should name a domain, and what form names have, is told by the kind's own look.
         whole(meta::NameRule::PathSegment, true, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
+        errors.append(admission::refused_access(&write, &new));
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
         let twice = |errors: &mut Errors| {
             if !kinds::checked_once(resource, part) {
@@ -111,11 +114,14 @@ impl Inner {
         let looks =
             if part == Part::Main && subject.custom.is_none() { kinds::checked_again(resource) } else { 0 };
         let object = |errors: &mut Errors| {
-            for _ in 0..looks.max(1) {
+            for look in 0..looks.max(1) {
                 if looks > 0 {
                     whole(strategy.names, strategy.plain_finalizers, errors);
                 }
                 strategy.check_object(part, &new, errors);
+                if look == 0 {
+                    strategy.check_object_once(part, &new, errors);
+                }
             }
         };
         match kinds::update_order(resource, &strategy, looks > 0) {
@@ -148,8 +154,11 @@ impl Inner {
         let charge = admission::quota::charge(&self.config.admission, &self.cache, &write, &new)?;
 
         let mut new = new;
-        let allocation =
-            self.allocate(subject.stored, Some(&old), &mut new, snapshot, request.options.dry_run)?;
+        let allocation = if part == Part::Main {
+            self.allocate(subject.stored, Some(&old), &mut new, snapshot, request.options.dry_run)?
+        } else {
+            Allocation::default()
+        };
         let (sealed, json) = self.sealed(&subject, new).await?;
         let before = match subject.custom {
             None => old,

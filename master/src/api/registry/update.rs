@@ -93,9 +93,10 @@ impl Inner {
             let mut made = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
                 let shown = made.value.to_string();
-                custom
-                    .admit(&mut made.value)
-                    .and_then(|unknown| body::strict(unknown, validation, warnings))
+                // Of another kind nobody here knows the fields; that it is of another is told below.
+                let read =
+                    if custom.is_of_kind(&made.value) { custom.admit(&mut made.value) } else { Ok(vec![]) };
+                read.and_then(|unknown| body::strict(unknown, validation, warnings))
                     .map_err(|why| invalid_patch(&shown, &why))?;
             } else {
                 made = body::as_stored(&subject, made);

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::*;
 use crate::apply::samples::Choices;
-use crate::apply::set::{Part, Prefix};
 use crate::apply::update::{Versions, Write};
 use crate::apply::{Managed, Manager, Operation, Table};
 use crate::schema::{self, Definition, decode::finish};
@@ -63,8 +62,7 @@ fn the_short_way_says_what_the_long_one_does() {
     let status = Set::of(&[&["status"]]);
     let deep =
         Set::of(&[&["spec", "containers"], &["metadata", "labels", "app"], &["metadata", "finalizers"]]);
-    let only = [Prefix(&[Part::Field("spec"), Part::Field("containers"), Part::Any, Part::Field("image")])];
-    let filters = [Filter::None, Filter::Without(&status), Filter::Without(&deep), Filter::Only(&only)];
+    let filters = [Filter::None, Filter::Without(&status), Filter::Without(&deep)];
     for filter in filters {
         let kind = Kind { definition: schema::kind("", "v1", "Pod").expect("pods"), filter };
         let (short, long) = both(&kind, &pod());

@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::apply::compare::Filter;
 
 fn set(fields: Value) -> Set {
     Set::decode(&fields).expect("fields")
@@ -46,8 +45,6 @@ fn differences_leave_or_take_what_is_below() {
     let a = set(json!({"f:a": {}}));
     assert_eq!(all.difference(&a).encode(), json!({"f:a": {"f:b": {}, "f:c": {}}, "f:d": {}}));
     assert_eq!(all.recursive_difference(&a).encode(), json!({"f:d": {}}));
-    let only = Filter::Only(&[Prefix(&[Part::Field("a"), Part::Field("b")])]);
-    assert_eq!(only.apply(&all).encode(), json!({"f:a": {".": {}, "f:b": {}}}));
 }
 
 #[test]

@@ -4,24 +4,30 @@ use serde_json::Value;
 
 use super::{Additional, Schema};
 use crate::api::invalid::{Errors, Path};
+use crate::api::managed::entries;
 use crate::api::meta::{self, NameRule, name_errors};
 use crate::api::object::text;
 
 /// Reads the heads of the objects within an object: what they say of themselves must be of the types that it has in
 /// any object. What is not ends the reading of the whole.
 pub fn read(value: &mut Value, schema: &Schema, path: &Path) -> Result<(), String> {
+    read_parts(value, schema, path).map_err(|errors| errors.messages().join(", "))
+}
+
+/// The same, with what is wrong as it is told of a definition.
+pub fn read_parts(value: &mut Value, schema: &Schema, path: &Path) -> Result<(), Errors> {
     if schema.embedded && value.is_object() {
         read_head(value, path)?;
     }
     match value {
         Value::Array(items) => {
             let Some(of) = &schema.items else { return Ok(()) };
-            items.iter_mut().enumerate().try_for_each(|(i, item)| read(item, of, &path.index(i)))
+            items.iter_mut().enumerate().try_for_each(|(i, item)| read_parts(item, of, &path.index(i)))
         }
         Value::Object(map) => map.iter_mut().try_for_each(|(name, inner)| {
             match (schema.properties.get(name), &schema.additional) {
-                (Some(of), _) => read(inner, of, &path.child(name)),
-                (None, Additional::Schema(of)) => read(inner, of, &path.key(name)),
+                (Some(of), _) => read_parts(inner, of, &path.child(name)),
+                (None, Additional::Schema(of)) => read_parts(inner, of, &path.key(name)),
                 _ => Ok(()),
             }
         }),
@@ -29,11 +35,27 @@ pub fn read(value: &mut Value, schema: &Schema, path: &Path) -> Result<(), Strin
     }
 }
 
-fn read_head(value: &mut Value, path: &Path) -> Result<(), String> {
+/// Reads the heads of the objects within the defaults of a schema. What cannot be read is left to whoever tells so.
+pub fn read_defaults(schema: &mut Value) {
+    if schema.get("default").is_some_and(|default| default.is_object() || default.is_array()) {
+        let parsed = Schema::parse(schema);
+        let mut default = schema["default"].clone();
+        if read_parts(&mut default, &parsed, &Path::default()).is_ok() {
+            schema["default"] = default;
+        }
+    }
+    if let Some(items) = schema.get_mut("items").filter(|items| items.is_object()) {
+        read_defaults(items);
+    }
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flat_map(|properties| properties.values_mut()).for_each(read_defaults);
+}
+
+fn read_head(value: &mut Value, path: &Path) -> Result<(), Errors> {
     let wrong = |name: &str, said: &Value, why: &str| {
         let mut errors = Errors::default();
         errors.invalid(&path.child(name), said.clone(), why);
-        errors.messages().join(", ")
+        errors
     };
     for name in ["apiVersion", "kind"] {
         if let Some(said) = value.get(name).filter(|said| !said.is_string()) {
@@ -115,6 +137,8 @@ fn head(value: &Value, path: &Path, errors: &mut Errors) {
             given["name"] = "fakename".into();
         }
         let namespaced = !text(&given, &["namespace"]).is_empty();
-        meta::validate(&given, namespaced, NameRule::PathSegment, true, &path.child("metadata"), errors);
+        let at = path.child("metadata");
+        meta::validate(&given, namespaced, NameRule::PathSegment, true, &at, errors);
+        entries::validate(&given, &at, errors);
     }
 }

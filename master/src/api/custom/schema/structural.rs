@@ -359,23 +359,10 @@ fn untyped(schema: &Schema) -> Schema {
 fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) {
     if let Some(default) = &s.default {
         let at = path.child("default");
-        let resource = resource || s.embedded;
-        let mut pruned = default.clone();
-        prune::prune(&mut pruned, s, resource);
-        if pruned != *default {
-            errors.invalid(&at, default.clone(), "must not have unknown fields");
+        match embedded::read_parts(&mut default.clone(), s, &at) {
+            Ok(()) => check_default(default, s, resource || s.embedded, &at, errors),
+            Err(unread) => errors.append(unread),
         }
-        let mut found = Errors::default();
-        embedded::validate(default, &Schema { embedded: resource, ..s.clone() }, &at, &mut found);
-        if found.is_empty() {
-            let mut inside = Errors::default();
-            validate::validate(default, None, &untyped(s), &Path::default(), &mut inside);
-            found.append(inside.within(&at));
-        }
-        if found.is_empty() {
-            Compiled::of(s, resource).check_default(default, s, &at, &mut found);
-        }
-        errors.append(found);
     }
     // Below additional properties there are no defaults.
     if let Some(items) = &s.items {
@@ -386,4 +373,24 @@ fn check_defaults(s: &Schema, resource: bool, path: &Path, errors: &mut Errors) 
     for (name, inner) in own {
         check_defaults(inner, false, &path.child("properties").key(name), errors);
     }
+}
+
+/// Checks a default, of a whole object where it is `resource`.
+fn check_default(default: &Value, s: &Schema, resource: bool, at: &Path, errors: &mut Errors) {
+    let mut pruned = default.clone();
+    prune::prune(&mut pruned, s, resource);
+    if pruned != *default {
+        errors.invalid(at, default.clone(), "must not have unknown fields");
+    }
+    let mut found = Errors::default();
+    embedded::validate(default, &Schema { embedded: resource, ..s.clone() }, at, &mut found);
+    if found.is_empty() {
+        let mut inside = Errors::default();
+        validate::validate(default, None, &untyped(s), &Path::default(), &mut inside);
+        found.append(inside.within(at));
+    }
+    if found.is_empty() {
+        Compiled::of(s, resource).check_default(default, s, at, &mut found);
+    }
+    errors.append(found);
 }

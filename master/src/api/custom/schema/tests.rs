@@ -273,3 +273,19 @@ proptest! {
         validate::uniqueness(&given, &schema(), &Path::default(), &mut errors);
     }
 }
+
+#[test]
+fn defaults_of_embedded_objects_are_read() {
+    let of = |default: Value| {
+        json!({"type": "object", "properties": {"t": {"type": "object", "default": default,
+        "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}}})
+    };
+    let mut schema = of(json!({"kind": "Pod", "metadata": {"name": "a", "other": "b"}}));
+    embedded::read_defaults(&mut schema);
+    assert_eq!(schema["properties"]["t"]["default"], json!({"kind": "Pod", "metadata": {"name": "a"}}));
+    // What cannot be read is refused, and stays to be shown.
+    let unread = of(json!({"metadata": {"labels": {"a": 1}}}));
+    let mut schema = unread.clone();
+    embedded::read_defaults(&mut schema);
+    assert_eq!(schema, unread);
+}

@@ -226,9 +226,7 @@ fn node_ports(kind: &str, ports: &[Value], errors: &mut Errors) {
     }
     let mut seen = HashSet::new();
     for (i, port, number) in numbered() {
-        if number < 0 {
-            errors.invalid(&at(i), number, crate::api::allocate::NO_NODE_PORT);
-        } else if !seen.insert((text(port, &["protocol"]), number)) {
+        if !seen.insert((text(port, &["protocol"]), number)) {
             errors.duplicate(&at(i), number);
         }
     }
