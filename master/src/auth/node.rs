@@ -34,6 +34,11 @@ pub fn node_name(caller: &protocol::Caller) -> Option<&str> {
     caller.groups.iter().any(|group| group == NODES_GROUP).then_some(name)
 }
 
+/// Whether a caller is a node that does not say which.
+fn nameless(caller: &protocol::Caller) -> bool {
+    caller.user == NODE_PREFIX && caller.groups.iter().any(|group| group == NODES_GROUP)
+}
+
 fn no(reason: impl Into<String>) -> Decision {
     Decision::NoOpinion(reason.into())
 }
@@ -51,12 +56,10 @@ impl NodeAuthorizer {
     /// Decides.
     pub fn decide(&self, a: &Attributes) -> Decision {
         let Some(node) = node_name(&a.caller) else {
-            let nameless = a.caller.user == NODE_PREFIX && a.caller.groups.iter().any(|g| g == NODES_GROUP);
-            return no(if nameless {
-                format!("unknown node for user {NODE_PREFIX:?}")
-            } else {
-                String::new()
-            });
+            return match nameless(&a.caller) {
+                true => no(format!("unknown node for user {:?}", a.caller.user)),
+                false => no(""),
+            };
         };
         if a.is_resource() {
             match (a.group.as_str(), a.resource.as_str()) {
@@ -70,12 +73,7 @@ impl NodeAuthorizer {
                 ("", "persistentvolumeclaims" | "persistentvolumes")
                 | ("storage.k8s.io", "volumeattachments")
                 | ("resource.k8s.io", "resourceclaims") => return self.get_one(node, a),
-                ("", "serviceaccounts") => {
-                    if a.verb != "create" || a.subresource != "token" {
-                        return no("can only create tokens for individual service accounts");
-                    }
-                    return self.related(node, a);
-                }
+                ("", "serviceaccounts") => return self.account(node, a),
                 ("", "nodes") => return own_node(node, a),
                 ("", "pods") => return self.pods(node, a),
                 ("coordination.k8s.io", "leases") => return own_lease(node, a),
@@ -110,8 +108,10 @@ impl NodeAuthorizer {
         match (a.verb.as_str(), a.subresource.as_str()) {
             ("get", _) => self.get_one(node, a),
             ("list" | "watch", "") => {
-                if a.field_equals.iter().any(|(field, value)| field == "spec.nodeName" && value == node) {
+                if restricted_to(node, a) {
                     yes()
+                } else if !a.name.is_empty() {
+                    self.related(node, a)
                 } else {
                     no("can only list/watch pods with spec.nodeName field selector")
                 }
@@ -122,24 +122,32 @@ impl NodeAuthorizer {
         }
     }
 
-    /// The slices of its own devices.
+    /// The accounts of its pods, and tokens of those.
+    fn account(&self, node: &str, a: &Attributes) -> Decision {
+        match (a.verb.as_str(), a.subresource.as_str()) {
+            ("get", "") => self.read_namespaced(node, a),
+            ("create", _) if a.name.is_empty() => {
+                no("can only create tokens for individual service accounts")
+            }
+            ("create", "token") => self.related(node, a),
+            ("create", _) => no("can only create token subresource of serviceaccount"),
+            _ => no("can only create tokens for individual service accounts"),
+        }
+    }
+
+    /// What the node says of its devices.
     fn slices(&self, node: &str, a: &Attributes) -> Decision {
         match a.verb.as_str() {
             _ if !a.subresource.is_empty() => no("cannot authorize ResourceSlice subresources"),
-            // The NodeRestriction admission checks whose slice it is to be.
+            // The NodeRestriction admission checks whose it is.
             "create" => yes(),
             "get" | "update" | "patch" | "delete" => self.related(node, a),
-            "list" | "watch" | "deletecollection" => {
-                if a.field_equals.iter().any(|(field, value)| field == "spec.nodeName" && value == node) {
-                    yes()
-                } else {
-                    no("can only list/watch/deletecollection resourceslices with nodeName field selector")
-                }
+            "watch" | "list" | "deletecollection" if restricted_to(node, a) => yes(),
+            "watch" | "list" | "deletecollection" => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
             }
-            _ => no(
-                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
-                 delete, deletecollection",
-            ),
+            _ => no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, \
+                     update, patch, delete, deletecollection"),
         }
     }
 
@@ -162,9 +170,8 @@ impl NodeAuthorizer {
         }
         let snapshot = self.cache.snapshot();
         if a.resource == "resourceslices" {
-            let slice =
-                snapshot.get(&a.group, &a.resource, "", &a.name).and_then(|stored| stored.value().ok());
-            return slice.is_some_and(|slice| slice["spec"]["nodeName"] == node);
+            let slice = snapshot.get(&a.group, &a.resource, "", &a.name);
+            return slice.is_some_and(|slice| slice.meta.field("spec.nodeName") == node);
         }
         let mut stored = snapshot.pods_on(node);
         if a.resource == "pods" {
@@ -227,6 +234,11 @@ impl NodeAuthorizer {
             })
         })
     }
+}
+
+/// Whether only what is of the node is asked for.
+fn restricted_to(node: &str, a: &Attributes) -> bool {
+    a.field_equals.iter().any(|(field, value)| field == "spec.nodeName" && value == node)
 }
 
 fn own_node(node: &str, a: &Attributes) -> Decision {

@@ -441,7 +441,24 @@ fn nodes_touch_what_is_theirs() {
     let mut own = ask(&n1, "watch pods -");
     own.field_equals = vec![("spec.nodeName".to_owned(), "n1".to_owned())];
     assert!(authorizer.decide(&own).is_allowed());
+    let mut slices = ask(&n1, "deletecollection resource.k8s.io:resourceslices -");
+    assert!(!authorizer.decide(&slices).is_allowed());
+    slices.field_equals = vec![("spec.nodeName".to_owned(), "n1".to_owned())];
+    assert!(authorizer.decide(&slices).is_allowed());
+    let nobody = who("system:node:", &["system:nodes"]);
+    assert_eq!(
+        authorizer.decide(&ask(&nobody, "get pods a x")),
+        Decision::NoOpinion("unknown node for user \"system:node:\"".to_owned())
+    );
     for (question, reason) in [
+        ("get serviceaccounts a x", "no relationship found between node 'n1' and this object"),
+        ("list serviceaccounts a", "can only create tokens for individual service accounts"),
+        ("create serviceaccounts a x", "can only create token subresource of serviceaccount"),
+        (
+            "list resource.k8s.io:resourceslices -",
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
+        ("get resource.k8s.io:resourceslices - x", "no relationship found between node 'n1' and this object"),
         ("get nodes - other", "node 'n1' cannot read 'other', only its own Node object"),
         ("get secrets a x", "no relationship found between node 'n1' and this object"),
         ("list secrets a", "No Object name found"),

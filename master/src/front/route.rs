@@ -64,6 +64,10 @@ pub(super) fn route(
         }
         return Err(Refusal::Status(ApiError::bad_request("name must be provided")));
     }
+    // A path may leave out the name of what it names a part of, but there is no such object.
+    if target.name.as_deref() == Some("") {
+        return Err(Refusal::Status(ApiError::bad_request("name must be provided")));
+    }
     if is_stream(target) {
         let offered = target.subresource.as_deref().and_then(|name| resource.subresource(name));
         return match offered {

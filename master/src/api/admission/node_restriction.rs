@@ -8,9 +8,14 @@ use serde_json::Value;
 
 use super::Write;
 use super::mirror_pods::{self, MIRROR};
+use crate::api::kinds::certificates;
 use crate::api::object::{self, list, text};
 use crate::auth::node::node_name;
 use crate::cache::Snapshot;
+
+/// Who signs what nodes show.
+const NODE_SIGNERS: [&str; 2] =
+    ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
 const LEASES: &str = "kube-node-lease";
 
@@ -51,6 +56,8 @@ pub(super) fn write(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
         ("", "nodes", _, old) => own_node(node, name, old, value),
         ("", "persistentvolumeclaims", "", _) => Some("may only update PVC status".to_owned()),
         ("coordination.k8s.io", "leases", ..) => own_lease(node, write.subject.namespace, name),
+        ("certificates.k8s.io", "certificatesigningrequests", "", None) => own_request(node, value),
+        ("resource.k8s.io", "resourceslices", "", None) => own_slice(node, "create", value),
         ("storage.k8s.io", "csinodes", ..) if name != node => {
             Some("can only access CSINode with the same name as the requesting node".to_owned())
         }
@@ -59,15 +66,19 @@ pub(super) fn write(write: &Write<'_>, value: &Value) -> Result<(), ApiError> {
     why.map_or(Ok(()), |why| Err(write.forbidden(name, &why)))
 }
 
-/// Refuses a node's deletion of a pod that does not run on it.
+/// Refuses a node's deletion of a pod that does not run on it, and of what others say of their devices.
 pub(crate) fn deletion(request: &ApiRequest, stored: &Value) -> Result<(), ApiError> {
     let Some(node) = node_name(&request.caller) else { return Ok(()) };
     let target = &request.target;
-    if !target.group.is_empty() || target.resource != "pods" || on(stored, node) {
-        return Ok(());
-    }
-    let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
-    Err(ApiError::forbidden("", "pods", object::name(stored), &why))
+    let why = match (target.group.as_str(), target.resource.as_str()) {
+        ("", "pods") if !on(stored, node) => {
+            Some(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
+        }
+        ("resource.k8s.io", "resourceslices") => own_slice(node, "delete", stored),
+        _ => None,
+    };
+    let name = object::name(stored);
+    why.map_or(Ok(()), |why| Err(ApiError::forbidden(&target.group, &target.resource, name, &why)))
 }
 
 /// Refuses a node's eviction of a pod that does not run on it.
@@ -172,25 +183,42 @@ fn pod_status(node: &str, old: &Value, new: &Value) -> Option<String> {
 }
 
 fn own_node(node: &str, name: &str, old: Option<&Value>, new: &Value) -> Option<String> {
+    if name != node {
+        return Some(format!("node {node:?} is not allowed to modify node {name:?}"));
+    }
     let none = Value::Null;
     let changed = changed_labels(old.unwrap_or(&none), new);
     let forbidden: Vec<&str> = changed.into_iter().filter(|label| !may_set(label)).collect();
-    match old {
-        None if !forbidden.is_empty() => {
-            return Some(format!(
-                "node {node:?} is not allowed to set the following labels: {}",
-                forbidden.join(", ")
-            ));
-        }
-        Some(_) if !forbidden.is_empty() => {
-            return Some(format!("is not allowed to modify labels: {}", forbidden.join(", ")));
-        }
-        Some(old) if old["spec"]["taints"] != new["spec"]["taints"] => {
-            return Some(format!("node {node:?} is not allowed to modify taints"));
-        }
-        _ => {}
+    let Some(old) = old else {
+        let labels = forbidden.join(", ");
+        return (!labels.is_empty())
+            .then(|| format!("node {node:?} is not allowed to set the following labels: {labels}"));
+    };
+    if !object::same(old, new, &["spec", "taints"]) {
+        return Some(format!("node {node:?} is not allowed to modify taints"));
     }
-    (name != node).then(|| format!("node {node:?} is not allowed to modify node {name:?}"))
+    if !object::same(old, new, &["metadata", "ownerReferences"]) {
+        return Some(format!("node {node:?} is not allowed to modify ownerReferences"));
+    }
+    (!forbidden.is_empty()).then(|| format!("is not allowed to modify labels: {}", forbidden.join(", ")))
+}
+
+/// A node tells of its own devices.
+fn own_slice(node: &str, verb: &str, slice: &Value) -> Option<String> {
+    (!on(slice, node))
+        .then(|| format!("can only {verb} ResourceSlice with the same NodeName as the requesting node"))
+}
+
+/// A node asks for certificates of itself only, of those that name a node.
+fn own_request(node: &str, request: &Value) -> Option<String> {
+    if !NODE_SIGNERS.contains(&text(request, &["spec", "signerName"])) {
+        return None;
+    }
+    let wanted = format!("system:node:{node}");
+    match certificates::common_name(text(request, &["spec", "request"])) {
+        Err(why) => Some(format!("unable to parse csr: {why}")),
+        Ok(name) => (name != wanted).then(|| format!("can only create a node CSR with CN={wanted}")),
+    }
 }
 
 /// Labels that are in one of two objects only, or have another value, in order.
@@ -275,11 +303,15 @@ mod tests {
         let plain = json!({"metadata": {"labels": {"a": "1"}}, "spec": {}});
         let tainted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"taints": [{"key": "k"}]}});
         let labelled = json!({"metadata": {"labels": {"a": "2", "kubernetes.io/x": "y"}}, "spec": {}});
+        let owned =
+            json!({"metadata": {"labels": {"a": "1"}, "ownerReferences": [{"uid": "x"}]}, "spec": {}});
         for (name, old, new, expected) in [
             ("n", None, &plain, None),
             ("n", None, &tainted, None),
             ("o", None, &plain, Some("node \"n\" is not allowed to modify node \"o\"")),
             ("n", Some(&plain), &tainted, Some("node \"n\" is not allowed to modify taints")),
+            ("n", Some(&plain), &owned, Some("node \"n\" is not allowed to modify ownerReferences")),
+            ("n", None, &owned, None),
             ("n", Some(&plain), &labelled, Some("is not allowed to modify labels: kubernetes.io/x")),
             (
                 "n",
@@ -290,6 +322,14 @@ mod tests {
         ] {
             assert_eq!(own_node("n", name, old, new).as_deref(), expected, "{name} {new}");
         }
+    }
+
+    #[test]
+    fn requests_of_certificates_are_in_the_nodes_name() {
+        let of = |signer: &str| own_request("n", &json!({"spec": {"signerName": signer, "request": "eA=="}}));
+        assert_eq!(of("example.com/x"), None);
+        let why = "unable to parse csr: PEM block type must be CERTIFICATE REQUEST";
+        assert_eq!(of("kubernetes.io/kubelet-serving").as_deref(), Some(why));
     }
 
     #[test]

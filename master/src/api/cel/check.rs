@@ -219,7 +219,7 @@ impl Checker<'_> {
             Type::Dyn => Type::Dyn,
             Type::Optional(inner) => self.field(at, inner, field),
             Type::Map(_, value) => (**value).clone(),
-            Type::Object(object) => match object.fields.get(field) {
+            Type::Object(object) => match object.field(field) {
                 Some((_, ty)) => ty.clone(),
                 // An object that an expression makes is known by what it is made of.
                 None if object.fields.is_empty() && (self.environment.makes)(&object.name) => Type::Dyn,

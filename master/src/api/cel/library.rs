@@ -9,6 +9,7 @@ use super::eval::{Failure, error};
 use super::value::{Opaque, Value};
 use crate::auth::Attributes;
 
+mod addresses;
 pub mod format;
 mod numbers;
 mod sequences;

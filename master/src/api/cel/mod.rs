@@ -69,6 +69,24 @@ impl Program {
         Ok((Program { expr: Arc::new(expr), levels, ty }, types))
     }
 
+    /// What a conversion of something that is written there fails with, which is known before anything is evaluated.
+    pub fn unready(&self) -> Option<String> {
+        const CONVERSIONS: [&str; 4] = ["bool", "double", "int", "uint"];
+        let fails = |expr: &ast::Expr| match &expr.kind {
+            ast::Kind::Call(None, name, args) if CONVERSIONS.contains(&name.as_str()) => {
+                match args.as_slice() {
+                    [ast::Expr { kind: ast::Kind::Literal(_), .. }] => {
+                        eval::evaluate(expr, &Scope::new([]), &mut CALL_COST_MAX.clone()).err()
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let failed = self.inspect(|expr| expr.all().find_map(|(_, expr)| fails(expr)))?;
+        failed.map(|why| format!("program instantiation failed: {why}"))
+    }
+
     /// Whether it mentions a variable.
     pub fn mentions(&self, name: &str) -> bool {
         self.expr.all().any(|(_, expr)| matches!(&expr.kind, ast::Kind::Ident(of) if ast::bare(of) == name))

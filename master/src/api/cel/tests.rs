@@ -18,6 +18,19 @@ fn run(source: &str, this: &serde_json::Value) -> Result<serde_json::Value, Stri
 }
 
 #[test]
+fn conversions_that_must_fail_are_known_before() {
+    let environment = Environment::default();
+    let unready = |source: &str| Program::compile(&environment, source).expect(source).unready();
+    let why = |to: &str| {
+        Some(format!("program instantiation failed: type conversion error from 'string' to '{to}'"))
+    };
+    assert_eq!(unready("int('x') > 1"), why("int"));
+    assert_eq!(unready("true || [1.0].exists(d, d > double('y'))"), why("double"));
+    assert_eq!(unready("int('12') > 1 && bool('true')"), None);
+    assert_eq!(unready("['x'].all(s, int(s) > 0)"), None);
+}
+
+#[test]
 fn expressions_have_values() {
     let this = json!({"a": 1, "s": "text", "l": [1, 2, 3], "m": {"x-y": "z"}, "n": null});
     for (source, wanted) in [

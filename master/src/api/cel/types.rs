@@ -83,6 +83,14 @@ pub struct ObjectType {
     pub fields: BTreeMap<String, (String, Type)>,
 }
 
+impl ObjectType {
+    /// A field by the name that an expression uses. Words of the language may be used as they are, too.
+    pub fn field(&self, name: &str) -> Option<&(String, Type)> {
+        let reserved = || RESERVED.contains(&name).then(|| self.fields.get(&format!("__{name}__"))).flatten();
+        self.fields.get(name).or_else(reserved)
+    }
+}
+
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,6 +183,11 @@ pub fn escape(name: &str) -> Option<String> {
     }
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     begins.then_some(out)
+}
+
+/// Whether expressions call a field by a name. What is a word of the language may be called as it is, too.
+pub fn is_called(field: &str, name: &str) -> bool {
+    escape(field).as_deref() == Some(name) || (field == name && RESERVED.contains(&name))
 }
 
 /// The type of what a schema describes; `None` where rules may not look at it at all.

@@ -199,7 +199,7 @@ impl<'a> Value<'a> {
     pub fn field(&self, name: &str) -> Option<Value<'a>> {
         match self {
             Value::JsonMap(map, Type::Object(object)) => {
-                let (own, ty) = object.fields.get(name)?;
+                let (own, ty) = object.field(name)?;
                 map.get(own).filter(|v| !v.is_null()).map(|json| Value::of(json, ty))
             }
             Value::JsonMap(map, ty) => map.get(name).map(|json| Value::of(json, entry_type(ty, name))),

@@ -87,6 +87,8 @@ impl Version {
         if api_version.is_empty() && validation == Some("Strict") && !found.is_empty() {
             return Err(ApiError::bad_request(NO_VERSION));
         }
+        // What is there twice is found before what is known of metadata.
+        found.sort_by_key(|found| !found.starts_with("duplicate field"));
         strict(found, validation, warnings)
             .map_err(|why| cannot(&given_kind, api_version, &given_kind, &why))?;
         if api_version != expected {

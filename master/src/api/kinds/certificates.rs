@@ -37,6 +37,8 @@ const USAGES: &[&str] = &[
     "signing",
     "timestamping",
 ];
+/// Conditions that are decisions.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const LIFETIME_SECONDS_MIN: i64 = 600;
 
 fn spec(name: &str) -> Path {
@@ -69,7 +71,11 @@ pub(super) fn signing_request() -> Strategy {
             certificate(object, errors);
         },
         validate_update: kept,
-        prepare_status: stamp_conditions,
+        prepare_status: |new, old| {
+            keep_decisions(new, old);
+            stamp_conditions(new, old);
+        },
+        prepare_approval: stamp_conditions,
         validate_status: |new, old, errors| {
             conditions(new, errors);
             certificate(new, errors);
@@ -105,9 +111,21 @@ fn kept(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
+/// What was decided is as it was, for who writes the status, as long as there is as much of it.
+fn keep_decisions(new: &mut Value, old: &Value) {
+    for kind in DECISIONS {
+        let before = of_kind(old, kind);
+        if of_kind(new, kind).len() != before.len() {
+            continue;
+        }
+        let now = list_mut(new, &["status", "conditions"]).iter_mut().filter(|c| c["type"] == kind);
+        now.zip(before).for_each(|(now, before)| now.clone_from(before));
+    }
+}
+
 /// Who may write the status may not decide for that.
 fn approvals_kept(new: &Value, old: &Value, errors: &mut Errors) {
-    for kind in ["Approved", "Denied"] {
+    for kind in DECISIONS {
         let (now, before) = (of_kind(new, kind), of_kind(old, kind));
         let what = match now.len().cmp(&before.len()) {
             Ordering::Greater => "add",
@@ -177,17 +195,23 @@ fn shown_bytes(request: &Value, given: bool) -> String {
 }
 
 fn request_error(encoded: &str) -> Option<String> {
+    common_name(encoded).err()
+}
+
+/// Whose certificate a request asks for.
+pub fn common_name(encoded: &str) -> Result<String, String> {
+    use x509_parser::prelude::FromDer;
     let bytes = STANDARD.decode(encoded).unwrap_or_default();
-    match x509_parser::pem::parse_x509_pem(&bytes) {
-        Ok((_, pem)) if pem.label == "CERTIFICATE REQUEST" => {
-            use x509_parser::prelude::FromDer;
-            match x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents) {
-                Ok(_) => None,
-                Err(_) => Some("asn1: structure error: malformed certificate request".to_owned()),
-            }
-        }
-        _ => Some("PEM block type must be CERTIFICATE REQUEST".to_owned()),
-    }
+    let pem = match x509_parser::pem::parse_x509_pem(&bytes) {
+        Ok((_, pem)) if pem.label == "CERTIFICATE REQUEST" => pem,
+        _ => return Err("PEM block type must be CERTIFICATE REQUEST".to_owned()),
+    };
+    let request = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents);
+    let (_, request) =
+        request.map_err(|_| "asn1: structure error: malformed certificate request".to_owned())?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok());
+    Ok(name.unwrap_or_default().to_owned())
 }
 
 fn usages(usages: &[Value], errors: &mut Errors) {

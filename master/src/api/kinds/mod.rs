@@ -12,7 +12,7 @@ use super::registry::part::Part;
 
 mod autoscaling;
 mod batch;
-mod certificates;
+pub(crate) mod certificates;
 pub mod checks;
 mod cluster;
 mod config;
@@ -86,6 +86,8 @@ pub struct Strategy {
     pub prepare_update: fn(&mut Value, &Value),
     /// The same before an update of the status.
     pub prepare_status: fn(&mut Value, &Value),
+    /// The same before an approval.
+    pub prepare_approval: fn(&mut Value, &Value),
     /// The same before a resize.
     pub prepare_resize: fn(&mut Value, &Value),
     /// Checks an object.
@@ -497,6 +499,7 @@ fn base() -> Strategy {
         prepare_create: nothing,
         prepare_update: nothing_old,
         prepare_status: nothing_old,
+        prepare_approval: nothing_old,
         prepare_resize: nothing_old,
         validate: valid,
         validate_once: valid,

@@ -71,7 +71,11 @@ fn expression(
     }
     match Program::compile(environment, source) {
         Err(why) => errors.invalid(path, source, why),
-        Ok(program) if (wanted.1)(&program.ty) => {}
+        Ok(program) if (wanted.1)(&program.ty) => {
+            if let Some(why) = program.unready() {
+                errors.internal(path, &why);
+            }
+        }
         Ok(program) => {
             errors.invalid(
                 path,
@@ -154,7 +158,11 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
                 errors.required(&at.child("expression"), "expression is not specified")
             }
             Err(why) => errors.invalid(&at.child("expression"), source, why),
-            Ok(_) => {}
+            Ok(program) => {
+                if let Some(why) = program.unready() {
+                    errors.internal(&at.child("expression"), &why);
+                }
+            }
         }
     });
     environment

@@ -112,7 +112,7 @@ pub(super) fn prepare(
             let conditions = new["status"]["conditions"].clone();
             keep_all_but(new, old, "");
             object::object_mut(new, &["status"]).insert("conditions".to_owned(), conditions);
-            (strategy.prepare_status)(new, old);
+            (strategy.prepare_approval)(new, old);
         }
     }
 }

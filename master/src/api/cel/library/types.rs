@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use protocol::selector::{label_value_error, qualified_name_error};
 
+use super::addresses::no_address;
 use super::{Opaque, Outcome, Value, error};
 use crate::api::custom::schema::formats;
 use crate::api::meta::{NameRule, name_errors};
@@ -273,17 +274,11 @@ pub fn global<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
         "isIP" => Ok(Value::Bool(parse_ip(s).is_some())),
         "ip" => match parse_ip(s) {
             Some(ip) => opaque(Opaque::Ip(ip)),
-            None => error(format!(
-                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
-                &**s, &**s
-            )),
+            None => error(no_address(s)),
         },
         "ip.isCanonical" => match parse_ip(s) {
             Some(ip) => Ok(Value::Bool(ip.to_string() == **s)),
-            None => error(format!(
-                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
-                &**s, &**s
-            )),
+            None => error(no_address(s)),
         },
         "isCIDR" => Ok(Value::Bool(parse_cidr(s).is_some())),
         "cidr" => match parse_cidr(s) {
@@ -381,12 +376,10 @@ fn network<'a>(name: &str, net: &IpNet, rest: &[Value<'a>]) -> Outcome<'a> {
         ("containsCIDR", [Value::Opaque(Opaque::Cidr(other))]) => {
             Ok(Value::Bool(net.trunc().contains(other)))
         }
+        // What is no address is of no type that is taken here.
         ("containsIP", [Value::String(s)]) => match parse_ip(s) {
             Some(ip) => Ok(Value::Bool(net.contains(&ip))),
-            None => error(format!(
-                "IP Address {:?} parse error during conversion from string: ParseAddr({:?}): unable to parse IP",
-                &**s, &**s
-            )),
+            None => error("no such overload"),
         },
         ("containsCIDR", [Value::String(s)]) => match parse_cidr(s) {
             Some(other) => Ok(Value::Bool(net.trunc().contains(&other))),

@@ -125,7 +125,7 @@ fn one(
         Program::check_all(&environment, source).map_err(|why| format!("compilation failed: {why}"))
     };
     let compiled = compile(&rule.rule).and_then(|(program, types)| match program.ty {
-        Type::Bool => Ok((program, types)),
+        Type::Bool => program.unready().map_or(Ok((program, types)), Err),
         _ => Err("cel expression must evaluate to a bool".to_owned()),
     });
     let estimate = |program: &Program, types: &Types| {

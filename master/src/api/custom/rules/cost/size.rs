@@ -88,7 +88,7 @@ impl<'s> Place<'s> {
             Place::Of(_, true) if name == "metadata" => Some(Place::Metadata),
             Place::Metadata if matches!(name, "name" | "generateName") => Some(Place::Text),
             Place::Of(schema, _) if schema.ty == "object" => {
-                let escaped = |own: &&String| crate::api::cel::types::escape(own).as_deref() == Some(name);
+                let escaped = |own: &&String| crate::api::cel::types::is_called(own, name);
                 let own = schema.properties.keys().find(escaped)?;
                 let inner = &schema.properties[own];
                 Place::of(inner, inner.embedded)
