@@ -1,7 +1,10 @@
 //! Bodies of requests, whatever they are written in, to JSON.
 
+use std::time::Duration;
+
+use actix_web::http::Version;
 use actix_web::http::header::HeaderMap;
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use protocol::schema::{self, protobuf, syntax};
@@ -29,6 +32,24 @@ pub(super) async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiErro
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// Reads what is left of a body that nobody looks at. Over HTTP/2 a body that is dropped while it comes is taken back, and
+/// with it the answer, if the client has not seen that yet. What is long, or slow, is dropped all the same.
+pub(super) async fn pass_over(http: &HttpRequest, mut payload: web::Payload) {
+    const BYTES_MAX: usize = 1 << 20;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    if http.version() != Version::HTTP_2 {
+        return;
+    }
+    let all = async {
+        let mut left = BYTES_MAX;
+        while let Some(Ok(chunk)) = payload.next().await {
+            let Some(less) = left.checked_sub(chunk.len()) else { break };
+            left = less;
+        }
+    };
+    let _in_time = tokio::time::timeout(PATIENCE, all).await;
 }
 
 /// Reads the body of a write into the request. Returns warnings about how it is written.

@@ -145,9 +145,22 @@ async fn answer(
             let target = asked.place.as_ref().map(|place| place.named.target.clone());
             wanted(line, asked.verb(line.0), target, caller).1
         };
-        shared.config.gate.caller(certificate, http.headers(), &what).await?
+        shared.config.gate.caller(certificate, http.headers(), &what).await
     };
-    let asked = Asked::new(&http, &admitted, asked, shared)?;
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            body::pass_over(&http, payload).await;
+            return Err(error);
+        }
+    };
+    let asked = match Asked::new(&http, &admitted, asked, shared) {
+        Ok(asked) => asked,
+        Err(error) => {
+            body::pass_over(&http, payload).await;
+            return Err(error);
+        }
+    };
     let target = asked.way.as_ref().map(|_| &asked.request.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
@@ -296,6 +309,7 @@ async fn serve(
     if let Err(refusal) =
         route(method.as_str(), &request, found, &*config.documents, &accept, http.headers(), &rest)
     {
+        body::pass_over(&http, payload).await;
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
         return match refusal {
@@ -348,13 +362,17 @@ async fn routed(
             request.options = Options { watch_by_path: by_path, ..options };
         }
         Err(why) => {
+            body::pass_over(&http, payload).await;
             config.gate.may(&request)?;
             return Err(ApiError::bad_request(why));
         }
     }
     // The pipeline decides again, but what comes before it tells too: what is wrong with a body.
-    if verb.is_write() {
-        config.gate.may(&request)?;
+    if verb.is_write()
+        && let Err(error) = config.gate.may(&request)
+    {
+        body::pass_over(&http, payload).await;
+        return Err(error);
     }
 
     if is_stream(&request.target) {
@@ -377,6 +395,7 @@ async fn routed(
     };
     let offer = Offer { protobuf, tables, ..Offer::OBJECTS };
     let Some(mut chosen) = negotiate::choose(&accept, offer) else {
+        body::pass_over(&http, payload).await;
         config.gate.may(&request)?;
         return Err(negotiate::not_acceptable(offer));
     };
