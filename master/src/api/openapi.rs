@@ -144,7 +144,7 @@ fn v2() -> Value {
     let listed = schema::all().iter().filter(|definition| !definition.unlisted);
     let definitions: Map<String, Value> = listed.map(|d| (d.full_name(), definition(d, Form::V2))).collect();
     let mut all = definitions;
-    all.extend(scalars());
+    all.extend(scalars(Form::V2));
     json!({
         "swagger": "2.0",
         "info": info(),
@@ -229,7 +229,7 @@ fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Def
         mention(&made, &mut mentioned);
         schemas.insert(d.full_name(), made);
     }
-    let scalars = scalars().into_iter().filter(|(name, _)| mentioned.contains(name));
+    let scalars = scalars(Form::V3).into_iter().filter(|(name, _)| mentioned.contains(name));
     schemas.extend(scalars);
     json!({
         "openapi": "3.0.0",
@@ -304,7 +304,7 @@ fn any_name(definition: &Definition, field: &Field) -> String {
     }
 }
 
-fn scalars() -> [(String, Value); 10] {
+fn scalars(form: Form) -> [(String, Value); 10] {
     let of_schemas = |name: &str| (format!("{EXTENSIONS}.{name}"), json!({}));
     [
         (FIELDS.to_owned(), json!({"type": "object"})),
@@ -314,8 +314,8 @@ fn scalars() -> [(String, Value); 10] {
         of_schemas("JSONSchemaPropsOrStringArray"),
         (TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
         (MICRO_TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
-        (QUANTITY.to_owned(), json!({"type": "string"})),
-        (INT_OR_STRING.to_owned(), json!({"type": "string", "format": "int-or-string"})),
+        (QUANTITY.to_owned(), form.either(["string", "number"], json!({}))),
+        (INT_OR_STRING.to_owned(), form.either(["integer", "string"], json!({"format": "int-or-string"}))),
         (RAW.to_owned(), json!({"type": "object"})),
     ]
 }
@@ -327,7 +327,9 @@ fn definition(definition: &Definition, form: Form) -> Value {
     if !properties.is_empty() {
         made["properties"] = Value::Object(properties);
     }
-    let required: Vec<&str> = definition.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+    let mut required: Vec<&Field> = definition.fields.iter().filter(|f| f.required).collect();
+    required.sort_by_key(|field| field.order);
+    let required: Vec<&str> = required.into_iter().map(|field| field.name).collect();
     if !required.is_empty() {
         made["required"] = json!(required);
     }
@@ -343,16 +345,22 @@ fn definition(definition: &Definition, form: Form) -> Value {
 fn property(definition: &Definition, field: &Field, form: Form) -> Value {
     let mut made = type_of(&field.ty, &any_name(definition, field), form);
     let reference = made.get("$ref").is_some();
-    if field.retain_keys || field.merge {
+    if form == Form::V3 || field.retain_keys || field.merge {
         made = form.roomy(made);
     }
     if let Some(said) = described::of(definition, field) {
         made = form.described(made, said);
     }
-    if let Some(default) = &field.default
-        && !reference
-    {
-        made["default"] = default.clone();
+    // Version 2 does not tell what an absent field stands for.
+    if form == Form::V3 {
+        let default = match &field.default {
+            Some(default) if !reference => Some(default.clone()),
+            Some(_) => None,
+            None => zero(field),
+        };
+        if let Some(default) = default {
+            made["default"] = default;
+        }
     }
     if !field.values.is_empty() {
         made["enum"] = json!(field.values);
@@ -363,7 +371,9 @@ fn property(definition: &Definition, field: &Field, form: Form) -> Value {
             made["x-kubernetes-list-map-keys"] = json!(field.keys);
         }
         (Type::List(_), ListKind::Set) => made["x-kubernetes-list-type"] = "set".into(),
-        (Type::List(_), ListKind::Atomic) => made["x-kubernetes-list-type"] = "atomic".into(),
+        (Type::List(_), ListKind::Atomic) if !(field.name == "items" && is_list(definition)) => {
+            made["x-kubernetes-list-type"] = "atomic".into();
+        }
         _ => {}
     }
     if field.atomic {
@@ -381,6 +391,25 @@ fn property(definition: &Definition, field: &Field, form: Form) -> Value {
         made["x-kubernetes-patch-merge-key"] = field.merge_key.into();
     }
     made
+}
+
+/// Whether objects of the type are collections.
+fn is_list(definition: &Definition) -> bool {
+    let metadata = definition.field("metadata").and_then(|metadata| metadata.ty.definition());
+    metadata.is_some_and(|metadata| metadata.name == "m.ListMeta")
+}
+
+/// What an absent field stands for where Go knows no absence: nothing, in the field's own type.
+fn zero(field: &Field) -> Option<Value> {
+    match &field.ty {
+        _ if field.pointer => None,
+        Type::Object(_) => Some(json!({})),
+        _ if field.omitempty => None,
+        Type::String => Some("".into()),
+        Type::Bool => Some(false.into()),
+        Type::Int32 | Type::Int64 => Some(0.into()),
+        _ => None,
+    }
 }
 
 /// A type; `any` is what any JSON is called here.

@@ -34,6 +34,15 @@ impl Form {
         }
     }
 
+    /// A schema of what is one of these types. Version 2 has no words for that: there it is text.
+    pub fn either(self, types: [&str; 2], mut schema: Value) -> Value {
+        match self {
+            Form::V2 => schema["type"] = "string".into(),
+            Form::V3 => schema["oneOf"] = types.map(|one| json!({"type": one})).into_iter().collect(),
+        }
+        schema
+    }
+
     /// A schema with words.
     pub fn described(self, schema: Value, said: &str) -> Value {
         let mut made = self.roomy(schema);
