@@ -10,6 +10,7 @@
 //! Invariant: whoever sees a change through a cursor finds it in the snapshot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use imbl::ordmap::DiffItem;
@@ -252,6 +253,8 @@ struct Shared {
     log_share: Arc<LogShare>,
     /// Logs know every change after this revision (unless they dropped some).
     begins: Mutex<u64>,
+    /// The store's history before this revision is gone.
+    forgotten: AtomicU64,
     parsed: Arc<Parsed>,
     announced: announced::Announced,
     /// What is computed from objects of some kinds.
@@ -274,6 +277,7 @@ impl Cache {
                 logs: RwLock::default(),
                 log_share: Arc::default(),
                 begins: Mutex::new(0),
+                forgotten: AtomicU64::new(0),
                 parsed: Arc::default(),
                 announced: announced::Announced::default(),
                 memo: derived::Memo::default(),
@@ -289,6 +293,16 @@ impl Cache {
     /// The newest snapshot's revision; 0 before the first load.
     pub fn revision(&self) -> u64 {
         self.shared.snapshot.load().revision
+    }
+
+    /// The oldest revision whose state the store still had when its history was last forgotten; 0 before that.
+    pub fn forgotten(&self) -> u64 {
+        self.shared.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// The store's history before this revision is gone: the bridge says so.
+    pub fn forget(&self, before: u64) {
+        self.shared.forgotten.fetch_max(before, Ordering::Relaxed);
     }
 
     /// Waits until the snapshot shows `revision`, and returns it. Give it a deadline.

@@ -165,10 +165,13 @@ impl StoreBridge {
             let revision = bridge.cache.revision();
             if let Some(at) = bridge.compact_next.replace(revision).filter(|at| *at < revision) {
                 let store = bridge.store.clone();
-                ctx.run(async move { store.compact(at).await }, move |_, done, _| match done {
-                    Ok(()) => tracing::debug!(at, "history was compacted"),
+                ctx.run(async move { store.compact(at).await }, move |bridge, done, _| match done {
+                    Ok(()) => {
+                        bridge.cache.forget(at);
+                        tracing::debug!(at, "history was compacted");
+                    }
                     // Another master was first.
-                    Err(StoreError::Compacted { .. }) => {}
+                    Err(StoreError::Compacted { .. }) => bridge.cache.forget(at),
                     Err(error) => tracing::warn!(%error, at, "history was not compacted"),
                 });
             }

@@ -201,6 +201,8 @@ impl Inner {
         let limit = usize::try_from(asked).unwrap_or(usize::MAX);
         let key_ns = if subject.resource.namespaced { subject.namespace } else { "" };
         match at {
+            // Also where nothing changed since: who lists in pieces must not take for ever.
+            Some(revision) if revision < self.cache.forgotten() => Err(compacted()),
             // The past that nobody changed since is the present.
             Some(revision)
                 if revision != snapshot.revision()
