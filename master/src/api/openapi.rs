@@ -320,16 +320,15 @@ fn scalars(form: Form) -> [(String, Value); 10] {
     ]
 }
 
-fn definition(definition: &Definition, form: Form) -> Value {
+fn definition(definition: &'static Definition, form: Form) -> Value {
     let properties: Map<String, Value> =
         definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, form))).collect();
     let mut made = json!({"type": "object"});
     if !properties.is_empty() {
         made["properties"] = Value::Object(properties);
     }
-    let mut required: Vec<&Field> = definition.fields.iter().filter(|f| f.required).collect();
-    required.sort_by_key(|field| field.order);
-    let required: Vec<&str> = required.into_iter().map(|field| field.name).collect();
+    let declared = schema::internal::in_order(definition).into_iter();
+    let required: Vec<&str> = declared.filter(|field| field.required).map(|field| field.name).collect();
     if !required.is_empty() {
         made["required"] = json!(required);
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::HttpResponse;
 use actors::time::Instant;
-
 use protocol::KUBERNETES_VERSION;
 
 use super::Check;

@@ -160,18 +160,26 @@ impl StoreBridge {
         ctx.run_later(RETRY_AFTER, move |bridge, ctx| bridge.open(load, ctx));
     }
 
+    /// Has the store forget history, and the cache know it.
+    fn compact(&self, at: u64) -> impl Future<Output = Result<(), StoreError>> + 'static {
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        async move {
+            let done = store.compact(at).await;
+            if matches!(done, Ok(()) | Err(StoreError::Compacted { .. })) {
+                cache.forget(at);
+            }
+            done
+        }
+    }
+
     fn compact_later(&mut self, ctx: &mut Context<Self>) {
         ctx.run_later(COMPACT_EVERY, |bridge, ctx| {
             let revision = bridge.cache.revision();
             if let Some(at) = bridge.compact_next.replace(revision).filter(|at| *at < revision) {
-                let store = bridge.store.clone();
-                ctx.run(async move { store.compact(at).await }, move |bridge, done, _| match done {
-                    Ok(()) => {
-                        bridge.cache.forget(at);
-                        tracing::debug!(at, "history was compacted");
-                    }
+                ctx.run(bridge.compact(at), move |_, done, _| match done {
+                    Ok(()) => tracing::debug!(at, "history was compacted"),
                     // Another master was first.
-                    Err(StoreError::Compacted { .. }) => bridge.cache.forget(at),
+                    Err(StoreError::Compacted { .. }) => {}
                     Err(error) => tracing::warn!(%error, at, "history was not compacted"),
                 });
             }
@@ -314,8 +322,8 @@ impl Handler<Compact> for StoreBridge {
     type Result = ResponseFuture<Result<(), StoreError>>;
 
     fn handle(&mut self, Compact(revision): Compact, _: &mut Context<Self>) -> Self::Result {
-        let store = self.store.clone();
-        self.call(async move { store.compact(revision).await })
+        let compacting = self.compact(revision);
+        self.call(compacting)
     }
 }
 

@@ -12,10 +12,7 @@ use crate::api::kinds::certificates;
 use crate::api::object::{self, list, text};
 use crate::auth::node::node_name;
 use crate::cache::Snapshot;
-
-/// Who signs what nodes show.
-const NODE_SIGNERS: [&str; 2] =
-    ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
+use crate::controllers::certificates::rules::{KUBELET_CLIENT, KUBELET_SERVING};
 
 const LEASES: &str = "kube-node-lease";
 
@@ -211,7 +208,7 @@ fn own_slice(node: &str, verb: &str, slice: &Value) -> Option<String> {
 
 /// A node asks for certificates of itself only, of those that name a node.
 fn own_request(node: &str, request: &Value) -> Option<String> {
-    if !NODE_SIGNERS.contains(&text(request, &["spec", "signerName"])) {
+    if ![KUBELET_CLIENT, KUBELET_SERVING].contains(&text(request, &["spec", "signerName"])) {
         return None;
     }
     let wanted = format!("system:node:{node}");

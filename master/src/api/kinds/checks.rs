@@ -530,16 +530,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn messages(check: impl Fn(&Path, &mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&Path::new("f"), &mut errors);
-        errors.messages()
-    }
+    use crate::api::invalid::said;
 
     #[test]
     fn what_is_missing_is_told_what_it_could_be() {
-        let said = |value: Value| messages(|p, e| required_one_of(&value, &["In", "NotIn"], p, e));
+        let said = |value: Value| said(|e| required_one_of(&value, &["In", "NotIn"], &Path::new("f"), e));
         assert!(said(json!("In")).is_empty());
         assert!(said(json!(null))[0].ends_with("Required value: valid values: [\"In\" \"NotIn\"]"));
         assert!(said(json!("x"))[0].contains("Unsupported value: \"x\""));
@@ -549,15 +544,15 @@ mod tests {
     fn percentages_have_a_form_and_a_limit() {
         assert_eq!(percent(&json!("25%")), Some(25));
         assert_eq!(percent(&json!("25")), None);
-        assert_eq!(messages(|p, e| int_or_percent(&json!("10"), p, e)).len(), 1);
-        assert_eq!(messages(|p, e| int_or_percent(&json!(-1), p, e)).len(), 1);
-        assert_eq!(messages(|p, e| at_most_all(&json!("101%"), p, e)).len(), 1);
+        assert_eq!(said(|e| int_or_percent(&json!("10"), &Path::new("f"), e)).len(), 1);
+        assert_eq!(said(|e| int_or_percent(&json!(-1), &Path::new("f"), e)).len(), 1);
+        assert_eq!(said(|e| at_most_all(&json!("101%"), &Path::new("f"), e)).len(), 1);
     }
 
     #[test]
     fn controllers_have_a_domain() {
         for (text, wrong) in [("a.io/b", 0), ("golden", 1), ("A/b", 1), ("a.io/b c", 1), ("", 1)] {
-            assert_eq!(messages(|p, e| domain_prefixed_path(text, p, e)).len(), wrong, "{text}");
+            assert_eq!(said(|e| domain_prefixed_path(text, &Path::new("f"), e)).len(), wrong, "{text}");
         }
     }
 }

@@ -135,7 +135,6 @@ pub fn path(mut operations: Vec<(&'static str, Operation)>, form: Form) -> Value
         Some((_, first)) => first.parameters.clone(),
         None => Vec::new(),
     };
-    // A path that only tells of the server has nothing to share.
     common.retain(|one| operations.iter().all(|(_, operation)| operation.parameters.contains(one)));
     common.sort();
     for (_, operation) in &mut operations {

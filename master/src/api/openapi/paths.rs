@@ -133,7 +133,7 @@ const DELETED_WHOLE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Methods that patches are sent in.
+/// What patches are sent in.
 const PATCHES: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",

@@ -56,6 +56,24 @@ fn writes_reach_the_cache_with_their_cause() {
 }
 
 #[test]
+fn the_cache_knows_which_history_is_gone() {
+    run(async {
+        let stage = Stage::new(3);
+        let cache = Cache::new();
+        let inner = Arc::new(EmbeddedStore::in_memory().await.unwrap());
+        let store = start(&stage, inner, &cache);
+        let (first, second) = (put(&*store, "a").await, put(&*store, "b").await);
+        put(&*store, "c").await;
+        assert_eq!(cache.forgotten(), 0);
+        assert_eq!(store.compact(second).await, Ok(()));
+        assert_eq!(cache.forgotten(), second);
+        // Another one was further already.
+        assert!(matches!(store.compact(first).await, Err(StoreError::Compacted { .. })));
+        assert_eq!(cache.forgotten(), second);
+    });
+}
+
+#[test]
 fn nothing_is_lost_when_either_actor_panics() {
     run(async {
         let stage = Stage::new(2);
