@@ -11,6 +11,7 @@
 //!   and actors.
 
 mod accept;
+mod asked;
 mod audited;
 mod body;
 pub mod certificate;

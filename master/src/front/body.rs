@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::http::Version;
 use actix_web::http::header::HeaderMap;
-use actix_web::{HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use protocol::schema::{self, protobuf, syntax};
@@ -17,7 +18,7 @@ use super::{BODY_BYTES_MAX, path};
 use crate::api::registry;
 
 /// Reads a body within the limit.
-pub(super) async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiError> {
+pub(super) async fn read_all(payload: &mut Payload) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk =
@@ -34,12 +35,18 @@ pub(super) async fn read_all(mut payload: web::Payload) -> Result<Bytes, ApiErro
     Ok(body.freeze())
 }
 
-/// Reads what is left of a body that nobody looks at. Over HTTP/2 a body that is dropped while it comes is taken back, and
+/// The body, for whoever passes it on as it comes: nothing is left of it here.
+pub(super) async fn taken(http: &HttpRequest, payload: &mut Payload) -> Result<web::Payload, ApiError> {
+    let taken = web::Payload::from_request(http, payload).await;
+    taken.map_err(|e| ApiError::internal(format!("the request's body could not be taken: {e}")))
+}
+
+/// Reads what is left of a body that nobody looked at. Over HTTP/2 a body that is dropped while it comes is taken back, and
 /// with it the answer, if the client has not seen that yet. What is long, or slow, is dropped all the same.
-pub(super) async fn pass_over(http: &HttpRequest, mut payload: web::Payload) {
+pub(super) async fn pass_over(version: Version, mut payload: Payload) {
     const BYTES_MAX: usize = 1 << 20;
     const PATIENCE: Duration = Duration::from_secs(1);
-    if http.version() != Version::HTTP_2 {
+    if version != Version::HTTP_2 {
         return;
     }
     let all = async {
@@ -55,7 +62,7 @@ pub(super) async fn pass_over(http: &HttpRequest, mut payload: web::Payload) {
 /// Reads the body of a write into the request. Returns warnings about how it is written.
 pub(super) async fn read(
     headers: &HeaderMap,
-    payload: web::Payload,
+    payload: &mut Payload,
     resource: &Resource,
     request: &mut ApiRequest,
 ) -> Result<Vec<String>, ApiError> {

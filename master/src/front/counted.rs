@@ -7,8 +7,9 @@ use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse};
 use protocol::{ApiError, Verb};
 
+use super::asked::Parsed;
 use super::fairness::{Permit, Refused};
-use super::handle::{Parsed, header};
+use super::handle::header;
 use super::metrics::{self, FrontMetrics, Running};
 use super::path::Named;
 use super::{Shared, path, write};

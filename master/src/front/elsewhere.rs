@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use protocol::{ApiError, Caller};
 
+use super::asked::Asked;
 use super::counted::seated;
-use super::handle::{Asked, header, plain};
+use super::handle::{header, plain};
 use super::negotiate::{Chosen, Form, Offer, Syntax};
 use super::route::{method_not_allowed, not_found};
 use super::{Documents, Shared, body, health, negotiate, openapi, pages, write};
@@ -14,7 +16,7 @@ use crate::aggregation::services::Backend;
 
 pub(super) async fn answer(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     caller: Arc<Caller>,
 ) -> Result<HttpResponse, ApiError> {
@@ -112,7 +114,7 @@ pub(super) async fn answer(
 /// Has another server answer, in the request's seat.
 pub(super) async fn aggregated(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     asked: Asked,
     backend: &Backend,
@@ -125,6 +127,7 @@ pub(super) async fn aggregated(
         None => config.gate.may_visit(caller, http.method().as_str(), http.path())?,
     }
     let permit = config.fairness.admit(&asked.attributes, 1).await;
+    let payload = body::taken(&http, payload).await?;
     let serve = async || Ok(config.aggregation.serve(backend, http, payload, caller, lasts).await);
     seated(permit, serve).await
 }

@@ -7,24 +7,23 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{
-    ACCEPT, ACCEPT_ENCODING, AsHeaderName, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use actix_web::dev::Payload;
+use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, AsHeaderName, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::trace;
-use protocol::{ApiError, ApiRequest, Caller, Options, Resource, Target, Verb};
+use protocol::{ApiError, ApiRequest, Caller, Options, Resource, Verb};
 
+use super::asked::{Asked, Parsed, Way, wanted};
 use super::audited::Audited;
 use super::counted::{Counted, seated};
 use super::metrics::{About, Request};
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
-use super::path::{self, Named};
-use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route};
+use super::path;
+use super::route::{Refusal, is_stream, not_found, route};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
-use super::{Admitted, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
+use super::{Shared, body, deadline, elsewhere, packed, pieces, watch, write};
 use crate::audit::annotations;
-use crate::auth::{Attributes, Decision};
 use crate::metrics::waited;
 
 pub(super) async fn handle(
@@ -67,70 +66,23 @@ fn text(value: Option<&HeaderValue>) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// What a path names.
-pub(super) struct Place {
-    pub named: Named,
-    /// The kind behind it, where that is served.
-    pub kind: Option<&'static Resource>,
-}
-
-/// What a request's line says.
-pub(super) struct Parsed {
-    /// The path as a resource's; `None` for other paths.
-    pub place: Option<Place>,
-    /// The parameters.
-    pub query: Vec<(String, String)>,
-}
-
-impl Parsed {
-    fn of(http: &HttpRequest, shared: &Shared) -> Self {
-        let place = path::parse(http.path()).map(|named| {
-            let kind = shared.config.documents.kind(&named.target);
-            Place { named, kind }
-        });
-        Parsed { place, query: path::query(http.query_string()) }
-    }
-
-    /// What a method means for the path; nothing for some.
-    fn verb(&self, method: &str) -> Option<Verb> {
-        match &self.place {
-            Some(place) => path::verb(method, &place.named, path::watches(&self.query)),
-            None => Some(Verb::Get),
-        }
-    }
-
-    /// Whether the request may last: watches and streams.
-    pub(super) fn is_long(&self) -> bool {
-        self.place.as_ref().is_some_and(|Place { named, .. }| {
-            named.watch || path::watches(&self.query) || is_stream(&named.target)
-        })
-    }
-}
-
-/// What somebody asks for, of a resource or of another path, and what authorizers see of that: without a verb where the
-/// method means nothing.
-fn wanted(
-    (method, path): (&str, &str),
-    verb: Option<Verb>,
-    target: Option<Target>,
-    caller: Arc<Caller>,
-) -> (ApiRequest, Attributes) {
-    let of_resource = target.is_some();
-    let mut request = ApiRequest::new(verb.unwrap_or(Verb::Get), target.unwrap_or_default());
-    request.caller = caller;
-    let mut attributes = match of_resource {
-        true => Attributes::of(&request),
-        false => Attributes::path(request.caller.clone(), method, path),
-    };
-    if verb.is_none() {
-        attributes.verb = String::new();
-    }
-    (request, attributes)
-}
-
 async fn answer(
     http: HttpRequest,
     payload: web::Payload,
+    shared: &web::Data<Shared>,
+    asked: Parsed,
+) -> Result<HttpResponse, ApiError> {
+    let mut payload = payload.into_inner();
+    let version = http.version();
+    let result = admitted(http, &mut payload, shared, asked).await;
+    body::pass_over(version, payload).await;
+    result
+}
+
+/// Answers who is known; what is left of the body then is what nobody looked at.
+async fn admitted(
+    http: HttpRequest,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     asked: Parsed,
 ) -> Result<HttpResponse, ApiError> {
@@ -145,22 +97,9 @@ async fn answer(
             let target = asked.place.as_ref().map(|place| place.named.target.clone());
             wanted(line, asked.verb(line.0), target, caller).1
         };
-        shared.config.gate.caller(certificate, http.headers(), &what).await
+        shared.config.gate.caller(certificate, http.headers(), &what).await?
     };
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
-        Err(error) => {
-            body::pass_over(&http, payload).await;
-            return Err(error);
-        }
-    };
-    let asked = match Asked::new(&http, &admitted, asked, shared) {
-        Ok(asked) => asked,
-        Err(error) => {
-            body::pass_over(&http, payload).await;
-            return Err(error);
-        }
-    };
+    let asked = Asked::new(&http, &admitted, asked, shared)?;
     let target = asked.way.as_ref().map(|_| &asked.request.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
@@ -194,82 +133,10 @@ async fn answer(
     result
 }
 
-/// A request whose caller is known.
-pub(super) struct Asked {
-    /// What a resource's path says besides the target; `None` for other paths.
-    pub way: Option<Way>,
-    query: Vec<(String, String)>,
-    /// What the pipeline will be asked; empty for other paths.
-    pub request: ApiRequest,
-    /// What the caller wants to do, as authorizers see it.
-    pub attributes: Attributes,
-}
-
-/// What a resource's path says besides the target.
-pub(super) struct Way {
-    /// The kind that is asked for, where it is served.
-    kind: Option<&'static Resource>,
-    /// The old `/watch/` prefix was used.
-    watch: bool,
-    /// What follows a `proxy` subresource.
-    rest: String,
-}
-
-impl Asked {
-    fn new(
-        http: &HttpRequest,
-        admitted: &Admitted,
-        parsed: Parsed,
-        shared: &Shared,
-    ) -> Result<Self, ApiError> {
-        let line = (http.method().as_str(), http.path());
-        let verb = parsed.verb(line.0);
-        let Parsed { place, query } = parsed;
-        let (target, way) = match place {
-            Some(Place { named: Named { target, watch, rest }, kind }) => {
-                (Some(target), Some(Way { kind, watch, rest }))
-            }
-            None => (None, None),
-        };
-        let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
-        request.user_agent = header(http.headers(), USER_AGENT).to_owned();
-        // What is only passed on may be asked what it can do, by whoever may do all of it.
-        let passes = line.0 == "OPTIONS" && way.as_ref().is_some_and(|way| way.kind.is_some());
-        let passes = passes && is_proxied(&request.target);
-        let passes = passes && matches!(shared.config.gate.decision(&attributes), Decision::Allow(_));
-        if verb.is_none() && !passes {
-            return Err(no_verb(attributes, shared, &request, way.as_ref(), http.headers()));
-        }
-        Ok(Asked { way, query, request, attributes })
-    }
-}
-
-/// The answer to a method that means nothing for a path: who may not do nothing does not learn what is there.
-fn no_verb(
-    attributes: Attributes,
-    shared: &Shared,
-    request: &ApiRequest,
-    way: Option<&Way>,
-    headers: &HeaderMap,
-) -> ApiError {
-    match shared.config.gate.decision(&attributes) {
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => attributes.forbidden(&reason),
-        Decision::Allow(_) => {
-            let Some(Way { kind, rest, .. }) = way else { return not_found() };
-            // What can be read is there.
-            match route("GET", request, *kind, &*shared.config.documents, "*/*", headers, rest) {
-                Err(Refusal::NoGroup) => not_found(),
-                Err(Refusal::Status(error)) if error.code() == 404 => error,
-                _ => method_not_allowed(),
-            }
-        }
-    }
-}
-
 /// Serves a request, in its seat.
 async fn work(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     asked: Asked,
     audited: &mut Audited,
@@ -293,7 +160,7 @@ async fn work(
 /// A request that has its seat.
 async fn serve(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     request: ApiRequest,
     way: Way,
@@ -309,7 +176,6 @@ async fn serve(
     if let Err(refusal) =
         route(method.as_str(), &request, found, &*config.documents, &accept, http.headers(), &rest)
     {
-        body::pass_over(&http, payload).await;
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
         return match refusal {
@@ -346,7 +212,7 @@ struct Routed {
 
 async fn routed(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     shared: &web::Data<Shared>,
     mut request: ApiRequest,
     resource: &'static Resource,
@@ -362,7 +228,6 @@ async fn routed(
             request.options = Options { watch_by_path: by_path, ..options };
         }
         Err(why) => {
-            body::pass_over(&http, payload).await;
             config.gate.may(&request)?;
             return Err(ApiError::bad_request(why));
         }
@@ -371,7 +236,6 @@ async fn routed(
     if verb.is_write()
         && let Err(error) = config.gate.may(&request)
     {
-        body::pass_over(&http, payload).await;
         return Err(error);
     }
 
@@ -382,6 +246,7 @@ async fn routed(
         let (warnings, annotations) = annotations::collect(admitting).await;
         audited.annotate(annotations);
         let warnings = warnings?;
+        let payload = body::taken(&http, payload).await?;
         let mut response = stream(http, payload, shared, request, rest).await;
         write::warn(&mut response, &warnings);
         return Ok(response);
@@ -395,7 +260,6 @@ async fn routed(
     };
     let offer = Offer { protobuf, tables, ..Offer::OBJECTS };
     let Some(mut chosen) = negotiate::choose(&accept, offer) else {
-        body::pass_over(&http, payload).await;
         config.gate.may(&request)?;
         return Err(negotiate::not_acceptable(offer));
     };
