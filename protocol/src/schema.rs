@@ -129,7 +129,7 @@ pub struct Field {
     pub retain_keys: bool,
     /// The field that identifies entries in a strategic merge.
     pub merge_key: &'static str,
-    /// Allowed values; empty for any.
+    /// Allowed values, of a list's or a map's elements too; empty for any.
     pub values: &'static [&'static str],
     /// Value of an absent field.
     pub default: Option<Value>,
@@ -152,6 +152,15 @@ impl Field {
     }
 }
 
+/// Fields of which there is only one at a time.
+#[derive(Clone, Debug)]
+pub struct Union {
+    /// The field that says which, by its name with a capital; empty where none does.
+    pub discriminator: &'static str,
+    /// The fields.
+    pub fields: &'static [&'static str],
+}
+
 /// The fields of one object type.
 #[derive(Clone, Debug)]
 pub struct Definition {
@@ -165,6 +174,8 @@ pub struct Definition {
     pub open: bool,
     /// No OpenAPI document lists it.
     pub unlisted: bool,
+    /// Of some fields there is only one at a time.
+    pub union: Option<Union>,
     /// Fields, sorted by name.
     pub fields: Vec<Field>,
     /// Where in `fields` a name stands.
@@ -219,7 +230,16 @@ static CUSTOM: LazyLock<Definition> = LazyLock::new(|| {
     let fields = ["apiVersion s o", "kind s o", "metadata @m.ObjectMeta o"];
     let fields: Vec<Field> = fields.iter().map(|line| field(line, &SCHEMA.by_name)).collect();
     let places = Places::of(fields.iter().map(|field| field.name));
-    Definition { name: "custom", gvk: None, atomic: false, open: true, unlisted: false, fields, places }
+    Definition {
+        name: "custom",
+        gvk: None,
+        atomic: false,
+        open: true,
+        unlisted: false,
+        union: None,
+        fields,
+        places,
+    }
 });
 
 /// The definition of a kind.
@@ -289,6 +309,7 @@ fn parse(text: &'static str) -> Schema {
                 atomic: false,
                 open: false,
                 unlisted: false,
+                union: None,
                 fields: Vec::new(),
                 places: Places::default(),
             };
@@ -301,6 +322,12 @@ fn parse(text: &'static str) -> Schema {
                         made.gvk = Some((next(), next(), next()));
                     }
                     Some(("map", value)) => made.atomic = value == "atomic",
+                    Some(("union", value)) => {
+                        made.union = value.split_once(':').map(|(discriminator, fields)| Union {
+                            discriminator,
+                            fields: split(fields, ','),
+                        });
+                    }
                     None => made.unlisted = word == "unlisted",
                     _ => {}
                 }
@@ -352,9 +379,6 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
         go: "",
         keyed: "",
     };
-    let split = |value: &'static str, by: char| -> &'static [&'static str] {
-        value.split(by).collect::<Vec<_>>().leak()
-    };
     for (key, value) in words.filter_map(|w| w.split_once('=')) {
         match key {
             "list" => {
@@ -372,6 +396,8 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
                 field.retain_keys = value.contains("retainKeys");
             }
             "key" => field.merge_key = value,
+            // Words end at spaces.
+            "enum" if value.contains('~') => field.values = split(value.replace('~', " ").leak(), '|'),
             "enum" => field.values = split(value, '|'),
             "default" => field.default = serde_json::from_str(value).ok(),
             "go" => field.go = value,
@@ -380,6 +406,11 @@ fn field(line: &'static str, names: &HashMap<&'static str, usize>) -> Field {
         }
     }
     field
+}
+
+/// Parts of a word of the table, which is read once and kept.
+fn split(value: &'static str, by: char) -> &'static [&'static str] {
+    value.split(by).collect::<Vec<_>>().leak()
 }
 
 fn type_of(text: &'static str, names: &HashMap<&'static str, usize>) -> Type {

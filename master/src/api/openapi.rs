@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use protocol::Verb;
 use protocol::resources;
-use protocol::schema::{self, Definition, Field, ListKind, Type};
+use protocol::schema::{self, Definition};
 use serde_json::{Map, Value, json};
 
 mod declared;
@@ -21,6 +21,8 @@ mod parameters;
 mod paths;
 mod proto;
 mod proto_v3;
+mod registered;
+mod schemas;
 mod third;
 
 pub use declared::Declared;
@@ -28,6 +30,8 @@ pub use packed::Packed;
 pub use third::V3Document;
 
 use self::form::Form;
+use self::registered::Listed;
+use self::schemas::{definition, scalars};
 use super::custom::Catalog;
 use crate::aggregation::openapi::Joined;
 
@@ -145,6 +149,7 @@ fn v2() -> Value {
     let definitions: Map<String, Value> = listed.map(|d| (d.full_name(), definition(d, Form::V2))).collect();
     let mut all = definitions;
     all.extend(scalars(Form::V2));
+    registered::list(&mut all, Listed::Everywhere);
     json!({
         "swagger": "2.0",
         "info": info(),
@@ -189,6 +194,7 @@ fn v3_document(name: &str) -> Value {
     v3_of(
         vec![paths::document(&format!("/{name}/"), Form::V3)].into_iter().collect(),
         schema::definition(root),
+        Listed::Everywhere,
     )
 }
 
@@ -215,11 +221,16 @@ fn v3(group: &str, version: &str) -> Value {
         });
         own.into_iter().flatten().chain(subs)
     });
-    v3_of(paths, roots.into_iter().filter_map(schema::definition).chain(kinds))
+    let roots = roots.into_iter().filter_map(schema::definition).chain(kinds);
+    v3_of(paths, roots, Listed::Here(group, version))
 }
 
 /// A version 3 document of some paths, and of some definitions with all that they mention.
-fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Definition>) -> Value {
+fn v3_of(
+    paths: Map<String, Value>,
+    roots: impl IntoIterator<Item = &'static Definition>,
+    listed: Listed<'_>,
+) -> Value {
     let mut found = Vec::new();
     roots.into_iter().for_each(|d| reach(d, &mut found));
     let mut mentioned = BTreeSet::new();
@@ -231,12 +242,12 @@ fn v3_of(paths: Map<String, Value>, roots: impl IntoIterator<Item = &'static Def
     }
     let scalars = scalars(Form::V3).into_iter().filter(|(name, _)| mentioned.contains(name));
     schemas.extend(scalars);
-    json!({
-        "openapi": "3.0.0",
-        "info": info(),
-        "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": credentials()},
-    })
+    registered::list(&mut schemas, listed);
+    let mut components = json!({"securitySchemes": credentials()});
+    if !schemas.is_empty() {
+        components["schemas"] = schemas.into();
+    }
+    json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": components})
 }
 
 /// What all documents are about.
@@ -277,159 +288,6 @@ fn reach(definition: &'static Definition, found: &mut Vec<&'static Definition>) 
         }
         if let Some(inner) = ty.definition() {
             reach(inner, found);
-        }
-    }
-}
-
-const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
-const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
-const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
-const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
-const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
-const FIELDS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
-const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
-
-/// What a field that holds any JSON is called.
-fn any_name(definition: &Definition, field: &Field) -> String {
-    let of_schemas = |name: &str| format!("{EXTENSIONS}.{name}");
-    match (definition.name, field.name) {
-        ("m.ManagedFieldsEntry", _) => FIELDS.to_owned(),
-        ("x.JSONSchemaProps", "items") => of_schemas("JSONSchemaPropsOrArray"),
-        ("x.JSONSchemaProps", "additionalItems" | "additionalProperties") => {
-            of_schemas("JSONSchemaPropsOrBool")
-        }
-        ("x.JSONSchemaProps", "dependencies") => of_schemas("JSONSchemaPropsOrStringArray"),
-        ("x.JSONSchemaProps", _) => of_schemas("JSON"),
-        _ => RAW.to_owned(),
-    }
-}
-
-fn scalars(form: Form) -> [(String, Value); 10] {
-    let of_schemas = |name: &str| (format!("{EXTENSIONS}.{name}"), json!({}));
-    [
-        (FIELDS.to_owned(), json!({"type": "object"})),
-        of_schemas("JSON"),
-        of_schemas("JSONSchemaPropsOrArray"),
-        of_schemas("JSONSchemaPropsOrBool"),
-        of_schemas("JSONSchemaPropsOrStringArray"),
-        (TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
-        (MICRO_TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
-        (QUANTITY.to_owned(), form.either(["string", "number"], json!({}))),
-        (INT_OR_STRING.to_owned(), form.either(["integer", "string"], json!({"format": "int-or-string"}))),
-        (RAW.to_owned(), json!({"type": "object"})),
-    ]
-}
-
-fn definition(definition: &'static Definition, form: Form) -> Value {
-    let properties: Map<String, Value> =
-        definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, form))).collect();
-    let mut made = json!({"type": "object"});
-    if !properties.is_empty() {
-        made["properties"] = Value::Object(properties);
-    }
-    let declared = schema::internal::in_order(definition).into_iter();
-    let required: Vec<&str> = declared.filter(|field| field.required).map(|field| field.name).collect();
-    if !required.is_empty() {
-        made["required"] = json!(required);
-    }
-    if definition.atomic {
-        made["x-kubernetes-map-type"] = "atomic".into();
-    }
-    if let Some((group, version, kind)) = definition.gvk {
-        made["x-kubernetes-group-version-kind"] = json!([{"group": group, "version": version, "kind": kind}]);
-    }
-    made
-}
-
-fn property(definition: &Definition, field: &Field, form: Form) -> Value {
-    let mut made = type_of(&field.ty, &any_name(definition, field), form);
-    let reference = made.get("$ref").is_some();
-    if form == Form::V3 || field.retain_keys || field.merge {
-        made = form.roomy(made);
-    }
-    if let Some(said) = described::of(definition, field) {
-        made = form.described(made, said);
-    }
-    // Version 2 does not tell what an absent field stands for.
-    if form == Form::V3 {
-        let default = match &field.default {
-            Some(default) if !reference => Some(default.clone()),
-            Some(_) => None,
-            None => zero(field),
-        };
-        if let Some(default) = default {
-            made["default"] = default;
-        }
-    }
-    if !field.values.is_empty() {
-        made["enum"] = json!(field.values);
-    }
-    match (&field.ty, field.list) {
-        (Type::List(_), ListKind::Map) => {
-            made["x-kubernetes-list-type"] = "map".into();
-            made["x-kubernetes-list-map-keys"] = json!(field.keys);
-        }
-        (Type::List(_), ListKind::Set) => made["x-kubernetes-list-type"] = "set".into(),
-        (Type::List(_), ListKind::Atomic) if !(field.name == "items" && is_list(definition)) => {
-            made["x-kubernetes-list-type"] = "atomic".into();
-        }
-        _ => {}
-    }
-    if field.atomic {
-        made["x-kubernetes-map-type"] = "atomic".into();
-    }
-    let strategy: Vec<&str> = [(field.merge, "merge"), (field.retain_keys, "retainKeys")]
-        .iter()
-        .filter(|(on, _)| *on)
-        .map(|(_, s)| *s)
-        .collect();
-    if !strategy.is_empty() {
-        made["x-kubernetes-patch-strategy"] = strategy.join(",").into();
-    }
-    if !field.merge_key.is_empty() {
-        made["x-kubernetes-patch-merge-key"] = field.merge_key.into();
-    }
-    made
-}
-
-/// Whether objects of the type are collections.
-fn is_list(definition: &Definition) -> bool {
-    let metadata = definition.field("metadata").and_then(|metadata| metadata.ty.definition());
-    metadata.is_some_and(|metadata| metadata.name == "m.ListMeta")
-}
-
-/// What an absent field stands for where Go knows no absence: nothing, in the field's own type.
-fn zero(field: &Field) -> Option<Value> {
-    match &field.ty {
-        _ if field.pointer => None,
-        Type::Object(_) => Some(json!({})),
-        _ if field.omitempty => None,
-        Type::String => Some("".into()),
-        Type::Bool => Some(false.into()),
-        Type::Int32 | Type::Int64 => Some(0.into()),
-        _ => None,
-    }
-}
-
-/// A type; `any` is what any JSON is called here.
-fn type_of(ty: &Type, any: &str, form: Form) -> Value {
-    let reference = |name: &str| form.reference(name);
-    match ty {
-        Type::String => json!({"type": "string"}),
-        Type::Bool => json!({"type": "boolean"}),
-        Type::Int32 => json!({"type": "integer", "format": "int32"}),
-        Type::Int64 => json!({"type": "integer", "format": "int64"}),
-        Type::Number => json!({"type": "number", "format": "double"}),
-        Type::Bytes => json!({"type": "string", "format": "byte"}),
-        Type::Time => reference(TIME),
-        Type::MicroTime => reference(MICRO_TIME),
-        Type::Quantity => reference(QUANTITY),
-        Type::IntOrString => reference(INT_OR_STRING),
-        Type::Any | Type::Alternative(_) => reference(any),
-        Type::Object(_) => reference(&ty.definition().map(Definition::full_name).unwrap_or_default()),
-        Type::List(element) => json!({"type": "array", "items": type_of(element, any, form)}),
-        Type::Map(element) => {
-            json!({"type": "object", "additionalProperties": type_of(element, any, form)})
         }
     }
 }

@@ -15,7 +15,9 @@ pub fn apply_defaults(definition: &'static Definition, value: &mut Value) {
                 Some(Value::Number(n)) => n.as_i64() == Some(0) && !field.pointer,
                 Some(_) => false,
             };
-            if unset {
+            // What Go reads as the default anyway stays out.
+            let zero = !field.pointer && (default == "" || *default == 0);
+            if unset && !zero {
                 object.insert(field.name.to_owned(), default.clone());
             }
         }

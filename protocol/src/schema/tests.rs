@@ -122,9 +122,14 @@ fn unknown_and_repeated_fields_are_reported() {
 
 #[test]
 fn the_tables_defaults_reach_into_lists() {
-    let mut pod = json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}});
+    let probe = json!({"grpc": {"port": 1, "service": null}});
+    let mut pod = json!({"spec": {"imagePullSecrets": [{}], "containers": [
+        {"name": "a", "ports": [{"containerPort": 80}], "livenessProbe": probe}]}});
     apply_defaults(kind("", "v1", "Pod").expect("pod"), &mut pod);
-    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["ports"][0]["protocol"], "TCP");
+    assert_eq!(container["livenessProbe"]["grpc"]["service"], "", "absent differs from empty there");
+    assert_eq!(pod["spec"]["imagePullSecrets"], json!([{}]), "and not here");
 }
 
 #[test]

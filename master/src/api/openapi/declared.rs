@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::described::{API_VERSION, KIND, LIST_METADATA};
 use super::form::Form;
 use super::native::native;
+use super::registered::Listed;
 use super::{Packed, V2Document, V3, V3Document, paths, v2, v3_of};
 use crate::api::custom::{Catalog, Version};
 
@@ -60,7 +61,7 @@ impl Declared {
             .iter()
             .filter(|((group, _), _)| !own(group))
             .map(|((group, version), kinds)| {
-                let body = document(group, version, kinds);
+                let body = document(kinds);
                 (format!("apis/{group}/{version}"), V3Document::of(body.to_string().as_bytes()))
             })
             .collect();
@@ -101,23 +102,19 @@ pub fn v2_value(catalog: &Catalog) -> Value {
     document
 }
 
-fn document(group: &str, version: &str, kinds: &[&Version]) -> Value {
-    let mut routes = paths::of_kinds(kinds.iter().map(|v| v.resource), Form::V3);
-    routes.extend([paths::document(&format!("{}/", paths::root(group, version)), Form::V3)]);
-    let mentioned = [
-        "m.APIResourceList",
-        "m.DeleteOptions",
-        "m.Status",
-        "m.Patch",
-        "m.WatchEvent",
-        "m.ObjectMeta",
-        "m.ListMeta",
-    ];
+/// The version 3 document about the kinds of one version of a group.
+fn document(kinds: &[&Version]) -> Value {
+    let routes = paths::of_kinds(kinds.iter().map(|v| v.resource), Form::V3);
+    let mentioned = ["m.DeleteOptions", "m.Status", "m.Patch", "m.ObjectMeta", "m.ListMeta"];
     let mut roots: Vec<_> = mentioned.into_iter().filter_map(schema::definition).collect();
     if kinds.iter().any(|v| v.resource.subresource("scale").is_some()) {
         roots.extend(schema::kind("autoscaling", "v1", "Scale"));
     }
-    let mut made = v3_of(routes, roots);
+    let mut made = v3_of(routes, roots, Listed::Declared);
+    made["info"] = json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"});
+    if let Some(known) = made["components"].as_object_mut() {
+        known.remove("securitySchemes");
+    }
     if let Some(known) = made["components"]["schemas"].as_object_mut() {
         known.extend(kinds.iter().flat_map(|v| schemas(v, Form::V3)));
     }

@@ -87,7 +87,7 @@ fn reduce(schema: &mut Value) {
     let (null, open) = (nullable(schema), preserves(schema));
     let loose = schema["additionalProperties"].is_object() && nullable(&schema["additionalProperties"]);
     let Some(map) = schema.as_object_mut() else { return };
-    for name in ["allOf", "oneOf", "anyOf", "not"] {
+    for name in ["allOf", "oneOf", "anyOf", "not", "default"] {
         map.remove(name);
     }
     if null {
@@ -156,7 +156,7 @@ mod tests {
                 json!({"x-kubernetes-preserve-unknown-fields": true}),
             ),
             (
-                json!({"type": "string", "oneOf": [{"format": "a"}], "not": {"format": "b"}, "maxLength": 3}),
+                json!({"type": "string", "oneOf": [{"format": "a"}], "not": {"format": "b"}, "maxLength": 3, "default": "b"}),
                 json!({"type": "string", "maxLength": 3}),
             ),
             (

@@ -205,6 +205,11 @@ fn operation(resource: &Resource, (verb, _, action): Route, of: &Place<'_>) -> O
         let (group, version) = sub.api.unwrap_or((resource.group, resource.version));
         (group, version, sub.kind)
     });
+    // Of a part of a declared kind it is told whose it is, not what.
+    let about = match resource.custom {
+        true => [resource.group, resource.version, kind],
+        false => [own_group, own_version, own_kind],
+    };
     let logs = of.sub.is_some_and(|sub| sub.name == "log");
     let itself = || Content::Named(name_of(own_group, own_version, own_kind));
     let whole = DELETED_WHOLE.iter().any(|(g, kinds)| *g == resource.group && kinds.contains(&kind));
@@ -260,7 +265,7 @@ fn operation(resource: &Resource, (verb, _, action): Route, of: &Place<'_>) -> O
         },
         codes,
         answer,
-        about: Some((action, [own_group, own_version, own_kind].map(str::to_owned))),
+        about: Some((action, about.map(str::to_owned))),
     }
 }
 

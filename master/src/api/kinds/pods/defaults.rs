@@ -132,9 +132,6 @@ fn probe(probe: &mut Value) {
         }
     }
     http_get(probe);
-    if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
-        default(grpc, "service", "");
-    }
 }
 
 fn http_get(handler: &mut Value) {
@@ -230,12 +227,5 @@ mod tests {
             host_ports(&mut spec);
             assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], expected);
         }
-    }
-
-    #[test]
-    fn a_service_that_is_not_named_is_the_empty_one() {
-        let mut container = json!({"livenessProbe": {"grpc": {"port": 1, "service": null}}});
-        self::container(&mut container);
-        assert_eq!(container["livenessProbe"]["grpc"]["service"], "");
     }
 }
