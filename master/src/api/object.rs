@@ -178,8 +178,8 @@ pub fn encode(resource: &Resource, value: &Value) -> Bytes {
 
 /// The object as JSON that starts as [`head`] does, with the version and kind that it has.
 pub fn encode_own(value: &Value) -> Bytes {
-    if schema::of(value).is_some() {
-        return Bytes::from(written::own(value));
+    if let known @ Some(_) = schema::of(value) {
+        return Bytes::from(written::of(known, value));
     }
     let (version, kind) = (&value["apiVersion"], &value["kind"]);
     let head = format!("{{\"apiVersion\":{version},\"kind\":{kind}");

@@ -125,11 +125,12 @@ pub struct Version {
 
 /// This server's version.
 pub fn version() -> Version {
+    let minor = protocol::kubernetes_minor().rsplit('.').next().unwrap_or_default();
     Version {
         major: "1",
-        minor: "36",
+        minor,
         emulation_major: "1",
-        emulation_minor: "36",
+        emulation_minor: minor,
         min_compatibility_major: "1",
         min_compatibility_minor: "35",
         git_version: KUBERNETES_VERSION,

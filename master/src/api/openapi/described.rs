@@ -1,6 +1,12 @@
-//! What documents say, in words, of the fields that objects of all kinds have.
+//! What documents say, in words, of types and their fields. The words are in `words/`, a file for each API group.
 
-use protocol::schema::{Definition, Field, Type};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use protocol::schema::{Definition, Field};
+
+use super::schemas::is_list;
 
 /// The version of an object.
 pub const API_VERSION: &str =
@@ -13,101 +19,134 @@ pub const METADATA: &str = "Standard object's metadata: what it is called, label
 /// The metadata of a list.
 pub const LIST_METADATA: &str =
     "Standard list metadata: the state that the list shows, and where it goes on.";
+const ITEMS: &str = "The objects of the list.";
 
-/// Fields of `ObjectMeta`.
-const OBJECT_META: &[(&str, &str)] = &[
-    ("annotations", "Annotations are texts that programs keep with the object; nothing is selected by them."),
-    (
-        "creationTimestamp",
-        "CreationTimestamp is a timestamp: when the server made the object. Clients cannot set it.",
-    ),
-    (
-        "deletionGracePeriodSeconds",
-        "How many seconds the object has from the deletion's request to its end. Clients cannot set it; it only gets less.",
-    ),
-    (
-        "deletionTimestamp",
-        "When the object is due to be gone. It is set by a deletion that has to wait, and is never taken back.",
-    ),
-    (
-        "finalizers",
-        "Who has to do something before the object goes. Each takes its own entry out when that is done.",
-    ),
-    ("generateName", "What the server begins a name with that it makes up, where no name is given."),
-    ("generation", "Counts the wanted states. The server does it."),
-    ("labels", "Labels are short texts that objects are selected by."),
-    (
-        "managedFields",
-        "Which manager set which fields, by versions. Server-side apply needs it; people seldom do.",
-    ),
-    (
-        "name",
-        "The object's name, which is its own among those of its kind in its namespace. It stays as it is.",
-    ),
-    ("namespace", "The namespace that the object is in; none where the kind knows no namespaces."),
-    (
-        "ownerReferences",
-        "Objects that this one belongs to. Once all are gone it is collected. One at most controls it.",
-    ),
-    (
-        "resourceVersion",
-        "Which state of the object this is. It is to be compared for equality, and given back with changes of that state.",
-    ),
-    ("selfLink", "Not filled in any more."),
-    ("uid", "Tells this object from all others, also from those that had its name. The server makes it up."),
+const FILES: &[&str] = &[
+    include_str!("words/admissionregistration.txt"),
+    include_str!("words/apiextensions.txt"),
+    include_str!("words/apiregistration.txt"),
+    include_str!("words/apps.txt"),
+    include_str!("words/authentication.txt"),
+    include_str!("words/authorization.txt"),
+    include_str!("words/autoscaling.txt"),
+    include_str!("words/batch.txt"),
+    include_str!("words/certificates.txt"),
+    include_str!("words/coordination.txt"),
+    include_str!("words/core.txt"),
+    include_str!("words/discovery.txt"),
+    include_str!("words/events.txt"),
+    include_str!("words/flowcontrol.txt"),
+    include_str!("words/machinery.txt"),
+    include_str!("words/networking.txt"),
+    include_str!("words/node.txt"),
+    include_str!("words/policy.txt"),
+    include_str!("words/rbac.txt"),
+    include_str!("words/resource.txt"),
+    include_str!("words/scheduling.txt"),
+    include_str!("words/storage.txt"),
 ];
 
-/// Fields of `ListMeta`.
-const LIST_META: &[(&str, &str)] = &[
-    ("continue", "Where a list that has a limit goes on. Given back with the next request, as it is."),
-    ("remainingItemCount", "How many more there are after this part of the list, where that is known."),
-    ("resourceVersion", "The state that the list shows; watches go on from it."),
-    ("selfLink", "Not filled in any more."),
-];
+/// What is said of one type.
+struct Told {
+    said: &'static str,
+    fields: HashMap<&'static str, &'static str>,
+}
+
+/// By the types' short names.
+static WORDS: LazyLock<HashMap<&'static str, Told>> = LazyLock::new(|| {
+    let mut all = HashMap::new();
+    for text in FILES {
+        let mut last = None;
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        for (name, said) in lines.filter_map(|line| line.split_once(' ')) {
+            match (name, last, said.split_once(' ')) {
+                ("def", _, Some((of, said))) => {
+                    all.insert(of, Told { said, fields: HashMap::new() });
+                    last = Some(of);
+                }
+                (_, Some(of), _) => {
+                    let told = all.get_mut(of);
+                    told.map(|told: &mut Told| told.fields.insert(name, said));
+                }
+                _ => {}
+            }
+        }
+    }
+    all
+});
+
+/// What is said of a type, by its short name.
+pub fn of_named(name: &str) -> Option<&'static str> {
+    WORDS.get(name).map(|told| told.said)
+}
+
+/// What is said of a type.
+pub fn of_type(definition: &Definition) -> Option<Cow<'static, str>> {
+    match (definition.gvk, of_named(definition.name)) {
+        (_, Some(said)) => Some(said.into()),
+        (Some((_, _, kind)), None) if is_list(definition) => {
+            let of = kind.strip_suffix("List").unwrap_or(kind);
+            Some(format!("A list of objects of kind {of}.").into())
+        }
+        _ => None,
+    }
+}
 
 /// What is said of a field.
 pub fn of(definition: &Definition, field: &Field) -> Option<&'static str> {
-    let known = |table: &[(&str, &'static str)]| {
-        table.iter().find(|(name, _)| *name == field.name).map(|(_, said)| *said)
-    };
-    match (definition.name, field.name) {
-        ("m.ObjectMeta", _) => known(OBJECT_META),
-        ("m.ListMeta", _) => known(LIST_META),
-        _ if definition.gvk.is_none() => None,
-        (_, "apiVersion") => Some(API_VERSION),
-        (_, "kind") => Some(KIND),
-        (_, "metadata") => match field.ty {
-            Type::Object(_) if field.ty.definition().is_some_and(|d| d.name == "m.ListMeta") => {
-                Some(LIST_METADATA)
-            }
-            _ => Some(METADATA),
-        },
-        _ => None,
+    let told = || WORDS.get(definition.name)?.fields.get(field.name).copied();
+    match field.name {
+        _ if definition.gvk.is_none() => told(),
+        "apiVersion" => Some(API_VERSION),
+        "kind" => Some(KIND),
+        "metadata" if is_list(definition) => Some(LIST_METADATA),
+        "metadata" => Some(METADATA),
+        "items" if is_list(definition) => Some(ITEMS),
+        _ => told(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use protocol::schema;
 
     use super::*;
 
     #[test]
-    fn all_metadata_is_described_and_nothing_else() {
-        for name in ["m.ObjectMeta", "m.ListMeta"] {
-            let definition = schema::definition(name).expect("metadata");
-            let undescribed = definition.fields.iter().filter(|field| of(definition, field).is_none());
-            // What few servers have is for them to say.
-            let names: Vec<&str> =
-                undescribed.map(|field| field.name).filter(|n| *n != "shardInfo").collect();
-            assert!(names.is_empty(), "{names:?}");
+    fn every_type_and_field_is_described() {
+        for definition in schema::all().iter().filter(|definition| !definition.unlisted) {
+            assert!(of_type(definition).is_some(), "{}", definition.name);
+            for field in &definition.fields {
+                assert!(of(definition, field).is_some(), "{}.{}", definition.name, field.name);
+            }
         }
-        let known = |table: &[(&str, &str)], of: &str| {
-            let definition = schema::definition(of).expect("metadata");
-            table.iter().all(|(name, _)| definition.field(name).is_some())
-        };
-        assert!(known(OBJECT_META, "m.ObjectMeta") && known(LIST_META, "m.ListMeta"));
+    }
+
+    #[test]
+    fn nothing_is_described_that_is_not_there() {
+        for (name, told) in &*WORDS {
+            let definition = schema::definition(name).expect(name);
+            let known: BTreeSet<&str> = definition.fields.iter().map(|field| field.name).collect();
+            let unknown: Vec<_> = told.fields.keys().filter(|name| !known.contains(*name)).collect();
+            assert!(unknown.is_empty(), "{name}: {unknown:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_sentences() {
+        let all = WORDS.values().flat_map(|told| told.fields.values().chain([&told.said]));
+        for said in all {
+            assert!(said.ends_with(['.', ')']) && !said.contains("  ") && said.is_ascii(), "{said:?}");
+            assert!(said.len() <= 480, "{} bytes: {said:?}", said.len());
+        }
+    }
+
+    #[test]
+    fn lists_are_described_by_what_is_in_them() {
         let list = schema::kind("", "v1", "PodList").expect("a kind");
         assert_eq!(list.field("metadata").and_then(|field| of(list, field)), Some(LIST_METADATA));
+        assert_eq!(of_type(list).as_deref(), Some("A list of objects of kind Pod."));
     }
 }

@@ -32,18 +32,29 @@ fn any_name(definition: &Definition, field: &Field) -> String {
 
 /// The schemas of what is no object of a table: types that are written in a way of their own.
 pub fn scalars(form: Form) -> [(String, Value); 10] {
-    let of_schemas = |name: &str| (format!("{EXTENSIONS}.{name}"), json!({}));
+    let text = |format: &str| json!({"type": "string", "format": format});
+    let object = || json!({"type": "object"});
+    let of = |full: String, short: &str, schema: Value| match described::of_named(short) {
+        Some(said) => (full, form.described(schema, said)),
+        None => (full, schema),
+    };
+    let of_schemas = |name: &str| of(format!("{EXTENSIONS}.{name}"), &format!("x.{name}"), json!({}));
+    let either = |types, schema| form.either(types, schema);
     [
-        (FIELDS.to_owned(), json!({"type": "object"})),
+        of(FIELDS.to_owned(), "m.FieldsV1", object()),
         of_schemas("JSON"),
         of_schemas("JSONSchemaPropsOrArray"),
         of_schemas("JSONSchemaPropsOrBool"),
         of_schemas("JSONSchemaPropsOrStringArray"),
-        (TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
-        (MICRO_TIME.to_owned(), json!({"type": "string", "format": "date-time"})),
-        (QUANTITY.to_owned(), form.either(["string", "number"], json!({}))),
-        (INT_OR_STRING.to_owned(), form.either(["integer", "string"], json!({"format": "int-or-string"}))),
-        (RAW.to_owned(), json!({"type": "object"})),
+        of(TIME.to_owned(), "m.Time", text("date-time")),
+        of(MICRO_TIME.to_owned(), "m.MicroTime", text("date-time")),
+        of(QUANTITY.to_owned(), "p.api.resource.Quantity", either(["string", "number"], json!({}))),
+        of(
+            INT_OR_STRING.to_owned(),
+            "p.util.intstr.IntOrString",
+            either(["integer", "string"], json!({"format": "int-or-string"})),
+        ),
+        of(RAW.to_owned(), "p.runtime.RawExtension", object()),
     ]
 }
 
@@ -52,6 +63,9 @@ pub fn definition(definition: &'static Definition, form: Form) -> Value {
     let properties: Map<String, Value> =
         definition.fields.iter().map(|f| (f.name.to_owned(), property(definition, f, form))).collect();
     let mut made = json!({"type": "object"});
+    if let Some(said) = described::of_type(definition) {
+        made["description"] = said.into();
+    }
     if !properties.is_empty() {
         made["properties"] = Value::Object(properties);
     }
@@ -84,7 +98,9 @@ fn property(definition: &Definition, field: &Field, form: Form) -> Value {
     if says_more(definition, field) && (form == Form::V3 || field.retain_keys || field.merge) {
         made = form.roomy(made);
     }
-    if let Some(said) = described::of(definition, field) {
+    if let Some(said) =
+        described::of(definition, field).filter(|_| form == Form::V2 || says_more(definition, field))
+    {
         made = form.described(made, said);
     }
     // Version 2 does not tell what an absent field stands for.
@@ -130,7 +146,7 @@ fn property(definition: &Definition, field: &Field, form: Form) -> Value {
     made
 }
 
-/// Whether anything is said of a field besides what it holds.
+/// Whether version 3 says anything of a field besides what it holds.
 fn says_more(definition: &Definition, field: &Field) -> bool {
     match definition.name {
         "x.JSONSchemaProps" => field.name == "default",
@@ -155,7 +171,7 @@ fn list_type(definition: &Definition, field: &Field) -> Option<&'static str> {
 }
 
 /// Whether objects of the type are collections.
-fn is_list(definition: &Definition) -> bool {
+pub fn is_list(definition: &Definition) -> bool {
     let metadata = definition.field("metadata").and_then(|metadata| metadata.ty.definition());
     metadata.is_some_and(|metadata| metadata.name == "m.ListMeta")
 }
