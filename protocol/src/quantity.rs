@@ -116,6 +116,13 @@ impl Quantity {
         Ok(if coarse { quantity.in_milli() } else { quantity }.to_string())
     }
 
+    /// Whether it passes for a whole number where thousandths are counted in 64 bits: those of large binary amounts
+    /// run over, which leaves some of them.
+    pub fn passes_for_whole(&self) -> bool {
+        let thousandths = (self.nano / NANO).wrapping_mul(1000) as i64;
+        self.is_whole() && (self.format != Format::BinarySi || thousandths % 1000 == 0)
+    }
+
     /// Whether the amount is a whole number.
     pub fn is_whole(&self) -> bool {
         self.nano % NANO == 0
@@ -171,7 +178,9 @@ impl FromStr for Quantity {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let Parts { negative, whole, fraction, suffix } = parts(text);
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        // A sign or a point without digits is zero to upstream; a suffix alone is no amount.
+        let bare = whole.is_empty() && fraction.is_empty();
+        if (bare && !text.starts_with(['+', '-', '.'])) || fraction.contains('.') {
             return Err(QuantityError::Form);
         }
         let (factor, format) = suffix_value(suffix)?;

@@ -36,8 +36,10 @@ impl Table {
         Table { ty: None, definition: None, field: None }
     }
 
+    /// What is a number or a text is told to be neither by whoever reads it, not here.
     fn is_free(self) -> bool {
-        self.definition.is_none() && matches!(self.ty, None | Some(Type::Any | Type::Alternative(_)))
+        self.definition.is_none()
+            && matches!(self.ty, None | Some(Type::Any | Type::Alternative(_) | Type::IntOrString))
     }
 }
 

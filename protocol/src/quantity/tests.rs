@@ -30,6 +30,10 @@ fn quantities_print_in_upstreams_canonical_form() {
         ("128974848", "128974848"),
         ("129e6", "129e6"),
         ("123Mi", "123Mi"),
+        // A number of no digits is none, unless something else is there before the suffix.
+        (".", "0"),
+        ("-", "0"),
+        ("+.Ki", "0"),
     ] {
         assert_eq!(text.parse::<Quantity>().map(|q| q.to_string()).as_deref(), Ok(canonical), "{text}");
     }
@@ -37,10 +41,12 @@ fn quantities_print_in_upstreams_canonical_form() {
 
 #[test]
 fn what_is_not_a_quantity_is_refused() {
-    for text in ["", "x", "1 Gi", "1.1.1", "--1", "1GiB", "Ki"] {
+    for text in ["", "x", "1 Gi", "1.1.1", "-x", "1GiB", "Ki"] {
         assert_eq!(text.parse::<Quantity>(), Err(QuantityError::Form), "{text}");
     }
-    assert_eq!("1KK".parse::<Quantity>(), Err(QuantityError::Suffix));
+    for text in ["1KK", "--1", "-.-"] {
+        assert_eq!(text.parse::<Quantity>(), Err(QuantityError::Suffix), "{text}");
+    }
 }
 
 #[test]
@@ -105,5 +111,21 @@ proptest! {
     fn order_is_that_of_the_numbers(a in -1_000_000_i64..1_000_000, b in -1_000_000_i64..1_000_000) {
         prop_assert_eq!(Quantity::from_milli(a).cmp(&Quantity::from_milli(b)), a.cmp(&b));
         prop_assert_eq!((Quantity::from_milli(a) + Quantity::from_milli(b)).milli(), a + b);
+    }
+}
+
+#[test]
+fn large_binary_amounts_do_not_pass_for_whole() {
+    for (text, passes) in [
+        ("1", true),
+        ("1500m", false),
+        ("8Pi", true),
+        ("1Ei", false),
+        ("4Ei", true),
+        ("8Ei", true),
+        ("1E", true),
+    ] {
+        let amount: Quantity = text.parse().expect("is a quantity");
+        assert_eq!(amount.passes_for_whole(), passes, "{text}");
     }
 }

@@ -535,14 +535,25 @@ fn go_type(ty: &Type, field: Option<&Field>) -> String {
         Type::IntOrString => "int32".to_owned(),
         Type::Any | Type::Alternative(_) => scalar("interface {}"),
         Type::Object(_) => ty.definition().map(struct_name).unwrap_or_default(),
-        Type::List(element) => collection.unwrap_or_else(|| format!("[]{}", go_type(element, field))),
+        Type::List(element) => collection.unwrap_or_else(|| format!("[]{}", go_entry(element, field))),
         Type::Map(Type::Quantity) if named.is_some() => "v1.ResourceList".to_owned(),
-        Type::Map(Type::Object(_)) if collection.is_some() => collection.unwrap_or_default(),
+        Type::Map(Type::Object(_) | Type::Alternative(_)) if collection.is_some() => {
+            collection.unwrap_or_default()
+        }
         Type::Map(element) => {
             let key = field.map(|f| f.keyed).filter(|k| !k.is_empty());
             let key = key.map_or_else(|| "string".to_owned(), |key| format!("v1.{key}"));
-            format!("map[{key}]{}", go_type(element, field))
+            format!("map[{key}]{}", go_entry(element, field))
         }
+    }
+}
+
+/// The type of entries, which are not read yet where what is around them cannot be.
+fn go_entry(ty: &Type, field: Option<&Field>) -> String {
+    match ty {
+        Type::Time => "v1.Time".to_owned(),
+        Type::MicroTime => "v1.MicroTime".to_owned(),
+        ty => go_type(ty, field),
     }
 }
 

@@ -90,8 +90,9 @@ fn priority(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
         );
         return Err(write.forbidden(object::name_so_far(pod), &why));
     }
-    let given = text(pod, &["spec", "preemptionPolicy"]);
-    if !given.is_empty() && given != policy {
+    if let Some(given) = pod["spec"]["preemptionPolicy"].as_str()
+        && given != policy
+    {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
              controller computed {policy} from the given PriorityClass name"

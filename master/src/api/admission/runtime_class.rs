@@ -4,6 +4,7 @@ use protocol::ApiError;
 use serde_json::Value;
 
 use super::Write;
+use crate::api::meta::{NameRule, name_errors};
 use crate::api::object::{self, list, object_mut, text};
 
 fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
@@ -13,6 +14,12 @@ fn class(write: &Write<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
     }
     match write.snapshot.get("node.k8s.io", "runtimeclasses", "", name) {
         Some(stored) => stored.value().map(Some).map_err(ApiError::internal),
+        // A name that cannot be one is not asked for.
+        None if !name_errors(NameRule::PathSegment, name, false).is_empty() => {
+            let wrong = name_errors(NameRule::PathSegment, name, false).join(" ");
+            let why = format!("invalid resource name {}: [{wrong}]", protocol::go::quote(name));
+            Err(ApiError::new(500, "", why))
+        }
         None => Err(write.forbidden(
             object::name_so_far(pod),
             &format!("pod rejected: RuntimeClass {} not found", protocol::go::quote(name)),

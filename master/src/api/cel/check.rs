@@ -8,7 +8,7 @@ mod literals;
 use super::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
 use super::problem::Problem;
 use super::signatures::overloads;
-use super::types::{Bindings, ObjectType, Type, fits, resolved};
+use super::types::{Bindings, Named, ObjectType, Type, fits, resolved};
 
 /// Errors that one expression may have.
 const PROBLEMS_MAX: usize = 100;
@@ -74,7 +74,7 @@ impl Checker<'_> {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem::at(at, message));
         }
-        Type::Dyn
+        Type::Error
     }
 
     fn variable(&self, name: &str) -> Option<Type> {
@@ -102,14 +102,14 @@ impl Checker<'_> {
             },
             Kind::Ident(name) => match self.variable(name) {
                 Some(ty) => ty,
-                None if TYPES.contains(&bare(name)) => Type::Type,
+                None if TYPES.contains(&bare(name)) => Type::Type(Named::called(bare(name))),
                 None => self.undeclared(expr.at, name),
             },
             Kind::Select(inner, field, optional) => {
                 if let Some(name) = expr.dotted()
                     && TYPES.contains(&bare(&name))
                 {
-                    return Type::Type;
+                    return Type::Type(Named::called(bare(&name)));
                 }
                 if let Some(ty) = expr.dotted().and_then(|name| self.environment.variables.get(bare(&name))) {
                     return ty.clone();
@@ -197,7 +197,7 @@ impl Checker<'_> {
             "value" => return,
             _ => "",
         };
-        if wanted.is_empty() || !matches!(ty, Type::String | Type::Dyn) {
+        if wanted.is_empty() || !(*ty == Type::String || ty.is_open()) {
             let why = format!("expected type of field '{field}' is '{wanted}' but provided type is '{ty}'");
             self.fail(colon, why);
         }
@@ -216,7 +216,7 @@ impl Checker<'_> {
 
     fn field(&mut self, at: usize, of: &Type, field: &str) -> Type {
         match of {
-            Type::Dyn => Type::Dyn,
+            Type::Dyn | Type::Error => of.clone(),
             Type::Optional(inner) => self.field(at, inner, field),
             Type::Map(_, value) => (**value).clone(),
             Type::Object(object) => match object.field(field) {
@@ -235,13 +235,13 @@ impl Checker<'_> {
             Type::List(of, _) if c.second.is_some() => (Type::Int, (**of).clone()),
             Type::List(of, _) => ((**of).clone(), Type::Dyn),
             Type::Map(key, value) => ((**key).clone(), (**value).clone()),
-            Type::Dyn => (Type::Dyn, Type::Dyn),
+            Type::Dyn | Type::Error => (range.clone(), range.clone()),
             other => {
                 let why = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
                 );
                 self.fail(c.range.at, why);
-                (Type::Dyn, Type::Dyn)
+                (Type::Error, Type::Error)
             }
         };
         self.scopes.push((c.variable.clone(), first.clone()));
@@ -262,7 +262,7 @@ impl Checker<'_> {
         };
         match condition {
             Some((at, ty)) if matches!(c.of, Macro::All | Macro::Exists) => self.must_be_bool(at, &ty),
-            Some((_, ty)) if !matches!(ty, Type::Bool | Type::Dyn) => {
+            Some((_, ty)) if ty != Type::Bool && !ty.is_open() => {
                 let applied = format!("({ty}, {gathered}, {gathered})");
                 self.fail(at, format!("found no matching overload for '_?_:_' applied to '{applied}'"));
             }
@@ -276,7 +276,7 @@ impl Checker<'_> {
         let any = Type::Map(Arc::new(Type::Dyn), Arc::new(Type::Dyn));
         match map {
             Type::Map(..) => map,
-            Type::Dyn => any,
+            Type::Dyn | Type::Error => any,
             other => {
                 let applied = format!("({any}, {other})");
                 self.fail(

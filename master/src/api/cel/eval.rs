@@ -440,7 +440,9 @@ fn index<'a>(of: &Value<'a>, at: &Value<'a>, optional: bool) -> Outcome<'a> {
             value => some(Some(value)),
         };
     }
-    if let Some(count) = of.size().filter(|_| matches!(of, Value::List(_) | Value::JsonList(..))) {
+    if let Some(count) =
+        of.size().filter(|_| matches!(of, Value::List(_) | Value::Merged(..) | Value::JsonList(..)))
+    {
         let Some(i) = (match at {
             Value::Int(n) => Some(*n),
             Value::Uint(n) => i64::try_from(*n).ok(),
@@ -450,7 +452,7 @@ fn index<'a>(of: &Value<'a>, at: &Value<'a>, optional: bool) -> Outcome<'a> {
             return error("no such overload");
         };
         let found = usize::try_from(i).ok().filter(|i| *i < count).and_then(|i| match of {
-            Value::List(items) => items.get(i).cloned(),
+            Value::List(items) | Value::Merged(items, _) => items.get(i).cloned(),
             Value::JsonList(items, ty, _) => items.get(i).map(|json| Value::of(json, ty)),
             _ => None,
         });

@@ -69,22 +69,32 @@ impl Program {
         Ok((Program { expr: Arc::new(expr), levels, ty }, types))
     }
 
-    /// What a conversion of something that is written there fails with, which is known before anything is evaluated.
+    /// What a conversion of something that is written there, or a pattern that is, fails with, which is known before
+    /// anything is evaluated.
     pub fn unready(&self) -> Option<String> {
-        const CONVERSIONS: [&str; 4] = ["bool", "double", "int", "uint"];
+        const CONVERSIONS: [&str; 7] = ["bool", "bytes", "double", "duration", "int", "string", "uint"];
+        let written = |args: &'_ [ast::Expr]| match args.first() {
+            Some(ast::Expr { kind: ast::Kind::Literal(literal), .. }) => Some(literal.clone()),
+            _ => None,
+        };
         let fails = |expr: &ast::Expr| match &expr.kind {
-            ast::Kind::Call(None, name, args) if CONVERSIONS.contains(&name.as_str()) => {
-                match args.as_slice() {
-                    [ast::Expr { kind: ast::Kind::Literal(_), .. }] => {
-                        eval::evaluate(expr, &Scope::new([]), &mut CALL_COST_MAX.clone()).err()
+            ast::Kind::Call(Some(_), name, args) if matches!(name.as_str(), "find" | "findAll") => {
+                match written(args)? {
+                    ast::Literal::String(pattern) => {
+                        crate::api::custom::schema::pattern::pattern_error(&pattern)
                     }
                     _ => None,
                 }
             }
+            ast::Kind::Call(None, name, args) if CONVERSIONS.contains(&ast::bare(name)) => {
+                written(args)?;
+                let made = eval::evaluate(expr, &Scope::new([]), &mut CALL_COST_MAX.clone());
+                made.err().map(|why| why.to_string())
+            }
             _ => None,
         };
         let failed = self.inspect(|expr| expr.all().find_map(|(_, expr)| fails(expr)))?;
-        failed.map(|why| format!("program instantiation failed: {why}"))
+        failed.map(|why| format!("instantiation failed: {why}"))
     }
 
     /// Whether it mentions a variable.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use super::types::Type;
+use super::types::{Named, Type};
 
 /// One way to call a function.
 #[derive(Clone, Debug)]
@@ -33,6 +33,7 @@ fn ty(text: &'static str) -> Type {
     if let Some((outer, inner)) = text.strip_suffix(')').and_then(|t| t.split_once('(')) {
         return match outer {
             "list" => Type::list(ty(inner)),
+            "type" => Type::Type(Named(Arc::new(ty(inner)))),
             "optional" => Type::Optional(Arc::new(ty(inner))),
             _ => {
                 let (key, value) = inner.split_once(',').unwrap_or((inner, "dyn"));
@@ -49,7 +50,7 @@ fn ty(text: &'static str) -> Type {
         "bytes" => Type::Bytes,
         "duration" => Type::Duration,
         "timestamp" => Type::Timestamp,
-        "type" => Type::Type,
+        "type" => Type::Type(Named::called("dyn")),
         "dyn" => Type::Dyn,
         "A" => Type::Param('A'),
         "B" => Type::Param('B'),

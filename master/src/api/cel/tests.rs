@@ -21,11 +21,13 @@ fn run(source: &str, this: &serde_json::Value) -> Result<serde_json::Value, Stri
 fn conversions_that_must_fail_are_known_before() {
     let environment = Environment::default();
     let unready = |source: &str| Program::compile(&environment, source).expect(source).unready();
-    let why = |to: &str| {
-        Some(format!("program instantiation failed: type conversion error from 'string' to '{to}'"))
-    };
+    let why = |to: &str| Some(format!("instantiation failed: type conversion error from 'string' to '{to}'"));
     assert_eq!(unready("int('x') > 1"), why("int"));
     assert_eq!(unready("true || [1.0].exists(d, d > double('y'))"), why("double"));
+    let pattern = "instantiation failed: error parsing regexp: missing closing ): `(`".to_owned();
+    assert_eq!(unready("'a'.find('(') == ''"), Some(pattern.clone()));
+    assert_eq!(unready("['a'].exists(s, s.findAll('(', 1) == [])"), Some(pattern));
+    assert!(unready(r"string(b'\xff') == ''").is_some_and(|why| why.contains("invalid UTF-8")));
     assert_eq!(unready("int('12') > 1 && bool('true')"), None);
     assert_eq!(unready("['x'].all(s, int(s) > 0)"), None);
 }
@@ -52,6 +54,8 @@ fn expressions_have_values() {
         (".size(.self.l) == 3 && .type(1) == .int", json!(true)),
         (".google.protobuf.Timestamp == type(timestamp('2020-01-02T03:04:05Z'))", json!(true)),
         ("self.none.x == 1 || true", json!(true)),
+        ("string(1000000.0) + string(0.00001) + string(123456.5)", json!("1e+061e-05123456.5")),
+        ("'%.20e|%s'.format([1.5, type(1)])", json!("1.500000×10⁰⁰|int")),
         ("self.s.substring(1, 3) + self.s.upperAscii()", json!("exTEXT")),
         ("'a,b'.split(',').join('-')", json!("a-b")),
         ("'%s has %d'.format(['x', 2])", json!("x has 2")),
@@ -304,4 +308,34 @@ fn parts_of_objects_are_compared_by_what_tells_them_apart() {
         let value = program.evaluate(&scope, &mut TOTAL_COST_MAX.clone()).expect("has a value");
         assert_eq!(value.to_json(), Some(json!(holds)), "{rule}");
     }
+}
+
+#[test]
+fn what_was_wrong_is_told_once_and_types_by_their_names() {
+    let environment = Environment::default();
+    for (source, wanted) in [
+        ("nope.sign(1.0)", "1:1: undeclared reference to 'nope'"),
+        ("nope.sum() + [1].sum('x')", "found no matching overload for 'sum' applied to 'list(int).(string)'"),
+        ("nope.isSorted(1)", "found no matching overload for 'isSorted' applied to '!error!.(int)'"),
+        ("type(1) == 'int'", "found no matching overload for '_==_' applied to '(type(int), string)'"),
+        ("duration(5) == duration('5s')", "1:10: invalid duration argument"),
+    ] {
+        let why = Program::compile(&environment, source).err().unwrap_or_default();
+        assert!(why.contains(wanted), "{source}: {why}");
+    }
+}
+
+#[test]
+fn a_list_stays_the_set_that_it_began_as() {
+    let schema = crate::api::custom::schema::Schema::parse(&json!({"type": "object", "properties": {
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+    }}));
+    let mut environment = Environment::default();
+    let ty = types::of_schema(&schema, false, "object");
+    environment.variables.insert("self".to_owned(), ty.clone());
+    let program = Program::compile(&environment, "self.set + ['c'] == ['c', 'b', 'a']").expect("is good");
+    let this = json!({"set": ["a", "b"]});
+    let scope = Scope::new([("self", Value::of(&this, &ty))]);
+    let value = program.evaluate(&scope, &mut TOTAL_COST_MAX.clone()).map_err(|e| e.to_string());
+    assert_eq!(value.map(|v| v.to_json()), Ok(Some(json!(true))));
 }

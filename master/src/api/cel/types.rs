@@ -38,11 +38,46 @@ pub enum Type {
     /// A value that may be absent.
     Optional(Arc<Type>),
     /// A type as a value.
-    Type,
+    Type(Named),
+    /// What is wrong, of which enough was said: it is taken for anything.
+    Error,
     /// A type of Kubernetes' libraries.
     Opaque(&'static str),
     /// A parameter of a function's type.
     Param(char),
+}
+
+/// Which type it is that is a value. It is no part of the value's type: any type may be compared to any other.
+#[derive(Clone, Debug)]
+pub struct Named(pub Arc<Type>);
+
+impl PartialEq for Named {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Named {
+    /// The type of a name.
+    pub fn called(name: &str) -> Self {
+        let dyns = || Arc::new(Type::Dyn);
+        Named(Arc::new(match name {
+            "bool" => Type::Bool,
+            "int" => Type::Int,
+            "uint" => Type::Uint,
+            "double" => Type::Double,
+            "string" => Type::String,
+            "bytes" => Type::Bytes,
+            "list" => Type::list(Type::Dyn),
+            "map" => Type::Map(dyns(), dyns()),
+            "null_type" => Type::Null,
+            "google.protobuf.Duration" => Type::Duration,
+            "google.protobuf.Timestamp" => Type::Timestamp,
+            "net.IP" => Type::Opaque("net.IP"),
+            "net.CIDR" => Type::Opaque("net.CIDR"),
+            _ => Type::Dyn,
+        }))
+    }
 }
 
 /// What tells the entries of a list apart. It is no part of the list's type: lists of all sorts may stand where one
@@ -108,7 +143,8 @@ impl fmt::Display for Type {
             Type::Map(key, value) => write!(f, "map({key}, {value})"),
             Type::Object(object) => f.write_str(&object.name),
             Type::Optional(of) => write!(f, "optional_type({of})"),
-            Type::Type => f.write_str("type"),
+            Type::Type(Named(of)) => write!(f, "type({of})"),
+            Type::Error => f.write_str("!error!"),
             Type::Opaque(name) => f.write_str(name),
             Type::Param(name) => write!(f, "{name}"),
         }
@@ -129,8 +165,14 @@ impl Type {
             Type::Null => "null_type".to_owned(),
             Type::List(of, _) => format!("list({})", of.full_name()),
             Type::Map(key, value) => format!("map({}, {})", key.full_name(), value.full_name()),
+            Type::Type(Named(of)) => format!("type({})", of.full_name()),
             other => other.to_string(),
         }
+    }
+
+    /// Whether it may be anything.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Type::Dyn | Type::Error)
     }
 }
 
@@ -255,7 +297,7 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
                 true
             }
             Some(known) => {
-                if known == Type::Dyn || *actual == Type::Dyn {
+                if known.is_open() || actual.is_open() {
                     true
                 } else if known == Type::Null {
                     bindings.insert(*name, actual.clone());
@@ -265,7 +307,7 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
                 }
             }
         },
-        (Type::Dyn, _) | (_, Type::Dyn) => true,
+        (a, b) if a.is_open() || b.is_open() => true,
         (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
         (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bindings) && fits(b, d, bindings),
         // What is no message of its own is a map to functions on maps.
@@ -285,6 +327,7 @@ pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
         Type::Param(name) => bindings.get(name).cloned().unwrap_or(Type::Dyn),
         Type::List(of, _) => Type::list(resolved(of, bindings)),
         Type::Optional(of) => Type::Optional(Arc::new(resolved(of, bindings))),
+        Type::Type(Named(of)) => Type::Type(Named(Arc::new(resolved(of, bindings)))),
         Type::Map(key, value) => {
             Type::Map(Arc::new(resolved(key, bindings)), Arc::new(resolved(value, bindings)))
         }

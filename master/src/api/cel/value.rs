@@ -38,6 +38,8 @@ pub enum Value<'a> {
     Timestamp(OffsetDateTime),
     /// A list that an expression made.
     List(Arc<Vec<Value<'a>>>),
+    /// What came of a list of an object and another, and what tells its entries apart.
+    Merged(Arc<Vec<Value<'a>>>, &'a Identity),
     /// A list of an object, its entries' type, and what tells them apart.
     JsonList(&'a [Json], &'a Type, &'a Identity),
     /// A map that an expression made.
@@ -129,7 +131,7 @@ impl<'a> Value<'a> {
             Value::Bytes(_) => "bytes",
             Value::Duration(_) => "google.protobuf.Duration",
             Value::Timestamp(_) => "google.protobuf.Timestamp",
-            Value::List(_) | Value::JsonList(..) => "list",
+            Value::List(_) | Value::Merged(..) | Value::JsonList(..) => "list",
             Value::JsonMap(_, Type::Object(object)) => &object.name,
             Value::Map(_) | Value::Open(_) | Value::JsonMap(..) => "map",
             Value::Struct(name, _) => name,
@@ -158,7 +160,7 @@ impl<'a> Value<'a> {
     /// The entries of a list; `None` for anything else.
     pub fn items(&self) -> Option<Vec<Value<'a>>> {
         match self {
-            Value::List(items) => Some(items.to_vec()),
+            Value::List(items) | Value::Merged(items, _) => Some(items.to_vec()),
             Value::JsonList(items, of, _) => Some(items.iter().map(|item| Value::of(item, of)).collect()),
             _ => None,
         }
@@ -186,7 +188,7 @@ impl<'a> Value<'a> {
         Some(match self {
             Value::String(s) => s.chars().count(),
             Value::Bytes(b) => b.len(),
-            Value::List(items) => items.len(),
+            Value::List(items) | Value::Merged(items, _) => items.len(),
             Value::JsonList(items, ..) => items.len(),
             Value::Map(entries) | Value::Open(entries) => entries.len(),
             Value::JsonMap(map, _) => map.len(),
@@ -235,9 +237,9 @@ impl<'a> Value<'a> {
     }
 
     /// What tells its entries apart, if it is a list.
-    fn identity(&self) -> &Identity {
+    fn identity(&self) -> &'a Identity {
         match self {
-            Value::JsonList(_, _, identity) => identity,
+            Value::JsonList(_, _, identity) | Value::Merged(_, identity) => identity,
             _ => &Identity::Place,
         }
     }
@@ -260,7 +262,11 @@ impl<'a> Value<'a> {
                 }
             }
         }
-        Some(Value::List(Arc::new(made)))
+        let made = Arc::new(made);
+        Some(match identity {
+            Identity::Place => Value::List(made),
+            identity => Value::Merged(made, identity),
+        })
     }
 
     /// Whether it is, or has anywhere in it, what cannot be read.
@@ -350,7 +356,9 @@ impl<'a> Value<'a> {
             Value::Timestamp(t) => protocol::schema::decode::print_time(*t).into(),
             Value::JsonList(items, ..) => items.to_vec().into(),
             Value::JsonMap(map, _) => Json::Object((*map).clone()),
-            Value::List(items) => items.iter().map(Value::to_json).collect::<Option<Vec<_>>>()?.into(),
+            Value::List(items) | Value::Merged(items, _) => {
+                items.iter().map(Value::to_json).collect::<Option<Vec<_>>>()?.into()
+            }
             Value::Map(_) | Value::Open(_) | Value::Struct(..) => {
                 let mut made = Map::new();
                 for (key, value) in self.entries()? {

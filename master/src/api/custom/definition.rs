@@ -164,7 +164,7 @@ pub fn validate(value: &Value, errors: &mut Errors) {
     names::check(&spec["names"], &path.child("names"), errors);
     if let Some(first) = hoisted.first("schema") {
         let status = hoisted.versions.iter().any(|v| v["subresources"]["status"].is_object());
-        schema(first, status, &path.child("validation"), errors);
+        schema(first, &path.child("versions").index(0), status, &path.child("validation"), errors);
     }
     if let Some(first) = hoisted.first("subresources") {
         columns::scale(&first["subresources"]["scale"], &path.child("subresources").child("scale"), errors);
@@ -174,6 +174,7 @@ pub fn validate(value: &Value, errors: &mut Errors) {
     }
     if let Some(first) = hoisted.first("selectableFields").filter(|v| has_selectable(v)) {
         let at = path.child("selectableFields");
+        unreadable(first, &path, errors);
         if hoisted.first("schema").is_some_and(|v| v["schema"].is_object()) {
             selectable::validate(first, &at, errors);
         } else {
@@ -237,12 +238,21 @@ fn unknown_formats(definition: &Value) -> BTreeSet<String> {
     found
 }
 
+/// Who may select by fields is told of a schema that has none, once more.
+fn unreadable(version: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(why) = structural::unreadable(&version["schema"]["openAPIV3Schema"]) {
+        errors.invalid(&path.child("schema.openAPIV3Schema"), "", why);
+    }
+}
+
 fn has_selectable(version: &Value) -> bool {
     !list(version, &["selectableFields"]).is_empty()
 }
 
-fn schema(version: &Value, status: bool, path: &Path, errors: &mut Errors) {
-    let schema = &version["schema"]["openAPIV3Schema"];
+/// Checks a version's schema, which was sent with that version and is told of at `path`.
+fn schema(version: &Value, sent: &Path, status: bool, path: &Path, errors: &mut Errors) {
+    let sent = sent.child("schema").child("openAPIV3Schema");
+    let schema = &errors.as_sent(&sent, &version["schema"]["openAPIV3Schema"]);
     if schema.is_object() {
         structural::validate_root(schema, status, &path.child("openAPIV3Schema"), errors);
     }
@@ -285,7 +295,7 @@ fn version(version: &Value, hoisted: &Hoisted<'_>, at: &Path, errors: &mut Error
             Some(first) => &first["subresources"]["status"],
             None => &version["subresources"]["status"],
         };
-        schema(version, status.is_object(), &at.child("schema"), errors);
+        schema(version, at, status.is_object(), &at.child("schema"), errors);
     }
     if own("subresources") {
         let at = at.child("subresources").child("scale");
@@ -295,6 +305,9 @@ fn version(version: &Value, hoisted: &Hoisted<'_>, at: &Path, errors: &mut Error
         columns::validate_all(version, &at.child("additionalPrinterColumns"), errors);
     }
     if own("selectableFields") && has_selectable(version) {
+        if own("schema") {
+            unreadable(version, at, errors);
+        }
         let at = at.child("selectableFields");
         if own("schema") && version["schema"]["openAPIV3Schema"].is_object() {
             selectable::validate(version, &at, errors);

@@ -272,19 +272,15 @@ fn signer(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn conditions(object: &Value, errors: &mut Errors) {
-    let path = Path::new("status.conditions");
+    let all = Path::new("status.conditions");
     let conditions = list(object, &["status", "conditions"]);
     let mut kinds: Vec<&str> = Vec::new();
     for (i, condition) in conditions.iter().enumerate() {
-        let path = path.index(i);
+        let path = all.index(i);
         let kind = text(condition, &["type"]);
         if kind.is_empty() {
             errors.required(&path.child("type"), "");
         }
-        if kinds.contains(&kind) {
-            errors.duplicate(&path.child("type"), kind);
-        }
-        kinds.push(kind);
         let status = text(condition, &["status"]);
         match kind {
             "Approved" | "Denied" | "Failed" => match status {
@@ -299,13 +295,20 @@ fn conditions(object: &Value, errors: &mut Errors) {
                 errors,
             ),
         }
-    }
-    if kinds.contains(&"Approved") && kinds.contains(&"Denied") {
-        errors.invalid(
-            &path,
-            *kinds.iter().rfind(|k| ["Approved", "Denied"].contains(k)).unwrap_or(&""),
-            "Approved and Denied conditions are mutually exclusive",
-        );
+        // Each that follows one of the other kind is told.
+        let opposite = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if !opposite.is_empty() && kinds.contains(&opposite) {
+            let why = "Approved and Denied conditions are mutually exclusive";
+            errors.invalid(&all, kind, why);
+        }
+        if kinds.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        kinds.push(kind);
     }
 }
 

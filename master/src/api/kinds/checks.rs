@@ -53,6 +53,25 @@ pub fn internal_diff_of(definition: &str, fields: &[&str], old: &Value, new: &Va
     }
 }
 
+/// Metadata of what is made from a template: annotations and labels, and nothing else.
+pub fn template_metadata(given: &Value, path: &Path, errors: &mut Errors) {
+    meta::annotations(&given["annotations"], &path.child("annotations"), errors);
+    meta::labels(&given["labels"], &path.child("labels"), errors);
+    for field in meta::OF_ONE_OBJECT {
+        let said = match &given[*field] {
+            Value::Null => errors.is_given_empty(&path.child(field)),
+            Value::String(text) => !text.is_empty(),
+            Value::Number(number) => number.as_i64() != Some(0) || *field != "generation",
+            _ => true,
+        };
+        if said {
+            // The path comes from the Go name here.
+            let shown = if *field == "uid" { "uID" } else { field };
+            errors.forbidden(&path.child(shown), "cannot be set");
+        }
+    }
+}
+
 /// A label selector with its fields in Go's order.
 pub fn shown_selector(value: &Value) -> String {
     if value.is_null() { "null".to_owned() } else { internal("m.LabelSelector", value) }

@@ -87,7 +87,7 @@ pub(super) fn claim_template() -> Strategy {
         },
         validate: |object, errors| {
             let path = Path::new("spec");
-            template_metadata(&object["spec"]["metadata"], &path.child("metadata"), errors);
+            checks::template_metadata(&object["spec"]["metadata"], &path.child("metadata"), errors);
             claim_spec(&object["spec"]["spec"], &path.child("spec"), errors);
         },
         validate_update: |new, old, errors| {
@@ -100,25 +100,6 @@ pub(super) fn claim_template() -> Strategy {
             );
         },
         ..base()
-    }
-}
-
-/// Metadata of what is made from a template: annotations and labels, and nothing else.
-fn template_metadata(meta: &Value, path: &Path, errors: &mut Errors) {
-    crate::api::meta::annotations(&meta["annotations"], &path.child("annotations"), errors);
-    crate::api::meta::labels(&meta["labels"], &path.child("labels"), errors);
-    for field in crate::api::meta::OF_ONE_OBJECT {
-        let zero = match &meta[*field] {
-            Value::Null => true,
-            Value::String(text) => text.is_empty(),
-            Value::Number(number) => number.as_i64() == Some(0) && *field == "generation",
-            _ => false,
-        };
-        if !zero {
-            // The path comes from the Go name here.
-            let shown = if *field == "uid" { "uID" } else { field };
-            errors.forbidden(&path.child(shown), "cannot be set");
-        }
     }
 }
 

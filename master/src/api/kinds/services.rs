@@ -110,7 +110,8 @@ fn keep_addresses(new: &mut Value, old: &Value) {
         for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let absent = match &new["spec"][name] {
                 Value::Null => true,
-                Value::String(s) => s.is_empty(),
+                // A policy that says nothing is said.
+                Value::String(s) => s.is_empty() && name != "ipFamilyPolicy",
                 Value::Array(a) => a.is_empty(),
                 _ => false,
             };

@@ -49,7 +49,7 @@ pub(super) fn claim(object: &Value, _: Option<&Value>, said: &mut Vec<String>) {
 pub(super) fn claim_spec(spec: &Value, path: &Path, said: &mut Vec<String>) {
     for which in ["requests", "limits"] {
         let value = &spec["resources"][which]["storage"];
-        if amount(value).is_some_and(|q| !q.is_whole()) {
+        if amount(value).is_some_and(|q| !q.passes_for_whole()) {
             let at = path.child("resources").child(which).key("storage");
             said.push(format!("{at}: fractional byte value {value} is invalid, must be an integer"));
         }

@@ -213,8 +213,14 @@ fn is_zero(value: &Value) -> bool {
 
 fn replica_status(new: &Value, _: &Value, errors: &mut Errors) {
     let status = &new["status"];
-    let numbers =
-        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    let numbers = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "terminatingReplicas",
+        "observedGeneration",
+    ];
     counts(status, &numbers, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
     available(status, "readyReplicas", errors);
 }

@@ -59,6 +59,7 @@ fn match_resources(value: &Value, path: &Path, errors: &mut Errors) {
 
 fn expression(
     environment: &Environment,
+    shown: &str,
     source: &str,
     wanted: (&str, fn(&Type) -> bool),
     path: &Path,
@@ -70,16 +71,16 @@ fn expression(
         return;
     }
     match Program::compile(environment, source) {
-        Err(why) => errors.invalid(path, source, why),
+        Err(why) => errors.invalid(path, shown, why),
         Ok(program) if (wanted.1)(&program.ty) => {
             if let Some(why) = program.unready() {
-                errors.internal(path, &why);
+                errors.internal(path, &format!("program {why}"));
             }
         }
         Ok(program) => {
             errors.invalid(
                 path,
-                source,
+                shown,
                 format!("must evaluate to {} but got {}", wanted.0, program.ty.full_name()),
             );
         }
@@ -99,7 +100,7 @@ pub fn conditions(given: &[Value], environment: &Environment, path: &Path, error
         let at = path.index(i);
         match text(condition, &["expression"]).trim() {
             "" => errors.required(&at.child("expression"), ""),
-            source => expression(environment, source, BOOL, &at.child("expression"), errors),
+            source => expression(environment, source, source, BOOL, &at.child("expression"), errors),
         }
         let name = text(condition, &["name"]);
         if name.is_empty() {
@@ -160,7 +161,7 @@ fn common(spec: &Value, mutates: bool, path: &Path, errors: &mut Errors) -> Envi
             Err(why) => errors.invalid(&at.child("expression"), source, why),
             Ok(program) => {
                 if let Some(why) = program.unready() {
-                    errors.internal(&at.child("expression"), &why);
+                    errors.internal(&at.child("expression"), &format!("program {why}"));
                 }
             }
         }
@@ -221,13 +222,13 @@ pub fn validating(object: &Value, errors: &mut Errors) {
     for (i, validation) in validations.iter().enumerate() {
         let at = path.child("validations").index(i);
         let source = text(validation, &["expression"]);
-        expression(&environment, source, BOOL, &at.child("expression"), errors);
+        expression(&environment, source, source, BOOL, &at.child("expression"), errors);
         let made = text(validation, &["messageExpression"]);
         let message_at = at.child("messageExpression");
         if !made.is_empty() && made.trim().is_empty() {
             errors.invalid(&message_at, made, "must be non-empty if specified");
         } else if !made.is_empty() {
-            expression(&for_messages, made, STRING, &message_at, errors);
+            expression(&for_messages, made, made, STRING, &message_at, errors);
         }
         let message = text(validation, &["message"]);
         if !message.is_empty() && message.trim().is_empty() {
@@ -266,7 +267,7 @@ fn audit_annotations(annotations: &[Value], policy: &str, environment: &Environm
         } else if source.len() > EXPRESSION_BYTES_MAX {
             errors.required(&value_at, &format!("must not exceed {EXPRESSION_BYTES_MAX} bytes in length"));
         } else {
-            expression(environment, source, WANTED, &value_at, errors);
+            expression(environment, given, source, WANTED, &value_at, errors);
         }
         if annotations[..i].iter().any(|a| a["key"] == annotation["key"]) {
             errors.duplicate(&at.child("key"), key);
@@ -300,12 +301,12 @@ pub fn mutating(object: &Value, errors: &mut Errors) {
         };
         let patch_type = text(mutation, &["patchType"]);
         let own_at = at.child(own);
-        match text(mutation, &[own, "expression"]) {
+        match text(mutation, &[own, "expression"]).trim() {
             _ if !mutation[own].is_object() => {
                 errors.required(&own_at, &format!("must be specified when patchType is {patch_type}"));
             }
-            source if source.trim().is_empty() => errors.required(&own_at.child("expression"), ""),
-            source => expression(&environment, source, wanted, &own_at.child("expression"), errors),
+            "" => errors.required(&own_at.child("expression"), ""),
+            source => expression(&environment, source, source, wanted, &own_at.child("expression"), errors),
         }
         if mutation[other].is_object() {
             let why = format!("must not be specified when patchType is {patch_type}");

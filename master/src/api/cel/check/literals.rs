@@ -52,6 +52,7 @@ fn unfit(clause: Clause, item: &Expr, types: &Types) -> Option<(usize, String)> 
         Type::List(..) => "list".to_owned(),
         Type::Map(..) => "map".to_owned(),
         Type::Optional(_) => "optional_type".to_owned(),
+        Type::Type(_) => "type".to_owned(),
         other => other.full_name(),
     });
     if !clause.takes(&ty) {
@@ -79,6 +80,10 @@ fn look(expr: &Expr, types: &Types, mixed: bool, found: &mut Found) {
                 ("duration", [Expr { at, kind: Kind::Literal(Literal::String(text)) }])
                     if parse_duration(text).is_none() =>
                 {
+                    found[0].push(wrong(*at, "duration"));
+                }
+                // Of a number none is made, whatever the types say.
+                ("duration", [Expr { at, kind: Kind::Literal(Literal::Int(_)) }]) => {
                     found[0].push(wrong(*at, "duration"));
                 }
                 ("timestamp", [Expr { at, kind: Kind::Literal(Literal::String(text)) }])

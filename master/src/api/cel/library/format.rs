@@ -160,7 +160,7 @@ fn one(clause: Clause, value: &Value<'_>) -> Result<String, String> {
         ('d', Value::Int(n)) => Some(n.to_string()),
         ('d', Value::Uint(n)) => Some(n.to_string()),
         ('f', _) => double.map(|n| fixed(n, precision)),
-        ('e', _) => double.map(|n| scientific(n, precision)),
+        ('e', _) => double.map(scientific),
         ('b', Value::Bool(b)) => Some(if *b { "1" } else { "0" }.to_owned()),
         ('b' | 'o' | 'x' | 'X', Value::Int(n)) => {
             let sign = if *n < 0 { "-" } else { "" };
@@ -216,12 +216,14 @@ fn fixed(n: f64, precision: usize) -> String {
 }
 
 /// A number with its power of ten as people write it: at least two digits, raised.
-fn scientific(n: f64, precision: usize) -> String {
+/// However precisely it is asked for, upstream writes six decimals.
+fn scientific(n: f64) -> String {
+    const PRECISION: usize = 6;
     const RAISED: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
     if let Some(odd) = odd(n) {
         return odd;
     }
-    let plain = format!("{n:.precision$e}");
+    let plain = format!("{n:.PRECISION$e}");
     let (number, power) = plain.split_once('e').unwrap_or((&plain, "0"));
     let (sign, power) = power.strip_prefix('-').map_or(("", power), |power| ("⁻", power));
     let power: String = format!("{power:0>2}").bytes().map(|b| RAISED[usize::from(b - b'0') % 10]).collect();
@@ -283,7 +285,7 @@ mod tests {
             ("%f", Value::Double(1_234_567.5), "1,234,567.500000"),
             ("%.1f", Value::Double(-2.35), "-2.4"),
             ("%e", Value::Double(1000.0), "1.000000×10⁰³"),
-            ("%.2e", Value::Double(0.00125), "1.25×10⁻⁰³"),
+            ("%.2e", Value::Double(0.00125), "1.250000×10⁻⁰³"),
             ("%f", Value::text("Infinity"), "∞"),
             ("%x", Value::Int(-255), "-ff"),
             ("%X", Value::text("hi"), "6869"),

@@ -1,7 +1,7 @@
 //! Parts of a definition the way upstream's messages show them: as its internal types, which have no JSON names.
 
 use protocol::schema::internal::{Shape, go_json};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::object::{list, text};
 
@@ -20,6 +20,10 @@ enum Form {
     /// A flag or a schema.
     Additional,
     Rules,
+    /// Where more is written about it.
+    Docs,
+    /// By name, what else must be there: a schema or names.
+    Dependencies,
 }
 
 /// The fields of a schema: name in JSON, name in messages, form.
@@ -56,10 +60,10 @@ const FIELDS: [(&str, &str, Form); 43] = [
     ("properties", "Properties", Form::Map),
     ("additionalProperties", "AdditionalProperties", Form::Additional),
     ("patternProperties", "PatternProperties", Form::Map),
-    ("dependencies", "Dependencies", Form::Maybe),
+    ("dependencies", "Dependencies", Form::Dependencies),
     ("additionalItems", "AdditionalItems", Form::Additional),
     ("definitions", "Definitions", Form::Map),
-    ("externalDocs", "ExternalDocs", Form::Maybe),
+    ("externalDocs", "ExternalDocs", Form::Docs),
     ("example", "Example", Form::Maybe),
     ("x-kubernetes-preserve-unknown-fields", "XPreserveUnknownFields", Form::Maybe),
     ("x-kubernetes-embedded-resource", "XEmbeddedResource", Form::Flag),
@@ -96,6 +100,12 @@ fn all(items: &[Value], one: fn(&Value) -> Shape) -> Shape {
     Shape::List(items.iter().map(one).collect())
 }
 
+fn by_name(map: &Map<String, Value>, one: impl Fn(&Value) -> Shape) -> Shape {
+    let mut entries: Vec<_> = map.iter().map(|(name, value)| (name.clone(), one(value))).collect();
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Shape::Fields(entries)
+}
+
 /// A schema.
 pub fn schema(value: &Value) -> Shape {
     let one = |(name, go, form): (&str, &'static str, Form)| {
@@ -107,11 +117,17 @@ pub fn schema(value: &Value) -> Shape {
             (Form::One, _) => schema(given),
             (Form::List, Value::Array(items)) => all(items, schema),
             (Form::Rules, Value::Array(items)) => all(items, rule),
-            (Form::Map, Value::Object(map)) => {
-                let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), schema(v))).collect();
-                entries.sort_by(|a, b| a.0.cmp(&b.0));
-                Shape::Fields(entries)
-            }
+            (Form::Map, Value::Object(map)) => by_name(map, schema),
+            (Form::Dependencies, Value::Object(map)) => by_name(map, |needed| match needed {
+                Value::Object(_) => {
+                    fields(vec![("Schema", schema(needed)), ("Property", leaf(&Value::Null))])
+                }
+                _ => fields(vec![("Schema", leaf(&Value::Null)), ("Property", leaf(needed))]),
+            }),
+            (Form::Docs, Value::Object(_)) => fields(vec![
+                ("Description", text_or_empty(&given["description"])),
+                ("URL", text_or_empty(&given["url"])),
+            ]),
             (Form::Items, Value::Array(items)) => {
                 fields(vec![("Schema", leaf(&Value::Null)), ("JSONSchemas", all(items, schema))])
             }

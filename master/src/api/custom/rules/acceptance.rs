@@ -4,6 +4,7 @@ use super::{REASONS, cost, environment, field_path};
 use crate::api::cel::check::Types;
 use crate::api::cel::types::of_schema;
 use crate::api::cel::{Program, Type};
+use crate::api::custom::schema::structural::unreadable;
 use crate::api::custom::schema::{Rule, Schema};
 use crate::api::invalid::{Errors, Path, go_quote};
 
@@ -91,7 +92,8 @@ pub fn words(rule: &Rule, declared: &serde_json::Value, at: &Path, errors: &mut 
     if breaks(given) {
         errors.invalid(&field_at, given, "must not contain line breaks");
     }
-    if field_path::resolve(given, &Schema::parse(declared), true).is_err() {
+    // What is no structural schema has no fields to lead to, and says so itself.
+    if unreadable(declared).is_none() && field_path::resolve(given, &Schema::parse(declared), true).is_err() {
         errors.invalid(&field_at, given, "must be a valid path");
     }
 }
@@ -125,7 +127,10 @@ fn one(
         Program::check_all(&environment, source).map_err(|why| format!("compilation failed: {why}"))
     };
     let compiled = compile(&rule.rule).and_then(|(program, types)| match program.ty {
-        Type::Bool => program.unready().map_or(Ok((program, types)), Err),
+        Type::Bool => match program.unready() {
+            Some(why) => Err(format!("program {why}")),
+            None => Ok((program, types)),
+        },
         _ => Err("cel expression must evaluate to a bool".to_owned()),
     });
     let estimate = |program: &Program, types: &Types| {
@@ -158,6 +163,10 @@ fn one(
                 errors.invalid_shown(&message_at, &shown(rule), why);
             }
             Ok((program, types)) => {
+                if let Some(why) = program.unready() {
+                    errors.invalid_shown(&message_at, &shown(rule), format!("messageExpression {why}"));
+                    return;
+                }
                 let cost = estimate(&program, &types);
                 if cost > cost::RULE_COST_MAX {
                     let why = cost::refusal("estimated messageExpression cost", cost, cost::RULE_COST_MAX);

@@ -72,6 +72,15 @@ fn is_scalar(ty: &Type) -> bool {
     }
 }
 
+/// Whether what an expression makes stands nowhere in the value that a rule is about.
+fn nowhere(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Call(_, name, _) => !matches!(bare(name), "_[_]" | "_[?_]"),
+        Kind::Literal(_) | Kind::List(_) | Kind::Map(_) | Kind::Struct(..) | Kind::Comprehension(_) => true,
+        _ => false,
+    }
+}
+
 /// What a rule about a schema's values costs at most; more than can be told is the most that can. `types` are those
 /// of all that the rule is made of, `resource` whether the values have apiVersion, kind and metadata of their own.
 pub fn estimate(expr: &Expr, types: &Types, schema: &Schema, resource: bool) -> u64 {
@@ -110,14 +119,18 @@ impl<'s> Estimate<'_, 's> {
                 Span::ONE
             }
             // The name of a type, which is one name with dots in it.
-            Kind::Select(..) if known.ty == Type::Type && expr.dotted().is_some() => {
+            Kind::Select(..) if matches!(known.ty, Type::Type(_)) && expr.dotted().is_some() => {
                 known.place = self.own;
                 Span::ONE
             }
             Kind::Select(inner, field, optional) => {
                 let (cost, of) = self.expr(inner);
                 if !optional {
-                    known.place = of.place.and_then(|place| place.field(field));
+                    // Upstream takes the field of what is at no place of the value for the value itself.
+                    known.place = match nowhere(inner) {
+                        true => self.own,
+                        false => of.place.and_then(|place| place.field(field)),
+                    };
                 }
                 let counts = *optional || matches!(of.ty, Type::Map(..) | Type::Object(_) | Type::Param(_));
                 if counts { cost.plus(Span::ONE) } else { cost }

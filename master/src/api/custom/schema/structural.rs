@@ -74,7 +74,7 @@ fn beside_status(value: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Why a schema cannot even be read as a structural one.
-fn unreadable(s: &Value) -> Option<String> {
+pub fn unreadable(s: &Value) -> Option<String> {
     let unsupported =
         ["id", "schema", "$ref", "patternProperties", "dependencies", "additionalItems", "definitions"];
     let named = |name: &str| if name == "schema" { "$schema".to_owned() } else { name.to_owned() };

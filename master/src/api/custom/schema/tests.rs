@@ -289,3 +289,22 @@ fn defaults_of_embedded_objects_are_read() {
     embedded::read_defaults(&mut schema);
     assert_eq!(schema, unread);
 }
+
+#[test]
+fn numbers_are_told_as_go_prints_floats() {
+    use super::validate::go_number;
+    for (number, wanted) in [
+        (0.0, "0"),
+        (1.5, "1.5"),
+        (-3.0, "-3"),
+        (123_456.0, "123456"),
+        (1_000_000.0, "1e+06"),
+        (1_234_567.5, "1.2345675e+06"),
+        (0.0001, "0.0001"),
+        (0.000_01, "1e-05"),
+        (1e21, "1e+21"),
+        (f64::INFINITY, "+Inf"),
+    ] {
+        assert_eq!(go_number(number), wanted);
+    }
+}

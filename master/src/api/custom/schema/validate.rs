@@ -174,7 +174,26 @@ fn string(text: &str, schema: &Schema, path: &Path, errors: &mut Errors) {
 
 /// A number as Go prints floats.
 pub fn go_number(n: f64) -> String {
-    if n.fract() == 0.0 && n.abs() < 1e21 { format!("{n:.0}") } else { format!("{n}") }
+    /// From this power of ten on, one is written; so it is below the other.
+    const POWERS: std::ops::Range<i32> = -4..6;
+    if !n.is_finite() {
+        let sign = if n < 0.0 { "-" } else { "+" };
+        return if n.is_nan() { "NaN".to_owned() } else { format!("{sign}Inf") };
+    }
+    let written = format!("{n:e}");
+    let (digits, power) = written.split_once('e').unwrap_or((&written, "0"));
+    let power: i32 = power.parse().unwrap_or_default();
+    if POWERS.contains(&power) {
+        return format!("{n}");
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
+}
+
+/// A bound of a number: of an integer it is one.
+fn bound_shown(value: &Value, bound: f64) -> String {
+    let whole = !value.is_f64() && bound.fract() == 0.0 && bound.abs() < 9e18;
+    if whole { format!("{bound:.0}") } else { go_number(bound) }
 }
 
 fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
@@ -193,11 +212,11 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
             let what = format!(
                 "factor MultipleOf declared for {} must be positive: {}",
                 in_body(path),
-                go_number(of)
+                bound_shown(value, of)
             );
-            errors.invalid_shown(path, &go_number(of), what);
+            errors.invalid_shown(path, &bound_shown(value, of), what);
         } else if odd {
-            let what = format!("should be a multiple of {}", go_number(of));
+            let what = format!("should be a multiple of {}", bound_shown(value, of));
             errors.invalid(path, value.clone(), body(path, what));
         }
     }
@@ -207,14 +226,14 @@ fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {
         && (n < min || (exclusive && n == min))
     {
         let or_equal = if exclusive { "" } else { "or equal to " };
-        let what = format!("should be greater than {or_equal}{}", go_number(min));
+        let what = format!("should be greater than {or_equal}{}", bound_shown(value, min));
         errors.invalid(path, value.clone(), body(path, what));
     }
     if let Some((max, exclusive)) = schema.maximum.map(whole)
         && (n > max || (exclusive && n == max))
     {
         let or_equal = if exclusive { "" } else { "or equal to " };
-        let what = format!("should be less than {or_equal}{}", go_number(max));
+        let what = format!("should be less than {or_equal}{}", bound_shown(value, max));
         errors.invalid(path, value.clone(), body(path, what));
     }
 }

@@ -75,7 +75,7 @@ fn a_template_says_how_claims_are_labelled_and_nothing_else() {
             vec!["f.deletionGracePeriodSeconds: Forbidden: cannot be set"],
         ),
     ] {
-        assert_eq!(said(|path, errors| template_metadata(&meta, path, errors)), wanted, "{meta}");
+        assert_eq!(said(|path, errors| checks::template_metadata(&meta, path, errors)), wanted, "{meta}");
     }
 }
 

@@ -221,8 +221,11 @@ fn ephemeral(item: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
         "lifecycle",
     ] {
         let given = match &item[name] {
-            Value::Null => false,
-            Value::Object(fields) => name != "resources" || !fields.is_empty(),
+            Value::Null => errors.is_given_empty(&path.child(name)),
+            Value::Object(fields) if name == "resources" => {
+                let inner = |name: &str| errors.is_given_empty(&path.child("resources").child(name));
+                !fields.is_empty() || ["claims", "limits", "requests"].into_iter().any(inner)
+            }
             _ => true,
         };
         if given {

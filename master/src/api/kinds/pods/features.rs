@@ -48,6 +48,25 @@ pub fn drop_disabled(spec: &mut Value, old: &Value) {
     }
 }
 
+/// Drops from a status what is not switched on: which image a volume is.
+pub(super) fn drop_disabled_status(pod: &mut Value, old: &Value) {
+    const STATUSES: [&str; 3] = ["containerStatuses", "ephemeralContainerStatuses", "initContainerStatuses"];
+    let tells = |pod: &Value| {
+        let all = STATUSES.iter().flat_map(|name| list(pod, &["status", name]));
+        all.flat_map(|status| list(status, &["volumeMounts"])).any(|mount| !mount["volumeStatus"].is_null())
+    };
+    if tells(old) || !tells(pod) {
+        return;
+    }
+    for name in STATUSES {
+        for status in list_mut(pod, &["status", name]) {
+            for mount in list_mut(status, &["volumeMounts"]) {
+                object_mut(mount, &[]).remove("volumeStatus");
+            }
+        }
+    }
+}
+
 /// Puts into selectors what they take from the pod's own labels.
 pub(super) fn label_keys(pod: &mut Value) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -93,6 +112,19 @@ fn select(term: &mut Value, fields: &[(&str, &str)], labels: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_does_not_begin_to_tell_what_is_not_switched_on() {
+        let told = json!({"status": {"containerStatuses": [
+            {"name": "c", "volumeMounts": [{"name": "v", "volumeStatus": {"image": {"imageRef": "x"}}}]},
+        ]}});
+        let mut new = told.clone();
+        drop_disabled_status(&mut new, &json!({}));
+        assert_eq!(new["status"]["containerStatuses"][0]["volumeMounts"], json!([{"name": "v"}]));
+        let mut kept = told.clone();
+        drop_disabled_status(&mut kept, &told);
+        assert_eq!(kept, told);
+    }
 
     #[test]
     fn what_is_not_switched_on_is_dropped_from_what_is_new() {

@@ -43,6 +43,7 @@ pub(super) fn strategy() -> Strategy {
             copy_meta(old, new, "ownerReferences");
             status::keep(new, old);
             status::addresses(new);
+            features::drop_disabled_status(new, old);
         },
         validate,
         validate_create,

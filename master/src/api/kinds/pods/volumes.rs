@@ -269,21 +269,7 @@ fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
         errors.required(path, "");
         return;
     }
-    let at = path.child("metadata");
-    meta::annotations(&template["metadata"]["annotations"], &at.child("annotations"), errors);
-    meta::labels(&template["metadata"]["labels"], &at.child("labels"), errors);
-    for name in meta::OF_ONE_OBJECT {
-        let value = &template["metadata"][*name];
-        let said = match value {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Number(number) => number.as_i64() != Some(0),
-            _ => true,
-        };
-        if said {
-            errors.forbidden(&at.child(name), "cannot be set");
-        }
-    }
+    checks::template_metadata(&template["metadata"], &path.child("metadata"), errors);
     persistent::claim_spec(&template["spec"], &path.child("spec"), errors);
 }
 

@@ -168,7 +168,7 @@ fn repeated(spec: &Value, field: &str, by: &str, path: &Path, said: &mut Vec<Str
 fn fractions(amounts: &Value, resources: &[&str], path: &Path, said: &mut Vec<String>) {
     for resource in resources {
         let value = &amounts[*resource];
-        if amount(value).is_some_and(|q| !q.is_whole()) {
+        if amount(value).is_some_and(|q| !q.passes_for_whole()) {
             let path = path.key(resource);
             said.push(format!("{path}: fractional byte value {value} is invalid, must be an integer"));
         }
