@@ -216,7 +216,7 @@ impl Checker<'_> {
 
     fn field(&mut self, at: usize, of: &Type, field: &str) -> Type {
         match of {
-            Type::Dyn | Type::Error => of.clone(),
+            Type::Dyn | Type::Error => Type::Dyn,
             Type::Optional(inner) => self.field(at, inner, field),
             Type::Map(_, value) => (**value).clone(),
             Type::Object(object) => match object.field(field) {
