@@ -19,7 +19,7 @@ use super::counted::{Counted, seated};
 use super::metrics::{About, Request};
 use super::negotiate::{self, Chosen, Form, Offer, Syntax};
 use super::path::{self, Named};
-use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route};
+use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route, unsupported};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
 use super::{Admitted, Shared, body, deadline, elsewhere, packed, pieces, watch, write};
@@ -39,6 +39,13 @@ pub(super) async fn handle(
             .content_type("text/plain; charset=utf-8")
             .force_close()
             .body("400 Bad Request");
+    }
+    if path::ends_with_watch(http.path()) {
+        let url = http.uri();
+        return HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body(format!(
+            "Internal Server Error: \"{url}\": failed to create RequestInfo: unable to determine kind and namespace \
+             from url, {url}\n"
+        ));
     }
     let asked = Parsed::of(&http, &shared);
     let counted = Counted::new(&http, &asked, &shared);
@@ -156,9 +163,9 @@ async fn answer(
     };
     let asked = match Asked::new(&http, &admitted, asked, shared) {
         Ok(asked) => asked,
-        Err(error) => {
+        Err(refusal) => {
             body::pass_over(&http, payload).await;
-            return Err(error);
+            return refused(refusal);
         }
     };
     let target = asked.way.as_ref().map(|_| &asked.request.target);
@@ -221,7 +228,7 @@ impl Asked {
         admitted: &Admitted,
         parsed: Parsed,
         shared: &Shared,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, Refusal> {
         let line = (http.method().as_str(), http.path());
         let verb = parsed.verb(line.0);
         let Parsed { place, query } = parsed;
@@ -232,7 +239,8 @@ impl Asked {
             None => (None, None),
         };
         let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
-        request.user_agent = header(http.headers(), USER_AGENT).to_owned();
+        let agent = http.headers().get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+        request.user_agent = String::from_utf8_lossy(agent).into_owned();
         // What is only passed on may be asked what it can do, by whoever may do all of it.
         let passes = line.0 == "OPTIONS" && way.as_ref().is_some_and(|way| way.kind.is_some());
         let passes = passes && is_proxied(&request.target);
@@ -251,18 +259,30 @@ fn no_verb(
     request: &ApiRequest,
     way: Option<&Way>,
     headers: &HeaderMap,
-) -> ApiError {
+) -> Refusal {
     match shared.config.gate.decision(&attributes) {
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => attributes.forbidden(&reason),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+            Refusal::Status(attributes.forbidden(&reason))
+        }
         Decision::Allow(_) => {
-            let Some(Way { kind, rest, .. }) = way else { return not_found() };
+            let Some(Way { kind, rest, .. }) = way else { return Refusal::Status(not_found()) };
             // What can be read is there.
             match route("GET", request, *kind, &*shared.config.documents, "*/*", headers, rest) {
-                Err(Refusal::NoGroup) => not_found(),
-                Err(Refusal::Status(error)) if error.code() == 404 => error,
-                _ => method_not_allowed(),
+                Err(Refusal::NoGroup) => Refusal::NoGroup,
+                Err(Refusal::Status(error)) if error.code() == 404 => Refusal::Status(error),
+                _ => Refusal::Status(
+                    kind.filter(|kind| kind.custom).map_or_else(method_not_allowed, unsupported),
+                ),
             }
         }
+    }
+}
+
+/// The answer to what leads nowhere.
+fn refused(refusal: Refusal) -> Result<HttpResponse, ApiError> {
+    match refusal {
+        Refusal::NoGroup => Ok(elsewhere::page_not_found()),
+        Refusal::Status(error) => Err(error),
     }
 }
 
@@ -312,10 +332,7 @@ async fn serve(
         body::pass_over(&http, payload).await;
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
-        return match refusal {
-            Refusal::NoGroup => Ok(elsewhere::page_not_found()),
-            Refusal::Status(error) => Err(error),
-        };
+        return refused(refusal);
     }
     let Some(resource) = found else { return Err(not_found()) };
     // From here on whatever comes of a request is told together with what is to be noted about its kind.
@@ -450,6 +467,9 @@ async fn routed(
     response.warnings = warnings;
     if chosen.form == Form::Table && response.code < 400 {
         check_include(chosen.form, &include)?;
+    }
+    if response.code >= 400 {
+        chosen = chosen.of_error(&accept);
     }
     match write::object(&response, chosen, resource, &*config.documents, &include) {
         // It was done, and what is to be said about it is, though it cannot be shown as asked for.
