@@ -131,15 +131,10 @@ impl Rbac {
     /// The rules of the role that a binding names; `None` when it does not exist.
     pub fn role_rules(&self, namespace: &str, role: &RoleRef) -> Option<Vec<PolicyRule>> {
         self.refresh();
-        let index = self.index.read();
-        let mut all: Vec<PolicyRule> = Vec::new();
-        // What a role collects is found where it comes from, and again in itself.
-        for rule in index.role(namespace, role)?.iter().flat_map(|rules| rules.iter()) {
-            if !all.contains(rule) {
-                all.push(rule.clone());
-            }
-        }
-        Some(all)
+        self.index
+            .read()
+            .role(namespace, role)
+            .map(|rules| rules.iter().flat_map(|r| r.iter().cloned()).collect())
     }
 
     /// Calls `each` with the rules that apply, cluster-wide bindings first, until it says no. Returns the
