@@ -4,11 +4,12 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 mod complaint;
+mod compose;
 mod emit;
-mod node;
+mod resolve;
 mod scalar;
 
-use node::Node;
+use compose::{Document, Fault};
 
 /// The column behind which the texts of answers are folded.
 const ANSWER_WIDTH: usize = 80;
@@ -32,21 +33,37 @@ pub struct Read {
 }
 
 /// Reads the first document of a YAML text. Of keys that are there twice the last counts. Aliases and depth are
-/// bounded by the reader, so a small text cannot become a huge value.
+/// bounded, so a small text cannot become a huge value.
 ///
 /// # Errors
 /// What is wrong with the text, as Go's reader would begin to say it.
 pub fn read(text: &str) -> Result<Read, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(line) = complaint::of_version(text) {
+        return Err(line);
+    }
+    match compose::first(text) {
+        Ok(Document { value, repeated }) => {
+            let told = repeated.into_iter();
+            let strict =
+                told.map(|(line, key)| format!("line {line}: key {key} already set in map")).collect();
+            Ok(Read { value, strict })
+        }
+        Err(Fault::Said(why)) => Err(why),
+        Err(Fault::Syntax) => Err(syntax(text)),
+    }
+}
+
+/// What is wrong with a text that is no YAML: told by a reader that takes note of what it was about.
+fn syntax(text: &str) -> String {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
     };
-    let documents: Vec<Node> =
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|e| complaint::of(&e, text))?;
-    let first = documents.into_iter().next().unwrap_or_default();
-    let strict = first.repeated.into_iter();
-    let strict = strict.map(|(line, key)| format!("line {line}: key {key} already set in map")).collect();
-    Ok(Read { value: first.value, strict })
+    match serde_saphyr::from_multiple_with_options::<serde::de::IgnoredAny>(text, options) {
+        Err(error) => complaint::of(&error, text),
+        Ok(_) => "yaml: did not find expected node content".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -66,9 +83,11 @@ mod tests {
                 "line 6: key \"m\" already set in map",
             ]
         );
-        // Of other keys than texts the reader leaves the last only.
         let read = super::read("{1: a, 1: b}").expect("is read");
-        assert_eq!(read.value, json!({"1": "b"}));
+        assert_eq!(
+            (read.value, read.strict),
+            (json!({"1": "b"}), vec!["line 1: key 1 already set in map".to_owned()])
+        );
     }
 
     #[test]

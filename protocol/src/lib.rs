@@ -8,6 +8,7 @@
 //! - [`balancing`]: addresses of Services of type LoadBalancer.
 //! - [`request`]: the API request that every door produces, its answer, watch events.
 //! - [`client`]: the typed client that controllers and nodes use over a door.
+//! - [`difference`]: what changed between two texts.
 //! - [`ingress`]: whose Ingresses are, and how a node says that it serves them.
 //! - [`link`]: the messages between a node and its master.
 //! - [`events`]: what components tell people about objects.
@@ -23,6 +24,7 @@
 pub mod apply;
 pub mod balancing;
 pub mod client;
+pub mod difference;
 pub mod error;
 pub mod events;
 pub mod go;

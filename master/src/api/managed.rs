@@ -147,7 +147,7 @@ impl<'a> Tracking<'a> {
             Ok(changes) => changes,
             Err(why) => {
                 untracked(&why);
-                return Some(live.into_owned());
+                return None;
             }
         };
         let managed = match chosen {
@@ -163,15 +163,15 @@ impl<'a> Tracking<'a> {
             Ok(managed) => Some(managed.encode()).filter(|m| !m.is_null()),
             Err(why) => {
                 untracked(&why);
-                Some(live.into_owned())
+                None
             }
         }
     }
 }
 
-/// An object that does not have the form of its kind keeps the managers that it had.
+/// An object whose managers cannot be followed, as it or what they own does not have the form of its kind, has none.
 fn untracked(why: &Refusal) {
-    tracing::warn!(%why, "fields of an object change without a manager");
+    tracing::warn!(%why, "the managers of an object's fields are forgotten");
 }
 
 #[cfg(test)]

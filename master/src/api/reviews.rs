@@ -51,6 +51,9 @@ impl Inner {
         let validation = request.options.field_validation.as_deref();
         let Sent { value: mut body, empties } =
             body::decode(r.group, r.version, r.kind, &request.body, validation, warnings)?;
+        if !r.namespaced {
+            object::object_mut(&mut body, &["metadata"]).remove("namespace");
+        }
         let snapshot = self.recent().await?;
         let mut write =
             Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
@@ -75,6 +78,7 @@ impl Inner {
                 let rules = reviews::rules_for(&self.authorizer, &request.caller, namespace);
                 // What was asked does not come back.
                 body["spec"] = json!({});
+                object::object_mut(&mut body, &["metadata"]).retain(|name, _| name == "creationTimestamp");
                 rules
             }
             _ => {
@@ -114,7 +118,9 @@ impl Inner {
                 ..Attributes::default()
             }
         } else {
-            Attributes::path(caller, text(url, &["verb"]), text(url, &["path"]))
+            // Nobody's method: it counts as it is written.
+            let verb = text(url, &["verb"]).to_owned();
+            Attributes { verb, ..Attributes::path(caller, "", text(url, &["path"])) }
         };
         let decision = self.authorizer.decide(&attributes);
         let mut status = json!({"allowed": decision.is_allowed()});

@@ -76,7 +76,7 @@ impl Inner {
                         let kind = request.patch.unwrap_or(PatchKind::Merge);
                         let shown = || before.clone();
                         let mut scale =
-                            apply_patch(definition, kind, shown, &request.body, validation, said)?.value;
+                            apply_patch(definition, kind, shown, &request.body, validation, said)?.0.value;
                         tracking.update(&before, &mut scale);
                         scale
                     }
@@ -224,6 +224,7 @@ impl Inner {
         let mut eviction = eviction_of(&request.body, validation, warnings)?;
         in_namespace(&eviction, subject)?;
         let snapshot = self.fresh().await?;
+        super::admission::node_restriction::eviction(&snapshot, request, &subject)?;
         let mut write =
             Write { request, subject, old: None, snapshot: &snapshot, warnings, given_empty: None };
         calls::mutate(self, &mut write, &mut eviction).await?;
@@ -250,7 +251,6 @@ impl Inner {
         let stored = subject.find(&snapshot).ok_or_else(|| subject.not_found())?;
         calls::validate(self, &mut write, &eviction).await?;
         let pod = stored.value().map_err(ApiError::internal)?;
-        super::admission::node_restriction::eviction(request, &pod)?;
         let phase = text(&pod, &["status", "phase"]);
         let free = matches!(phase, "Succeeded" | "Failed" | "Pending") || stored.meta.is_deleting();
         if !free {

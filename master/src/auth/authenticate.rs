@@ -263,8 +263,9 @@ impl Impersonation {
             let Some(what) = after(name, "impersonate-") else { continue };
             let what = what.to_ascii_lowercase();
             match what.as_str() {
-                "user" => wanted.user = value.to_owned(),
-                "uid" => wanted.uid = value.to_owned(),
+                // Of one that is there twice the first counts.
+                "user" if wanted.user.is_empty() => wanted.user = value.to_owned(),
+                "uid" if wanted.uid.is_empty() => wanted.uid = value.to_owned(),
                 "group" => wanted.groups.push(value.to_owned()),
                 _ => {
                     if let Some(key) = what.strip_prefix("extra-") {

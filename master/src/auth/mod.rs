@@ -83,7 +83,7 @@ impl Attributes {
             ..Attributes::default()
         };
         // A namespace lies in itself: who has a role in it may be allowed to read it.
-        if target.group.is_empty() && target.resource == "namespaces" {
+        if target.group.is_empty() && target.resource == "namespaces" && target.namespace.is_none() {
             attributes.namespace = attributes.name.clone();
         }
         let selective = matches!(request.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
@@ -95,9 +95,10 @@ impl Attributes {
         {
             let exact = selector.requirements.into_iter().filter(|r| !r.negated);
             attributes.field_equals = exact.map(|r| (r.field, r.value)).collect();
-            // A list of one name is a read of that name.
+            // A list of one name is a read of that name; a deletion is one of a collection all the same.
+            let reads = attributes.name.is_empty() && request.verb != Verb::DeleteCollection;
             let named = attributes.field_equals.iter().find(|(field, _)| field == "metadata.name");
-            if let (true, Some((_, name))) = (attributes.name.is_empty(), named) {
+            if let (true, Some((_, name))) = (reads, named) {
                 attributes.name = name.clone();
             }
         }

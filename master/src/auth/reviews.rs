@@ -12,7 +12,7 @@ use crate::cache::Cache;
 
 use super::rbac::PolicyRule;
 use super::tokens::{Bound, ISSUER, ObjectRef, TokenError, TokenKeys};
-use super::{Authenticator, ClusterAuthorizer, MASTERS};
+use super::{Authenticator, ClusterAuthorizer, MASTERS, authenticate};
 
 const LIFETIME_DEFAULT: i64 = 3600;
 const LIFETIME_MIN: i64 = 600;
@@ -178,7 +178,25 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
     if audiences.is_empty() {
         audiences.push(ISSUER.to_owned());
     }
-    let status = match authenticator.token(token, &audiences) {
+    // It is looked at as it would be in a header, whose words are parted by single spaces: one without a token is
+    // nobody's.
+    let header = format!("Bearer {token}");
+    let status = match header.trim().splitn(3, ' ').nth(1) {
+        None | Some("") => {
+            json!({"authenticated": true, "user": user_info(&authenticate::anonymous()), "audiences": audiences})
+        }
+        Some(token) => reviewed(authenticator, token, &audiences),
+    };
+    Ok(json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "metadata": body.get("metadata").cloned().unwrap_or_else(|| json!({})),
+        "spec": body["spec"], "status": status,
+    }))
+}
+
+/// What is to be said about a token.
+fn reviewed(authenticator: &Authenticator, token: &str, audiences: &[String]) -> Value {
+    match authenticator.token(token, audiences) {
         Ok((caller, common)) => {
             json!({"authenticated": true, "user": user_info(&caller), "audiences": common})
         }
@@ -189,18 +207,13 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
                 TokenError::Audience(of) if !of.is_empty() => format!(
                     "[invalid bearer token, token audiences {} is invalid for the target audiences {}]",
                     protocol::go::quoted_list(&of),
-                    protocol::go::quoted_list(&audiences)
+                    protocol::go::quoted_list(audiences)
                 ),
                 _ => "invalid bearer token".to_owned(),
             };
             json!({"user": {}, "error": why})
         }
-    };
-    Ok(json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
-        "metadata": body.get("metadata").cloned().unwrap_or_else(|| json!({})),
-        "spec": body["spec"], "status": status,
-    }))
+    }
 }
 
 /// A caller as reviews show it.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, USER_AGENT};
-use protocol::{ApiError, ApiRequest, Caller, Resource, Target, Verb};
+use actix_web::http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use protocol::{ApiRequest, Caller, Resource, Target, Verb};
 
-use super::handle::header;
 use super::path::{self, Named};
-use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route};
+use super::route::{Refusal, is_proxied, is_stream, method_not_allowed, not_found, route, unsupported};
 use super::{Admitted, Shared};
 use crate::auth::{Attributes, Decision};
 
@@ -100,7 +99,7 @@ impl Asked {
         admitted: &Admitted,
         parsed: Parsed,
         shared: &Shared,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, Refusal> {
         let line = (http.method().as_str(), http.path());
         let verb = parsed.verb(line.0);
         let Parsed { place, query } = parsed;
@@ -111,7 +110,8 @@ impl Asked {
             None => (None, None),
         };
         let (mut request, attributes) = wanted(line, verb, target, admitted.caller.clone());
-        request.user_agent = header(http.headers(), USER_AGENT).to_owned();
+        let agent = http.headers().get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+        request.user_agent = String::from_utf8_lossy(agent).into_owned();
         // What is only passed on may be asked what it can do, by whoever may do all of it.
         let passes = line.0 == "OPTIONS" && way.as_ref().is_some_and(|way| way.kind.is_some());
         let passes = passes && is_proxied(&request.target);
@@ -130,16 +130,20 @@ fn no_verb(
     request: &ApiRequest,
     way: Option<&Way>,
     headers: &HeaderMap,
-) -> ApiError {
+) -> Refusal {
     match shared.config.gate.decision(&attributes) {
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => attributes.forbidden(&reason),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+            Refusal::Status(attributes.forbidden(&reason))
+        }
         Decision::Allow(_) => {
-            let Some(Way { kind, rest, .. }) = way else { return not_found() };
+            let Some(Way { kind, rest, .. }) = way else { return Refusal::Status(not_found()) };
             // What can be read is there.
             match route("GET", request, *kind, &*shared.config.documents, "*/*", headers, rest) {
-                Err(Refusal::NoGroup) => not_found(),
-                Err(Refusal::Status(error)) if error.code() == 404 => error,
-                _ => method_not_allowed(),
+                Err(Refusal::NoGroup) => Refusal::NoGroup,
+                Err(Refusal::Status(error)) if error.code() == 404 => Refusal::Status(error),
+                _ => Refusal::Status(
+                    kind.filter(|kind| kind.custom).map_or_else(method_not_allowed, unsupported),
+                ),
             }
         }
     }

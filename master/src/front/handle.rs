@@ -39,6 +39,13 @@ pub(super) async fn handle(
             .force_close()
             .body("400 Bad Request");
     }
+    if path::ends_with_watch(http.path()) {
+        let url = http.uri();
+        return HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body(format!(
+            "Internal Server Error: \"{url}\": failed to create RequestInfo: unable to determine kind and namespace \
+             from url, {url}\n"
+        ));
+    }
     let asked = Parsed::of(&http, &shared);
     let counted = Counted::new(&http, &asked, &shared);
     let (answered, waited) = waited::measure(Box::pin(answer(http, payload, &shared, asked))).await;
@@ -99,7 +106,10 @@ async fn admitted(
         };
         shared.config.gate.caller(certificate, http.headers(), &what).await?
     };
-    let asked = Asked::new(&http, &admitted, asked, shared)?;
+    let asked = match Asked::new(&http, &admitted, asked, shared) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(refusal),
+    };
     let target = asked.way.as_ref().map(|_| &asked.request.target);
     let mut audited = Audited::begin(&http, shared, &admitted, &asked.attributes, target).await;
     let id = audited.id();
@@ -131,6 +141,14 @@ async fn admitted(
         }
     }
     result
+}
+
+/// The answer to what leads nowhere.
+fn refused(refusal: Refusal) -> Result<HttpResponse, ApiError> {
+    match refusal {
+        Refusal::NoGroup => Ok(elsewhere::page_not_found()),
+        Refusal::Status(error) => Err(error),
+    }
 }
 
 /// Serves a request, in its seat.
@@ -178,10 +196,7 @@ async fn serve(
     {
         // Who may not do it does not learn that it cannot be done.
         config.gate.may(&request)?;
-        return match refusal {
-            Refusal::NoGroup => Ok(elsewhere::page_not_found()),
-            Refusal::Status(error) => Err(error),
-        };
+        return refused(refusal);
     }
     let Some(resource) = found else { return Err(not_found()) };
     // From here on whatever comes of a request is told together with what is to be noted about its kind.
@@ -314,6 +329,9 @@ async fn routed(
     response.warnings = warnings;
     if chosen.form == Form::Table && response.code < 400 {
         check_include(chosen.form, &include)?;
+    }
+    if response.code >= 400 {
+        chosen = chosen.of_error(&accept);
     }
     match write::object(&response, chosen, resource, &*config.documents, &include) {
         // It was done, and what is to be said about it is, though it cannot be shown as asked for.

@@ -102,6 +102,14 @@ impl Chosen {
     pub fn for_errors(header: &str) -> Syntax {
         choose(header, Offer::PLAIN).map_or(Syntax::Json, |chosen| chosen.syntax)
     }
+
+    /// What an error is written as, where this was chosen from a header for what went well: it has no other forms.
+    pub fn of_error(self, header: &str) -> Chosen {
+        match self.form {
+            Form::Object => self,
+            _ => Chosen { form: Form::Object, syntax: Chosen::for_errors(header), ..self },
+        }
+    }
 }
 
 struct Clause<'a> {
@@ -287,10 +295,12 @@ fn unknown_format(types: &[&str]) -> ApiError {
     ApiError::new(415, "UnsupportedMediaType", message)
 }
 
-/// Whether what follows a media type is `name=value`, of tokens or quoted texts, with semicolons between them.
+/// Whether what follows a media type is `name=value`, of tokens or quoted texts, with semicolons between them, and no
+/// name has two values.
 fn are_parameters(text: &str) -> bool {
     let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(c);
     let mut rest = text.trim();
+    let mut values = std::collections::BTreeMap::new();
     while !rest.is_empty() {
         let Some((name, value)) = rest.split_once('=') else { return false };
         let (name, value) = (name.trim(), value.trim_start());
@@ -302,6 +312,10 @@ fn are_parameters(text: &str) -> bool {
             None => Some(value.find(|c: char| !token(c)).unwrap_or(value.len())).filter(|end| *end > 0),
         };
         let Some(end) = end else { return false };
+        let said = value[..end].trim_matches('"');
+        if values.insert(name.to_ascii_lowercase(), said).is_some_and(|before| before != said) {
+            return false;
+        }
         rest = value[end..].trim_start();
         match rest.strip_prefix(';') {
             Some(more) => rest = more.trim_start(),
@@ -465,6 +479,8 @@ mod tests {
             (";a=", false),
             (";=a", false),
             (";a=b c", false),
+            (";a=b;A=\"b\"", true),
+            (";a=b;a=c", false),
         ] {
             assert_eq!(content_type(&format!("application/yaml{parameters}")).is_ok(), fit, "{parameters}");
         }

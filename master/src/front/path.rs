@@ -18,17 +18,14 @@ pub struct Named {
 
 /// Takes a resource path apart; `None` when it is not of that form (discovery, or nothing at all).
 pub fn parse(path: &str) -> Option<Named> {
-    let segments = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<Vec<_>>>()?;
+    // A slash that is encoded is one.
+    let path = percent(path, false)?;
+    let segments: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
     let mut rest = &segments[..];
-    while let [before @ .., last] = rest
-        && last.is_empty()
-    {
-        rest = before;
-    }
     let mut next = || {
         let (first, more) = rest.split_first()?;
         rest = more;
-        Some(&**first)
+        Some(*first)
     };
     let (group, version) = match next()? {
         "api" => ("", next()?),
@@ -36,21 +33,29 @@ pub fn parse(path: &str) -> Option<Named> {
         _ => return None,
     };
     let mut target = Target { group: group.to_owned(), version: version.to_owned(), ..Target::default() };
-    let watch = rest.first().is_some_and(|s| s == "watch");
+    let watch = rest.first() == Some(&"watch");
     if watch {
         rest = &rest[1..];
     }
     // `namespaces/NAME/…` is a namespace's content, unless what follows is a subresource of the namespace.
-    let inside = rest.len() >= 3 && rest[0] == "namespaces" && !matches!(&*rest[2], "status" | "finalize");
-    if inside || (rest.len() > 3 && rest[0] == "namespaces") {
-        target.namespace = Some(rest[1].to_string());
+    if let ["namespaces", namespace, part, ..] = rest
+        && !matches!(*part, "status" | "finalize")
+    {
+        target.namespace = Some((*namespace).to_owned());
         rest = &rest[2..];
     }
     let mut rest = rest.iter();
-    target.resource = rest.next()?.to_string();
-    target.name = rest.next().map(Cow::to_string);
-    target.subresource = rest.next().map(Cow::to_string);
+    let mut part = || rest.next().map(|part| (*part).to_owned());
+    target.resource = part()?;
+    target.name = part();
+    target.subresource = part();
     Some(Named { target, watch, rest: rest.as_slice().join("/") })
+}
+
+/// Whether a path is of resources but ends with the prefix of watches, so that nobody can tell what it is about.
+pub fn ends_with_watch(path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    matches!(parts[..], ["api", _, "watch"] | ["apis", _, _, "watch"])
 }
 
 /// Whether what a path has encoded can be read.
@@ -58,10 +63,6 @@ pub fn is_encoded(path: &str) -> bool {
     let mut parts = path.split('%');
     parts.next();
     parts.all(|part| part.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
-}
-
-fn decode(segment: &str) -> Option<Cow<'_, str>> {
-    percent(segment, false)
 }
 
 fn percent(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
@@ -83,10 +84,11 @@ fn percent(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
     String::from_utf8(out).ok().map(Cow::Owned)
 }
 
-/// A query's parameters, decoded, in order; those that are no UTF-8 are left out.
+/// A query's parameters, decoded, in order; those that are no UTF-8 are left out, and so are those with semicolons, of
+/// which nobody can tell whether they part parameters.
 pub fn query(text: &str) -> Vec<(String, String)> {
     text.split('&')
-        .filter(|pair| !pair.is_empty())
+        .filter(|pair| !pair.is_empty() && !pair.contains(';'))
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((percent(name, true)?.into_owned(), percent(value, true)?.into_owned()))
@@ -178,6 +180,7 @@ pub fn options(verb: Verb, query: Vec<(String, String)>) -> Result<Options, Stri
                 options.force = truth(&value);
                 options.extra.push((name, value));
             }
+            "gracePeriodSeconds" if value.is_empty() => {}
             "gracePeriodSeconds" => options.grace_period_seconds = Some(number(&value)?),
             "propagationPolicy" => options.propagation_policy = Some(value),
             "orphanDependents" => options.orphan_dependents = Some(truth(&value)),
@@ -274,6 +277,9 @@ mod tests {
             ("/api/v1/watch/namespaces/a/pods/b", "|v1|a|pods|b|-|true|"),
             ("/api/v1/namespaces/a/services/b/proxy/c/d", "|v1|a|services|b|proxy|false|c/d"),
             ("/api/v1/namespaces/a/configmaps/x%3Ay", "|v1|a|configmaps|x:y|-|false|"),
+            ("/api/v1/namespaces/a%2Fconfigmaps", "|v1|a|configmaps|-|-|false|"),
+            ("/api/v1/namespaces/a/configmaps/b%2fc", "|v1|a|configmaps|b|c|false|"),
+            ("/api/v1/namespaces/a/status/b", "|v1|-|namespaces|a|status|false|b"),
             ("/apis//v1/pods", "none"),
             ("/healthz", "none"),
         ] {
@@ -301,6 +307,26 @@ mod tests {
             (Verb::Delete, "gracePeriodSeconds=99999999999999999999", "value out of range"),
         ] {
             assert!(of(verb, text).unwrap_err().ends_with(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_query_leaves_open_does_not_count() {
+        assert_eq!(query("a=1;b=2&c=3"), [("c".to_owned(), "3".to_owned())]);
+        let none = options(Verb::Delete, query("gracePeriodSeconds=")).unwrap();
+        assert_eq!(none.grace_period_seconds, None);
+    }
+
+    #[test]
+    fn a_watch_is_of_something() {
+        for (path, open) in [
+            ("/api/v1/watch", true),
+            ("/apis/apps/v1/watch/", true),
+            ("/api/v1/watch/pods", false),
+            ("/apis/apps/watch", false),
+            ("/watch", false),
+        ] {
+            assert_eq!(ends_with_watch(path), open, "{path}");
         }
     }
 

@@ -38,12 +38,20 @@ pub(super) fn route(
     if unnamed || !has_part(resource, target) {
         return Err(Refusal::Status(not_found()));
     }
-    // What lies deeper than a subresource is nowhere, and neither are single objects outside of their namespace.
-    let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy");
+    // Declared kinds have no paths but those of their scope; what else there is nobody looks for there.
+    let across = matches!(request.verb, Verb::List | Verb::Watch) && target.name.is_none();
+    let within = target.namespace.as_deref().is_some_and(|namespace| !namespace.is_empty());
+    if resource.custom && (if resource.namespaced { !within && !across } else { within }) {
+        return Err(Refusal::NoGroup);
+    }
+    // What lies deeper than a subresource is nowhere, but for the one handler of declared kinds, and neither are single
+    // objects outside of their namespace.
+    let deeper = !rest.is_empty() && target.subresource.as_deref() != Some("proxy") && !resource.custom;
     let outside =
         resource.namespaced && target.namespace.is_none() && (target.name.is_some() || !resource.is_stored());
-    // A path may leave the namespace empty, but only where there is one.
-    let misplaced = !resource.namespaced && target.namespace.as_deref() == Some("");
+    // A path may leave the namespace empty, but only where there is one; of declared kinds the pipeline tells.
+    let misplaced =
+        !resource.namespaced && target.namespace.as_deref().is_some_and(|n| n.is_empty() || !resource.custom);
     if deeper || outside || misplaced || target.name.as_deref().is_some_and(|name| name.contains('/')) {
         return Err(Refusal::Status(not_found()));
     }
@@ -121,6 +129,13 @@ pub(super) fn is_stream(target: &Target) -> bool {
 pub(super) fn method_not_allowed() -> ApiError {
     let message = "the server does not allow this method on the requested resource";
     ApiError::about(405, "MethodNotAllowed", message, json!({}))
+}
+
+/// The same for a declared kind, whose one handler names it, and a verb where there is one.
+pub(super) fn unsupported(kind: &Resource) -> ApiError {
+    let (group, plural) = (kind.group, kind.plural);
+    let message = format!(" is not supported on resources of kind \"{plural}.{group}\"");
+    ApiError::about(405, "MethodNotAllowed", message, json!({"group": group, "kind": plural}))
 }
 
 /// The answer to a path that leads nowhere within a known group.

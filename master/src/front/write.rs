@@ -123,9 +123,7 @@ pub(super) fn object(
     let mut builder = with_warnings(response.code, &response.warnings);
     if response.code >= 400 {
         retry_after(&mut builder, &response.body);
-        // An error has no other forms.
-        let syntax = if chosen.form == Form::Object { chosen.syntax } else { Syntax::Json };
-        return Ok(body(builder, response.body.clone(), syntax, chosen.pretty));
+        return Ok(body(builder, response.body.clone(), chosen.syntax, chosen.pretty));
     }
     if matches!(chosen.form, Form::Object | Form::Aggregated) {
         return Ok(body(builder, response.body.clone(), chosen.syntax, chosen.pretty));

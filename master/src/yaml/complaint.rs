@@ -49,6 +49,25 @@ pub(super) fn of(error: &Error, given: &str) -> String {
     }
 }
 
+/// What is wrong with a document that says to be of a version of YAML which Go's reader does not know.
+pub(super) fn of_version(given: &str) -> Option<String> {
+    for (i, line) in given.lines().enumerate() {
+        match line.strip_prefix('%') {
+            Some(directive) => {
+                let mut words = directive.split_whitespace();
+                if words.next() == Some("YAML") && words.next().is_some_and(|version| version != "1.1") {
+                    let text = "found incompatible YAML document";
+                    let at = if i == 0 { String::new() } else { format!("line {}: ", i + 1) };
+                    return Some(format!("yaml: {at}{text}"));
+                }
+            }
+            None if line.is_empty() || line.starts_with('#') => {}
+            None => return None,
+        }
+    }
+    None
+}
+
 fn number(line: Line, here: u64, given: &str) -> u64 {
     let breaks = given.bytes().filter(|b| *b == b'\n').count() as u64;
     match line {
@@ -93,13 +112,12 @@ fn words<'t>(text: &'t str, given: &str, before: &str) -> (&'t str, Line) {
         }
         _ if begins("unexpected EOF while parsing") => (NO_NODE, Line::Before),
         _ if begins("invalid trailing content after") => (NO_KEY, Line::Before),
-        _ if begins("YAML merge value must be") => {
-            ("map merge requires map or sequence of maps as the value", Line::Nowhere)
-        }
         "simple key expected ':'" => ("could not find expected ':'", Line::After),
-        "unsupported YAML major version" => ("found incompatible YAML document", Line::Here),
         "while parsing a quoted scalar, did not find expected hexadecimal number" => {
             ("did not find expected hexdecimal number", Line::Here)
+        }
+        "while parsing a quoted scalar, found unknown escape character" => {
+            ("found unknown escape character", Line::Here)
         }
         // What it was about is not told.
         _ => match text.split_once(", ") {
@@ -151,6 +169,9 @@ mod tests {
             ("a: >x\n b", "did not find expected comment or line break"),
             ("a: \"\\x\"", "did not find expected hexdecimal number"),
             ("a: b: c", "mapping values are not allowed in this context"),
+            ("a:\n  b: \"\\q\"", "line 2: found unknown escape character"),
+            ("%YAML 1.2\n---\na: b", "found incompatible YAML document"),
+            ("# c\n%YAML 3.0\n---\na: b", "line 2: found incompatible YAML document"),
         ] {
             let said = crate::yaml::read(text).err();
             assert_eq!(said, Some(format!("yaml: {wanted}")), "{text:?}");

@@ -71,7 +71,7 @@ fn is_integer(text: &str) -> bool {
 }
 
 /// `1`, `1.5`, `.5`, `1.`, each with an exponent or without.
-fn is_float(text: &str) -> bool {
+pub(super) fn is_float(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let text = unsigned(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -112,7 +112,7 @@ fn is_sexagesimal(text: &str) -> bool {
 }
 
 /// A day, or a day and a time.
-fn is_time(text: &str) -> bool {
+pub(super) fn is_time(text: &str) -> bool {
     let Some((year, rest)) = text.split_once('-') else { return false };
     let (day, time) = match rest.find(['T', 't', ' ']) {
         Some(at) => (&rest[..at], Some((&rest[at..=at], &rest[at + 1..]))),

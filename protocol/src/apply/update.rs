@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The version is not served.
     #[error("no type information for {0}")]
     Version(String),
+    /// Some manager's version is none.
+    #[error("unexpected GroupVersion string: {0}")]
+    NoVersion(String),
 }
 
 /// Fields that belong to nobody, as they identify the object or are the server's.
@@ -124,7 +127,7 @@ impl<V: Versions> Write<'_, V> {
         changes: &Comparison,
         mut managed: Managed,
     ) -> Result<Managed, Refusal> {
-        self.reconcile(&mut managed);
+        self.reconcile(&mut managed)?;
         self.take(new, changes, &mut managed, None, true)?;
         let mut own = changes.changed();
         own = self.versions.filter(self.version).apply(&own).difference(&NOBODYS);
@@ -154,7 +157,7 @@ impl<V: Versions> Write<'_, V> {
         let shape = self.shape()?;
         validate(shape, config, false).map_err(Refusal::Config)?;
         validate(shape, self.live, true).map_err(Refusal::Live)?;
-        self.reconcile(&mut managed);
+        self.reconcile(&mut managed)?;
         let merged = merge(shape, self.live, config).map_err(Refusal::Merge)?;
         let own = self.versions.filter(self.version).apply(&fields(shape, config));
         let time = managed.0.get(&self.manager).and_then(|o| o.time.clone());
@@ -183,7 +186,10 @@ impl<V: Versions> Write<'_, V> {
     }
 
     /// Brings all managers' fields to the present schema; managers of versions that are gone are dropped.
-    fn reconcile(&self, managed: &mut Managed) {
+    fn reconcile(&self, managed: &mut Managed) -> Result<(), Refusal> {
+        if let Some(owned) = managed.0.values().find(|owned| owned.version.matches('/').count() > 1) {
+            return Err(Refusal::NoVersion(owned.version.clone()));
+        }
         managed.0.retain(|_, owned| {
             let Some(shape) = self.versions.shape(&owned.version) else { return false };
             if let Some(fields) = reconcile(shape, &owned.fields) {
@@ -191,6 +197,7 @@ impl<V: Versions> Write<'_, V> {
             }
             true
         });
+        Ok(())
     }
 
     /// Takes what a write changes or removes from everybody but `except`; without `force`, what it changes and

@@ -22,6 +22,15 @@ pub fn canonical(text: &str) -> Result<String, String> {
     }
 }
 
+/// Bytes that were given one by one, as numbers; null is zero.
+pub fn of_numbers(items: &[serde_json::Value]) -> Option<String> {
+    let byte = |item: &serde_json::Value| match item {
+        serde_json::Value::Null => Some(0),
+        item => item.as_u64().and_then(|n| u8::try_from(n).ok()),
+    };
+    items.iter().map(byte).collect::<Option<Vec<u8>>>().map(|bytes| READER.encode(bytes))
+}
+
 fn is_break(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }

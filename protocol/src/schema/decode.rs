@@ -434,6 +434,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let element = match self.element() {
             Some(element) => element,
+            None if self.ty == Some(&Type::Bytes) => {
+                let mut numbers = Vec::new();
+                while let Some(number) = items.next_element::<Value>()? {
+                    numbers.push(number);
+                }
+                return Ok(binary::of_numbers(&numbers).map_or_else(|| self.other("array"), Value::String));
+            }
             None => {
                 while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
                 return Ok(self.other("array"));

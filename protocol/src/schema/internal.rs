@@ -9,6 +9,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::{Definition, Field, Type, embedded};
+use crate::difference;
 
 /// A value in the form of an internal struct.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -414,8 +415,7 @@ impl Shape {
     /// What changed between two, as a unified diff of their lines; empty where nothing did.
     pub fn diff(&self, new: &Shape) -> String {
         let (old, new) = (self.pretty() + "\n", new.pretty() + "\n");
-        let diff = similar::TextDiff::from_lines(&old, &new);
-        diff.unified_diff().context_radius(3).to_string()
+        difference::unified(&old, &new)
     }
 }
 

@@ -10,6 +10,7 @@ use super::Write;
 use super::mirror_pods::{self, MIRROR};
 use crate::api::kinds::certificates;
 use crate::api::object::{self, list, text};
+use crate::api::registry::Subject;
 use crate::auth::node::node_name;
 use crate::cache::Snapshot;
 use crate::controllers::certificates::rules::{KUBELET_CLIENT, KUBELET_SERVING};
@@ -79,13 +80,19 @@ pub(crate) fn deletion(request: &ApiRequest, stored: &Value) -> Result<(), ApiEr
 }
 
 /// Refuses a node's eviction of a pod that does not run on it.
-pub(crate) fn eviction(request: &ApiRequest, stored: &Value) -> Result<(), ApiError> {
+pub(crate) fn eviction(
+    snapshot: &Snapshot,
+    request: &ApiRequest,
+    subject: &Subject<'_>,
+) -> Result<(), ApiError> {
     let Some(node) = node_name(&request.caller) else { return Ok(()) };
-    if on(stored, node) {
+    // Upstream looks for the pod in a list of its own, which calls it so.
+    let stored = subject.find(snapshot).ok_or_else(|| ApiError::not_found("", "pod", subject.name))?;
+    if on(&stored.value().map_err(ApiError::internal)?, node) {
         return Ok(());
     }
     let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
-    Err(ApiError::forbidden("", "pods", object::name(stored), &why))
+    Err(ApiError::forbidden("", "pods", subject.name, &why))
 }
 
 /// Refuses a node's request of a token that is not bound to one of its pods.
@@ -187,6 +194,10 @@ fn own_node(node: &str, name: &str, old: Option<&Value>, new: &Value) -> Option<
     let changed = changed_labels(old.unwrap_or(&none), new);
     let forbidden: Vec<&str> = changed.into_iter().filter(|label| !may_set(label)).collect();
     let Some(old) = old else {
+        // What lies behind it, the node could read then.
+        if new["spec"]["configSource"].is_object() {
+            return Some(format!("node {node:?} is not allowed to create pods with a non-nil configSource"));
+        }
         let labels = forbidden.join(", ");
         return (!labels.is_empty())
             .then(|| format!("node {node:?} is not allowed to set the following labels: {labels}"));
@@ -302,6 +313,7 @@ mod tests {
         let labelled = json!({"metadata": {"labels": {"a": "2", "kubernetes.io/x": "y"}}, "spec": {}});
         let owned =
             json!({"metadata": {"labels": {"a": "1"}, "ownerReferences": [{"uid": "x"}]}, "spec": {}});
+        let configured = json!({"metadata": {}, "spec": {"configSource": {}}});
         for (name, old, new, expected) in [
             ("n", None, &plain, None),
             ("n", None, &tainted, None),
@@ -309,6 +321,12 @@ mod tests {
             ("n", Some(&plain), &tainted, Some("node \"n\" is not allowed to modify taints")),
             ("n", Some(&plain), &owned, Some("node \"n\" is not allowed to modify ownerReferences")),
             ("n", None, &owned, None),
+            (
+                "n",
+                None,
+                &configured,
+                Some("node \"n\" is not allowed to create pods with a non-nil configSource"),
+            ),
             ("n", Some(&plain), &labelled, Some("is not allowed to modify labels: kubernetes.io/x")),
             (
                 "n",

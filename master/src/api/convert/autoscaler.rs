@@ -1,5 +1,6 @@
 //! `autoscaling/v1`: what that version has no field for lies in annotations, in forms of its own.
 
+use protocol::quantity::Quantity;
 use protocol::schema::{self, internal};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,17 @@ pub const KEPT_FOR_V1: [&str; 4] = [BEHAVIOR, CONDITIONS, CURRENT, METRICS];
 
 /// One field of a metric: its name in v1, in the order of that struct, and where v2 has it.
 type Renamed = (&'static str, &'static [&'static str]);
+
+/// Amounts that v1 always says, in specs and in statuses: by the field of the kind, the name.
+const ALWAYS: &[(&str, &str)] = &[
+    ("object", "targetValue"),
+    ("pods", "targetAverageValue"),
+    ("object", "currentValue"),
+    ("pods", "currentAverageValue"),
+    ("resource", "currentAverageValue"),
+    ("containerResource", "currentAverageValue"),
+    ("external", "currentValue"),
+];
 
 /// Kinds of metrics: the type, its field, and its inner fields as a spec has them.
 const SPECS: &[(&str, &str, &[Renamed])] = &[
@@ -139,7 +151,10 @@ fn spelled(metrics: &[&Value], kinds: &[(&str, &str, &[Renamed])]) -> String {
             .iter()
             .filter_map(|(name, path)| {
                 let value = path.iter().fold(&metric[*field], |at, step| &at[*step]);
-                (!value.is_null()).then(|| format!("\"{name}\":{}", inner(name, value)))
+                match value.is_null() {
+                    true => ALWAYS.contains(&(*field, *name)).then(|| format!("\"{name}\":\"0\"")),
+                    false => Some(format!("\"{name}\":{}", inner(name, value))),
+                }
             })
             .collect();
         format!("{{\"type\":\"{kind}\",\"{field}\":{{{}}}}}", fields.join(","))
@@ -166,14 +181,16 @@ fn stored(annotated: &Value, kinds: &[(&str, &str, &[Renamed])], figures: &str) 
         let mut made = json!({ "type": kind });
         if let Some((_, field, names)) = kinds.iter().find(|(k, _, _)| *k == kind) {
             for (name, path) in *names {
-                let value = &metric[*field][*name];
-                if !value.is_null() {
-                    let at = path.iter().fold(&mut made[*field], |at, step| &mut at[*step]);
-                    *at = value.clone();
-                }
+                let value = match &metric[*field][*name] {
+                    Value::Null if ALWAYS.contains(&(*field, *name)) => "0".into(),
+                    Value::Null => continue,
+                    value => value.clone(),
+                };
+                let at = path.iter().fold(&mut made[*field], |at, step| &mut at[*step]);
+                *at = value;
             }
             if figures == "target" {
-                target_type(&mut made[*field]["target"]);
+                target_type(field, &mut made[*field]["target"]);
             }
         }
         made
@@ -181,15 +198,22 @@ fn stored(annotated: &Value, kinds: &[(&str, &str, &[Renamed])], figures: &str) 
     annotated.as_array().into_iter().flatten().map(one).collect()
 }
 
-fn target_type(target: &mut Value) {
-    let kind = ["averageUtilization", "averageValue", "value"].into_iter().find(|f| !target[*f].is_null());
-    let kind = match kind {
-        Some("averageUtilization") => "Utilization",
-        Some("averageValue") => "AverageValue",
-        _ => "Value",
+/// Says of what type a target is, by what it has.
+fn target_type(field: &str, target: &mut Value) {
+    let has = |name: &str| !target[name].is_null();
+    let kind = match field {
+        "object" if !has("averageValue") => "Value",
+        "external" if has("value") => "Value",
+        "resource" | "containerResource" if has("averageUtilization") => "Utilization",
+        _ => "AverageValue",
     };
+    let zero =
+        |value: &Value| value.as_str().and_then(|v| v.parse::<Quantity>().ok()).is_some_and(|q| q.is_zero());
     let fields = object_mut(target, &[]);
-    fields.retain(|_, value| !value.is_null());
+    // An average has no value beside it but one that says something: v1 cannot leave it out.
+    fields.retain(|name, value| {
+        !value.is_null() && !(field == "object" && kind == "AverageValue" && name == "value" && zero(value))
+    });
     fields.insert("type".to_owned(), kind.into());
 }
 
@@ -209,6 +233,12 @@ fn json_names(value: Value) -> Value {
     }
 }
 
+/// The metric that v1 has a field for.
+fn cpu_target(percent: Value) -> Value {
+    json!({"type": "Resource", "resource": {
+        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}})
+}
+
 /// A v1 object as it is stored.
 pub(super) fn to_storage(value: &mut Value) {
     let mut take = |key: &str| -> Option<Value> {
@@ -221,17 +251,23 @@ pub(super) fn to_storage(value: &mut Value) {
     let current = take(CURRENT).map(|m| Value::from(stored(&m, STATUSES, "current")));
     let spec = object_mut(value, &["spec"]);
     if let Some(percent) = spec.remove("targetCPUUtilizationPercentage").filter(|p| !p.is_null()) {
-        metrics.push(json!({"type": "Resource", "resource": {
-            "name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}));
+        metrics.push(cpu_target(percent));
     }
-    if !metrics.is_empty() {
-        spec.insert("metrics".to_owned(), metrics.into());
+    // Only here all metrics are known, those of the annotation too: so the version says itself what it stands for.
+    if metrics.is_empty() {
+        metrics.push(cpu_target(80.into()));
     }
+    spec.insert("metrics".to_owned(), metrics.into());
     if let Some(behavior) = behavior {
         spec.insert("behavior".to_owned(), behavior);
     }
     let status = object_mut(value, &["status"]);
-    status.remove("currentCPUUtilizationPercentage");
+    let cpu = status.remove("currentCPUUtilizationPercentage").filter(|p| !p.is_null());
+    let current = current.or_else(|| {
+        cpu.map(|percent| {
+            json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}}])
+        })
+    });
     for (name, found) in [("conditions", conditions), ("currentMetrics", current)] {
         if let Some(found) = found {
             status.insert(name.to_owned(), found);
@@ -283,11 +319,18 @@ pub(super) fn from_storage(value: &mut Value) {
     }
 }
 
+/// Conditions as the annotation spells them: when they changed is said also where nobody knows.
 fn ordered_conditions(conditions: &Value) -> String {
-    let Some(definition) = schema::definition("a.autoscaling.v2.HorizontalPodAutoscalerCondition") else {
-        return conditions.to_string();
+    let one = |condition: &Value| {
+        let fields: Vec<String> = ["type", "status", "lastTransitionTime", "reason", "message"]
+            .into_iter()
+            .filter(|name| {
+                *name == "lastTransitionTime" || !matches!(condition[*name].as_str(), None | Some(""))
+            })
+            .map(|name| format!("\"{name}\":{}", internal::go_json(&condition[name].to_string())))
+            .collect();
+        format!("{{{}}}", fields.join(","))
     };
-    let one = |condition| internal::external(definition, condition).compact();
     let shown: Vec<String> = conditions.as_array().into_iter().flatten().map(one).collect();
     format!("[{}]", shown.join(","))
 }
@@ -319,5 +362,45 @@ mod tests {
         // The one with a field comes last on the way back.
         assert_eq!(value["spec"]["metrics"][0], before["spec"]["metrics"][1]);
         assert_eq!(value["spec"]["metrics"][1], before["spec"]["metrics"][0]);
+    }
+    #[test]
+    fn what_is_not_said_stands_for_a_target_and_for_amounts_of_nothing() {
+        let mut value = json!({"metadata": {}, "spec": {}, "status": {"currentCPUUtilizationPercentage": 7}});
+        to_storage(&mut value);
+        assert_eq!(value["spec"]["metrics"], json!([cpu_target(80.into())]));
+        let cpu = json!({"name": "cpu", "current": {"averageUtilization": 7}});
+        assert_eq!(value["status"]["currentMetrics"], json!([{"type": "Resource", "resource": cpu}]));
+        value["status"]["conditions"] = json!([{"type": "A", "status": "True", "reason": ""}]);
+        from_storage(&mut value);
+        let annotations = &value["metadata"]["annotations"];
+        assert_eq!(
+            annotations[CURRENT],
+            r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":7,"currentAverageValue":"0"}}]"#
+        );
+        assert_eq!(annotations[CONDITIONS], r#"[{"type":"A","status":"True","lastTransitionTime":null}]"#);
+    }
+
+    #[test]
+    fn the_type_of_a_target_is_told_by_what_it_has() {
+        for (field, target, expected) in [
+            ("object", json!({"value": "5"}), json!({"type": "Value", "value": "5"})),
+            (
+                "object",
+                json!({"value": "0", "averageValue": "5"}),
+                json!({"type": "AverageValue", "averageValue": "5"}),
+            ),
+            ("external", json!({"averageValue": "5"}), json!({"type": "AverageValue", "averageValue": "5"})),
+            ("external", json!({"value": "5"}), json!({"type": "Value", "value": "5"})),
+            ("resource", json!({}), json!({"type": "AverageValue"})),
+            (
+                "resource",
+                json!({"averageUtilization": 5}),
+                json!({"type": "Utilization", "averageUtilization": 5}),
+            ),
+        ] {
+            let mut made = target.clone();
+            target_type(field, &mut made);
+            assert_eq!(made, expected, "{field} {target}");
+        }
     }
 }

@@ -26,6 +26,22 @@ fn unknown(paths: Vec<String>) -> Vec<String> {
     paths.into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
 }
 
+/// Takes the fields out of an object that not every object has, in order.
+fn undeclared(value: &mut Value) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| {
+            let common = matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
+            if !common {
+                found.push(name.clone());
+            }
+            common
+        });
+    }
+    found.sort();
+    found
+}
+
 /// What is wrong with an object that does not say its kind.
 pub fn missing_kind(shown: &str) -> String {
     format!("Object 'Kind' is missing in '{shown}'")
@@ -69,8 +85,12 @@ impl Version {
         if let Some(why) = unreadable(&given) {
             return Err(cannot(&given_kind, api_version, kind, &why));
         }
-        let decoded = schema::decode(schema::custom(), text)
-            .map_err(|why| cannot(&given_kind, api_version, kind, &why))?;
+        let decoded = schema::decode(schema::custom(), text).map_err(|why| {
+            // Metadata is read on its own, by the order of its names.
+            let sorted = serde_json::to_vec(&given).ok();
+            let why = sorted.and_then(|text| schema::decode(schema::custom(), &text).err()).unwrap_or(why);
+            cannot(&given_kind, api_version, kind, &why)
+        })?;
         let mut value = decoded.value;
         let mut found = decoded.strict;
         match api_version.split_once('/').filter(|_| given_kind == kind) {
@@ -96,7 +116,8 @@ impl Version {
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));
         }
-        Ok(Sent::new(value, decoded.empties))
+        // An empty list of managers is none here: metadata is read on its own, and says nothing of what is empty.
+        Ok(Sent { value, empties: decoded.empties })
     }
 
     /// Checks that an object that was changed still says that it is of this kind and version.
@@ -126,7 +147,18 @@ impl Version {
 
     /// Prunes an object and gives it its defaults; returns what strict validation refuses. Objects within it that say
     /// of themselves what no object can are an error.
+    ///
+    /// One that says to be of another version is looked at as one of that, and where there is none, nothing is known
+    /// of it: it will be refused.
     pub fn admit(&self, value: &mut Value) -> Result<Vec<String>, String> {
+        let version = object::text(value, &["apiVersion"]).split_once('/').map_or("", |(_, version)| version);
+        if version != self.resource.version {
+            let pruned = match self.siblings.get(version).cloned() {
+                Some(fields) => fields.prune(value),
+                None => undeclared(value),
+            };
+            return Ok(unknown(pruned));
+        }
         let pruned = self.fields.prune(value);
         self.fields.read_embedded(value)?;
         self.fields.default(value);

@@ -11,6 +11,7 @@ use super::versions::KindVersions;
 use super::{Tracking, entries};
 use crate::api::kinds;
 use crate::api::object::{self, shown_kind, text};
+use crate::api::registry::body::Sent;
 use crate::api::registry::{Subject, body};
 
 pub mod config;
@@ -38,8 +39,8 @@ fn conflict(conflicts: &[Conflict]) -> ApiError {
 
 impl Tracking<'_> {
     /// Applies a configuration to an object (absent: to make it), and gives its fields to the applier. Takes
-    /// and gives objects in the stored version.
-    pub fn apply(&self, old: Option<&Value>, config: &Value, force: bool) -> Result<Value, ApiError> {
+    /// and gives objects in the stored version; what is empty is so by the configuration.
+    pub fn apply(&self, old: Option<&Value>, config: &Value, force: bool) -> Result<Sent, ApiError> {
         let named = |object: &Value| {
             let (namespace, name) = (object::namespace(object), object::name(object));
             format!("{namespace}/{name}; {}", shown_kind(object))
@@ -92,7 +93,7 @@ impl Tracking<'_> {
         };
         let (new, managed) = applied.map_err(refuse)?;
         let mut made = match new {
-            None => old.cloned().unwrap_or(live),
+            None => Sent::from(old.cloned().unwrap_or(live)),
             Some(new) => {
                 let new = self.typed(new).map_err(|why| {
                     let kind = shown_kind(config);
@@ -103,7 +104,7 @@ impl Tracking<'_> {
                     ))
                 })?;
                 let group = self.version.split_once('/').map_or("", |(group, _)| group);
-                if let Some(why) = kinds::unconvertible(group, self.kind, &new) {
+                if let Some(why) = kinds::unconvertible(group, self.kind, &new.value) {
                     return Err(failed(format!(
                         "failed to convert to unversioned ({}): {why}",
                         named(config)
@@ -113,14 +114,14 @@ impl Tracking<'_> {
             }
         };
         if self.name == KUBECTL {
-            last_applied::follow(&mut made, config);
+            last_applied::follow(&mut made.value, config);
         }
-        entries::set(&mut made, managed.encode());
+        entries::set(&mut made.value, managed.encode());
         Ok(made)
     }
 
     /// A merged object as one of its kind, defaulted, in the stored version.
-    fn typed(&self, mut value: Value) -> Result<Value, String> {
+    fn typed(&self, mut value: Value) -> Result<Sent, String> {
         let Some(definition) = self.versions.definition(&self.version) else {
             return Err(format!("no type information for {}", self.version));
         };
@@ -128,17 +129,15 @@ impl Tracking<'_> {
             return Err(why);
         }
         patch::typed::fit(definition, &mut value);
-        protocol::schema::decode_in(definition, &mut value)?;
+        let (_, empties) = protocol::schema::decode_in(definition, &mut value)?;
         Ok(match &self.versions {
             KindVersions::Kind { subject: Subject { custom: Some(custom), .. }, .. } => {
                 // Strict validation is not for apply: what is unknown was refused by the schema.
                 custom.admit_merged(&mut value)?;
-                value
+                value.into()
             }
-            KindVersions::Scale(_) => value,
-            KindVersions::Kind { subject, .. } => {
-                body::defaulted(subject.resource, subject.stored, subject.definition, value)
-            }
+            KindVersions::Scale(_) => value.into(),
+            KindVersions::Kind { subject, .. } => body::as_stored(subject, Sent { value, empties }),
         })
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::versions::{KindVersions, SCALE};
 use super::{Tracking, agent, entries};
+use crate::api::object;
 use crate::api::registry::Subject;
 
 /// Where a scale has its replicas, and most workloads too.
@@ -64,7 +65,17 @@ impl<'a> ScaleTracking<'a> {
 
     /// Applies a configuration to the scale.
     pub fn apply(&self, old: &Value, config: &Value, force: bool) -> Result<Value, ApiError> {
-        self.scale.apply(Some(old), config, force)
+        let made = self.scale.apply(Some(old), config, force)?.value;
+        // Upstream's server looks for the scale among the versions of a declared kind, and does not find it.
+        if self.parent.custom.is_some() && made["spec"] != old["spec"] {
+            let (namespace, name) = (object::namespace(config), object::name(config));
+            let why = format!(
+                "failed to convert new object ({namespace}/{name}; {SCALE}, Kind=Scale) to proper version: request to \
+                 convert CR to an invalid group/version: {SCALE}"
+            );
+            return Err(ApiError::new(500, "", why));
+        }
+        Ok(made)
     }
 
     /// Does to the workload's owners what was done to the scale's.

@@ -84,9 +84,16 @@ fn managers_can_be_forgotten_by_hand() {
         // And are not followed any more.
         assert_eq!(updated("c", &new, json!({"k": "9"}))["metadata"].get("managedFields"), None);
     }
+    // Nor are they where a version is none: nobody could tell what is owned.
+    let request = request("b", None);
+    let mut new = made.clone();
+    new["metadata"]["managedFields"] = json!([{"manager": "x", "operation": "Update", "apiVersion": "a/b/c",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}}]);
+    Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new, &Empties::default());
+    assert_eq!(new["metadata"].get("managedFields"), None);
     // What is left out, or is not understood, is as if the write had not mentioned it.
     for entries in [Value::Null, json!([{"manager": "x", "operation": "Delete"}])] {
-        let request = request("a", None);
+        let request = self::request("a", None);
         let mut new = made.clone();
         new["metadata"]["managedFields"] = entries.clone();
         Tracking::of(&request, subject("", "configmaps")).update(&made, &mut new, &Empties::default());
@@ -114,7 +121,7 @@ fn deployment(replicas: i64) -> Value {
 
 fn apply(manager: &str, old: Option<&Value>, config: &Value, force: bool) -> Result<Value, ApiError> {
     let request = request(manager, None);
-    Tracking::of(&request, subject("apps", "deployments")).apply(old, config, force)
+    Tracking::of(&request, subject("apps", "deployments")).apply(old, config, force).map(|made| made.value)
 }
 
 #[test]

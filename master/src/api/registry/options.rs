@@ -105,7 +105,14 @@ pub fn check_list(request: &ApiRequest) -> Result<(), ApiError> {
     request.options.label_selector.as_deref().map(Selector::parse).transpose().map_err(bad)?;
     request.options.field_selector.as_deref().map(FieldSelector::parse).transpose().map_err(bad)?;
     let mut errors = Errors::default();
-    if request.verb == Verb::Watch && !request.options.watch_by_path {
+    // What deletes a collection may say that it watches, which changes nothing but what it is held to.
+    let no = |value: &str| value == "0" || value.eq_ignore_ascii_case("false");
+    let says = |(name, value): &(String, String)| name == "watch" && !no(value);
+    let watches = match request.verb {
+        Verb::Watch => !request.options.watch_by_path,
+        _ => request.options.extra.iter().any(says),
+    };
+    if watches {
         watch_options(&request.options, &mut errors);
     } else {
         list_options(&request.options, &mut errors);

@@ -116,7 +116,8 @@ fn patched(
 }
 
 /// Applies a patch to an object in the version asked for, which `target` makes. What strict validation finds goes to
-/// `warnings`, or is the reason of the refusal.
+/// `warnings`, or is the reason of the refusal; of declared kinds it is given back, since whoever knows their schema
+/// finds more.
 pub fn apply_patch(
     definition: &'static Definition,
     kind: PatchKind,
@@ -124,7 +125,8 @@ pub fn apply_patch(
     text: &[u8],
     validation: Option<&str>,
     warnings: &mut Vec<String>,
-) -> Result<Sent, ApiError> {
+) -> Result<(Sent, Vec<String>), ApiError> {
+    let declared = std::ptr::eq(definition, schema::custom());
     let Patched { mut value, mut strict, display } = patched(definition, kind, target(), text, validation)?;
     // Only refusals show the object: for them it is made again, since reading changes it.
     let invalid = |why: &str| match &display {
@@ -136,7 +138,7 @@ pub fn apply_patch(
     };
     let problem = match kind {
         PatchKind::Strategic => patch::typed::problem(definition, &value),
-        _ if std::ptr::eq(definition, schema::custom()) => body::untyped(&value),
+        _ if declared => body::untyped(&value),
         _ => body::of_another_kind(definition, &value),
     };
     if let Some(why) = problem {
@@ -149,6 +151,9 @@ pub fn apply_patch(
     }
     let (more, empties) = schema::decode_in(definition, &mut value).map_err(|e| invalid(&e))?;
     strict.extend(more);
+    if declared {
+        return Ok((Sent { value, empties }, strict));
+    }
     let unconvertible = definition.gvk.and_then(|(group, _, kind)| kinds::unconvertible(group, kind, &value));
     // What a strategic patch made is converted only when all else was done.
     if let Some(why) = unconvertible.as_ref().filter(|_| kind != PatchKind::Strategic) {
@@ -158,7 +163,7 @@ pub fn apply_patch(
     if let Some(why) = unconvertible {
         return Err(ApiError::new(500, "", why));
     }
-    Ok(Sent::new(value, empties))
+    Ok((Sent::new(value, empties), Vec::new()))
 }
 
 #[cfg(test)]

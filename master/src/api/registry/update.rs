@@ -90,13 +90,15 @@ impl Inner {
                 Some(_) => old.clone(),
                 None => convert::from_storage(resource, old.clone()),
             };
-            let mut made = apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
+            let (mut made, mut found) =
+                apply_patch(definition, kind, shown, &request.body, validation, warnings)?;
             if let Some(custom) = subject.custom {
                 let shown = made.value.to_string();
                 // Of another kind nobody here knows the fields; that it is of another is told below.
                 let read =
                     if custom.is_of_kind(&made.value) { custom.admit(&mut made.value) } else { Ok(vec![]) };
-                read.and_then(|unknown| body::strict(unknown, validation, warnings))
+                read.map(|unknown| found.extend(unknown))
+                    .and_then(|()| body::strict(found, validation, warnings))
                     .map_err(|why| invalid_patch(&shown, &why))?;
             } else {
                 made = body::as_stored(&subject, made);
@@ -123,10 +125,10 @@ impl Inner {
         let tracking = Tracking::of(request, subject);
         let force = request.options.force;
         let produce = |old: Option<&Value>, said: &mut Vec<String>| {
-            let value = tracking.apply(old, &config.value, force)?;
+            let made = tracking.apply(old, &config.value, force)?;
             apply::config::strict(&config, request.options.field_validation.as_deref(), said)?;
-            check_name(&subject, &value)?;
-            Ok(value)
+            check_name(&subject, &made.value)?;
+            Ok(made)
         };
         let makes = match part {
             Part::Main => true,
@@ -137,8 +139,8 @@ impl Inner {
             let absent = makes && self.is_absent(&subject).await?;
             let result = if absent {
                 let mut said = Vec::new();
-                let value = produce(None, &mut said)?;
-                self.apply_new(request, subject, value, said, warnings).await
+                let made = produce(None, &mut said)?;
+                self.apply_new(request, subject, made, said, warnings).await
             } else {
                 self.rewrite(request, subject, part, warnings, |old, said| produce(Some(old), said)).await
             };
@@ -157,12 +159,12 @@ impl Inner {
         &self,
         request: &ApiRequest,
         subject: Subject<'_>,
-        value: Value,
+        made: Sent,
         mut said: Vec<String>,
         warnings: &mut Vec<String>,
     ) -> Result<Answer, ApiError> {
         let (resource, name) = (subject.resource, subject.name);
-        let uid = object::text(&value, &["metadata", "uid"]);
+        let uid = object::text(&made.value, &["metadata", "uid"]);
         if !uid.is_empty() {
             let why = format!(
                 "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -173,7 +175,7 @@ impl Inner {
         making.verb = Verb::Create;
         self.authorizer.require(&Attributes::of(&making)).await?;
         warnings.append(&mut said);
-        self.create_object(&making, subject, value.into(), Wanted::InPlace, warnings).await
+        self.create_object(&making, subject, made, Wanted::InPlace, warnings).await
     }
 
     /// Whether there is no such object, in the newest state there is.

@@ -21,6 +21,8 @@ use crate::cache::{Change, ChangeKind, Cursor, Gone, Stored, WatchFrom, with_res
 const TIMEOUT_SECONDS_DEFAULT: u64 = 1800;
 /// How often a quiet watch is told how far it is.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch says once more how far it is.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// What a change means to somebody who watches only what `chosen` selects.
 pub fn seen(change: &Change, chosen: impl Fn(&Stored) -> bool) -> Option<WatchKind> {
@@ -111,14 +113,16 @@ impl Inner {
             choice.fields.requirements.push(one);
         }
         let now = Instant::now();
+        let timeout = Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT));
+        let deadline = now + timeout;
         let mut running = Running {
             cursor,
             choice,
             kind: kind.clone(),
             converter: self.converter.clone(),
-            deadline: now + Duration::from_secs(list.timeout_seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
+            deadline,
             bookmarks: list.allow_watch_bookmarks,
-            next_bookmark: now + BOOKMARK_EVERY,
+            next_bookmark: next_bookmark(now, deadline),
             timer: Box::pin(tokio::time::sleep_until(now)),
             initial_end: list.send_initial_events == Some(true) && list.allow_watch_bookmarks,
             ended: false,
@@ -128,6 +132,15 @@ impl Inner {
         running.timer.as_mut().reset(wake);
         let events: BoxStream<'static, WatchEvent> = stream::unfold(running, advance).boxed();
         Ok(events)
+    }
+}
+
+/// When to say the next time how far a watch is: now and then, and shortly before its end.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let usual = now + BOOKMARK_EVERY;
+    match deadline.checked_sub(BOOKMARK_BEFORE_END) {
+        Some(last) if last > now => last.min(usual),
+        _ => usual,
     }
 }
 
@@ -166,12 +179,9 @@ async fn advance(mut watch: Running) -> Option<(WatchEvent, Running)> {
             }
             None if Instant::now() >= watch.deadline => {
                 watch.ended = true;
-                if watch.bookmarks {
-                    events.push(bookmark(&watch, false));
-                }
             }
             None => {
-                watch.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                watch.next_bookmark = next_bookmark(Instant::now(), watch.deadline);
                 let wake = watch.wake();
                 watch.timer.as_mut().reset(wake);
                 events.push(bookmark(&watch, false));
@@ -242,5 +252,19 @@ fn ended_by(error: &ApiError) -> WatchEvent {
         object: error.to_body(),
         revision: 0,
         trace: actors::TraceContext::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_says_how_far_it_is_shortly_before_its_end() {
+        let now = Instant::now();
+        for (seconds, after) in [(1, 60), (2, 60), (3, 1), (30, 28), (600, 60)] {
+            let deadline = now + Duration::from_secs(seconds);
+            assert_eq!(next_bookmark(now, deadline), now + Duration::from_secs(after), "{seconds}");
+        }
     }
 }

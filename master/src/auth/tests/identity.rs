@@ -189,6 +189,7 @@ fn impersonation_is_asked_for_piece_by_piece() {
 
     let headers = [
         ("impersonate-user", "jane"),
+        ("Impersonate-User", "joe"),
         ("Impersonate-Group", "dev"),
         ("Impersonate-Group", "ops"),
         ("Impersonate-Uid", "u-1"),
