@@ -134,5 +134,12 @@ mod tests {
         }
         assert!(super::read(&text).is_err());
         assert!(super::read(&"[".repeat(100_000)).is_err());
+        // Each is within the bound, but for what it says of the one before.
+        let mut text = "- &a0 x\n".to_owned();
+        for i in 1..1_000 {
+            let (open, close) = ("[".repeat(100), "]".repeat(100));
+            text.push_str(&format!("- &a{i} {open}*a{}{close}\n", i - 1));
+        }
+        assert_eq!(super::read(&text).err().as_deref(), Some("yaml: exceeded max depth of 512"));
     }
 }

@@ -13,7 +13,7 @@ const CONTEXT: usize = 3;
 /// From how many lines on those that are there often begin no run.
 const LONG: usize = 200;
 /// Beyond this, texts are compared in a way that takes less time.
-const LINES_MAX: usize = 4_000;
+const LINES_MAX: usize = 1_000;
 
 /// A run of lines that both texts have: where it begins in either, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,7 +14,7 @@ use super::resolve::{Scalar, resolve};
 
 /// How many repeated keys are told.
 const REPEATED_MAX: usize = 100;
-/// How deep nodes lie in one another at most.
+/// How deep nodes lie in one another at most, with what aliases stand for.
 const DEPTH_MAX: usize = 512;
 /// How many nodes a value has at most, of which aliases may stand for all but a few.
 const NODES_MAX: usize = 1_000_000;
@@ -51,6 +51,8 @@ struct Node {
     line: usize,
     /// It is the key whose value is merged into the map.
     merges: bool,
+    /// How deep nodes lie in it, with what aliases stand for.
+    height: usize,
 }
 
 /// Reads the first document of a text.
@@ -120,7 +122,18 @@ impl<'t, E, I: Iterator<Item = Result<(Event<'t>, Span), E>>> Composer<I> {
             }
             _ => return Ok(None),
         };
-        let node = Rc::new(Node { content, line, merges });
+        let height = match &content {
+            Content::Scalar(_) => 0,
+            Content::List(items) => items.iter().map(|item| item.height + 1).max().unwrap_or(1),
+            Content::Map(entries) => {
+                entries.iter().map(|(key, value)| key.height.max(value.height) + 1).max().unwrap_or(1)
+            }
+        };
+        // Whoever goes through it, or lets go of it, does so level by level.
+        if height > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let node = Rc::new(Node { content, line, merges, height });
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -130,7 +143,7 @@ impl<'t, E, I: Iterator<Item = Result<(Event<'t>, Span), E>>> Composer<I> {
     /// The next node within a list or map; nothing at its end.
     fn inner(&mut self) -> Result<Option<Rc<Node>>, Fault> {
         if self.depth >= DEPTH_MAX {
-            return Err(said(&format!("exceeded max depth of {DEPTH_MAX}")));
+            return Err(too_deep());
         }
         self.depth += 1;
         let found = loop {
@@ -158,6 +171,10 @@ fn name_of(tag: &Tag) -> String {
 
 fn said(why: &str) -> Fault {
     Fault::Said(format!("yaml: {why}"))
+}
+
+fn too_deep() -> Fault {
+    said(&format!("exceeded max depth of {DEPTH_MAX}"))
 }
 
 /// A value that is being made of nodes.
