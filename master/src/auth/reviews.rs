@@ -181,7 +181,7 @@ pub fn token_review(authenticator: &Authenticator, body: &Value) -> Result<Value
     // It is looked at as it would be in a header, whose words are parted by single spaces: one without a token is
     // nobody's.
     let header = format!("Bearer {token}");
-    let status = match header.trim().splitn(3, ' ').nth(1) {
+    let status = match header.trim().split(' ').nth(1) {
         None | Some("") => {
             json!({"authenticated": true, "user": user_info(&authenticate::anonymous()), "audiences": audiences})
         }

@@ -29,6 +29,7 @@ pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
+pub mod flow_schemas;
 pub mod garbage;
 pub mod ingress;
 pub mod job;
@@ -132,6 +133,7 @@ pub fn start(
     let s = Starter { stage, cache, api_for, dispatch, metrics: QueueMetrics::register(stage) };
     s.start(custom_resources::CustomResourceController);
     s.start(policy_types::PolicyTypeController);
+    s.start(flow_schemas::FlowSchemaController);
     s.start(api_services::RegistrationController);
     if let Some(aggregation) = &config.aggregation {
         s.start(api_services::AvailabilityController { aggregation: aggregation.clone() });

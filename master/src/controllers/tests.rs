@@ -22,6 +22,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::{api, bootstrap, cache, scheduler};
 
 mod dual_stack;
+mod flow_schemas;
 mod ingress;
 mod load_balancers;
 

@@ -211,9 +211,8 @@ fn target_type(field: &str, target: &mut Value) {
         |value: &Value| value.as_str().and_then(|v| v.parse::<Quantity>().ok()).is_some_and(|q| q.is_zero());
     let fields = object_mut(target, &[]);
     // An average has no value beside it but one that says something: v1 cannot leave it out.
-    fields.retain(|name, value| {
-        !value.is_null() && !(field == "object" && kind == "AverageValue" && name == "value" && zero(value))
-    });
+    let implied = |name: &str| field == "object" && kind == "AverageValue" && name == "value";
+    fields.retain(|name, value| !value.is_null() && (!implied(name) || !zero(value)));
     fields.insert("type".to_owned(), kind.into());
 }
 
