@@ -128,13 +128,18 @@ impl Rbac {
         (rules, errors)
     }
 
-    /// The rules of the role that a binding names; `None` when it does not exist.
+    /// The rules of the role that a binding names, each once: one that gathers others' has them, and so do those.
+    /// `None` when it does not exist.
     pub fn role_rules(&self, namespace: &str, role: &RoleRef) -> Option<Vec<PolicyRule>> {
         self.refresh();
-        self.index
-            .read()
-            .role(namespace, role)
-            .map(|rules| rules.iter().flat_map(|r| r.iter().cloned()).collect())
+        let index = self.index.read();
+        let mut all: Vec<PolicyRule> = Vec::new();
+        for rule in index.role(namespace, role)?.iter().flat_map(|rules| rules.iter()) {
+            if !all.contains(rule) {
+                all.push(rule.clone());
+            }
+        }
+        Some(all)
     }
 
     /// Calls `each` with the rules that apply, cluster-wide bindings first, until it says no. Returns the

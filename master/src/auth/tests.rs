@@ -231,14 +231,13 @@ fn decisions_follow_the_cache() {
         Decision::NoOpinion("RBAC: clusterrole.rbac.authorization.k8s.io \"team\" not found".to_owned())
     );
     // An aggregating role is what its parts are, at once.
-    world.put(
-        rbac::GROUP,
-        "clusterroles",
+    let team = |rules: &Value| {
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "team"},
-            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"team": "yes"}}]}, "rules": null,
-        }),
-    );
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"team": "yes"}}]}, "rules": rules,
+        })
+    };
+    world.put(rbac::GROUP, "clusterroles", team(&Value::Null));
     check(&authorizer, &jane, &refused);
     let part = |label: &str| {
         json!({
@@ -249,6 +248,11 @@ fn decisions_follow_the_cache() {
     };
     world.put(rbac::GROUP, "clusterroles", part("yes"));
     check(&authorizer, &jane, &question);
+    // The rules that the role has been given too are told once.
+    world.put(rbac::GROUP, "clusterroles", team(&part("yes")["rules"]));
+    let role = serde_json::from_value(json!({"kind": "ClusterRole", "name": "team"})).expect("a role");
+    assert_eq!(authorizer.rbac().role_rules("", &role).map(|rules| rules.len()), Some(1));
+    world.put(rbac::GROUP, "clusterroles", team(&Value::Null));
     world.put(rbac::GROUP, "clusterroles", part("no"));
     check(&authorizer, &jane, &refused);
     world.put(rbac::GROUP, "clusterroles", part("yes"));
