@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::auth::rbac::aggregate;
 use crate::auth::request_header::RequestHeaders;
-use crate::controllers::authentication_trust;
+use crate::controllers::{authentication_trust, flow_schemas};
 use crate::store::{self, Record, Store, StoreError, Txn, TxnResult};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -370,13 +370,9 @@ fn table_objects() -> Vec<Seed> {
             "prioritylevelconfigurations" => object["status"] = json!({}),
             "flowschemas" => {
                 let level = object["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
-                let message = format!(
-                    "This FlowSchema references the PriorityLevelConfiguration object named \"{level}\" and it exists"
-                );
-                object["status"] = json!({"conditions": [{
-                    "type": "Dangling", "status": "False", "reason": "Found", "message": message,
-                    "lastTransitionTime": now(),
-                }]});
+                let mut condition = json!(flow_schemas::condition(level, true));
+                condition["lastTransitionTime"] = now().into();
+                object["status"] = json!({"conditions": [condition]});
             }
             _ => {}
         }

@@ -62,34 +62,34 @@ fn level(schema: &FlowSchema) -> &str {
     schema.spec.as_ref().map_or("", |spec| &spec.priority_level_configuration.name)
 }
 
-/// The condition that a schema is to have, unless it has it.
-fn changed(schema: &FlowSchema, found: bool) -> Option<FlowSchemaCondition> {
+/// The condition of a schema that names a level, from now on.
+pub fn condition(level: &str, found: bool) -> FlowSchemaCondition {
     let (status, reason, said) = match found {
         true => ("False", "Found", "it exists"),
         false => ("True", "NotFound", "there is no such object"),
     };
     let link = if found { "and" } else { "but" };
-    let message = format!(
-        "This FlowSchema references the PriorityLevelConfiguration object named {:?} {link} {said}",
-        level(schema)
-    );
-    let conditions = schema.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let same = |known: &FlowSchemaCondition| {
-        known.type_.as_deref() == Some(DANGLING)
-            && known.status.as_deref() == Some(status)
-            && known.reason.as_deref() == Some(reason)
-            && known.message.as_deref() == Some(&message)
-    };
-    if conditions.into_iter().flatten().any(same) {
-        return None;
-    }
-    Some(FlowSchemaCondition {
+    FlowSchemaCondition {
         type_: Some(DANGLING.to_owned()),
         status: Some(status.to_owned()),
         reason: Some(reason.to_owned()),
-        message: Some(message),
+        message: Some(format!(
+            "This FlowSchema references the PriorityLevelConfiguration object named {level:?} {link} {said}"
+        )),
         last_transition_time: Some(Time(now())),
-    })
+    }
+}
+
+/// The condition that a schema is to have, unless it has it.
+fn changed(schema: &FlowSchema, found: bool) -> Option<FlowSchemaCondition> {
+    let wanted = condition(level(schema), found);
+    let conditions = schema.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let same = |known: &FlowSchemaCondition| {
+        let since = wanted.last_transition_time.clone();
+        FlowSchemaCondition { last_transition_time: since, ..known.clone() } == wanted
+    };
+    let has = conditions.into_iter().flatten().any(same);
+    (!has).then_some(wanted)
 }
 
 #[cfg(test)]

@@ -39,8 +39,6 @@ pub(super) async fn answer(
     }
     let root = if path == "/index.html" { "" } else { path.trim_end_matches('/') };
     match path {
-        // There is nothing that this could be about.
-        "/api/v1/watch" | "/api/v1/watch/" => return Ok(pages::no_kind(path)),
         "/metrics" => return Ok(config.debug.metrics(accept).await),
         "/metrics/slis" => return Ok(pages::health(&config.checks).await),
         "/statusz" | "/flagz" if !negotiate::reads_text(accept) => {

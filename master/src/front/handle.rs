@@ -22,7 +22,7 @@ use super::path;
 use super::route::{Refusal, is_stream, not_found, route};
 use super::shown::Shown;
 use super::traced::{call, cause_of, key_of};
-use super::{Shared, body, deadline, elsewhere, packed, pieces, watch, write};
+use super::{Shared, body, deadline, elsewhere, packed, pages, pieces, watch, write};
 use crate::audit::annotations;
 use crate::metrics::waited;
 
@@ -40,11 +40,7 @@ pub(super) async fn handle(
             .body("400 Bad Request");
     }
     if path::ends_with_watch(http.path()) {
-        let url = http.uri();
-        return HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body(format!(
-            "Internal Server Error: \"{url}\": failed to create RequestInfo: unable to determine kind and namespace \
-             from url, {url}\n"
-        ));
+        return pages::no_kind(&http.uri().to_string());
     }
     let asked = Parsed::of(&http, &shared);
     let counted = Counted::new(&http, &asked, &shared);

@@ -79,13 +79,12 @@ fn pairs(given: impl Iterator<Item = String>) -> Vec<(String, String)> {
 }
 
 /// The answer to a path that ends before it says what it is about.
-pub(super) fn no_kind(path: &str) -> HttpResponse {
-    let why =
-        format!("failed to create RequestInfo: unable to determine kind and namespace from url, {path}");
+pub(super) fn no_kind(url: &str) -> HttpResponse {
+    let why = format!("failed to create RequestInfo: unable to determine kind and namespace from url, {url}");
     HttpResponse::InternalServerError()
         .content_type("text/plain; charset=utf-8")
         .insert_header(("X-Content-Type-Options", "nosniff"))
-        .body(format!("Internal Server Error: {path:?}: {why}\n"))
+        .body(format!("Internal Server Error: {url:?}: {why}\n"))
 }
 
 /// `/metrics/slis`: whether each health check is well now.

@@ -54,8 +54,9 @@ pub fn parse(path: &str) -> Option<Named> {
 
 /// Whether a path is of resources but ends with the prefix of watches, so that nobody can tell what it is about.
 pub fn ends_with_watch(path: &str) -> bool {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    matches!(parts[..], ["api", _, "watch"] | ["apis", _, _, "watch"])
+    let Some(before) = path.trim_matches('/').strip_suffix("/watch") else { return false };
+    let parts = before.split('/').count();
+    (parts == 2 && before.starts_with("api/")) || (parts == 3 && before.starts_with("apis/"))
 }
 
 /// Whether what a path has encoded can be read.

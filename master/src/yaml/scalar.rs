@@ -1,6 +1,8 @@
 //! How a text is written as a scalar: plainly where a reader would take it for this text, in quotes or as a block
 //! where not. The rules are those of YAML 1.1's common writers, which Kubernetes' answers come from.
 
+use super::resolve::{Scalar, untagged};
+
 /// How a scalar is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -34,40 +36,11 @@ pub(super) fn style(text: &str, key: bool) -> Style {
 
 /// Whether a reader takes the plain text for something that is no text: a number, a time, a boolean or nothing.
 fn means_something_else(text: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On",
-        "ON", "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN",
-        ".NAN", ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
-    ];
-    if WORDS.contains(&text) {
-        return true;
-    }
-    match text.as_bytes().first() {
-        Some(b'.') => is_float(text),
-        Some(b'0'..=b'9' | b'+' | b'-') => {
-            let plain = text.replace('_', "");
-            is_time(text) || is_integer(&plain) || is_float(&plain) || is_sexagesimal(text)
-        }
-        _ => false,
-    }
+    !matches!(untagged(text), Scalar::Text(_)) || is_time(text) || is_sexagesimal(text)
 }
 
 fn unsigned(text: &str) -> &str {
     text.strip_prefix(['+', '-']).unwrap_or(text)
-}
-
-/// A whole number of 64 bits, in whichever base its beginning says.
-fn is_integer(text: &str) -> bool {
-    let digits = unsigned(text);
-    let (digits, base) = match digits.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (&digits[2..], 16),
-        [b'0', b'b' | b'B', ..] => (&digits[2..], 2),
-        [b'0', b'o' | b'O', ..] => (&digits[2..], 8),
-        [b'0', _, ..] => (&digits[1..], 8),
-        _ => (digits, 10),
-    };
-    let signed = digits.starts_with(['+', '-']);
-    !signed && u64::from_str_radix(digits, base).is_ok_and(|n| !text.starts_with('-') || n <= 1 << 63)
 }
 
 /// `1`, `1.5`, `.5`, `1.`, each with an exponent or without.

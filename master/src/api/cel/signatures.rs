@@ -42,19 +42,13 @@ fn ty(text: &'static str) -> Type {
         };
     }
     match text {
-        "bool" => Type::Bool,
-        "int" => Type::Int,
-        "uint" => Type::Uint,
-        "double" => Type::Double,
-        "string" => Type::String,
-        "bytes" => Type::Bytes,
         "duration" => Type::Duration,
         "timestamp" => Type::Timestamp,
         "type" => Type::Type(Named::called("dyn")),
         "dyn" => Type::Dyn,
         "A" => Type::Param('A'),
         "B" => Type::Param('B'),
-        other => Type::Opaque(other),
+        other => Type::scalar(other).unwrap_or(Type::Opaque(other)),
     }
 }
 

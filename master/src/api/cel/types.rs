@@ -62,12 +62,6 @@ impl Named {
     pub fn called(name: &str) -> Self {
         let dyns = || Arc::new(Type::Dyn);
         Named(Arc::new(match name {
-            "bool" => Type::Bool,
-            "int" => Type::Int,
-            "uint" => Type::Uint,
-            "double" => Type::Double,
-            "string" => Type::String,
-            "bytes" => Type::Bytes,
             "list" => Type::list(Type::Dyn),
             "map" => Type::Map(dyns(), dyns()),
             "null_type" => Type::Null,
@@ -75,7 +69,7 @@ impl Named {
             "google.protobuf.Timestamp" => Type::Timestamp,
             "net.IP" => Type::Opaque("net.IP"),
             "net.CIDR" => Type::Opaque("net.CIDR"),
-            _ => Type::Dyn,
+            name => Type::scalar(name).unwrap_or(Type::Dyn),
         }))
     }
 }
@@ -168,6 +162,19 @@ impl Type {
             Type::Type(Named(of)) => format!("type({})", of.full_name()),
             other => other.to_string(),
         }
+    }
+
+    /// The simple type of a name, where there is one.
+    pub fn scalar(name: &str) -> Option<Type> {
+        Some(match name {
+            "bool" => Type::Bool,
+            "int" => Type::Int,
+            "uint" => Type::Uint,
+            "double" => Type::Double,
+            "string" => Type::String,
+            "bytes" => Type::Bytes,
+            _ => return None,
+        })
     }
 
     /// Whether it may be anything.

@@ -39,7 +39,6 @@ pub fn scalars(form: Form) -> [(String, Value); 10] {
         None => (full, schema),
     };
     let of_schemas = |name: &str| of(format!("{EXTENSIONS}.{name}"), &format!("x.{name}"), json!({}));
-    let either = |types, schema| form.either(types, schema);
     [
         of(FIELDS.to_owned(), "m.FieldsV1", object()),
         of_schemas("JSON"),
@@ -48,11 +47,11 @@ pub fn scalars(form: Form) -> [(String, Value); 10] {
         of_schemas("JSONSchemaPropsOrStringArray"),
         of(TIME.to_owned(), "m.Time", text("date-time")),
         of(MICRO_TIME.to_owned(), "m.MicroTime", text("date-time")),
-        of(QUANTITY.to_owned(), "p.api.resource.Quantity", either(["string", "number"], json!({}))),
+        of(QUANTITY.to_owned(), "p.api.resource.Quantity", form.either(["string", "number"], json!({}))),
         of(
             INT_OR_STRING.to_owned(),
             "p.util.intstr.IntOrString",
-            either(["integer", "string"], json!({"format": "int-or-string"})),
+            form.either(["integer", "string"], json!({"format": "int-or-string"})),
         ),
         of(RAW.to_owned(), "p.runtime.RawExtension", object()),
     ]

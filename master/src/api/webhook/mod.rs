@@ -1,7 +1,11 @@
 //! Webhooks: servers that others run and that this one asks.
 //!
-//! - [`client`]: where a webhook is. - [`hooks`]: what is configured. - [`call`]: asking. - [`review`]: what admission asks
-//!   and is answered. - [`admit`]: what is made of the answers. - [`measured`]: what is counted of it. - `kept`: connections.
+//! - [`client`]: where a webhook is.
+//! - [`hooks`]: what is configured.
+//! - [`call`]: asking; `kept`: the connections by which.
+//! - [`review`]: what admission asks and is answered.
+//! - [`admit`]: what is made of the answers.
+//! - [`measured`]: what is counted of it.
 
 pub mod admit;
 pub mod call;
