@@ -52,6 +52,13 @@ pub struct ServingOptions {
     /// The key of the serving certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// The CA of kubelets' serving certificates, PEM. Without it, nobody looks at them.
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Types of node addresses that kubelets without a link are reached at, the best first, separated by commas
+    /// [default: InternalIP,ExternalIP,Hostname].
+    #[arg(long, value_name = "TYPES", value_delimiter = ',')]
+    pub kubelet_preferred_address_types: Vec<String>,
     /// How long certificates that are signed here are good at most, those of nodes among them (`8760h`).
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub cluster_signing_duration: Option<Duration>,
@@ -131,6 +138,8 @@ pub struct Loaded {
     pub oidc: Option<OidcConfig>,
     /// Authenticating proxies: their CA, PEM, and how they say who asks.
     pub proxies: Option<(String, RequestHeaders)>,
+    /// The CA of kubelets, PEM.
+    pub kubelet_ca: Option<String>,
 }
 
 impl ServingOptions {
@@ -159,6 +168,7 @@ impl ServingOptions {
             encryption,
             oidc: self.oidc()?,
             proxies: self.proxies()?,
+            kubelet_ca: self.kubelet_certificate_authority.as_deref().map(read).transpose()?,
         })
     }
 
@@ -171,6 +181,7 @@ impl ServingOptions {
             &mut self.encryption_provider_config,
             &mut self.tls_cert_file,
             &mut self.tls_private_key_file,
+            &mut self.kubelet_certificate_authority,
             &mut self.oidc_ca_file,
             &mut self.oidc_jwks_file,
             &mut self.requestheader_client_ca_file,

@@ -41,6 +41,9 @@ use crate::store::etcd::EtcdStore;
 use crate::store::measured::MeasuredStore;
 use crate::store::shared::SharedStore;
 use crate::store::{ROOT, Range, Store};
+use crate::streams::kubelet::Kubelets;
+use crate::streams::proxy::reach::Anyone;
+use crate::streams::ways::Ways;
 use crate::{bootstrap, controllers, scheduler, streams};
 
 /// What a master is told.
@@ -274,8 +277,11 @@ impl Master {
         let public_address = SocketAddr::new(config.advertise, address.port()).to_string();
         let token_keys = authenticator.keys().clone();
         let nodes = Nodes::default();
-        let aggregation =
-            Aggregation::new(cache.clone(), Arc::new(nodes.clone()), front_proxy).hiding(request_headers);
+        let kubelet_tls = kubelet_tls(&kubelet_client, loaded.kubelet_ca.as_deref())?;
+        let preferred = &config.serving.kubelet_preferred_address_types;
+        let kubelets = Kubelets::new(cache.clone(), kubelet_tls.clone(), preferred);
+        let ways = Arc::new(Ways::new(cache.clone(), nodes.clone(), kubelets));
+        let aggregation = Aggregation::new(cache.clone(), ways.clone(), front_proxy).hiding(request_headers);
         let documents = ServedDocuments::new(cache.clone(), authenticator.keys(), &public_address)
             .with_aggregation(aggregation.clone());
         let started = Arc::new(AtomicBool::new(false));
@@ -314,11 +320,7 @@ impl Master {
                 public_address,
                 gate: Arc::new(ClusterGate::new(pipeline.clone(), metrics.clone(), proxies)),
                 door: door.clone(),
-                streams: streams::router(
-                    cache.clone(),
-                    Arc::new(nodes.clone()),
-                    kubelet_tls(&kubelet_client, pki.ca())?,
-                ),
+                streams: streams::router(cache.clone(), ways, kubelet_tls),
                 documents: Arc::new(documents),
                 aggregation: aggregation.clone(),
                 checks,
@@ -431,19 +433,23 @@ async fn newest(store: &dyn Store) -> Result<u64, String> {
 /// How long a health check waits for what it looks at.
 const CHECK_TIME: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// TLS towards kubelets: their certificates are the cluster's, and they see who we are.
-fn kubelet_tls(client: &Pair, ca: &str) -> Result<Arc<rustls::ClientConfig>, StartError> {
+/// TLS towards kubelets, who see who we are. Who they are a CA has to say that knows them all; upstream's sign their
+/// certificates themselves unless they are told otherwise.
+fn kubelet_tls(client: &Pair, ca: Option<&str>) -> Result<Arc<rustls::ClientConfig>, StartError> {
     let bad = |e: &dyn std::fmt::Display| StartError::Tls(e.to_string());
-    let roots = roots::of_pem(ca.as_bytes()).map_err(StartError::Tls)?;
+    let config = rustls::ClientConfig::builder();
+    let config = match ca {
+        Some(ca) => config.with_root_certificates(roots::of_pem(ca.as_bytes()).map_err(StartError::Tls)?),
+        None => {
+            let anyone = Anyone::verifier(config.crypto_provider().clone());
+            config.dangerous().with_custom_certificate_verifier(anyone)
+        }
+    };
     let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad(&e))?;
     let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).map_err(|e| bad(&e))?;
-    let config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|e| bad(&e))?;
-    Ok(Arc::new(config))
+    Ok(Arc::new(config.with_client_auth_cert(chain, key).map_err(|e| bad(&e))?))
 }
 
 /// TLS with the cluster's own certificate.

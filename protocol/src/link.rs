@@ -16,6 +16,9 @@ use crate::error::ApiError;
 /// also says what the master's clock is.
 pub const CERTIFICATE_BACKDATED: Duration = Duration::from_secs(3600);
 
+/// What the versions of our own kubelets end in.
+pub const KUBELET_BUILD: &str = "+troupe";
+
 /// Message types. Numbers are never reused.
 pub mod tag {
     /// Node → master: [`ApiRequest`](crate::ApiRequest), answered by `Result<ApiResponse, ApiError>`.

@@ -189,6 +189,11 @@ pub trait NodeStreams: Send + Sync + 'static {
     /// Opens one connection from the node, for a proxy. A refused connection is an error.
     async fn dial(&self, node: &str, request: DialRequest) -> Result<FrameStream, ApiError>;
 
+    /// Whether it is the node that makes connections ([`dial`](Self::dial)), and not who asks.
+    fn dials(&self, _node: &str) -> bool {
+        true
+    }
+
     /// Reads a log.
     async fn logs(&self, node: &str, request: LogRequest) -> Result<LogBytes, ApiError>;
 }

@@ -50,6 +50,11 @@ impl Nodes {
         self.peers.lock().keys().cloned().collect()
     }
 
+    /// Whether a node has made a link that is still up, as far as is known.
+    pub fn is_connected(&self, node: &str) -> bool {
+        self.peers.lock().contains_key(node)
+    }
+
     fn peer(&self, node: &str) -> Result<Peer, ApiError> {
         let peer = self.peers.lock().get(node).cloned();
         peer.ok_or_else(|| ApiError::internal(format!("node \"{node}\" is not connected to this master")))

@@ -35,6 +35,10 @@ impl Ports {
     }
 
     pub fn failure(&self, port: u16, why: &str) -> String {
+        if why.starts_with("error forwarding port ") {
+            // A kubelet has said so already.
+            return why.to_owned();
+        }
         let ContainerTarget { pod, uid, .. } = &self.target;
         format!("error forwarding port {port} to pod {pod}, uid {uid}: {why}")
     }

@@ -6,6 +6,7 @@
 //!
 //! - `options`: query parameters; `target`: which container of which pod, and whether it can be reached.
 //! - `proxy`: HTTP to pods, Services and nodes.
+//! - [`ways`]: to a node by its link, or to its kubelet's port (`kubelet`).
 //! - `log`: text; `websocket`, `ports`: exec, attach and port-forward over WebSocket channels.
 //! - [`door`]: makes actix give us the bytes of a connection upgraded to SPDY.
 //! - [`spdy`]: many streams over one connection; `upgrade`: what it runs over; `terminal`, `forward`: exec,
@@ -13,6 +14,7 @@
 
 pub mod door;
 mod forward;
+pub(crate) mod kubelet;
 mod log;
 mod options;
 mod ports;
@@ -21,6 +23,7 @@ pub mod spdy;
 mod target;
 mod terminal;
 mod upgrade;
+pub mod ways;
 mod websocket;
 
 use std::sync::Arc;

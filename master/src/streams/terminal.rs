@@ -19,7 +19,7 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 const EARLY_EVENTS_MAX: usize = 64;
 
 /// The streams that a client has to open.
-fn wanted(protocol: &str, stdio: Stdio) -> Vec<&'static str> {
+pub(super) fn wanted(protocol: &str, stdio: Stdio) -> Vec<&'static str> {
     let with_sizes = !matches!(protocol, "v2.channel.k8s.io" | "channel.k8s.io");
     [
         ("error", true),

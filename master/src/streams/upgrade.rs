@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::spdy::{self, Inbound};
 
 /// Names the protocols that a SPDY client offers, and the one that the server chooses.
-const STREAM_PROTOCOL: &str = "X-Stream-Protocol-Version";
+pub(super) const STREAM_PROTOCOL: &str = "X-Stream-Protocol-Version";
 
 /// The first of the client's offers that is known; the first known one when it offers none.
 pub(super) fn choose(http: &HttpRequest, known: &[&'static str]) -> Result<&'static str, ApiError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use protocol::KUBERNETES_VERSION;
+use protocol::link::KUBELET_BUILD;
 
 use super::config::KubeletConfig;
 use crate::runtime::RuntimeVersion;
@@ -70,7 +71,7 @@ pub fn system_info(engine: &RuntimeVersion) -> NodeSystemInfo {
         container_runtime_version: format!("{}://{}", engine.name, engine.version),
         kernel_version: file("/proc/sys/kernel/osrelease"),
         kube_proxy_version: String::new(),
-        kubelet_version: format!("{KUBERNETES_VERSION}+troupe"),
+        kubelet_version: format!("{KUBERNETES_VERSION}{KUBELET_BUILD}"),
         system_uuid: if product.is_empty() { machine_id.clone() } else { product },
         machine_id,
         operating_system: "linux".to_owned(),

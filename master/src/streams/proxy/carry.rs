@@ -10,12 +10,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Either, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use protocol::ApiError;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::reach::{self, Io};
 
@@ -204,7 +204,12 @@ async fn upgraded(
         }
         let _ = write.shutdown().await;
     });
-    let pieces = futures::stream::unfold(read, |mut read| async move {
+    Ok(response.streaming(pieces(read)))
+}
+
+/// What is read, as it comes.
+pub(crate) fn pieces(read: impl AsyncRead + Unpin) -> impl Stream<Item = std::io::Result<Bytes>> {
+    futures::stream::unfold(read, |mut read| async move {
         let mut buffer = vec![0; PIECE_BYTES_MAX];
         match read.read(&mut buffer).await {
             Ok(0) => None,
@@ -214,6 +219,5 @@ async fn upgraded(
             }
             Err(e) => Some((Err(e), read)),
         }
-    });
-    Ok(response.streaming(pieces))
+    })
 }

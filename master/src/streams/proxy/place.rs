@@ -37,12 +37,12 @@ pub(super) fn named<'a>(id: &'a str, what: &str) -> Result<Named<'a>, ApiError> 
 /// What to connect to, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The node that dials; `None` where nobody is nearer than the master.
+    /// The node that dials if it can; `None` where nobody is nearer than the master.
     pub node: Option<String>,
     pub address: IpAddr,
     pub port: u16,
     pub tls: bool,
-    /// It is a kubelet's own port: its certificate counts, and it wants to see ours.
+    /// It is a kubelet's own port, which wants to see our certificate.
     pub kubelet: bool,
 }
 
@@ -134,21 +134,22 @@ pub(super) fn of_service<'a>(
     Ok(Place { node, address: address(Some(ip))?, port, tls: asked.scheme == "https", kubelet: false })
 }
 
+/// Where a node's kubelet listens.
+pub(in crate::streams) fn kubelet_port(node: &Node) -> u16 {
+    let said = node.status.as_ref().and_then(|s| s.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref());
+    said.and_then(|e| u16::try_from(e.port).ok()).filter(|port| *port != 0).unwrap_or(KUBELET_PORT)
+}
+
 /// A node: its kubelet, or another of its ports.
 pub(super) fn of_node(node: &Node, asked: Named<'_>) -> Result<Place, ApiError> {
-    let status = node.status.as_ref();
-    let kubelet = status
-        .and_then(|s| s.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref())
-        .and_then(|e| u16::try_from(e.port).ok())
-        .filter(|port| *port != 0)
-        .unwrap_or(KUBELET_PORT);
+    let kubelet = kubelet_port(node);
     let port = if asked.port.is_empty() {
         kubelet
     } else {
         let wrong = || ApiError::bad_request(format!("invalid port \"{}\"", asked.port));
         asked.port.parse().map_err(|_| wrong())?
     };
-    let addresses = status.and_then(|s| s.addresses.as_ref());
+    let addresses = node.status.as_ref().and_then(|s| s.addresses.as_ref());
     let internal = addresses.into_iter().flatten().find(|a| a.type_ == "InternalIP");
     let is_kubelet = port == kubelet;
     Ok(Place {

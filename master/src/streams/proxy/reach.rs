@@ -43,7 +43,7 @@ pub(crate) fn unreachable(why: &dyn std::fmt::Display) -> ApiError {
 /// How to speak TLS to what is behind a proxy.
 #[derive(Clone)]
 pub(in crate::streams) struct Tls {
-    /// To kubelets: the cluster's CA vouches for them, and they want our certificate.
+    /// To kubelets, which want our certificate.
     kubelet: Arc<ClientConfig>,
     /// To pods and Services, whose certificates nobody can check.
     any: Arc<ClientConfig>,
@@ -102,11 +102,11 @@ pub(super) async fn connect(
 /// Connects without TLS.
 pub(crate) async fn plain(nodes: &dyn NodeStreams, place: &Place) -> Result<Box<dyn Io>, Unreached> {
     match &place.node {
-        Some(node) => {
+        Some(node) if nodes.dials(node) => {
             let request = DialRequest { address: place.address, port: place.port };
             Ok(Box::new(pipe(nodes.dial(node, request).await.map_err(|e| Unreached(e.to_string()))?)))
         }
-        None => dialled(&place.address.to_string(), place.port).await,
+        _ => dialled(&place.address.to_string(), place.port).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! SPDY/3.1: many streams over one connection, as kubectl speaks it.
+//! SPDY/3.1: many streams over one connection, as kubectl speaks it to us and we to kubelets.
 //!
 //! The connection is a pair of byte streams: an upgraded HTTP/1.1 connection, or a WebSocket that tunnels
 //! SPDY. Clients in use (Go's spdystream) neither keep to flow control windows nor open them: were ours to
@@ -11,8 +11,8 @@ mod dictionary;
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::LocalBoxStream;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use codec::{Decoder, Encoder, Frame, Headers};
@@ -25,10 +25,17 @@ pub const WRITES_WAITING_MAX: usize = 32;
 const PROTOCOL_ERROR: u32 = 1;
 const REFUSED_STREAM: u32 = 3;
 
-/// What the client sends. It ends when the client has gone.
+/// What a client of ours sends. It ends when the client has gone.
 pub type Inbound = LocalBoxStream<'static, Bytes>;
 
-/// What a client does.
+/// Who opens the streams of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opener {
+    Peer,
+    Us,
+}
+
+/// What the peer does.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A new stream; it has been accepted.
@@ -45,15 +52,16 @@ pub enum Event {
         /// The bytes.
         data: Bytes,
     },
-    /// The client writes no more to a stream.
+    /// The peer writes no more to a stream.
     Finished(u32),
-    /// The client wants nothing more of a stream.
+    /// The peer wants nothing more of a stream.
     Reset(u32),
 }
 
-/// The server's end of a connection.
-pub struct Session {
-    inbound: Inbound,
+/// One end of a connection.
+pub struct Session<I = Inbound> {
+    opener: Opener,
+    inbound: I,
     outbound: mpsc::Sender<Bytes>,
     decoder: Decoder,
     encoder: Encoder,
@@ -62,10 +70,20 @@ pub struct Session {
     ready: VecDeque<Event>,
 }
 
-impl Session {
-    /// A session over two byte streams.
-    pub fn new(inbound: Inbound, outbound: mpsc::Sender<Bytes>) -> Self {
+impl<I: Stream<Item = Bytes> + Unpin> Session<I> {
+    /// The server's end, over two byte streams: the client opens streams.
+    pub fn new(inbound: I, outbound: mpsc::Sender<Bytes>) -> Self {
+        Self::opened_by(Opener::Peer, inbound, outbound)
+    }
+
+    /// The client's end: streams are opened here.
+    pub fn client(inbound: I, outbound: mpsc::Sender<Bytes>) -> Self {
+        Self::opened_by(Opener::Us, inbound, outbound)
+    }
+
+    fn opened_by(opener: Opener, inbound: I, outbound: mpsc::Sender<Bytes>) -> Self {
         Session {
+            opener,
             inbound,
             outbound,
             decoder: Decoder::default(),
@@ -74,6 +92,21 @@ impl Session {
             last: 0,
             ready: VecDeque::new(),
         }
+    }
+
+    /// Opens a stream, at a client's end. Bytes may be sent at once: a server that does not want the stream resets it.
+    ///
+    /// # Errors
+    /// When the server has gone.
+    pub async fn open(&mut self, headers: Headers) -> Result<Writer, Gone> {
+        // A client's streams are odd and count up.
+        let stream = if self.last == 0 { 1 } else { self.last + 2 };
+        let frame = Frame::SynStream { stream, associated: 0, priority: 0, fin: false, headers };
+        let bytes = self.encoder.encode(&frame).map_err(|_| Gone)?;
+        self.outbound.send(bytes).await.map_err(|_| Gone)?;
+        self.last = stream;
+        self.open.insert(stream);
+        Ok(self.writer(stream))
     }
 
     /// Writes to a stream of this session.
@@ -86,9 +119,9 @@ impl Session {
         self.open.remove(&stream);
     }
 
-    /// What the client does next; `None` when it has gone or does not keep to the protocol.
+    /// What the peer does next; `None` when it has gone or does not keep to the protocol.
     ///
-    /// May be dropped while it waits for the client.
+    /// May be dropped while it waits for the peer.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -106,7 +139,7 @@ impl Session {
                     self.decoder.feed(&bytes);
                 }
                 Err(e) => {
-                    tracing::debug!(error = %e, "a SPDY client does not keep to the protocol");
+                    tracing::debug!(error = %e, "a SPDY peer does not keep to the protocol");
                     let goodbye = Frame::GoAway { last: self.last, status: PROTOCOL_ERROR };
                     let bytes = self.encoder.encode(&goodbye).ok()?;
                     let _ = self.outbound.send(bytes).await;
@@ -120,8 +153,8 @@ impl Session {
     fn take(&mut self, frame: Frame) -> Option<Frame> {
         match frame {
             Frame::SynStream { stream, fin, headers, .. } => {
-                // Clients' streams are odd and count up.
-                if stream % 2 == 0 || stream <= self.last {
+                // Clients' streams are odd and count up; servers have no reason to open any.
+                if self.opener == Opener::Us || stream % 2 == 0 || stream <= self.last {
                     return Some(Frame::RstStream { stream, status: PROTOCOL_ERROR });
                 }
                 self.last = stream;
@@ -159,8 +192,8 @@ impl Session {
                 }
                 None
             }
-            // Odd pings are the client's questions, even ones would be answers to ours.
-            Frame::Ping(id) if id % 2 == 1 => Some(Frame::Ping(id)),
+            // A client's pings are odd and a server's even; others would be answers to ours.
+            Frame::Ping(id) if (id % 2 == 1) == (self.opener == Opener::Peer) => Some(Frame::Ping(id)),
             Frame::Ping(_)
             | Frame::SynReply { .. }
             | Frame::Settings(_)
@@ -177,16 +210,21 @@ pub struct Writer {
     outbound: mpsc::Sender<Bytes>,
 }
 
-/// The client has gone.
+/// The peer has gone.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client has gone")]
+#[error("the peer has gone")]
 pub struct Gone;
 
 impl Writer {
+    /// The number of the stream.
+    pub fn stream(&self) -> u32 {
+        self.stream
+    }
+
     /// Sends bytes.
     ///
     /// # Errors
-    /// When the client has gone.
+    /// When the peer has gone.
     pub async fn data(&self, data: &[u8]) -> Result<(), Gone> {
         for piece in data.chunks(protocol::streams::FRAME_BYTES_MAX) {
             self.send(piece, false).await?;
@@ -197,7 +235,7 @@ impl Writer {
     /// Nothing more comes on this stream.
     ///
     /// # Errors
-    /// When the client has gone.
+    /// When the peer has gone.
     pub async fn finish(&self) -> Result<(), Gone> {
         self.send(&[], true).await
     }

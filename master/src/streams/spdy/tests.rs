@@ -58,6 +58,37 @@ async fn streams_are_accepted_and_carry_bytes() {
 }
 
 #[tokio::test]
+async fn both_ends_understand_each_other() {
+    let (to_server, at_server) = mpsc::channel(64);
+    let (to_client, at_client) = mpsc::channel(64);
+    let inbound =
+        |channel| stream::unfold(channel, async |mut c: mpsc::Receiver<Bytes>| Some((c.recv().await?, c)));
+    let mut server = Session::new(inbound(at_server).boxed_local(), to_client.clone());
+    let mut client = Session::client(inbound(at_client).boxed_local(), to_server);
+    for (kind, number) in [("error", 1), ("data", 3)] {
+        let headers = vec![("streamtype".to_owned(), kind.to_owned())];
+        let writer = client.open(headers.clone()).await.unwrap();
+        assert_eq!(writer.stream(), number);
+        writer.data(kind.as_bytes()).await.unwrap();
+        assert_eq!(server.next().await, Some(Event::Opened { stream: number, headers }));
+        let data = Bytes::from(kind);
+        assert_eq!(server.next().await, Some(Event::Data { stream: number, data: data.clone() }));
+        let back = server.writer(number);
+        back.data(&data).await.unwrap();
+        back.finish().await.unwrap();
+        assert_eq!(client.next().await, Some(Event::Data { stream: number, data }));
+        assert_eq!(client.next().await, Some(Event::Finished(number)));
+    }
+    // A server opens no streams; its questions are answered.
+    let mut encoder = Encoder::default();
+    for frame in [syn(2, "data", false), Frame::Ping(2)] {
+        to_client.send(encoder.encode(&frame).unwrap()).await.unwrap();
+    }
+    drop((to_client, server));
+    assert_eq!(client.next().await, None);
+}
+
+#[tokio::test]
 async fn numbers_that_do_not_count_up_are_refused() {
     let (events, answers) = run(&[syn(3, "a", false), syn(3, "b", false), syn(2, "c", false)]).await;
     assert_eq!(events.len(), 1);
