@@ -11,7 +11,8 @@ pub(crate) fn negotiated(text: String, accept: &str) -> (&'static str, String) {
 }
 
 /// OpenMetrics' text as readers of the older format want it: a counter is declared under the name that its
-/// samples have, and there are neither units nor an end.
+/// samples have, and there are neither units nor an end. What has no type there are counters whose names end
+/// otherwise, which the older format does not mind; its readers would stop at a type that they do not know.
 fn plain(text: &str) -> String {
     let mut counters: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -25,6 +26,9 @@ fn plain(text: &str) -> String {
         match declared.and_then(|rest| rest.split_once(' ')) {
             Some((name, rest)) if counters.binary_search(&name).is_ok() => {
                 out.push_str(&format!("{}{name}_total {rest}\n", &line[..7]));
+            }
+            Some((name, "unknown")) if line.starts_with("# TYPE ") => {
+                out.push_str(&format!("# TYPE {name} counter\n"));
             }
             _ => {
                 out.push_str(line);
@@ -42,9 +46,9 @@ mod tests {
     #[test]
     fn the_older_format_names_counters_by_their_samples() {
         let text = "# HELP a_b Things.\n# TYPE a_b counter\na_b_total{x=\"y\"} 1\n# HELP g Now.\n# TYPE g gauge\n\
-                    # UNIT g seconds\ng 2\n# EOF\n";
+                    # UNIT g seconds\ng 2\n# HELP b unknown\n# TYPE b unknown\nb 3\n# EOF\n";
         let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{x=\"y\"} 1\n# HELP g Now.\n\
-                        # TYPE g gauge\ng 2\n";
+                        # TYPE g gauge\ng 2\n# HELP b unknown\n# TYPE b counter\nb 3\n";
         assert_eq!(plain(text), expected);
     }
 
