@@ -34,7 +34,9 @@ impl<'a> KindVersions<'a> {
     /// A kind that is written, or a subresource that is a part of it.
     pub fn of(subject: Subject<'a>, subresource: &str) -> Self {
         let has_status = subject.resource.subresource("status").is_some();
-        KindVersions::Kind { subject, filter: reset::filter(subject.stored.plural, has_status, subresource) }
+        let declared = subject.custom.is_some();
+        let filter = reset::filter(subject.stored.plural, declared, has_status, subresource);
+        KindVersions::Kind { subject, filter }
     }
 
     /// The kind in one of its versions.

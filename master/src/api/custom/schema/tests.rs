@@ -48,6 +48,23 @@ fn defaults_come_where_nothing_is() {
 }
 
 #[test]
+fn what_is_not_supported_is_looked_into() {
+    let bad = json!({"type": "x"});
+    let schema = json!({"type": "object", "definitions": {"a": bad}, "dependencies": {"b": bad, "c": ["d"]},
+        "patternProperties": {"e": bad}, "items": [bad]});
+    let mut errors = Errors::default();
+    openapi::validate_root(&schema, None, &Path::new("s"), &mut errors);
+    let said = errors.messages();
+    for at in ["definitions[a]", "dependencies[b]", "items[0]"] {
+        assert!(
+            said.iter().any(|said| said.starts_with(&format!("s.{at}.type: Unsupported"))),
+            "{at}: {said:?}"
+        );
+    }
+    assert!(!said.iter().any(|said| said.starts_with("s.patternProperties[e]")), "{said:?}");
+}
+
+#[test]
 fn errors_are_upstreams() {
     let check = |schema: Value, value: Value| {
         let mut errors = Errors::default();
