@@ -162,7 +162,7 @@ impl std::ops::Sub for Quantity {
 
     fn sub(self, other: Quantity) -> Quantity {
         let format = if self.is_zero() { other.format } else { self.format };
-        Quantity { nano: self.nano + other.nano.negated(), format }
+        Quantity { nano: self.nano - other.nano, format }
     }
 }
 

@@ -122,6 +122,18 @@ impl std::ops::Add for Wide {
     }
 }
 
+impl std::ops::Sub for Wide {
+    type Output = Wide;
+
+    #[expect(
+        clippy::suspicious_arithmetic_impl,
+        reason = "to take something away is to add what is against it"
+    )]
+    fn sub(self, other: Wide) -> Wide {
+        self + other.negated()
+    }
+}
+
 impl Ord for Wide {
     fn cmp(&self, other: &Self) -> Ordering {
         let magnitude = || self.limbs.iter().rev().cmp(other.limbs.iter().rev());
@@ -179,6 +191,7 @@ mod tests {
         fn they_are_as_the_small_ones(a in any::<i64>(), b in any::<i64>(), by in 1u32..) {
             let (a, b, by) = (i128::from(a), i128::from(b), u64::from(by));
             prop_assert_eq!(Wide::of(a) + Wide::of(b), Wide::of(a + b));
+            prop_assert_eq!(Wide::of(a) - Wide::of(b), Wide::of(a - b));
             prop_assert_eq!(Wide::of(a).times(by), Wide::of(a * i128::from(by)));
             prop_assert_eq!(Wide::of(a).divided(by).0, Wide::of(a / i128::from(by)));
             prop_assert_eq!(Wide::of(a).divided(by).1, (a % i128::from(by)).unsigned_abs() as u64);

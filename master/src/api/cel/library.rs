@@ -39,7 +39,7 @@ pub fn to_text(value: &Value<'_>) -> Option<String> {
         Value::Bool(b) => b.to_string(),
         Value::Int(n) => n.to_string(),
         Value::Uint(n) => n.to_string(),
-        Value::Double(n) => crate::api::custom::schema::validate::go_number(*n),
+        Value::Double(n) => protocol::go::float(*n),
         Value::Bytes(b) => String::from_utf8(b.to_vec()).ok()?,
         Value::Timestamp(t) => times::print(*t),
         Value::Duration(n) => times::seconds(*n),

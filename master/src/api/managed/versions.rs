@@ -125,8 +125,14 @@ impl Versions for KindVersions<'_> {
         }
     }
 
-    fn filter(&self, _: &str) -> Filter<'_> {
+    fn filter(&self, version: &str) -> Filter<'_> {
         match self {
+            // What a declared kind puts back is known of the version asked for alone.
+            KindVersions::Kind { subject, .. }
+                if self.is_custom() && subject.resource.api_version() != version =>
+            {
+                Filter::None
+            }
             KindVersions::Kind { filter, .. } => *filter,
             KindVersions::Scale(_) => Filter::None,
         }

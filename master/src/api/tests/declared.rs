@@ -51,6 +51,53 @@ async fn what_is_null_is_refused_where_it_is_applied_and_dropped_where_it_is_sen
     }
 }
 
+/// A patch of the thing `a`, or of a part of it.
+fn patch(kind: PatchKind, version: &str, subresource: Option<&str>) -> ApiRequest {
+    let mut patch = request(Verb::Patch, "example.com", "things", "default", "a");
+    patch.patch = Some(kind);
+    patch.target.version = version.to_owned();
+    patch.target.subresource = subresource.map(str::to_owned);
+    patch.options.field_manager = Some("m".to_owned());
+    patch
+}
+
+#[tokio::test]
+async fn managers_of_what_has_not_the_form_of_its_kind_are_forgotten() {
+    let cluster = declared().await;
+    assert_eq!(
+        cluster.create("example.com", "things", "default", thing("a", json!({"s": "x"}))).await.code,
+        201
+    );
+    // What is put back is looked at too.
+    let status = patch(PatchKind::Merge, "v1", Some("status"));
+    let written = body(&cluster.send(status.clone(), json!({"spec": {"s": 5}, "status": {"x": "1"}})).await);
+    assert_eq!((&written["metadata"]["managedFields"], &written["spec"]["s"]), (&Value::Null, &json!("x")));
+    let apply = patch(PatchKind::Apply, "v1", Some("status"));
+    let config = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"},
+        "status": {"x": "2"}});
+    let refused = body(&cluster.send(apply, config).await);
+    let why = "Apply failed with 1 conflict: conflict with \"before-first-apply\" with subresource \"status\" using \
+               example.com/v1: .status.x";
+    assert_eq!(refused["message"], why);
+}
+
+#[tokio::test]
+async fn what_is_put_back_is_known_of_the_version_asked_for_alone() {
+    let cluster = declared().await;
+    assert_eq!(
+        cluster.create("example.com", "things", "default", thing("a", json!({"s": "x"}))).await.code,
+        201
+    );
+    let status = patch(PatchKind::Merge, "v1", Some("status"));
+    assert_eq!(cluster.send(status, json!({"status": {"x": "1"}})).await.code, 200);
+    for (version, code) in [("v1", 200), ("v2", 409)] {
+        let config = json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing",
+            "metadata": {"name": "a"}, "spec": {"s": "x"}, "status": {"x": "2"}});
+        let applied = cluster.send(patch(PatchKind::Apply, version, None), config).await;
+        assert_eq!(applied.code, code, "{version}: {}", body(&applied));
+    }
+}
+
 #[tokio::test]
 async fn who_writes_the_status_owns_nothing_else() {
     let cluster = declared().await;
