@@ -369,9 +369,7 @@ impl Checker<'_> {
             if all {
                 // What nothing says is to be found out.
                 for name in ['A', 'B'] {
-                    if !bindings.contains_key(&Open::Param(name)) {
-                        bindings.insert(Open::Param(name), self.unknown());
-                    }
+                    bindings.entry(Open::Param(name)).or_insert_with(|| self.unknown());
                 }
                 let result = resolved(&overload.result, &bindings);
                 bindings.retain(|open, _| matches!(open, Open::Unknown(_)));

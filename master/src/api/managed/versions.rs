@@ -25,6 +25,8 @@ pub enum KindVersions<'a> {
         subject: Subject<'a>,
         /// What the write does not own.
         filter: Filter<'static>,
+        /// That is so in every version.
+        everywhere: bool,
     },
     /// The scale of a workload, which has one version.
     Scale(&'static Definition),
@@ -36,7 +38,8 @@ impl<'a> KindVersions<'a> {
         let has_status = subject.resource.subresource("status").is_some();
         let declared = subject.custom.is_some();
         let filter = reset::filter(subject.stored.plural, declared, has_status, subresource);
-        KindVersions::Kind { subject, filter }
+        // What a write of a declared kind puts back is known of the version asked for alone, but for parts.
+        KindVersions::Kind { subject, filter, everywhere: !declared || !subresource.is_empty() }
     }
 
     /// The kind in one of its versions.
@@ -127,9 +130,8 @@ impl Versions for KindVersions<'_> {
 
     fn filter(&self, version: &str) -> Filter<'_> {
         match self {
-            // What a declared kind puts back is known of the version asked for alone.
-            KindVersions::Kind { subject, .. }
-                if self.is_custom() && subject.resource.api_version() != version =>
+            KindVersions::Kind { subject, everywhere: false, .. }
+                if subject.resource.api_version() != version =>
             {
                 Filter::None
             }

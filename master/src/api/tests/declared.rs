@@ -90,6 +90,10 @@ async fn what_is_put_back_is_known_of_the_version_asked_for_alone() {
     );
     let status = patch(PatchKind::Merge, "v1", Some("status"));
     assert_eq!(cluster.send(status, json!({"status": {"x": "1"}})).await.code, 200);
+    let status = patch(PatchKind::Merge, "v2", Some("status"));
+    let written = body(&cluster.send(status, json!({"spec": {"s": "y"}, "status": {"x": "1"}})).await);
+    let owners = written["metadata"]["managedFields"].to_string();
+    assert!(owners.contains("f:s\""), "{owners}");
     for (version, code) in [("v1", 200), ("v2", 409)] {
         let config = json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing",
             "metadata": {"name": "a"}, "spec": {"s": "x"}, "status": {"x": "2"}});
