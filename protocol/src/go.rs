@@ -71,6 +71,22 @@ pub fn float(n: f64) -> String {
     format!("{digits}e{sign}{:02}", power.abs())
 }
 
+/// Makes a value what is left of it when Go writes it down and reads it again: numbers without a fraction are whole.
+pub fn rewrite(value: &mut Value) {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Object(map) => map.values_mut().for_each(rewrite),
+        Value::Array(items) => items.iter_mut().for_each(rewrite),
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|f| f.fract() == 0.0 && (-END..END).contains(f));
+            if let Some(whole) = whole {
+                *value = (whole as i64).into();
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A value as Go's `%s` prints it: what is no text says so.
 pub fn verb_s(value: &Value) -> String {
     match value {
@@ -149,6 +165,13 @@ fn escape(c: char, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_is_written_again_is_whole() {
+        let mut value = serde_json::json!({"a": [2.0, -0.5, 1e300], "b": "2.0", "c": 3});
+        super::rewrite(&mut value);
+        assert_eq!(value, serde_json::json!({"a": [2, -0.5, 1e300], "b": "2.0", "c": 3}));
+    }
+
     #[test]
     fn numbers_are_told_as_go_prints_floats() {
         for (number, wanted) in [

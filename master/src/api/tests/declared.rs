@@ -13,6 +13,7 @@ async fn declared() -> Cluster {
             "s": {"type": "string"},
             "d": {"type": "string", "default": "x"},
             "n": {"type": "string", "nullable": true},
+            "f": {"type": "number"},
         }},
         "status": {"type": "object", "properties": {"x": {"type": "string"}}},
     }});
@@ -59,6 +60,16 @@ fn patch(kind: PatchKind, version: &str, subresource: Option<&str>) -> ApiReques
     patch.target.subresource = subresource.map(str::to_owned);
     patch.options.field_manager = Some("m".to_owned());
     patch
+}
+
+#[tokio::test]
+async fn a_number_without_a_fraction_is_whole_once_it_is_stored() {
+    let cluster = declared().await;
+    let made = cluster.create("example.com", "things", "default", thing("a", json!({"f": 2.0}))).await;
+    assert_eq!((made.code, &body(&made)["spec"]["f"]), (201, &json!(2)));
+    let refused = cluster.create("example.com", "things", "default", thing("b", json!({"s": 2.0}))).await;
+    let message = body(&refused)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("must be of type string: \"number\""), "{message}");
 }
 
 #[tokio::test]

@@ -45,11 +45,8 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n)
-            if !n.is_i64() && n.as_f64().is_some_and(|f| f.fract() != 0.0 || f.abs() >= INTEGER_BOUND) =>
-        {
-            "number"
-        }
+        // As it was read, whether it has a fraction or not.
+        Value::Number(n) if !n.is_i64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
