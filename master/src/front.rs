@@ -124,6 +124,10 @@ pub trait Documents: Send + Sync + 'static {
     /// Warnings that a request for a kind gets whatever comes of it.
     fn notices(&self, resource: &protocol::Resource, request: &ApiRequest) -> Vec<String>;
 
+    /// The fields of an object that its declared kind does not have, as strict validation tells them; `None` where it
+    /// is no object of the kind that can be read.
+    fn undeclared(&self, resource: &protocol::Resource, text: &[u8]) -> Option<Vec<String>>;
+
     /// Every path that `/` lists.
     fn paths(&self) -> Vec<String> {
         let root = self.discovery("/", false).and_then(|json| serde_json::from_slice::<Value>(&json).ok());

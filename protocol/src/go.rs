@@ -48,7 +48,42 @@ pub fn text(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(" ")),
         Value::String(said) => said.clone(),
         Value::Null => "<nil>".to_owned(),
+        Value::Number(number) if !number.is_i64() => float(number.as_f64().unwrap_or_default()),
         other => other.to_string(),
+    }
+}
+
+/// A number as Go prints floats.
+pub fn float(n: f64) -> String {
+    /// From this power of ten on, one is written; so it is below the other.
+    const POWERS: std::ops::Range<i32> = -4..6;
+    if !n.is_finite() {
+        let sign = if n < 0.0 { "-" } else { "+" };
+        return if n.is_nan() { "NaN".to_owned() } else { format!("{sign}Inf") };
+    }
+    let written = format!("{n:e}");
+    let (digits, power) = written.split_once('e').unwrap_or((&written, "0"));
+    let power: i32 = power.parse().unwrap_or_default();
+    if POWERS.contains(&power) {
+        return format!("{n}");
+    }
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
+}
+
+/// Makes a value what is left of it when Go writes it down and reads it again: numbers without a fraction are whole.
+pub fn rewrite(value: &mut Value) {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Object(map) => map.values_mut().for_each(rewrite),
+        Value::Array(items) => items.iter_mut().for_each(rewrite),
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|f| f.fract() == 0.0 && (-END..END).contains(f));
+            if let Some(whole) = whole {
+                *value = (whole as i64).into();
+            }
+        }
+        _ => {}
     }
 }
 
@@ -125,5 +160,33 @@ fn escape(c: char, out: &mut String) {
         c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => out.push_str(&format!("\\x{:02x}", u32::from(c))),
         c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
         c => out.push(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_written_again_is_whole() {
+        let mut value = serde_json::json!({"a": [2.0, -0.5, 1e300], "b": "2.0", "c": 3});
+        super::rewrite(&mut value);
+        assert_eq!(value, serde_json::json!({"a": [2, -0.5, 1e300], "b": "2.0", "c": 3}));
+    }
+
+    #[test]
+    fn numbers_are_told_as_go_prints_floats() {
+        for (number, wanted) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (-3.0, "-3"),
+            (123_456.0, "123456"),
+            (1_000_000.0, "1e+06"),
+            (1_234_567.5, "1.2345675e+06"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (1e21, "1e+21"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(super::float(number), wanted);
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! Kubernetes quantities (`100m`, `1.5Gi`, `2e3`): exact decimal arithmetic, upstream's canonical form.
 //!
-//! A quantity is an integer of nano-units kept in 128 bits, which holds what anybody asks for (upstream caps binary
-//! amounts at 2^63−1 and rounds up below one nano).
+//! A quantity is an integer of nano-units kept in 256 bits (`wide`), which holds what anybody asks for (upstream caps
+//! binary amounts at 2^63−1 and rounds up below one nano).
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+
+mod wide;
+
+use wide::Wide;
 
 /// The suffix family a quantity was written in; it stays when it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,7 +26,7 @@ pub enum Format {
 /// An amount of a resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quantity {
-    nano: i128,
+    nano: Wide,
     format: Format,
 }
 
@@ -37,52 +41,46 @@ pub enum QuantityError {
     Suffix,
 }
 
-const NANO: i128 = 1_000_000_000;
+const NANO: u64 = 1_000_000_000;
+const MILLI: u64 = NANO / 1000;
 /// Upstream caps binary amounts at the largest 64-bit integer.
-const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
-/// Others end where 128 bits nearly do.
-const MAX: i128 = 100_000_000_000_000_000_000_000_000_000 * NANO;
+const BINARY_MAX: Wide = Wide::of(i64::MAX as i128 * NANO as i128);
+/// More digits than this no amount has.
+const DIGITS_MAX: usize = 76;
+/// The same where a binary suffix follows.
+const BINARY_DIGITS_MAX: usize = 58;
 /// How many digits upstream reads into 64 bits.
 const FAST_DIGITS_MAX: usize = 18;
 
 impl Quantity {
     /// A whole number of units.
     pub fn from_units(units: i64) -> Self {
-        Quantity { nano: i128::from(units) * NANO, format: Format::DecimalSi }
+        Quantity { nano: Wide::of(units.into()).times(NANO), format: Format::DecimalSi }
     }
 
     /// A number of thousandths.
     pub fn from_milli(milli: i64) -> Self {
-        Quantity { nano: i128::from(milli) * 1_000_000, format: Format::DecimalSi }
+        Quantity { nano: Wide::of(milli.into()).times(MILLI), format: Format::DecimalSi }
     }
 
     /// A number of bytes, printed with binary suffixes.
     pub fn from_bytes(bytes: i64) -> Self {
-        Quantity { nano: i128::from(bytes) * NANO, format: Format::BinarySi }
+        Quantity { nano: Wide::of(bytes.into()).times(NANO), format: Format::BinarySi }
     }
 
     /// The value in whole units, rounded up (away from zero), as upstream's `Value()`.
     pub fn units(&self) -> i64 {
-        self.scaled(NANO)
+        self.nano.divided_up(NANO).clamped()
     }
 
     /// The value in thousandths, rounded up, as upstream's `MilliValue()`.
     pub fn milli(&self) -> i64 {
-        self.scaled(1_000_000)
-    }
-
-    fn scaled(&self, by: i128) -> i64 {
-        let (whole, rest) = (self.nano / by, self.nano % by);
-        let rounded = whole + rest.signum();
-        i64::try_from(rounded).unwrap_or(if rounded > 0 { i64::MAX } else { i64::MIN })
+        self.nano.divided_up(MILLI).clamped()
     }
 
     /// The amount without what is finer than thousandths, rounded away from zero.
     pub fn in_milli(self) -> Self {
-        const MILLI: i128 = NANO / 1000;
-        let rest = self.nano % MILLI;
-        let rounded = if rest == 0 { self.nano } else { self.nano - rest + MILLI * rest.signum() };
-        Quantity { nano: rounded, ..self }
+        Quantity { nano: self.nano.divided_up(MILLI).times(MILLI), ..self }
     }
 
     /// The suffix family.
@@ -92,12 +90,12 @@ impl Quantity {
 
     /// Whether the amount is zero.
     pub fn is_zero(&self) -> bool {
-        self.nano == 0
+        self.nano.is_zero()
     }
 
     /// Whether the amount is below zero.
     pub fn is_negative(&self) -> bool {
-        self.nano < 0
+        self.nano.is_negative()
     }
 
     /// A text as a client may write it, as clients get it back: upstream leaves it as it is where that looks canonical,
@@ -110,22 +108,23 @@ impl Quantity {
         let text = text.trim();
         let quantity: Quantity = text.parse()?;
         let looks = |scale: i32| !coarse || scale >= -3;
-        if quantity.nano != 0 && looks_canonical(text).is_some_and(looks) {
+        if !quantity.is_zero() && looks_canonical(text).is_some_and(looks) {
             return Ok(text.to_owned());
         }
         Ok(if coarse { quantity.in_milli() } else { quantity }.to_string())
     }
 
-    /// Whether it passes for a whole number where thousandths are counted in 64 bits: those of large binary amounts
-    /// run over, which leaves some of them.
+    /// Whether it passes for a whole number where thousandths are counted in 64 bits: those of amounts that upstream does
+    /// not keep in so few run over, which leaves some of them.
     pub fn passes_for_whole(&self) -> bool {
-        let thousandths = (self.nano / NANO).wrapping_mul(1000) as i64;
-        self.is_whole() && (self.format != Format::BinarySi || thousandths % 1000 == 0)
+        let few = self.format != Format::BinarySi && self.nano.significant_digits() <= FAST_DIGITS_MAX;
+        let thousandths = self.nano.divided_up(MILLI).wrapped();
+        if few { self.is_whole() } else { thousandths % 1000 == 0 }
     }
 
     /// Whether the amount is a whole number.
     pub fn is_whole(&self) -> bool {
-        self.nano % NANO == 0
+        self.nano.divided(NANO).1 == 0
     }
 }
 
@@ -153,8 +152,8 @@ impl std::ops::Add for Quantity {
 
     fn add(self, other: Quantity) -> Quantity {
         // Adding to nothing takes the other's suffix family, as upstream does.
-        let format = if self.nano == 0 { other.format } else { self.format };
-        Quantity { nano: self.nano.saturating_add(other.nano), format }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Quantity { nano: self.nano + other.nano, format }
     }
 }
 
@@ -162,8 +161,8 @@ impl std::ops::Sub for Quantity {
     type Output = Quantity;
 
     fn sub(self, other: Quantity) -> Quantity {
-        let format = if self.nano == 0 { other.format } else { self.format };
-        Quantity { nano: self.nano.saturating_sub(other.nano), format }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Quantity { nano: self.nano - other.nano, format }
     }
 }
 
@@ -184,9 +183,9 @@ impl FromStr for Quantity {
             return Err(QuantityError::Form);
         }
         let (factor, format) = suffix_value(suffix)?;
-        let most = if format == Format::BinarySi { BINARY_MAX } else { MAX };
+        let most = if format == Format::BinarySi { BINARY_MAX } else { Wide::MAX };
         let magnitude = magnitude(whole, fraction, factor).min(most);
-        Ok(Quantity { nano: if negative { -magnitude } else { magnitude }, format })
+        Ok(Quantity { nano: if negative { magnitude.negated() } else { magnitude }, format })
     }
 }
 
@@ -271,65 +270,68 @@ fn form_or_suffix(suffix: &str) -> QuantityError {
     if tail.bytes().all(|b| b.is_ascii_digit()) { QuantityError::Suffix } else { QuantityError::Form }
 }
 
-/// `whole.fraction * factor` in nano-units, rounded up; saturates.
-fn magnitude(whole: &str, fraction: &str, factor: Factor) -> i128 {
-    // More digits than this cannot matter: the value is capped above and rounded up below.
-    let fraction = &fraction[..fraction.len().min(18)];
+/// `whole.fraction * factor` in nano-units, rounded up; ends at the most.
+fn magnitude(whole: &str, fraction: &str, factor: Factor) -> Wide {
     let whole = whole.trim_start_matches('0');
-    if whole.len() > 28 {
-        return MAX;
+    if whole.len() > DIGITS_MAX {
+        return Wide::MAX;
     }
-    let digits: i128 = format!("0{whole}{fraction}").parse().unwrap_or(MAX);
-    let scale = fraction.len() as i32;
+    // Finer than this, all that matters is whether there is anything.
+    let most = if matches!(factor, Factor::Two(_)) { BINARY_DIGITS_MAX } else { DIGITS_MAX };
+    let (fine, finer) = fraction.split_at(fraction.len().min(most.saturating_sub(whole.len())));
+    let more = i128::from(finer.bytes().any(|b| b != b'0'));
+    let digits = whole.bytes().chain(fine.bytes()).map(|b| b.saturating_sub(b'0'));
+    let digits = Wide::of_digits(digits) + Wide::of(more);
+    let scale = fine.len() as i32;
     match factor {
-        Factor::Two(bits) => {
-            let Some(value) = digits.checked_mul(1i128 << bits) else { return big(digits, 1 << bits, scale) };
-            times_ten(value, 9 - scale)
-        }
+        Factor::Two(bits) => times_ten(digits.times(1 << bits), 9 - scale),
         Factor::Ten(power) => times_ten(digits, power.saturating_add(9 - scale)),
     }
 }
 
-/// `digits * factor / 10^scale` in nano-units where the product would overflow: divide first.
-fn big(digits: i128, factor: i128, scale: i32) -> i128 {
-    times_ten(digits, -scale).saturating_mul(factor).saturating_mul(NANO)
-}
-
-fn times_ten(value: i128, power: i32) -> i128 {
-    if value == 0 {
-        return 0;
-    }
-    match u32::try_from(power) {
-        Ok(power) => 10i128.checked_pow(power).and_then(|f| value.checked_mul(f)).unwrap_or(MAX),
-        Err(_) => match 10i128.checked_pow(power.unsigned_abs()) {
-            Some(divisor) => value / divisor + i128::from(value % divisor != 0),
-            None => 1,
-        },
+fn times_ten(value: Wide, power: i32) -> Wide {
+    /// Nothing but zero has room for as many digits.
+    const POWER_MAX: i32 = 80;
+    let steps = 0..power.clamp(-POWER_MAX, POWER_MAX).abs();
+    match power > 0 {
+        true => steps.fold(value, |value, _| value.times(10)),
+        // What is cut off at any step counts as something at the last.
+        false => {
+            let (value, lost) = steps.fold((value, false), |(value, lost), _| {
+                let (value, rest) = value.divided(10);
+                (value, lost || rest != 0)
+            });
+            value + Wide::of(lost.into())
+        }
     }
 }
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nano == 0 {
+        if self.is_zero() {
             return f.write_str("0");
         }
+        let (units, rest) = self.nano.divided(NANO);
         // Binary suffixes are for whole amounts of at least 1024; others fall back to decimal ones.
-        if self.format == Format::BinarySi && self.nano.abs() >= 1024 * NANO && self.nano % NANO == 0 {
-            let (mut value, mut step) = (self.nano / NANO, 0);
-            while value % 1024 == 0 && step < 6 {
-                value /= 1024;
+        if self.format == Format::BinarySi && rest == 0 && units.abs() >= Wide::of(1024) {
+            let (mut value, mut step) = (units, 0);
+            while let (less, 0) = value.divided(1024)
+                && step < 6
+            {
+                value = less;
                 step += 1;
             }
             return write!(f, "{value}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][step]);
         }
         let (mut value, mut exponent) = (self.nano, -9);
-        while value % 1000 == 0 && exponent < 18 {
-            value /= 1000;
+        while let (less, 0) = value.divided(1000) {
+            value = less;
             exponent += 3;
         }
         if self.format == Format::DecimalExponent {
             return if exponent == 0 { write!(f, "{value}") } else { write!(f, "{value}e{exponent}") };
         }
+        // Of larger powers upstream knows no suffix, and says nothing of them.
         let suffix = match exponent {
             -9 => "n",
             -6 => "u",

@@ -212,8 +212,9 @@ impl Inner {
             return Ok(None);
         }
         let mut service = service.clone();
-        if old.is_some() {
-            return families::settle(&mut service, old, &self.config.service_cidr).map(|()| None);
+        if let Some(before) = old {
+            families::settle(&mut service, old, &self.config.service_cidr)?;
+            return ports::asked_again(&service, &Claims::of(before).ports, dry).map(|()| None);
         }
         self.allocate(resource, None, &mut service, snapshot, dry)?;
         Ok(Some(service))

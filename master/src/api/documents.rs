@@ -58,6 +58,10 @@ impl Documents for ServedDocuments {
         kinds::notices(resource, request)
     }
 
+    fn undeclared(&self, resource: &Resource, text: &[u8]) -> Option<Vec<String>> {
+        self.cache.derived::<Catalog>().version(resource)?.undeclared(text)
+    }
+
     fn discovery(&self, path: &str, aggregated: bool) -> Option<Bytes> {
         let catalog = self.cache.derived::<Catalog>();
         let joined = self.joined(&catalog).and_then(|joined| joined.discovery(path, aggregated));

@@ -89,9 +89,7 @@ pub fn internal(definition: &str, value: &Value) -> String {
 pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => go_quote(text),
-        Value::Number(n) if n.is_f64() => {
-            crate::api::custom::schema::validate::go_number(n.as_f64().unwrap_or_default())
-        }
+        Value::Number(n) if n.is_f64() => protocol::go::float(n.as_f64().unwrap_or_default()),
         other => go_json(&other.to_string()),
     }
 }

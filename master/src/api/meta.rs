@@ -129,6 +129,9 @@ fn subdomain_form(text: &str) -> bool {
     text.split('.').all(label_form)
 }
 
+/// What a kind says of a name besides its form.
+pub type AlsoNamed<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Checks the metadata of an object; `plain` allows finalizers that name no domain.
 pub fn validate(
     meta: &Value,
@@ -138,10 +141,23 @@ pub fn validate(
     path: &Path,
     errors: &mut Errors,
 ) {
+    validate_named(meta, namespaced, (rule, &|_| None), plain, path, errors);
+}
+
+/// The same where a kind says more of its names than what form they have.
+pub fn validate_named(
+    meta: &Value,
+    namespaced: bool,
+    (rule, also): (NameRule, AlsoNamed<'_>),
+    plain: bool,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let named = |name: &str, prefix: bool| name_errors(rule, name, prefix).into_iter().chain(also(name));
     let generate = text(meta, &["generateName"]);
     // Declared rules are about the name alone.
     if !generate.is_empty() && rule != NameRule::LongName {
-        for error in name_errors(rule, generate, true) {
+        for error in named(generate, true) {
             errors.invalid(&path.child("generateName"), generate, error);
         }
     }
@@ -149,7 +165,7 @@ pub fn validate(
     if name.is_empty() {
         errors.required(&path.child("name"), "name or generateName is required");
     } else {
-        for error in name_errors(rule, name, false) {
+        for error in named(name, false) {
             errors.invalid(&path.child("name"), name, error);
         }
     }

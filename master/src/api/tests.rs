@@ -13,6 +13,7 @@ use crate::pki::Pki;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
+mod declared;
 mod extension;
 
 struct Cluster {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::handle::header;
 use super::negotiate::{self, BodyType};
-use super::{BODY_BYTES_MAX, path};
+use super::{BODY_BYTES_MAX, Documents, path};
 use crate::api::registry;
 
 /// Reads a body within the limit.
@@ -64,6 +64,7 @@ pub(super) async fn read(
     headers: &HeaderMap,
     payload: &mut Payload,
     resource: &Resource,
+    documents: &dyn Documents,
     request: &mut ApiRequest,
 ) -> Result<Vec<String>, ApiError> {
     if !request.verb.is_write() {
@@ -125,12 +126,15 @@ pub(super) async fn read(
         Some("Ignore") => Ok(Vec::new()),
         Some("Strict") if !strict.is_empty() => {
             let definition = schema::kind(resource.group, resource.version, expected);
-            let unknown = match definition.map(|definition| schema::decode(definition, &request.body)) {
-                // What cannot be read at all is told by whoever reads it.
-                Some(Err(_)) => return Ok(strict),
-                Some(Ok(decoded)) => decoded.strict,
-                None => Vec::new(),
+            let unknown = match definition {
+                Some(definition) => schema::decode(definition, &request.body).ok().map(|read| read.strict),
+                None if resource.custom && expected == resource.kind => {
+                    documents.undeclared(resource, &request.body)
+                }
+                None => Some(Vec::new()),
             };
+            // What cannot be read at all is told by whoever reads it.
+            let Some(unknown) = unknown else { return Ok(strict) };
             let repeated = format!("yaml: unmarshal errors:\n  {}", strict.join("\n  "));
             let all: Vec<String> = std::iter::once(repeated).chain(unknown).collect();
             Err(ApiError::bad_request(format!(

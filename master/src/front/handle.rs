@@ -312,7 +312,8 @@ async fn routed(
         }
         return write::object(&response, chosen, resource, &*config.documents, &include);
     }
-    let mut warnings = body::read(http.headers(), payload, resource, &mut request).await?;
+    let mut warnings =
+        body::read(http.headers(), payload, resource, &*config.documents, &mut request).await?;
     if verb.is_write() {
         config.metrics.received(resource, verb, request.body.len());
     }

@@ -107,12 +107,30 @@ impl fmt::Display for Element {
                 f.write_str("[")?;
                 for (i, (name, value)) in fields.iter().enumerate() {
                     let comma = if i == 0 { "" } else { "," };
-                    write!(f, "{comma}{name}={value}")?;
+                    write!(f, "{comma}{name}={}", Shown(value))?;
                 }
                 f.write_str("]")
             }
-            Element::Value(value) => write!(f, "[={value}]"),
+            Element::Value(value) => write!(f, "[={}]", Shown(value)),
             Element::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// A value within an element: what is none of the simple ones is shown without its edges.
+struct Shown<'v>(&'v Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Object(map) => {
+                map.iter().try_for_each(|(name, value)| write!(f, "{name}={}", Shown(value)))
+            }
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(|item| Shown(item).to_string()).collect();
+                write!(f, "[{}]", items.join(","))
+            }
+            value => value.fmt(f),
         }
     }
 }

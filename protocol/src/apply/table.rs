@@ -101,7 +101,9 @@ impl<'s> Shape<'s> for Table {
         if let Some(definition) = self.definition {
             let Some(field) = definition.field(name) else {
                 let shape = Table::free();
-                return definition.open.then_some(Member { shape, declared: false, default: None });
+                // Of a type without fields nothing is known either.
+                let open = definition.open || definition.fields.is_empty();
+                return open.then_some(Member { shape, declared: false, default: None });
             };
             let shape = Table::place(&field.ty, Some(field));
             return Some(Member {

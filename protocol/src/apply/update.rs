@@ -55,6 +55,9 @@ pub enum Refusal {
     /// An object does not have the form of another version, which some manager writes.
     #[error("failed to convert {0} object: {1}")]
     Convert(&'static str, Problems),
+    /// What is there before the first apply does not have the form of its kind.
+    #[error("{0}")]
+    First(Problems),
     /// The version is not served.
     #[error("no type information for {0}")]
     Version(String),
@@ -98,6 +101,8 @@ impl<V: Versions> Write<'_, V> {
     /// What a write changes of the fields that writers own.
     pub fn changes(&self, new: &Value) -> Result<Comparison, Refusal> {
         let shape = self.shape()?;
+        formed(shape, new)?;
+        formed(shape, self.live)?;
         let compared = compare(shape, self.live, new).map_err(Refusal::Compare)?;
         let compared = compared.filtered(self.versions.filter(self.version));
         Ok(Comparison {
@@ -111,6 +116,7 @@ impl<V: Versions> Write<'_, V> {
     /// where that is nothing. `live` is the object with nothing in it.
     pub fn create(&self, new: &Value) -> Result<Value, Refusal> {
         let shape = self.shape()?;
+        formed(shape, new)?;
         match created(shape, self.live, new, self.versions.filter(self.version), &NOBODYS) {
             Some(Value::Object(fields)) if fields.is_empty() => Ok(Value::Null),
             Some(fields) => {
@@ -296,12 +302,25 @@ impl<V: Versions> Write<'_, V> {
             versions: self.versions,
             version: self.version,
             live: empty,
-            manager: Manager::new("before-first-apply", Operation::Update, self.version, ""),
+            manager: Manager::new(
+                "before-first-apply",
+                Operation::Update,
+                self.version,
+                &self.manager.subresource,
+            ),
             now: self.now,
         };
-        let changes = first.changes(self.live)?;
+        let changes = first.changes(self.live).map_err(|refusal| match refusal {
+            Refusal::Live(why) => Refusal::First(why),
+            other => other,
+        })?;
         first.update(self.live, &changes, Managed::default())
     }
+}
+
+/// Checks that an object has the form of its kind, where nobody did when it was read.
+fn formed<'s, S: Shape<'s>>(shape: S, object: &Value) -> Result<(), Refusal> {
+    if shape.is_read() { Ok(()) } else { validate(shape, object, true).map_err(Refusal::Live) }
 }
 
 #[cfg(test)]

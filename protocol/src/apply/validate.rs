@@ -102,6 +102,7 @@ fn go_literal(value: &Value) -> String {
                 fields.iter().map(|(k, v)| format!("{k:?}:{}", go_literal(v))).collect();
             format!("map[string]interface {{}}{{{}}}", fields.join(", "))
         }
+        Value::Number(_) => go::text(value),
         other => other.to_string(),
     }
 }

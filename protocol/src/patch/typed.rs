@@ -46,7 +46,16 @@ fn of_type(ty: &'static Type, field: Option<&'static Field>, value: &Value) -> O
             let wrong = binary::canonical(value.as_str().unwrap_or_default()).err();
             wrong.map(|why| format!("error decoding from json: {why}"))
         }
-        Type::Bytes => Some(format!("cannot restore slice from {}", kind(value))),
+        // Bytes may be given one by one.
+        Type::Bytes => match value {
+            Value::Array(items) => {
+                items.iter().find_map(|item| of_type(&Type::Int32, None, item)).map(|why| {
+                    let (of, wrong) = ("int32", "uint8");
+                    why.strip_suffix(of).map_or(why.clone(), |said| format!("{said}{wrong}"))
+                })
+            }
+            other => Some(format!("cannot restore slice from {}", kind(other))),
+        },
         Type::Any | Type::Alternative(_) => None,
         // These are read by code of their own, from JSON that knows not where it stands.
         Type::Quantity => match value {
@@ -117,13 +126,19 @@ fn fit_type(ty: &'static Type, value: &mut Value) {
             entries.values_mut().for_each(|item| fit_type(element, item));
         }
         (Type::Int32 | Type::Int64, Value::Number(number)) => {
-            let whole = number.as_i64().or_else(|| number.as_f64().map(|f| f as i64));
+            let whole = number.as_i64().or_else(|| number.as_f64().map(truncated));
             if let Some(whole) = whole {
                 *value = if *ty == Type::Int32 { (whole as i32).into() } else { whole.into() };
             }
         }
         _ => {}
     }
+}
+
+/// What is left of a fraction as a whole number; of what has no room there, the least.
+fn truncated(number: f64) -> i64 {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// Go's kind of a value read from JSON.
@@ -174,6 +189,7 @@ mod tests {
                 json!({"data": {"a": "*"}}),
                 "error decoding from json: illegal base64 data at input byte 0",
             ),
+            ("Secret", json!({"data": {"a": [1, "b"]}}), "unrecognized type: uint8"),
             (
                 "Pod",
                 json!({"metadata": {"creationTimestamp": 5}}),
@@ -198,7 +214,13 @@ mod tests {
     #[test]
     fn numbers_are_made_to_fit() {
         let definition = schema::kind("apps", "v1", "Deployment").expect("deployment");
-        for (given, made) in [(json!(2.0), 2), (json!(99_999_999_999_i64), 1_215_752_191), (json!(-1), -1)] {
+        for (given, made) in [
+            (json!(2.0), 2),
+            (json!(99_999_999_999_i64), 1_215_752_191),
+            (json!(-1), -1),
+            (json!(1e300), 0),
+            (json!(u64::MAX), 0),
+        ] {
             let mut value = json!({"spec": {"replicas": given}});
             super::fit(definition, &mut value);
             assert_eq!(value, json!({"spec": {"replicas": made}}));

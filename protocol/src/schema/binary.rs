@@ -3,6 +3,9 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::Value;
+
+use crate::go::json_type;
 
 /// Go does not mind bits after the last byte.
 const READER: GeneralPurpose = GeneralPurpose::new(
@@ -22,13 +25,18 @@ pub fn canonical(text: &str) -> Result<String, String> {
     }
 }
 
-/// Bytes that were given one by one, as numbers; null is zero.
-pub fn of_numbers(items: &[serde_json::Value]) -> Option<String> {
-    let byte = |item: &serde_json::Value| match item {
-        serde_json::Value::Null => Some(0),
-        item => item.as_u64().and_then(|n| u8::try_from(n).ok()),
+/// Bytes that were given one by one, as numbers; null is zero. The error is what the first is that is none, in Go's
+/// words.
+pub fn of_numbers(items: &[Value]) -> Result<String, String> {
+    let byte = |item: &Value| match item {
+        Value::Null => Ok(0),
+        Value::Number(number) => {
+            let byte = number.as_u64().and_then(|n| u8::try_from(n).ok());
+            byte.ok_or_else(|| format!("number {number}"))
+        }
+        other => Err(json_type(other).to_owned()),
     };
-    items.iter().map(byte).collect::<Option<Vec<u8>>>().map(|bytes| READER.encode(bytes))
+    items.iter().map(byte).collect::<Result<Vec<u8>, String>>().map(|bytes| READER.encode(bytes))
 }
 
 fn is_break(byte: u8) -> bool {
@@ -65,7 +73,23 @@ fn after_padding(text: &[u8], at: usize, letters: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use serde_json::json;
+
+    use super::{canonical, of_numbers};
+
+    #[test]
+    fn bytes_may_be_numbers() {
+        for (given, read) in [
+            (json!([97, null]), Ok("YQA=")),
+            (json!([97, "a"]), Err("string")),
+            (json!([256, "a"]), Err("number 256")),
+            (json!([-1]), Err("number -1")),
+        ] {
+            let items = given.as_array().map(Vec::as_slice).unwrap_or_default();
+            let made = of_numbers(items);
+            assert_eq!(made.as_deref().map_err(String::as_str), read, "{given}");
+        }
+    }
 
     #[test]
     fn bytes_have_one_form() {

@@ -439,7 +439,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 while let Some(number) = items.next_element::<Value>()? {
                     numbers.push(number);
                 }
-                return Ok(binary::of_numbers(&numbers).map_or_else(|| self.other("array"), Value::String));
+                let wrong = match binary::of_numbers(&numbers) {
+                    Ok(bytes) => return Ok(Value::String(bytes)),
+                    Err(wrong) => wrong,
+                };
+                let message = self.mismatched(&wrong, "uint8");
+                self.report.fail(message);
+                return Ok(Value::Null);
             }
             None => {
                 while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}

@@ -12,6 +12,25 @@ pub fn error(text: &str, micro: bool) -> Option<String> {
     reader.time(micro).err()
 }
 
+/// A text in quotes as the reader of times shows it: bytes that are not ASCII by their numbers.
+fn quoted(text: &str) -> String {
+    let mut made = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => made.extend(['\\', c]),
+            ' '..='\u{7f}' => made.push(c),
+            _ => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    made.push_str(&format!("\\x{byte:02x}"));
+                }
+            }
+        }
+    }
+    made.push('"');
+    made
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -28,16 +47,12 @@ impl Reader<'_> {
     }
 
     fn cannot(&self, part: &str) -> String {
-        format!(
-            "parsing time {:?} as {:?}: cannot parse {:?} as {part:?}",
-            self.text,
-            self.layout,
-            self.rest()
-        )
+        let (text, rest) = (quoted(self.text), quoted(self.rest()));
+        format!("parsing time {text} as {:?}: cannot parse {rest} as {part:?}", self.layout)
     }
 
     fn wrong(&self, why: &str) -> String {
-        format!("parsing time {:?}: {why}", self.text)
+        format!("parsing time {}: {why}", quoted(self.text))
     }
 
     /// A number of so many digits.
@@ -80,7 +95,7 @@ impl Reader<'_> {
         self.fraction(micro)?;
         self.zone()?;
         if !self.rest().is_empty() {
-            return Err(self.wrong(&format!("extra text: {:?}", self.rest())));
+            return Err(self.wrong(&format!("extra text: {}", quoted(self.rest()))));
         }
         let days = time::Month::try_from(u8::try_from(month).unwrap_or(1))
             .map_or(31, |month| u32::from(month.length(i32::try_from(year).unwrap_or(0))));
@@ -133,6 +148,7 @@ mod tests {
             ("2001-01-01T00:00:00.123456Z", true, ""),
             ("", false, "cannot parse \"\" as \"2006\""),
             ("yesterday", false, "cannot parse \"yesterday\" as \"2006\""),
+            ("é\n\"", false, "cannot parse \"\\xc3\\xa9\\x0a\\\"\" as \"2006\""),
             ("2001", false, "cannot parse \"\" as \"-\""),
             ("2001-01-01", false, "cannot parse \"\" as \"T\""),
             ("2001-01-01 00:00", false, "cannot parse \" 00:00\" as \"T\""),

@@ -202,6 +202,12 @@ fn own_node(node: &str, name: &str, old: Option<&Value>, new: &Value) -> Option<
         return (!labels.is_empty())
             .then(|| format!("node {node:?} is not allowed to set the following labels: {labels}"));
     };
+    let source = &new["spec"]["configSource"];
+    if source.is_object() && *source != old["spec"]["configSource"] {
+        return Some(format!(
+            "node {node:?} is not allowed to update configSource to a new non-nil configSource"
+        ));
+    }
     if !object::same(old, new, &["spec", "taints"]) {
         return Some(format!("node {node:?} is not allowed to modify taints"));
     }
@@ -326,6 +332,12 @@ mod tests {
                 None,
                 &configured,
                 Some("node \"n\" is not allowed to create pods with a non-nil configSource"),
+            ),
+            (
+                "n",
+                Some(&plain),
+                &configured,
+                Some("node \"n\" is not allowed to update configSource to a new non-nil configSource"),
             ),
             ("n", Some(&plain), &labelled, Some("is not allowed to modify labels: kubernetes.io/x")),
             (

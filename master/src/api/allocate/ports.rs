@@ -48,7 +48,7 @@ impl<'a> Drawn<'a> {
     /// Chooses a port. Nobody gets it in a dry run, which shows so: it names one that no Service can have.
     fn next(&mut self) -> Result<i64, ApiError> {
         let chosen = if self.dry {
-            self.taken.last().map_or(i64::from(*NODE_PORTS.end()) + 2, |last| last + 1)
+            self.taken.last().map_or(i64::from(*NODE_PORTS.end()) + 2, |last| last.max(&0) + 1)
         } else {
             let free = |p: u16| {
                 !self.asked.contains(&p)
@@ -126,6 +126,31 @@ pub(super) fn within_range(service: &Value, before: &BTreeSet<u16>, errors: &mut
     if let Some((i, number)) = numbers.enumerate().find(|(_, number)| refused(*number)) {
         errors.invalid(&Path::new("spec.ports").index(i).child("nodePort"), number, NO_NODE_PORT);
     }
+}
+
+/// Refuses a change by which a Service asks for a port that it cannot have, or twice for one.
+pub(super) fn asked_again(service: &Value, before: &BTreeSet<u16>, dry: bool) -> Result<(), ApiError> {
+    if !matches!(text(service, &["spec", "type"]), "NodePort" | "LoadBalancer") {
+        return Ok(());
+    }
+    let (mut numbers, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for (i, port) in list(service, &["spec", "ports"]).iter().enumerate() {
+        let (number, protocol) = (port["nodePort"].as_i64().unwrap_or(0), text(port, &["protocol"]));
+        if number == 0 {
+            continue;
+        }
+        let known = u16::try_from(number).is_ok_and(|number| before.contains(&number));
+        let is_one = u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number));
+        if !known && numbers.insert(number) && !is_one && !dry {
+            let mut errors = Errors::default();
+            errors.invalid(&Path::new("spec.ports").index(i).child("nodePort"), number, NO_NODE_PORT);
+            return check(errors, "", "Service", object::name(service));
+        }
+        if !seen.insert((protocol, number)) {
+            return Err(ApiError::new(500, "", format!("duplicate nodePort: {{{protocol} {number}}}")));
+        }
+    }
+    Ok(())
 }
 
 /// The port at which a node tells a load balancer whether it has endpoints of its own.
@@ -224,6 +249,7 @@ mod tests {
             // What it had counts for nothing, what it asks for is counted on from.
             ("NodePort", json!([given(80, 30001), dns]), vec![30001], false, vec![30001, 32769]),
             ("NodePort", json!([given(80, 30001), dns]), vec![], false, vec![30001, 30002]),
+            ("NodePort", json!([given(80, -1), dns]), vec![], false, vec![-1, 1]),
         ] {
             assert_eq!(drawn(kind, ports.clone(), &before, new), Ok(wanted), "{kind} {ports} {new}");
         }
@@ -239,6 +265,28 @@ mod tests {
             let told = drawn("NodePort", json!([given(80, "TCP"), second]), &[], true);
             let wrong = "spec.ports[1].nodePort: Invalid value: 30001: provided port is already allocated";
             assert_eq!(told.is_err_and(|told| told.contains(wrong)), taken, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_change_asks_for_a_node_port_once() {
+        let said = |ports: Value, dry: bool| {
+            let service = json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": ports}});
+            asked_again(&service, &BTreeSet::from([80]), dry).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        let port = |number: i64, protocol: &str| json!({"nodePort": number, "protocol": protocol});
+        for (ports, dry, wanted) in [
+            (json!([port(30001, "TCP"), port(30001, "UDP"), port(80, "TCP"), port(0, "TCP")]), false, ""),
+            (json!([port(30001, "TCP"), port(30001, "TCP")]), false, "duplicate nodePort: {TCP 30001}"),
+            (json!([port(-1, "TCP"), port(-1, "TCP")]), true, "duplicate nodePort: {TCP -1}"),
+            (
+                json!([port(-1, "TCP"), port(-1, "TCP")]),
+                false,
+                "Service \"a\" is invalid: spec.ports[0].nodePort: Invalid value: -1: provided port is not in the \
+                 valid range. The range of valid ports is 30000-32767",
+            ),
+        ] {
+            assert_eq!(said(ports.clone(), dry), wanted, "{ports} {dry}");
         }
     }
 

@@ -8,7 +8,7 @@ mod literals;
 use super::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
 use super::problem::Problem;
 use super::signatures::overloads;
-use super::types::{Bindings, Named, ObjectType, Type, fits, resolved};
+use super::types::{Bindings, Named, ObjectType, Open, Type, fits, is_unsure, resolved, settled};
 
 /// Errors that one expression may have.
 const PROBLEMS_MAX: usize = 100;
@@ -32,8 +32,17 @@ impl Default for Environment {
 
 /// Checks an expression: its type, and the types of all that it is made of.
 pub fn check(environment: &Environment, expr: &Expr) -> Result<(Type, Types), Vec<Problem>> {
-    let mut checker = Checker { environment, scopes: Vec::new(), problems: Vec::new(), types: Types::new() };
+    let mut checker = Checker {
+        environment,
+        scopes: Vec::new(),
+        problems: Vec::new(),
+        types: Types::new(),
+        known: Bindings::new(),
+        unknown: 0,
+    };
     let ty = checker.expr(expr);
+    let (ty, known) = (settled(&ty, &checker.known), std::mem::take(&mut checker.known));
+    checker.types.values_mut().for_each(|ty| *ty = settled(ty, &known));
     if checker.problems.is_empty() {
         literals::check(expr, &mut checker.types, &mut checker.problems);
     }
@@ -46,6 +55,9 @@ struct Checker<'a> {
     problems: Vec<Problem>,
     /// The types of what was checked so far; of what stands in lists and maps, what it adds to them.
     types: Types,
+    /// What was found out about types that were not known, and how many these are.
+    known: Bindings,
+    unknown: u32,
 }
 
 /// Types of expressions, by where they are: no two of them are at one place.
@@ -85,8 +97,33 @@ impl Checker<'_> {
 
     fn expr(&mut self, expr: &Expr) -> Type {
         let ty = self.of_kind(expr);
+        let ty = if is_unsure(&ty) { resolved(&ty, &self.known) } else { ty };
         self.types.insert(expr.at, ty.clone());
         ty
+    }
+
+    fn unknown(&mut self) -> Type {
+        self.unknown += 1;
+        Type::Unknown(self.unknown)
+    }
+
+    /// The type of entries of both types.
+    fn joined(&mut self, known: Option<Type>, ty: Type) -> Type {
+        match known {
+            None => ty,
+            Some(known) if known == ty => known,
+            Some(known) if is_unsure(&known) || is_unsure(&ty) => {
+                let mut bindings = self.known.clone();
+                if !fits(&known, &ty, &mut bindings) {
+                    return Type::Dyn;
+                }
+                self.known = bindings;
+                resolved(&known, &self.known)
+            }
+            Some(Type::Null) => ty,
+            Some(known) if ty == Type::Null => known,
+            Some(_) => Type::Dyn,
+        }
     }
 
     fn of_kind(&mut self, expr: &Expr) -> Type {
@@ -137,9 +174,9 @@ impl Checker<'_> {
                         (_, ty) => ty,
                     };
                     self.types.insert(item.at, ty.clone());
-                    of = Some(joined(of, ty));
+                    of = Some(self.joined(of, ty));
                 }
-                Type::list(of.unwrap_or(Type::Dyn))
+                Type::list(of.unwrap_or_else(|| self.unknown()))
             }
             Kind::Map(entries) => {
                 let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
@@ -152,10 +189,11 @@ impl Checker<'_> {
                     };
                     self.types.insert(key_at, key.clone());
                     self.types.insert(value_at, value.clone());
-                    keys = Some(joined(keys, key));
-                    values = Some(joined(values, value));
+                    keys = Some(self.joined(keys, key));
+                    values = Some(self.joined(values, value));
                 }
-                Type::Map(Arc::new(keys.unwrap_or(Type::Dyn)), Arc::new(values.unwrap_or(Type::Dyn)))
+                let keys = keys.unwrap_or_else(|| self.unknown());
+                Type::Map(Arc::new(keys), Arc::new(values.unwrap_or_else(|| self.unknown())))
             }
             Kind::Struct(name, fields) => {
                 // What an unknown type's fields are is nobody's concern.
@@ -216,7 +254,7 @@ impl Checker<'_> {
 
     fn field(&mut self, at: usize, of: &Type, field: &str) -> Type {
         match of {
-            Type::Dyn | Type::Error => Type::Dyn,
+            Type::Dyn | Type::Error | Type::Unknown(_) => Type::Dyn,
             Type::Optional(inner) => self.field(at, inner, field),
             Type::Map(_, value) => (**value).clone(),
             Type::Object(object) => match object.field(field) {
@@ -236,6 +274,7 @@ impl Checker<'_> {
             Type::List(of, _) => ((**of).clone(), Type::Dyn),
             Type::Map(key, value) => ((**key).clone(), (**value).clone()),
             Type::Dyn | Type::Error => (range.clone(), range.clone()),
+            Type::Unknown(_) => (Type::Dyn, Type::Dyn),
             other => {
                 let why = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
@@ -262,7 +301,7 @@ impl Checker<'_> {
         };
         match condition {
             Some((at, ty)) if matches!(c.of, Macro::All | Macro::Exists) => self.must_be_bool(at, &ty),
-            Some((_, ty)) if ty != Type::Bool && !ty.is_open() => {
+            Some((_, ty)) if !fits(&Type::Bool, &ty, &mut self.known) => {
                 let applied = format!("({ty}, {gathered}, {gathered})");
                 self.fail(at, format!("found no matching overload for '_?_:_' applied to '{applied}'"));
             }
@@ -276,7 +315,7 @@ impl Checker<'_> {
         let any = Type::Map(Arc::new(Type::Dyn), Arc::new(Type::Dyn));
         match map {
             Type::Map(..) => map,
-            Type::Dyn | Type::Error => any,
+            Type::Dyn | Type::Error | Type::Unknown(_) => any,
             other => {
                 let applied = format!("({any}, {other})");
                 self.fail(
@@ -290,7 +329,7 @@ impl Checker<'_> {
 
     /// Checks one side of `&&` or `||`.
     fn must_be_bool(&mut self, at: usize, ty: &Type) {
-        if !fits(&Type::Bool, ty, &mut Bindings::new()) {
+        if !fits(&Type::Bool, ty, &mut self.known) {
             self.fail(at, format!("expected type 'bool' but found '{ty}'"));
         }
     }
@@ -325,10 +364,16 @@ impl Checker<'_> {
         let Some(overloads) = overloads(key) else { return self.undeclared(at, name) };
         let mut results: Option<Type> = None;
         for overload in overloads.iter().filter(|o| o.args.len() == types.len()) {
-            let mut bindings = Bindings::new();
+            let mut bindings = self.known.clone();
             let all = overload.args.iter().zip(&types).all(|(w, t)| fits(w, t, &mut bindings));
             if all {
+                // What nothing says is to be found out.
+                for name in ['A', 'B'] {
+                    bindings.entry(Open::Param(name)).or_insert_with(|| self.unknown());
+                }
                 let result = resolved(&overload.result, &bindings);
+                bindings.retain(|open, _| matches!(open, Open::Unknown(_)));
+                self.known = bindings;
                 results = Some(match results {
                     None => result,
                     Some(known) if known == result => known,
@@ -337,23 +382,12 @@ impl Checker<'_> {
             }
         }
         results.unwrap_or_else(|| {
-            let shown: Vec<String> = types.iter().map(ToString::to_string).collect();
+            let shown: Vec<String> = types.iter().map(|ty| settled(ty, &self.known).to_string()).collect();
             let applied = match (member, shown.split_first()) {
                 (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
                 _ => format!("({})", shown.join(", ")),
             };
             self.fail(at, format!("found no matching overload for '{name}' applied to '{applied}'"))
         })
-    }
-}
-
-/// The type of entries of both types.
-fn joined(known: Option<Type>, ty: Type) -> Type {
-    match known {
-        None => ty,
-        Some(known) if known == ty => known,
-        Some(Type::Null) => ty,
-        Some(known) if ty == Type::Null => known,
-        Some(_) => Type::Dyn,
     }
 }

@@ -39,7 +39,7 @@ pub fn to_text(value: &Value<'_>) -> Option<String> {
         Value::Bool(b) => b.to_string(),
         Value::Int(n) => n.to_string(),
         Value::Uint(n) => n.to_string(),
-        Value::Double(n) => crate::api::custom::schema::validate::go_number(*n),
+        Value::Double(n) => protocol::go::float(*n),
         Value::Bytes(b) => String::from_utf8(b.to_vec()).ok()?,
         Value::Timestamp(t) => times::print(*t),
         Value::Duration(n) => times::seconds(*n),
@@ -127,6 +127,15 @@ fn lists<'a>(name: &str, args: &[Value<'a>]) -> Outcome<'a> {
     let second = args.get(1).and_then(Value::items).unwrap_or_default();
     let within =
         |inner: &[Value<'a>], outer: &[Value<'a>]| inner.iter().all(|i| outer.iter().any(|o| o.same(i)));
+    // Which overload it is, the first entry tells.
+    let of_none = first.first().is_some_and(|item| match item {
+        Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::Duration(_) => false,
+        Value::Bool(_) | Value::String(_) | Value::Bytes(_) | Value::Timestamp(_) => name == "sum",
+        _ => true,
+    });
+    if of_none && !name.starts_with("sets.") {
+        return error(format!("no such overload: {name}(list)"));
+    }
     match name {
         "sets.contains" => Ok(Value::Bool(within(&second, &first))),
         "sets.equivalent" => Ok(Value::Bool(within(&second, &first) && within(&first, &second))),

@@ -339,3 +339,44 @@ fn a_list_stays_the_set_that_it_began_as() {
     let value = program.evaluate(&scope, &mut TOTAL_COST_MAX.clone()).map_err(|e| e.to_string());
     assert_eq!(value.map(|v| v.to_json()), Ok(Some(json!(true))));
 }
+
+#[test]
+fn what_nothing_is_of_is_found_out() {
+    let ty = |source: &str| match Program::compile(&Environment::default(), source) {
+        Ok(program) => program.ty.to_string(),
+        Err(why) => {
+            let said = why.split_once("<input>:").and_then(|(_, said)| said.lines().next());
+            said.unwrap_or_default().to_owned()
+        }
+    };
+    for (source, wanted) in [
+        ("[].max()", "int"),
+        ("[].sum()", "int"),
+        ("[]", "list(dyn)"),
+        ("{}", "map(dyn, dyn)"),
+        ("[[], [1]]", "list(list(int))"),
+        ("[] + ['a']", "list(string)"),
+        ("optional.none().orValue(5)", "int"),
+        ("optional.none()", "optional_type(dyn)"),
+        ("[].first()", "optional_type(dyn)"),
+        ("true ? [] : [1.5]", "list(double)"),
+        ("[].map(x, x)", "list(dyn)"),
+        ("dyn([]).max()", "dyn"),
+        (
+            "optional.none().orValue(5) == '5'",
+            "1:28: found no matching overload for '_==_' applied to '(int, string)'",
+        ),
+        ("[[], [1]].max()", "1:14: found no matching overload for 'max' applied to 'list(list(int)).()'"),
+        (
+            "[{'a': 1}].sort()",
+            "1:16: found no matching overload for 'sort' applied to 'list(map(string, int)).()'",
+        ),
+        ("[1, 'a'].sort()", "1:5: expected type 'int' but found 'string'"),
+    ] {
+        assert_eq!(ty(source), wanted, "{source}");
+    }
+    let run = |source: &str| run(source, &json!({})).expect_err(source);
+    assert_eq!(run("[null].max()"), "no such overload: max(list)");
+    assert_eq!(run("dyn(['a']).sum()"), "no such overload: sum(list)");
+    assert_eq!(run("[].min()"), "min called on empty list");
+}

@@ -45,6 +45,8 @@ pub enum Type {
     Opaque(&'static str),
     /// A parameter of a function's type.
     Param(char),
+    /// What the entries of something empty are: whatever they are first taken for.
+    Unknown(u32),
 }
 
 /// Which type it is that is a value. It is no part of the value's type: any type may be compared to any other.
@@ -123,7 +125,7 @@ impl ObjectType {
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Type::Dyn => f.write_str("dyn"),
+            Type::Dyn | Type::Unknown(_) => f.write_str("dyn"),
             Type::Null => f.write_str("null"),
             Type::Bool => f.write_str("bool"),
             Type::Int => f.write_str("int"),
@@ -292,28 +294,48 @@ pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Type {
     }
 }
 
-/// Type parameters that were found out so far.
-pub type Bindings = BTreeMap<char, Type>;
+/// A type that is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Open {
+    /// A parameter of a function's type.
+    Param(char),
+    /// One that was not known.
+    Unknown(u32),
+}
+
+impl Open {
+    fn of(ty: &Type) -> Option<Self> {
+        match ty {
+            Type::Param(name) => Some(Open::Param(*name)),
+            Type::Unknown(number) => Some(Open::Unknown(*number)),
+            _ => None,
+        }
+    }
+}
+
+/// What was found out so far.
+pub type Bindings = BTreeMap<Open, Type>;
 
 /// Whether a value of `actual` may stand where `wanted` is expected.
 pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
+    if wanted == actual && Open::of(wanted).is_some() {
+        return true;
+    }
+    if let Some(open) = Open::of(wanted) {
+        return match bindings.get(&open).cloned() {
+            None => bind(open, actual, bindings),
+            Some(known) if known.is_open() || actual.is_open() => true,
+            Some(Type::Null) => bind(open, actual, bindings) && fits(actual, &Type::Null, bindings),
+            Some(known) => fits(&known, actual, bindings),
+        };
+    }
+    if let Some(open) = Open::of(actual) {
+        return match bindings.get(&open).cloned() {
+            None => bind(open, wanted, bindings),
+            Some(known) => fits(wanted, &known, bindings),
+        };
+    }
     match (wanted, actual) {
-        (Type::Param(name), actual) => match bindings.get(name).cloned() {
-            None => {
-                bindings.insert(*name, actual.clone());
-                true
-            }
-            Some(known) => {
-                if known.is_open() || actual.is_open() {
-                    true
-                } else if known == Type::Null {
-                    bindings.insert(*name, actual.clone());
-                    fits(actual, &known, &mut Bindings::new())
-                } else {
-                    fits(&known, actual, bindings)
-                }
-            }
-        },
         (a, b) if a.is_open() || b.is_open() => true,
         (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
         (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bindings) && fits(b, d, bindings),
@@ -328,16 +350,51 @@ pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
     }
 }
 
-/// A type with its parameters replaced by what was found out.
-pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
+/// Finds out a type, which cannot be within itself.
+fn bind(open: Open, ty: &Type, bindings: &mut Bindings) -> bool {
+    let ty = resolved(ty, bindings);
+    let apart = !has(&ty, open);
+    if apart {
+        bindings.insert(open, ty);
+    }
+    apart
+}
+
+fn has(ty: &Type, open: Open) -> bool {
     match ty {
-        Type::Param(name) => bindings.get(name).cloned().unwrap_or(Type::Dyn),
-        Type::List(of, _) => Type::list(resolved(of, bindings)),
-        Type::Optional(of) => Type::Optional(Arc::new(resolved(of, bindings))),
-        Type::Type(Named(of)) => Type::Type(Named(Arc::new(resolved(of, bindings)))),
-        Type::Map(key, value) => {
-            Type::Map(Arc::new(resolved(key, bindings)), Arc::new(resolved(value, bindings)))
-        }
-        other => other.clone(),
+        Type::List(of, _) | Type::Optional(of) => has(of, open),
+        Type::Map(key, value) => has(key, open) || has(value, open),
+        other => Open::of(other) == Some(open),
+    }
+}
+
+/// Whether something in a type is not known yet.
+pub fn is_unsure(ty: &Type) -> bool {
+    match ty {
+        Type::List(of, _) | Type::Optional(of) => is_unsure(of),
+        Type::Map(key, value) => is_unsure(key) || is_unsure(value),
+        other => matches!(other, Type::Unknown(_)),
+    }
+}
+
+/// A type with what was found out about it.
+pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
+    replaced(ty, &|open| bindings.get(&open).map(|known| resolved(known, bindings)))
+}
+
+/// A type of which nothing more will be found out: what is not known is known only when it runs.
+pub fn settled(ty: &Type, bindings: &Bindings) -> Type {
+    let found = |open| Some(bindings.get(&open).map_or(Type::Dyn, |known| settled(known, bindings)));
+    replaced(ty, &found)
+}
+
+fn replaced(ty: &Type, by: &dyn Fn(Open) -> Option<Type>) -> Type {
+    let of = |ty: &Type| Arc::new(replaced(ty, by));
+    match ty {
+        Type::List(inner, identity) => Type::List(of(inner), identity.clone()),
+        Type::Optional(inner) => Type::Optional(of(inner)),
+        Type::Type(Named(inner)) => Type::Type(Named(of(inner))),
+        Type::Map(key, value) => Type::Map(of(key), of(value)),
+        other => Open::of(other).and_then(by).unwrap_or_else(|| other.clone()),
     }
 }

@@ -120,6 +120,18 @@ impl Version {
         Ok(Sent { value, empties: decoded.empties })
     }
 
+    /// What strict validation finds in the object of a create or replace; `None` where it cannot be read as one.
+    pub fn undeclared(&self, text: &[u8]) -> Option<Vec<String>> {
+        let decoded = schema::decode(schema::custom(), text).ok()?;
+        let mut value = decoded.value;
+        if unreadable(&value).is_some() || self.check_type(&value).is_err() {
+            return None;
+        }
+        let mut found = decoded.strict;
+        found.extend(self.admit(&mut value).ok()?);
+        Some(found)
+    }
+
     /// Checks that an object that was changed still says that it is of this kind and version.
     pub fn check_type(&self, value: &Value) -> Result<(), ApiError> {
         let (kind, expected) = (self.resource.kind, self.resource.api_version());
@@ -217,8 +229,7 @@ mod tests {
     use super::*;
     use crate::api::custom::CustomKind;
 
-    #[test]
-    fn what_is_wrong_with_metadata_comes_before_what_an_object_says_that_it_is() {
+    fn things() -> std::sync::Arc<CustomKind> {
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
         let version = |name: &str| json!({"name": name, "served": true, "storage": name == "v1", "schema": {"openAPIV3Schema": schema}});
         let definition = json!({
@@ -228,7 +239,27 @@ mod tests {
                 "conditions": [{"type": "Established", "status": "True"}],
             },
         });
-        let kind = CustomKind::of(&definition, "u", 1).expect("is established");
+        CustomKind::of(&definition, "u", 1).expect("is established")
+    }
+
+    #[test]
+    fn what_a_kind_does_not_have_is_found_in_what_can_be_read() {
+        let kind = things();
+        let version = kind.version("v1").expect("is declared");
+        let found = |metadata: Value, api_version: &str| {
+            let body =
+                json!({"apiVersion": api_version, "kind": "Thing", "metadata": metadata, "spec": {"b": 1}});
+            version.undeclared(body.to_string().as_bytes())
+        };
+        let unknown = ["metadata.a", "spec.b"].map(|path| format!("unknown field \"{path}\""));
+        assert_eq!(found(json!({"a": 1}), "g.example.com/v1").as_deref(), Some(&unknown[..]));
+        assert_eq!(found(json!({"name": 1}), "g.example.com/v1"), None);
+        assert_eq!(found(json!({}), "g.example.com/v2"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_metadata_comes_before_what_an_object_says_that_it_is() {
+        let kind = things();
         let version = kind.version("v1").expect("is declared");
         let (own, other) = ("g.example.com/v1", "g.example.com/v2");
         for (api_version, kind, metadata, validation, wanted) in [

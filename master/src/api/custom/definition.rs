@@ -136,22 +136,18 @@ impl Hoisted<'_> {
     }
 }
 
+/// What is wrong with the name of a definition: it follows from what is defined.
+pub fn own_name(value: &Value, name: &str) -> Option<String> {
+    let spec = &value["spec"];
+    let wanted = format!("{}.{}", text(spec, &["names", "plural"]), text(spec, &["group"]));
+    (name != wanted).then(|| "must be spec.names.plural+\".\"+spec.group".to_owned())
+}
+
 /// Checks what a definition asks for.
 pub fn validate(value: &Value, errors: &mut Errors) {
     let spec = &value["spec"];
     let path = Path::new("spec");
-    let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
-    // What neither may change need not be held against an update.
-    let new = text(value, &["metadata", "resourceVersion"]).is_empty();
-    let wanted = format!("{plural}.{group}");
-    for field in ["generateName", "name"] {
-        let given = text(value, &["metadata", field]);
-        if new && !given.is_empty() && given != wanted {
-            let why = "must be spec.names.plural+\".\"+spec.group";
-            errors.invalid(&Path::new("metadata").child(field), given, why);
-        }
-    }
-    names::group(group, &path.child("group"), errors);
+    names::group(text(spec, &["group"]), &path.child("group"), errors);
     let scope = text(spec, &["scope"]);
     if scope.is_empty() {
         errors.required(&path.child("scope"), "");

@@ -348,7 +348,13 @@ pub(super) fn priority_class() -> Strategy {
 /// API services, which name where another server serves a group.
 pub(super) fn api_service() -> Strategy {
     Strategy {
-        names: NameRule::Any,
+        names: NameRule::PathSegment,
+        own_name: |object, name| {
+            let service = &object["spec"];
+            let wanted = format!("{}.{}", text(service, &["version"]), text(service, &["group"]));
+            let other = name != wanted && name_errors(NameRule::PathSegment, name, false).is_empty();
+            other.then(|| format!("must be `spec.version+\".\"+spec.group`: {wanted:?}"))
+        },
         defaults: |object| {
             if let Some(service) = object.pointer_mut("/spec/service").and_then(Value::as_object_mut) {
                 default(service, "port", 443);
@@ -367,18 +373,6 @@ pub(super) fn api_service() -> Strategy {
         validate: |object, errors| {
             let service = &object["spec"];
             let (group, version) = (text(service, &["group"]), text(service, &["version"]));
-            let wanted = format!("{version}.{group}");
-            for field in ["generateName", "name"] {
-                let given = text(object, &["metadata", field]);
-                let wrong = name_errors(NameRule::PathSegment, given, field == "generateName");
-                let path = Path::new("metadata").child(field);
-                if !wrong.is_empty() {
-                    wrong.into_iter().for_each(|e| errors.invalid(&path, given, e));
-                } else if !given.is_empty() && given != wanted {
-                    let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-                    errors.invalid(&path, given, detail);
-                }
-            }
             if group.is_empty() {
                 if version != "v1" {
                     let detail = "only v1 may have an empty group and it better be legacy kube";

@@ -83,12 +83,13 @@ fn subset(subset: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Drops the topology of endpoints that are new; this version of the API only shows it. A node's name in it
-/// that was there before becomes the endpoint's.
+/// that was there before becomes the endpoint's. Whoever writes it has changed the object, if it is not kept.
 fn without_topology(object: &mut Value, old: &Value) {
     const HOST: &str = "kubernetes.io/hostname";
     if object["endpoints"] == old["endpoints"] {
         return;
     }
+    let mut dropped = false;
     let host = |endpoint: &Value| endpoint["deprecatedTopology"][HOST].as_str().map(str::to_owned);
     let known: Vec<String> = list(old, &["endpoints"]).iter().filter_map(host).collect();
     for endpoint in list_mut(object, &["endpoints"]) {
@@ -96,10 +97,15 @@ fn without_topology(object: &mut Value, old: &Value) {
             known.contains(name) && meta::name_errors(NameRule::Subdomain, name, false).is_empty()
         });
         let fields = object_mut(endpoint, &[]);
-        fields.remove("deprecatedTopology");
+        let topology = fields.remove("deprecatedTopology");
+        dropped |= topology.is_some_and(|topology| topology.as_object().is_some_and(|t| !t.is_empty()));
         if let Some(node) = node {
             default(fields, "nodeName", node);
         }
+    }
+    if dropped && !old.is_null() {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        object["metadata"]["generation"] = generation.into();
     }
 }
 
@@ -284,7 +290,8 @@ mod tests {
         assert_eq!(same, old);
         let mut new = json!({"endpoints": [{"addresses": ["192.0.2.2"], "deprecatedTopology": topology}]});
         without_topology(&mut new, &old);
-        assert_eq!(new, json!({"endpoints": [{"addresses": ["192.0.2.2"], "nodeName": "n"}]}));
+        let kept = json!([{"addresses": ["192.0.2.2"], "nodeName": "n"}]);
+        assert_eq!(new, json!({"endpoints": kept, "metadata": {"generation": 1}}));
         new = json!({"endpoints": [{"deprecatedTopology": topology}]});
         without_topology(&mut new, &Value::Null);
         assert_eq!(new, json!({"endpoints": [{}]}));

@@ -25,6 +25,7 @@ pub fn definition() -> Strategy {
         prepare_create: definition::prepare_create,
         prepare_update: definition::prepare_update,
         validate: definition::validate,
+        own_name: definition::own_name,
         validate_create: definition::validate_create,
         validate_status: |new, _, errors| definition::validate_status(new, errors),
         validate_update: definition::validate_update,

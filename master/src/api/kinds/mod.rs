@@ -76,6 +76,8 @@ pub enum Generation {
 pub struct Strategy {
     /// Form of its names.
     pub names: NameRule,
+    /// What is wrong with a name of that form, or the beginning of one, in an object that says what it must be.
+    pub own_name: fn(&Value, &str) -> Option<String>,
     /// When the metadata of a new object is looked at.
     pub metadata: MetadataTurn,
     /// Fills in absent fields; also runs on what patches produce.
@@ -469,7 +471,9 @@ pub fn update_order(resource: &Resource, strategy: &Strategy, again: bool) -> Up
     let own_event = resource.plural == "events" && resource.is_view();
     match resource.plural {
         _ if strategy.change_first => UpdateOrder::ChangeFirst,
-        "endpoints" | "persistentvolumeclaims" | "pods" | "serviceaccounts" => UpdateOrder::MetadataFirst,
+        "apiservices" | "endpoints" | "persistentvolumeclaims" | "pods" | "serviceaccounts" => {
+            UpdateOrder::MetadataFirst
+        }
         _ if again || own_event => UpdateOrder::ObjectFirst,
         _ => UpdateOrder::MetadataFirst,
     }
@@ -494,6 +498,7 @@ pub fn checked_again(resource: &Resource) -> usize {
 fn base() -> Strategy {
     Strategy {
         names: NameRule::Subdomain,
+        own_name: |_, _| None,
         metadata: MetadataTurn::First,
         defaults: nothing,
         prepare_create: nothing,

@@ -215,7 +215,9 @@ pub(super) fn volume_spec(spec: &Value, volume: &str, inline: bool, path: &Path,
             errors.required(&at, "");
         }
         if capacity.is_none_or(|c| !c.contains_key("storage") || c.len() > 1) {
-            errors.unsupported(&at, spec["capacity"].clone(), &["storage"]);
+            let empty = capacity.is_none() && errors.is_given_empty(&at);
+            let shown = if empty { json!({}) } else { spec["capacity"].clone() };
+            errors.unsupported(&at, shown, &["storage"]);
         }
         for (name, value) in capacity.into_iter().flatten() {
             valid_quantity(value, &at.key(name), errors);

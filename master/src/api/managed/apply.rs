@@ -71,6 +71,10 @@ impl Tracking<'_> {
             Refusal::Live(why) => {
                 failed(format!("failed to create typed live object ({}): {why}", named(&live)))
             }
+            Refusal::First(why) => failed(format!(
+                "failed to create manager for existing fields: failed to convert new object ({}) to smd typed: {why}",
+                named(&live)
+            )),
             Refusal::Conflicts(conflicts) => conflict(&conflicts),
             other => failed(other.to_string()),
         };

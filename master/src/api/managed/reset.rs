@@ -19,8 +19,8 @@ static SPEC_AND_CONDITIONS: LazyLock<Set> =
 static SPEC_AND_CERTIFICATE: LazyLock<Set> =
     LazyLock::new(|| Set::of(&[&["spec"], &["status", "certificate"]]));
 
-/// What a write of a kind through a subresource does not own.
-pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'static> {
+/// What a write of a kind through a subresource does not own; `declared` is whether clients declared the kind.
+pub fn filter(plural: &str, declared: bool, has_status: bool, subresource: &str) -> Filter<'static> {
     match (plural, subresource) {
         ("certificatesigningrequests", "") => Filter::Without(&SPEC_AND_STATUS),
         ("certificatesigningrequests", "status") => Filter::Without(&SPEC_AND_CONDITIONS),
@@ -37,6 +37,7 @@ pub fn filter(plural: &str, has_status: bool, subresource: &str) -> Filter<'stat
             | "apiservices",
             "status",
         ) => Filter::Without(&SPEC_AND_METADATA),
+        (_, "status") if declared => Filter::Without(&SPEC_AND_METADATA),
         (_, "status") => Filter::Without(&SPEC),
         ("certificatesigningrequests", "approval") => Filter::Without(&SPEC_AND_CERTIFICATE),
         ("namespaces", "finalize") => Filter::Without(&STATUS),

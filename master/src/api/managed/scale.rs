@@ -45,11 +45,19 @@ impl<'a> ScaleTracking<'a> {
         declared.map_or_else(|| REPLICAS.to_vec(), |paths| paths.replicas())
     }
 
+    /// Whether what is written in a version has a scale: of a declared kind some versions may have none.
+    fn has_scale(&self, version: &str) -> bool {
+        self.parent.custom.is_none_or(|custom| {
+            let mut family = custom.family.iter();
+            family.any(|kind| kind.api_version() == version && kind.subresource("scale").is_some())
+        })
+    }
+
     /// Shows the owners of the replicas on the scale.
     pub fn show(&self, parent: &Value, scale: &mut Value) -> Result<(), ApiError> {
         let mut shown = decode(parent)?;
         let replicas = path(&self.replicas());
-        shown.0.retain(|_, owned| owned.fields.has(&replicas));
+        shown.0.retain(|_, owned| owned.fields.has(&replicas) && self.has_scale(&owned.version));
         for owned in shown.0.values_mut() {
             *owned =
                 Owned { fields: Set::of(&[&REPLICAS]), version: SCALE.to_owned(), time: owned.time.take() };
@@ -89,7 +97,8 @@ impl<'a> ScaleTracking<'a> {
             let mut owned = owned.clone();
             // Who is not on the scale any more has lost the replicas. Upstream knows updaters by the version
             // that they write, so one that wrote the workload itself always hands them over to the scale.
-            if owned.fields.has(&theirs) && left.0.remove(manager).is_none() {
+            if owned.fields.has(&theirs) && self.has_scale(&owned.version) && left.0.remove(manager).is_none()
+            {
                 owned.fields = owned.fields.difference(&only);
             }
             if !owned.fields.is_empty() {

@@ -25,6 +25,8 @@ pub enum KindVersions<'a> {
         subject: Subject<'a>,
         /// What the write does not own.
         filter: Filter<'static>,
+        /// That is so in every version.
+        everywhere: bool,
     },
     /// The scale of a workload, which has one version.
     Scale(&'static Definition),
@@ -34,7 +36,10 @@ impl<'a> KindVersions<'a> {
     /// A kind that is written, or a subresource that is a part of it.
     pub fn of(subject: Subject<'a>, subresource: &str) -> Self {
         let has_status = subject.resource.subresource("status").is_some();
-        KindVersions::Kind { subject, filter: reset::filter(subject.stored.plural, has_status, subresource) }
+        let declared = subject.custom.is_some();
+        let filter = reset::filter(subject.stored.plural, declared, has_status, subresource);
+        // What a write of a declared kind puts back is known of the version asked for alone, but for parts.
+        KindVersions::Kind { subject, filter, everywhere: !declared || !subresource.is_empty() }
     }
 
     /// The kind in one of its versions.
@@ -123,8 +128,13 @@ impl Versions for KindVersions<'_> {
         }
     }
 
-    fn filter(&self, _: &str) -> Filter<'_> {
+    fn filter(&self, version: &str) -> Filter<'_> {
         match self {
+            KindVersions::Kind { subject, everywhere: false, .. }
+                if subject.resource.api_version() != version =>
+            {
+                Filter::None
+            }
             KindVersions::Kind { filter, .. } => *filter,
             KindVersions::Scale(_) => Filter::None,
         }

@@ -2,9 +2,10 @@
 //!
 //! - [`matching`]: which requests a policy (or a webhook) is about. - [`request`]: what expressions see of one.
 //! - [`forms`]: objects as the resource that a rule names shows them. - [`compiled`]: policies and their bindings, compiled once per change. - [`validating`], [`mutating`]: what
-//!   they do. - [`definition`]: the objects themselves.
+//!   they do; `configured`: what of that is `null` or nothing. - [`definition`]: the objects themselves.
 
 pub mod compiled;
+mod configured;
 pub mod definition;
 pub mod forms;
 pub mod matching;

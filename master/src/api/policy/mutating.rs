@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use protocol::apply::set::shown;
-use protocol::apply::{Element, Scalar, Shape, Table, fields, merge, validate};
+use protocol::apply::{Element, Shape, Table, fields, merge, validate};
 use protocol::patch::JsonPatch;
 use protocol::{ApiError, Resource, schema};
 use serde_json::Value;
 
 use super::compiled::{Mutating, Mutation, Policy};
+use super::configured::Configured;
 use super::forms::kind_of;
 use super::matching::Attempt;
 use super::request::described;
@@ -178,7 +179,7 @@ impl Inner {
 }
 
 /// What an expression makes.
-fn evaluated(mutation: &Mutation, scope: &Scope<'_>, budget: &mut u64) -> Result<Value, String> {
+fn evaluated(mutation: &Mutation, scope: &Scope<'_>, budget: &mut u64) -> Result<Configured, String> {
     let value = evaluate(&mutation.expression, scope, budget)
         .map_err(|why| format!("expression '{}' resulted in error: {why}", mutation.expression.source))?;
     if !mutation.json_patch {
@@ -188,7 +189,26 @@ fn evaluated(mutation: &Mutation, scope: &Scope<'_>, budget: &mut u64) -> Result
             return Err(format!("type mismatch: {}", wrong.join("\n")));
         }
     }
-    value.to_json().ok_or_else(|| "the expression's value has no form as an object".to_owned())
+    if mutation.json_patch && has_nothing(&value) {
+        return Err(
+            "JSONPath valueExpression evaluated to a type that could not marshal to JSON: optional.none() \
+                    dereference"
+                .to_owned(),
+        );
+    }
+    Configured::of(&value).ok_or_else(|| "the expression's value has no form as an object".to_owned())
+}
+
+/// Whether a part of what an expression made is absent; such a part of a patch cannot be written.
+fn has_nothing(value: &Made<'_>) -> bool {
+    match value {
+        Made::Optional(None) => true,
+        Made::Optional(Some(inner)) => has_nothing(inner),
+        Made::List(items) => items.iter().any(has_nothing),
+        Made::Struct(_, fields) => fields.values().any(has_nothing),
+        Made::Map(entries) => entries.iter().any(|(_, value)| has_nothing(value)),
+        _ => false,
+    }
 }
 
 /// Objects within an object are of types that are named by the fields that they are in.
@@ -222,22 +242,21 @@ fn change(
     form: &Resource,
     mutation: &Mutation,
     object: &Value,
-    made: Value,
+    mut made: Configured,
 ) -> Result<Value, Unmade> {
     let subresource = write.request.target.subresource.as_deref().unwrap_or_default();
     let (group, version, kind) = kind_of(form, subresource);
     let declared = write.subject.custom.filter(|_| group == form.group);
     if mutation.json_patch {
-        let mut patched = patch(object.clone(), &made)?;
+        let mut patched = patch(object.clone(), &made.value)?;
         if declared.is_none() {
             read_again(&mut patched, write).map_err(Unmade::Broken)?;
         }
         return Ok(patched);
     }
     // A configuration's kind is that of the object, whatever it says.
-    let mut made = made;
     for field in ["apiVersion", "kind"] {
-        made[field] = object[field].clone();
+        made.value[field] = object[field].clone();
     }
     let merged = match declared.and_then(|custom| custom.siblings.get(version)) {
         Some(fields) => merged(Place::declared(fields.schema()), object, &made),
@@ -261,8 +280,9 @@ fn read_again(patched: &mut Value, write: &Write<'_>) -> Result<(), String> {
 
 /// The object with a configuration merged in; one that says what the kind does not have, or would replace a whole
 /// that others may own a part of, is refused.
-fn merged<'s, S: Shape<'s> + Copy>(shape: S, object: &Value, made: &Value) -> Result<Value, String> {
-    let of_null = null_problem(shape, made, &mut Vec::new());
+fn merged<'s, S: Shape<'s> + Copy>(shape: S, object: &Value, made: &Configured) -> Result<Value, String> {
+    let of_null = made.null_problem(shape);
+    let made = &made.value;
     of_null
         .map_or_else(|| validate::validate(shape, made, false).map_err(|e| e.to_string()), Err)
         .map_err(|why| format!("failed to convert patch object to typed object: {why}"))?;
@@ -327,44 +347,6 @@ fn is_whole(value: &Value, path: &[Element], parents: &BTreeSet<&[Element]>) -> 
         found.as_array().is_some_and(|a| !a.is_empty()) || found.as_object().is_some_and(|o| !o.is_empty())
     };
     ends_well && parts(found)
-}
-
-/// The words for the first `null` in a configuration, which is no value of anything there.
-fn null_problem<'s, S: Shape<'s>>(shape: S, value: &Value, path: &mut Vec<Element>) -> Option<String> {
-    match value {
-        Value::Null => {
-            let wanted = if shape.map().is_some() {
-                "map"
-            } else if shape.list().is_some() {
-                "list"
-            } else {
-                match shape.scalar() {
-                    Some(Scalar::Numeric) => "numeric (int or float)",
-                    Some(Scalar::Boolean) => "boolean",
-                    Some(Scalar::String) => "string",
-                    _ => return None,
-                }
-            };
-            Some(format!("{}: expected {wanted}, got &{{NULL_VALUE}}", shown(path)))
-        }
-        Value::Object(map) => map.iter().find_map(|(name, value)| {
-            let member = shape.field(name)?;
-            path.push(Element::Field(name.as_str().into()));
-            let found = null_problem(member.shape, value, path);
-            path.pop();
-            found
-        }),
-        Value::Array(items) => {
-            let element = shape.list()?.element;
-            items.iter().enumerate().find_map(|(i, item)| {
-                path.push(Element::Index(i64::try_from(i).unwrap_or(i64::MAX)));
-                let found = null_problem(element, item, path);
-                path.pop();
-                found
-            })
-        }
-        _ => None,
-    }
 }
 
 /// An operation whose paths begin at the root: upstream's library does not look at what is in front of the first slash.

@@ -90,7 +90,8 @@ fn kinds(catalog: &Catalog, spec: &Value) -> Vec<Kind> {
 fn environment_of(catalog: &Catalog, spec: &Value, object: Type) -> Environment {
     let kind = &spec["paramKind"];
     let params = types::of_kind(catalog, text(kind, &["apiVersion"]), text(kind, &["kind"]));
-    let mut made = environment(params.is_some());
+    // Of what nobody knows anything may be.
+    let mut made = environment(kind.is_object());
     let mut put = |name: &str, ty: Type| drop(made.variables.insert(name.to_owned(), ty));
     put("object", object.clone());
     put("oldObject", object);

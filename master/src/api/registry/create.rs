@@ -122,10 +122,12 @@ fn created_errors(
     empties: Empties,
 ) -> Errors {
     let mut errors = Errors::of(empties);
-    let metadata = |names, plain, errors: &mut Errors| {
-        meta::validate(&value["metadata"], resource.namespaced, names, plain, &Path::new("metadata"), errors);
+    let (meta, at) = (&value["metadata"], Path::new("metadata"));
+    let own = |errors: &mut Errors| {
+        let also = |name: &str| (strategy.own_name)(value, name);
+        let names: (_, meta::AlsoNamed<'_>) = (strategy.names, &also);
+        meta::validate_named(meta, resource.namespaced, names, strategy.plain_finalizers, &at, errors);
     };
-    let own = |errors: &mut Errors| metadata(strategy.names, strategy.plain_finalizers, errors);
     if strategy.metadata == MetadataTurn::First {
         own(&mut errors);
     }
@@ -139,7 +141,7 @@ fn created_errors(
     let loose = strategy.metadata == MetadataTurn::Last
         || matches!(strategy.names, meta::NameRule::Any | meta::NameRule::LongName);
     if errors.is_empty() && loose {
-        metadata(meta::NameRule::PathSegment, true, &mut errors);
+        meta::validate(meta, resource.namespaced, meta::NameRule::PathSegment, true, &at, &mut errors);
     }
     errors
 }
@@ -206,7 +208,7 @@ impl Inner {
             object::object_mut(&mut value, &[]).remove("status");
             // A declared kind may have a default even for that.
             if let Some(custom) = subject.custom {
-                custom.fields.default(&mut value);
+                custom.fields.fill(&mut value);
             }
         }
         (strategy.sent_warnings)(&value, write.warnings);

@@ -329,6 +329,7 @@ pub(super) fn seal(subject: &Subject<'_>, mut value: Value) -> (Value, Bytes) {
         return (value, json);
     };
     value = canonical(subject, custom.to_storage(value));
+    protocol::go::rewrite(&mut value);
     let json = object::encode_own(&value);
     (value, json)
 }

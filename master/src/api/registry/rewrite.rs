@@ -80,10 +80,12 @@ impl Inner {
         if patching && version == "0" && !strategy.unconditional_update {
             demands::a_revision(&subject)?;
         }
-        prepare(&subject, part, &strategy, &mut new, &old);
+        object::copy_meta(&old, &mut new, "namespace");
         let mut write =
             Write { request, subject, old: Some(&old), snapshot, warnings: said, given_empty: None };
+        // Whoever looks at an object on its way sees what was sent, also of what is not to be changed.
         admission::mutate(self, &mut write, &mut new).await?;
+        prepare(&subject, part, &strategy, &mut new, &old);
         owners::once(&mut new, owners::Stage::Admitted, write.warnings);
         let mut new = finish(subject.definition, new);
         count(&subject, part, &strategy, &mut new, &old, &empties);
@@ -95,11 +97,9 @@ impl Inner {
         let mut errors = Errors::of(empties);
         let at = Path::new("metadata");
         entries::validate(&new["metadata"], &at, &mut errors);
-        let whole = |names, plain: bool, errors: &mut Errors| {
-            meta::validate(&new["metadata"], resource.namespaced, names, plain, &at, errors);
-        };
         // That finalizers should name a domain, and what form names have, is told by the kind's own look.
-        whole(meta::NameRule::PathSegment, true, &mut errors);
+        let segment = meta::NameRule::PathSegment;
+        meta::validate(&new["metadata"], resource.namespaced, segment, true, &at, &mut errors);
         meta::validate_update(&new["metadata"], &old["metadata"], &at, &mut errors);
         errors.append(admission::refused_access(&write, &new));
         // Upstream finds these twice on its way, but for kinds whose own validation does not look again.
@@ -116,7 +116,10 @@ impl Inner {
         let object = |errors: &mut Errors| {
             for look in 0..looks.max(1) {
                 if looks > 0 {
-                    whole(strategy.names, strategy.plain_finalizers, errors);
+                    let also = |name: &str| (strategy.own_name)(&new, name);
+                    let (names, plain): ((_, meta::AlsoNamed<'_>), _) =
+                        ((strategy.names, &also), strategy.plain_finalizers);
+                    meta::validate_named(&new["metadata"], resource.namespaced, names, plain, &at, errors);
                 }
                 strategy.check_object(part, &new, errors);
                 if look == 0 {

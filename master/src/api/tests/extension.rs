@@ -6,7 +6,7 @@ use super::*;
 use crate::api::custom::{Catalog, DEFINITIONS};
 use crate::api::policy::GROUP;
 
-fn request(verb: Verb, group: &str, plural: &str, namespace: &str, name: &str) -> ApiRequest {
+pub(super) fn request(verb: Verb, group: &str, plural: &str, namespace: &str, name: &str) -> ApiRequest {
     Cluster::request(verb, group, plural, namespace, name)
 }
 
@@ -18,7 +18,7 @@ async fn declare(cluster: &Cluster, schema: Value) {
 }
 
 /// The same in several versions.
-async fn declare_in(cluster: &Cluster, versions: Value) {
+pub(super) async fn declare_in(cluster: &Cluster, versions: Value) {
     let (group, plural) = DEFINITIONS;
     let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {
         "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
@@ -32,7 +32,7 @@ async fn declare_in(cluster: &Cluster, versions: Value) {
     assert_eq!(cluster.send(status, made).await.code, 200);
 }
 
-fn thing(name: &str, spec: Value) -> Value {
+pub(super) fn thing(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": name}, "spec": spec})
 }
 

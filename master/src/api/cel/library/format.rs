@@ -2,7 +2,7 @@
 
 use super::super::value::Value;
 use super::{Outcome, error, to_text};
-use crate::api::custom::schema::validate::go_number;
+use protocol::go;
 
 /// A text that is made is no longer than this, in bytes.
 const TEXT_BYTES_MAX: usize = 4 << 20;
@@ -257,7 +257,7 @@ fn within(value: &Value<'_>, depth: usize) -> Result<String, String> {
         Value::String(s) => format!("{:?}", &**s),
         Value::Bytes(_) => format!("b{:?}", text()),
         Value::Double(n) if n.is_finite() => format!("{n:.6}"),
-        Value::Double(n) => format!("{:?}", go_number(*n)),
+        Value::Double(n) => format!("{:?}", go::float(*n)),
         Value::Timestamp(_) => format!("timestamp({:?})", text()),
         Value::Duration(_) => format!("duration({:?})", text()),
         Value::Int(_) | Value::Uint(_) | Value::Bool(_) => text(),

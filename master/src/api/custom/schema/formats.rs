@@ -63,7 +63,7 @@ static DATE: LazyLock<Regex> = LazyLock::new(|| pattern("^\\d{4}-(0[1-9]|1[0-2])
 pub fn matches(format: &str, text: &str) -> Option<bool> {
     // Dashes within the name of a form make no difference.
     Some(match format.replace('-', "").as_str() {
-        "byte" => STANDARD.decode(text).is_ok(),
+        "byte" => !text.is_empty() && STANDARD.decode(text).is_ok(),
         "cidr" => text.contains('/') && without_zeros(text).parse::<ipnet::IpNet>().is_ok(),
         "date" => is_date(text),
         "datetime" => is_date_time(text),

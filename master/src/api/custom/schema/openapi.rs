@@ -129,14 +129,26 @@ fn part(
             found.append(part(inner, None, within, false, &path.child(junctor).index(i), costs));
         }
     }
-    if s["items"].is_object() {
-        let mut below = within.clone();
-        if s["x-kubernetes-list-type"] != "map" {
-            below.loose.get_or_insert_with(|| path.clone());
+    // What is not supported is looked into nevertheless.
+    let named = |name: &'static str, costs: &mut Costs, found: &mut Found| {
+        for (key, inner) in s[name].as_object().into_iter().flatten().filter(|(_, inner)| inner.is_object()) {
+            found.append(part(inner, None, within, false, &path.child(name).key(key), costs));
         }
-        let of = place.and_then(|place| Some(place.below(place.schema.items.as_deref()?)));
-        found.append(part(&s["items"], of, &below, false, &path.child("items"), costs));
+    };
+    named("definitions", costs, &mut found);
+    let mut entries = within.clone();
+    if s["x-kubernetes-list-type"] != "map" {
+        entries.loose.get_or_insert_with(|| path.clone());
     }
+    let at = path.child("items");
+    if s["items"].is_object() {
+        let of = place.and_then(|place| Some(place.below(place.schema.items.as_deref()?)));
+        found.append(part(&s["items"], of, &entries, false, &at, costs));
+    }
+    for (i, inner) in list(s, &["items"]).iter().enumerate() {
+        found.append(part(inner, None, &entries, false, &at.index(i), costs));
+    }
+    named("dependencies", costs, &mut found);
     if s["x-kubernetes-preserve-unknown-fields"] == false {
         let at = path.child("x-kubernetes-preserve-unknown-fields");
         found.schema.invalid(&at, false, "must be true or undefined");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use protocol::go;
 use serde_json::Value;
 
 use super::{Additional, Schema, formats};
@@ -44,11 +45,8 @@ fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n)
-            if n.is_f64() && n.as_f64().is_some_and(|f| f.fract() != 0.0 || f.abs() >= INTEGER_BOUND) =>
-        {
-            "number"
-        }
+        // As it was read, whether it has a fraction or not.
+        Value::Number(n) if !n.is_i64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -59,7 +57,7 @@ fn type_name(value: &Value) -> &'static str {
 /// The form that a value has by itself, as messages about a form that does not fit name it.
 fn own_format(value: &Value) -> &'static str {
     match value {
-        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(n) if !n.is_i64() => "float64",
         Value::Number(_) => "int64",
         _ => "",
     }
@@ -172,28 +170,10 @@ fn string(text: &str, schema: &Schema, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// A number as Go prints floats.
-pub fn go_number(n: f64) -> String {
-    /// From this power of ten on, one is written; so it is below the other.
-    const POWERS: std::ops::Range<i32> = -4..6;
-    if !n.is_finite() {
-        let sign = if n < 0.0 { "-" } else { "+" };
-        return if n.is_nan() { "NaN".to_owned() } else { format!("{sign}Inf") };
-    }
-    let written = format!("{n:e}");
-    let (digits, power) = written.split_once('e').unwrap_or((&written, "0"));
-    let power: i32 = power.parse().unwrap_or_default();
-    if POWERS.contains(&power) {
-        return format!("{n}");
-    }
-    let sign = if power < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", power.abs())
-}
-
 /// A bound of a number: of an integer it is one.
 fn bound_shown(value: &Value, bound: f64) -> String {
     let whole = !value.is_f64() && bound.fract() == 0.0 && bound.abs() < 9e18;
-    if whole { format!("{bound:.0}") } else { go_number(bound) }
+    if whole { format!("{bound:.0}") } else { go::float(bound) }
 }
 
 fn number(value: &Value, schema: &Schema, path: &Path, errors: &mut Errors) {

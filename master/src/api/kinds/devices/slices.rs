@@ -33,8 +33,15 @@ pub(in crate::api::kinds) fn slice() -> Strategy {
                 }
             }
         },
-        prepare_create: |object| without_mappings(object, &Value::Null),
-        prepare_update: without_mappings,
+        prepare_create: |object| without_disabled(object, &Value::Null),
+        prepare_update: |new, old| {
+            // To write what is not switched on is a change too.
+            if new["spec"] != old["spec"] {
+                let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+                new["metadata"]["generation"] = generation.into();
+            }
+            without_disabled(new, old);
+        },
         validate_create: |object, errors| slice_spec(&object["spec"], None, &Path::new("spec"), errors),
         validate_update: |new, old, errors| {
             slice_spec(&new["spec"], Some(&old["spec"]), &Path::new("spec"), errors);
@@ -214,13 +221,22 @@ fn device(device: &Value, per_device: bool, path: &Path, errors: &mut Errors) {
     binding_conditions(device, path, errors);
 }
 
-/// Drops what is not switched on, but where the stored object has it already.
-fn without_mappings(object: &mut Value, old: &Value) {
+/// Drops what is not switched on, but where the stored object has it already: what of the node's own resources devices
+/// stand for, and attributes of several values.
+fn without_disabled(object: &mut Value, old: &Value) {
     const FIELD: &str = "nodeAllocatableResourceMappings";
-    let has = |device: &Value| !device[FIELD].is_null();
-    if !list(old, &["spec", "devices"]).iter().any(has) {
-        for device in list_mut(object, &["spec", "devices"]) {
+    const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
+    let devices = list(old, &["spec", "devices"]);
+    let maps = devices.iter().any(|device| !device[FIELD].is_null());
+    let mut attributes = devices.iter().filter_map(|device| device["attributes"].as_object()).flatten();
+    let lists = attributes.any(|(_, value)| LISTS.iter().any(|name| !value[*name].is_null()));
+    for device in list_mut(object, &["spec", "devices"]) {
+        if !maps {
             object_mut(device, &[]).remove(FIELD);
+        }
+        let attributes = device.get_mut("attributes").filter(|_| !lists).and_then(Value::as_object_mut);
+        for fields in attributes.into_iter().flatten().filter_map(|(_, value)| value.as_object_mut()) {
+            LISTS.iter().for_each(|name| drop(fields.remove(*name)));
         }
     }
 }
@@ -301,6 +317,19 @@ mod tests {
             json!({"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1}, "nodeName": "n"});
         spec[field] = value;
         spec
+    }
+
+    #[test]
+    fn to_write_what_is_not_switched_on_is_a_change() {
+        let with = |attribute: Value| json!({"spec": {"devices": [{"attributes": {"a": attribute}}]}});
+        let (old, told) = (with(json!({"int": 1})), with(json!({"int": 1, "strings": ["a"]})));
+        let mut new = told.clone();
+        (slice().prepare_update)(&mut new, &old);
+        assert_eq!(new["metadata"]["generation"], 1);
+        assert_eq!(new["spec"], old["spec"]);
+        let mut same = told.clone();
+        (slice().prepare_update)(&mut same, &told);
+        assert_eq!(same, told);
     }
 
     #[test]

@@ -48,8 +48,14 @@ pub fn drop_disabled(spec: &mut Value, old: &Value) {
     }
 }
 
-/// Drops from a status what is not switched on: which image a volume is.
+/// Drops from a status what is not switched on: which image a volume is, and what claims have of a node's own resources.
 pub(super) fn drop_disabled_status(pod: &mut Value, old: &Value) {
+    const OF_NODE: &str = "nodeAllocatableResourceClaimStatuses";
+    if list(old, &["status", OF_NODE]).is_empty()
+        && let Some(status) = existing_mut(pod, &["status"])
+    {
+        status.remove(OF_NODE);
+    }
     const STATUSES: [&str; 3] = ["containerStatuses", "ephemeralContainerStatuses", "initContainerStatuses"];
     let tells = |pod: &Value| {
         let all = STATUSES.iter().flat_map(|name| list(pod, &["status", name]));

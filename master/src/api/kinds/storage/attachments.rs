@@ -7,13 +7,20 @@ use crate::api::invalid::{Errors, Path};
 use crate::api::kinds::checks::{self, named};
 use crate::api::kinds::{Strategy, base, keep_metadata, volumes};
 use crate::api::meta::NameRule;
-use crate::api::object::text;
+use crate::api::object::{self, text};
 
 const ATTACHMENT_BYTES_MAX: usize = 256 * 1024;
 const ERROR_BYTES_MAX: usize = 1024;
 
 pub(in crate::api::kinds) fn attachment() -> Strategy {
     Strategy {
+        defaults: |object| {
+            if let Some(path) =
+                object::existing_mut(object, &["spec", "source", "inlineVolumeSpec", "hostPath"])
+            {
+                path.entry("type").or_insert_with(|| "".into());
+            }
+        },
         prepare_create: |object| object["status"] = json!({"attached": false}),
         prepare_status: keep_metadata,
         validate: valid_attachment,

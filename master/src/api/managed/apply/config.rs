@@ -1,7 +1,7 @@
 //! Reading an applied configuration: YAML, of which JSON is most of what is sent.
 
 use protocol::ApiError;
-use protocol::go::cannot_unmarshal;
+use protocol::go::{self, cannot_unmarshal};
 use protocol::schema::untyped;
 use serde_json::{Map, Value};
 
@@ -22,6 +22,8 @@ pub fn read(body: &[u8]) -> Result<Config, ApiError> {
         Some(value) => Config { value, repeated: Vec::new() },
         None => from_yaml(text).map_err(|e| bad(format!("error converting YAML to JSON: {e}")))?,
     };
+    let mut config = config;
+    go::rewrite(&mut config.value);
     match &config.value {
         Value::Object(_) => Ok(config),
         Value::Null => Ok(Config { value: Value::Object(Map::new()), ..config }),
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn yaml_and_json_are_read_alike() {
         let wanted = serde_json::json!({"kind": "A", "data": {"a": "1", "m": 2}});
-        for text in ["kind: A\ndata: {a: \"1\", m: 2}\n", r#"{"kind":"A","data":{"a":"1","m":2}}"#] {
+        for text in ["kind: A\ndata: {a: \"1\", m: 2.0}\n", r#"{"kind":"A","data":{"a":"1","m":2.0}}"#] {
             let config = read(text.as_bytes()).expect(text);
             assert_eq!((config.value, config.repeated), (wanted.clone(), Vec::new()), "{text}");
         }
