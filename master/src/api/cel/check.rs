@@ -6,9 +6,10 @@ use std::sync::Arc;
 mod literals;
 
 use super::ast::{Comprehension, Expr, Kind, Literal, Macro, bare};
+use super::found::Found;
 use super::problem::Problem;
 use super::signatures::overloads;
-use super::types::{Bindings, Named, ObjectType, Open, Type, fits, is_unsure, resolved, settled};
+use super::types::{Named, ObjectType, Type};
 
 /// Errors that one expression may have.
 const PROBLEMS_MAX: usize = 100;
@@ -37,12 +38,11 @@ pub fn check(environment: &Environment, expr: &Expr) -> Result<(Type, Types), Ve
         scopes: Vec::new(),
         problems: Vec::new(),
         types: Types::new(),
-        known: Bindings::new(),
-        unknown: 0,
+        found: Found::default(),
     };
     let ty = checker.expr(expr);
-    let (ty, known) = (settled(&ty, &checker.known), std::mem::take(&mut checker.known));
-    checker.types.values_mut().for_each(|ty| *ty = settled(ty, &known));
+    let ty = checker.found.settled(&ty);
+    checker.types.values_mut().for_each(|ty| *ty = checker.found.settled(ty));
     if checker.problems.is_empty() {
         literals::check(expr, &mut checker.types, &mut checker.problems);
     }
@@ -55,9 +55,8 @@ struct Checker<'a> {
     problems: Vec<Problem>,
     /// The types of what was checked so far; of what stands in lists and maps, what it adds to them.
     types: Types,
-    /// What was found out about types that were not known, and how many these are.
-    known: Bindings,
-    unknown: u32,
+    /// What was found out about types that were not known.
+    found: Found,
 }
 
 /// Types of expressions, by where they are: no two of them are at one place.
@@ -97,14 +96,9 @@ impl Checker<'_> {
 
     fn expr(&mut self, expr: &Expr) -> Type {
         let ty = self.of_kind(expr);
-        let ty = if is_unsure(&ty) { resolved(&ty, &self.known) } else { ty };
+        let ty = if self.found.is_unsure(&ty) { self.found.resolved(&ty) } else { ty };
         self.types.insert(expr.at, ty.clone());
         ty
-    }
-
-    fn unknown(&mut self) -> Type {
-        self.unknown += 1;
-        Type::Unknown(self.unknown)
     }
 
     /// The type of entries of both types.
@@ -112,13 +106,13 @@ impl Checker<'_> {
         match known {
             None => ty,
             Some(known) if known == ty => known,
-            Some(known) if is_unsure(&known) || is_unsure(&ty) => {
-                let mut bindings = self.known.clone();
-                if !fits(&known, &ty, &mut bindings) {
+            Some(known) if self.found.is_unsure(&known) || self.found.is_unsure(&ty) => {
+                let mut found = self.found.clone();
+                if !found.fits(&known, &ty) {
                     return Type::Dyn;
                 }
-                self.known = bindings;
-                resolved(&known, &self.known)
+                self.found = found;
+                self.found.resolved(&known)
             }
             Some(Type::Null) => ty,
             Some(known) if ty == Type::Null => known,
@@ -176,7 +170,7 @@ impl Checker<'_> {
                     self.types.insert(item.at, ty.clone());
                     of = Some(self.joined(of, ty));
                 }
-                Type::list(of.unwrap_or_else(|| self.unknown()))
+                Type::list(of.unwrap_or_else(|| self.found.unknown()))
             }
             Kind::Map(entries) => {
                 let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
@@ -192,8 +186,10 @@ impl Checker<'_> {
                     keys = Some(self.joined(keys, key));
                     values = Some(self.joined(values, value));
                 }
-                let keys = keys.unwrap_or_else(|| self.unknown());
-                Type::Map(Arc::new(keys), Arc::new(values.unwrap_or_else(|| self.unknown())))
+                // Maps within keys are refused when they run; their types would grow with every one that is in another.
+                let keys = keys.unwrap_or_else(|| self.found.unknown());
+                let keys = if keys.is_whole() { keys } else { Type::Dyn };
+                Type::Map(Arc::new(keys), Arc::new(values.unwrap_or_else(|| self.found.unknown())))
             }
             Kind::Struct(name, fields) => {
                 // What an unknown type's fields are is nobody's concern.
@@ -301,7 +297,7 @@ impl Checker<'_> {
         };
         match condition {
             Some((at, ty)) if matches!(c.of, Macro::All | Macro::Exists) => self.must_be_bool(at, &ty),
-            Some((_, ty)) if !fits(&Type::Bool, &ty, &mut self.known) => {
+            Some((_, ty)) if !self.found.fits(&Type::Bool, &ty) => {
                 let applied = format!("({ty}, {gathered}, {gathered})");
                 self.fail(at, format!("found no matching overload for '_?_:_' applied to '{applied}'"));
             }
@@ -329,7 +325,7 @@ impl Checker<'_> {
 
     /// Checks one side of `&&` or `||`.
     fn must_be_bool(&mut self, at: usize, ty: &Type) {
-        if !fits(&Type::Bool, ty, &mut self.known) {
+        if !self.found.fits(&Type::Bool, ty) {
             self.fail(at, format!("expected type 'bool' but found '{ty}'"));
         }
     }
@@ -364,16 +360,10 @@ impl Checker<'_> {
         let Some(overloads) = overloads(key) else { return self.undeclared(at, name) };
         let mut results: Option<Type> = None;
         for overload in overloads.iter().filter(|o| o.args.len() == types.len()) {
-            let mut bindings = self.known.clone();
-            let all = overload.args.iter().zip(&types).all(|(w, t)| fits(w, t, &mut bindings));
-            if all {
-                // What nothing says is to be found out.
-                for name in ['A', 'B'] {
-                    bindings.entry(Open::Param(name)).or_insert_with(|| self.unknown());
-                }
-                let result = resolved(&overload.result, &bindings);
-                bindings.retain(|open, _| matches!(open, Open::Unknown(_)));
-                self.known = bindings;
+            let mut found = self.found.clone();
+            if overload.args.iter().zip(&types).all(|(wanted, ty)| found.fits(wanted, ty)) {
+                let result = found.given_back(&overload.result);
+                self.found = found;
                 results = Some(match results {
                     None => result,
                     Some(known) if known == result => known,
@@ -382,7 +372,7 @@ impl Checker<'_> {
             }
         }
         results.unwrap_or_else(|| {
-            let shown: Vec<String> = types.iter().map(|ty| settled(ty, &self.known).to_string()).collect();
+            let shown: Vec<String> = types.iter().map(|ty| self.found.settled(ty).to_string()).collect();
             let applied = match (member, shown.split_first()) {
                 (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
                 _ => format!("({})", shown.join(", ")),

@@ -2,7 +2,7 @@
 //!
 //! - [`parse`]: text to an [`ast`], with bounds on both; [`syntax`]: what is wrong with a text that is none, word for
 //!   word as upstream tells it; [`problem`]: how that is shown.
-//! - [`check`]: types, by [`types`] and [`signatures`].
+//! - [`check`]: types, by [`types`] and [`signatures`]; `found`: what nothing says is found out.
 //! - [`eval`]: values, within a budget; [`value`], [`library`]: what values are and what functions do.
 //! - [`time`]: durations and times; [`depth`]: room for what is deep. - [`Program`]: all of it together.
 //!
@@ -12,6 +12,7 @@ pub mod ast;
 pub mod check;
 pub mod depth;
 pub mod eval;
+mod found;
 pub mod library;
 pub mod literals;
 pub mod parse;

@@ -380,3 +380,24 @@ fn what_nothing_is_of_is_found_out() {
     assert_eq!(run("dyn(['a']).sum()"), "no such overload: sum(list)");
     assert_eq!(run("[].min()"), "min called on empty list");
 }
+
+#[test]
+fn a_type_that_is_in_itself_at_many_places_is_looked_at_only_so_far() {
+    let compiled = |source: &str| Program::compile(&Environment::default(), source).map(|p| p.ty.to_string());
+    let within = |inner: String, of: &dyn Fn(usize) -> String| {
+        (0..40).rev().fold(inner, |inner, i| format!("[{}].all(a{i}, {inner})", of(i)))
+    };
+    let known = within("a39 == a39".to_owned(), &|i| match i {
+        0 => "{1: 1}".to_owned(),
+        i => format!("{{a{0}: a{0}}}", i - 1),
+    });
+    assert_eq!(compiled(&known).as_deref(), Ok("bool"));
+    let pair = "[{1: 1}].all(b0, [{1: 1}].all(c0, INNER))";
+    let twice = (1..40).rev().fold("[b39, c39].size() == 2".to_owned(), |inner, i| {
+        format!("[{{b{0}: b{0}}}].all(b{i}, [{{c{0}: c{0}}}].all(c{i}, {inner}))", i - 1)
+    });
+    assert_eq!(compiled(&pair.replace("INNER", &twice)).as_deref(), Ok("bool"));
+    let terms: Vec<String> = (1..40).map(|i| format!("a{}[a{i}] == a{i}", i - 1)).collect();
+    let unknown = within(terms.join(" && "), &|_| "{}".to_owned());
+    assert_eq!(compiled(&unknown).as_deref(), Ok("bool"));
+}

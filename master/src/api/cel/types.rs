@@ -179,6 +179,11 @@ impl Type {
         })
     }
 
+    /// Whether there are no other types within it.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Type::List(..) | Type::Map(..) | Type::Optional(_) | Type::Object(_) | Type::Type(_))
+    }
+
     /// Whether it may be anything.
     pub fn is_open(&self) -> bool {
         matches!(self, Type::Dyn | Type::Error)
@@ -291,110 +296,5 @@ pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Type {
         "number" => Type::Double,
         "boolean" => Type::Bool,
         _ => Type::Dyn,
-    }
-}
-
-/// A type that is found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Open {
-    /// A parameter of a function's type.
-    Param(char),
-    /// One that was not known.
-    Unknown(u32),
-}
-
-impl Open {
-    fn of(ty: &Type) -> Option<Self> {
-        match ty {
-            Type::Param(name) => Some(Open::Param(*name)),
-            Type::Unknown(number) => Some(Open::Unknown(*number)),
-            _ => None,
-        }
-    }
-}
-
-/// What was found out so far.
-pub type Bindings = BTreeMap<Open, Type>;
-
-/// Whether a value of `actual` may stand where `wanted` is expected.
-pub fn fits(wanted: &Type, actual: &Type, bindings: &mut Bindings) -> bool {
-    if wanted == actual && Open::of(wanted).is_some() {
-        return true;
-    }
-    if let Some(open) = Open::of(wanted) {
-        return match bindings.get(&open).cloned() {
-            None => bind(open, actual, bindings),
-            Some(known) if known.is_open() || actual.is_open() => true,
-            Some(Type::Null) => bind(open, actual, bindings) && fits(actual, &Type::Null, bindings),
-            Some(known) => fits(&known, actual, bindings),
-        };
-    }
-    if let Some(open) = Open::of(actual) {
-        return match bindings.get(&open).cloned() {
-            None => bind(open, wanted, bindings),
-            Some(known) => fits(wanted, &known, bindings),
-        };
-    }
-    match (wanted, actual) {
-        (a, b) if a.is_open() || b.is_open() => true,
-        (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bindings),
-        (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bindings) && fits(b, d, bindings),
-        // What is no message of its own is a map to functions on maps.
-        (Type::Object(a), Type::Object(b)) => a == b,
-        (
-            Type::Object(_) | Type::Optional(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp,
-            Type::Null,
-        ) => true,
-        (Type::Null, Type::Object(_) | Type::Optional(_)) => true,
-        (a, b) => a == b,
-    }
-}
-
-/// Finds out a type, which cannot be within itself.
-fn bind(open: Open, ty: &Type, bindings: &mut Bindings) -> bool {
-    let ty = resolved(ty, bindings);
-    let apart = !has(&ty, open);
-    if apart {
-        bindings.insert(open, ty);
-    }
-    apart
-}
-
-fn has(ty: &Type, open: Open) -> bool {
-    match ty {
-        Type::List(of, _) | Type::Optional(of) => has(of, open),
-        Type::Map(key, value) => has(key, open) || has(value, open),
-        other => Open::of(other) == Some(open),
-    }
-}
-
-/// Whether something in a type is not known yet.
-pub fn is_unsure(ty: &Type) -> bool {
-    match ty {
-        Type::List(of, _) | Type::Optional(of) => is_unsure(of),
-        Type::Map(key, value) => is_unsure(key) || is_unsure(value),
-        other => matches!(other, Type::Unknown(_)),
-    }
-}
-
-/// A type with what was found out about it.
-pub fn resolved(ty: &Type, bindings: &Bindings) -> Type {
-    replaced(ty, &|open| bindings.get(&open).map(|known| resolved(known, bindings)))
-}
-
-/// A type of which nothing more will be found out: what is not known is known only when it runs.
-pub fn settled(ty: &Type, bindings: &Bindings) -> Type {
-    let found = |open| Some(bindings.get(&open).map_or(Type::Dyn, |known| settled(known, bindings)));
-    replaced(ty, &found)
-}
-
-fn replaced(ty: &Type, by: &dyn Fn(Open) -> Option<Type>) -> Type {
-    let of = |ty: &Type| Arc::new(replaced(ty, by));
-    match ty {
-        Type::List(inner, identity) => Type::List(of(inner), identity.clone()),
-        Type::Optional(inner) => Type::Optional(of(inner)),
-        Type::Type(Named(inner)) => Type::Type(Named(of(inner))),
-        Type::Map(key, value) => Type::Map(of(key), of(value)),
-        other => Open::of(other).and_then(by).unwrap_or_else(|| other.clone()),
     }
 }
