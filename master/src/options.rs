@@ -55,8 +55,8 @@ pub struct ServingOptions {
     /// The CA of kubelets' serving certificates, PEM. Without it, nobody looks at them.
     #[arg(long, value_name = "FILE")]
     pub kubelet_certificate_authority: Option<PathBuf>,
-    /// Types of node addresses that kubelets without a link are reached at, the best first, separated by commas
-    /// [default: InternalIP,ExternalIP,Hostname].
+    /// Types of node addresses at which kubelets without a link are reached for exec, attach, port-forward and logs, the
+    /// best first, separated by commas [default: InternalIP,ExternalIP,Hostname]. Proxies to nodes take InternalIP.
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     pub kubelet_preferred_address_types: Vec<String>,
     /// How long certificates that are signed here are good at most, those of nodes among them (`8760h`).

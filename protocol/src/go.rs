@@ -71,16 +71,21 @@ pub fn float(n: f64) -> String {
     format!("{digits}e{sign}{:02}", power.abs())
 }
 
+/// A number without its fraction, where 64 bits hold that.
+pub fn truncated(number: f64) -> Option<i64> {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    (-END..END).contains(&number).then_some(number as i64)
+}
+
 /// Makes a value what is left of it when Go writes it down and reads it again: numbers without a fraction are whole.
 pub fn rewrite(value: &mut Value) {
-    const END: f64 = 9_223_372_036_854_775_808.0;
     match value {
         Value::Object(map) => map.values_mut().for_each(rewrite),
         Value::Array(items) => items.iter_mut().for_each(rewrite),
         Value::Number(number) if number.is_f64() => {
-            let whole = number.as_f64().filter(|f| f.fract() == 0.0 && (-END..END).contains(f));
+            let whole = number.as_f64().filter(|f| f.fract() == 0.0).and_then(truncated);
             if let Some(whole) = whole {
-                *value = (whole as i64).into();
+                *value = whole.into();
             }
         }
         _ => {}

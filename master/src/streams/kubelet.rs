@@ -38,7 +38,8 @@ pub struct Kubelets {
 }
 
 impl Kubelets {
-    /// Finds nodes in `cache`, takes their first address of the types `preferred` (usual ones if it is empty), and speaks TLS as `tls` says.
+    /// Finds nodes in `cache`, takes their first address of the types `preferred` (usual ones if it is empty), and
+    /// speaks TLS as `tls` says.
     pub fn new(cache: Cache, tls: Arc<ClientConfig>, preferred: &[String]) -> Self {
         let preferred = match preferred {
             [] => PREFERRED.map(str::to_owned).into(),

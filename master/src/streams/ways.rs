@@ -28,9 +28,8 @@ impl Ways {
 
     /// A node of ours that has no link now cannot be reached at all: its own port serves no streams.
     fn to(&self, node: &str) -> &dyn NodeStreams {
-        let known = self.cache.get::<Node>("", node);
-        let by_link = self.links.is_connected(node) || known.is_some_and(|node| is_linked(&node));
-        if by_link { &self.links } else { &self.kubelets }
+        let is_ours = || self.cache.get::<Node>("", node).is_some_and(|node| is_linked(&node));
+        if self.links.is_connected(node) || is_ours() { &self.links } else { &self.kubelets }
     }
 }
 

@@ -126,19 +126,16 @@ fn fit_type(ty: &'static Type, value: &mut Value) {
             entries.values_mut().for_each(|item| fit_type(element, item));
         }
         (Type::Int32 | Type::Int64, Value::Number(number)) => {
-            let whole = number.as_i64().or_else(|| number.as_f64().map(truncated));
+            let whole = number.as_i64().or_else(|| {
+                // What has no room becomes the least.
+                number.as_f64().map(|number| go::truncated(number).unwrap_or(i64::MIN))
+            });
             if let Some(whole) = whole {
                 *value = if *ty == Type::Int32 { (whole as i32).into() } else { whole.into() };
             }
         }
         _ => {}
     }
-}
-
-/// What is left of a fraction as a whole number; of what has no room there, the least.
-fn truncated(number: f64) -> i64 {
-    const END: f64 = 9_223_372_036_854_775_808.0;
-    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// Go's kind of a value read from JSON.
